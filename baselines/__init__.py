@@ -1,0 +1,1 @@
+"""Comparisons of policies: evaluation on common seeds, statistics, tables."""

@@ -1,0 +1,94 @@
+"""Cells of an experiment: one (scenario, policy, seed) each, independent of all others, and what one measures."""
+
+import functools
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vcpu_env._jit import source_hash
+from vcpu_env.scenario import Scenario
+
+MACHINE = "vcpu_env.machine:Machine"
+"""Import path of the machine; by path, so that worker processes find it."""
+
+ROW_FORMAT = 1
+"""Counted up whenever `table_row` changes what its columns mean."""
+
+Row = dict[str, Any]
+
+source_id = functools.cache(source_hash)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one scenario under one policy with one seed."""
+
+    scenario: Scenario
+    policy: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Address by content: changes with the scenario, the policy, the seed and the source of the simulator."""
+        content = [self.scenario.model_dump(mode="json"), self.policy, self.seed, source_id(), ROW_FORMAT]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.scenario.name}, {self.policy}, seed {self.seed}"
+
+
+def load_object(path: str) -> Any:
+    """The object that an import path ``module:name`` means."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
+    """Run a cell and return what it counted between the end of the warm-up and the end of the run."""
+    run = cell.scenario.run
+    running = load_object(machine)(cell.scenario, cell.policy, cell.seed)
+    running.run_until(run.warmup_ns)
+    before = running.counters()
+    running.run_until(run.warmup_ns + run.duration_ns)
+    return table_row(cell, difference(running.counters(), before))
+
+
+def difference(after: Any, before: Any) -> Any:
+    """`after` - `before` in every number of two equally shaped trees of counters; text stays."""
+    if isinstance(after, Mapping):
+        return {name: difference(value, before[name]) for name, value in after.items()}
+    if isinstance(after, list | tuple):
+        return [difference(*pair) for pair in zip(after, before, strict=True)]
+    if isinstance(after, str):
+        return after
+    change = after - before
+    return change.item() if hasattr(change, "item") else change
+
+
+def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
+    """A cell's counters as one row: those of VMs as a sum and as a list, the others with their group's name in front."""
+    seconds = counted["time_ns"] / 1e9
+    vms = counted["vms"]
+    rates = [float(vm["work_units"] / seconds) for vm in vms]
+    row: Row = {
+        "scenario": cell.scenario.name,
+        "layout": cell.scenario.layout,
+        "policy": cell.policy,
+        "seed": cell.seed,
+        "time_ns": counted["time_ns"],
+        "events": counted["events"],
+        "units_per_s": sum(rates),
+        "vm_name": [vm["name"] for vm in vms],
+        "vm_workload": [vm["workload"] for vm in vms],
+        "vm_units_per_s": rates,
+    }
+    for name in vms[0]:
+        if name not in ("name", "workload", "vcpus", "work_units"):
+            row[name] = sum(vm[name] for vm in vms)
+            row[f"vm_{name}"] = [vm[name] for vm in vms]
+    for group in ("kvm", "sched", "deboost"):
+        row |= {f"{group}_{name}": value for name, value in counted[group].items()}
+    return row

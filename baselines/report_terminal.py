@@ -1,0 +1,136 @@
+"""The tables that an evaluation prints: what changed, why, and the scores. They fit 100 columns."""
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from baselines.cells import Row
+from baselines.summary import STOCK
+
+WIDTH = 100
+NOTHING = "-"
+
+
+def report_console() -> Console:
+    """The console of the tables: the terminal's width, 100 columns if the output is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def print_report(console: Console, summary: Sequence[Row], scores: Sequence[Row]) -> None:
+    """Print the three tables."""
+    console.print(_changes(summary))
+    if any(row["published_v3_from_latency"] for row in summary):
+        console.print("* converted from a reduction r of latency: 1 / (1 - r) - 1", highlight=False)
+    console.print(_mechanisms(summary))
+    console.print(_scores(scores))
+    for row in scores:
+        if math.isnan(row["change"]):
+            console.print("n/a: some VM did no work under stock; a longer run.duration_ns gives it time", highlight=False)
+            break
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    return table
+
+
+def _add_scenario_rows(table: Table, rows: Sequence[Row], entries: Sequence[tuple[str, ...]], key: str) -> None:
+    """Add one line per row, under a line with the name of the scenario (or layout) where that changes."""
+    last = None
+    for row, entry in zip(rows, entries, strict=True):
+        if row[key] != last:
+            last = row[key]
+            table.add_row(f"[bold]{last}[/bold]")
+        table.add_row(f"  {row['policy']}", *entry)
+
+
+def _changes(summary: Sequence[Row]) -> Table:
+    table = _table(
+        "Throughput", "", "units/s", "vs stock [95 %]", "v2 said", "v3 said", "worst VM", "min/max VM", "Jain"
+    )
+    entries = [
+        (
+            _amount(row["units_per_s"]),
+            _estimate(row),
+            _percent(row["published_v2"]),
+            _percent(row["published_v3"]) + ("*" if row["published_v3_from_latency"] else ""),
+            NOTHING if row["policy"] == STOCK else _percent(row["worst_vm_change"], "n/a"),
+            f"{row['min_max_vm']:.2f}",
+            f"{row['jain']:.3f}",
+        )
+        for row in summary
+    ]
+    _add_scenario_rows(table, summary, entries, "scenario")
+    return table
+
+
+def _mechanisms(summary: Sequence[Row]) -> Table:
+    table = _table(
+        "Mechanism (useful: the vCPU that the spinner waits for ran)",
+        *("", "PLE exits/s", "yields/s", "succeeded", "useful", "penalties/s", "spin share"),
+    )
+    entries = [
+        (
+            _amount(row["ple_exits_per_s"]),
+            _amount(row["yields_tried_per_s"]),
+            _share(row["yields_ok_share"]),
+            _share(row["yields_useful_share"]),
+            _amount(row["penalties_per_s"]),
+            _share(row["spin_share"]),
+        )
+        for row in summary
+    ]
+    _add_scenario_rows(table, summary, entries, "scenario")
+    return table
+
+
+def _scores(scores: Sequence[Row]) -> Table:
+    table = _table(
+        "Score: geometric mean over scenarios and seeds", "", "vs stock [95 %]", "IQM", "P(better)", "worst VM", ""
+    )
+    entries = [
+        (
+            _estimate(row),
+            _percent(row["iqm_change"], "n/a"),
+            f"{row['probability_of_improvement']:.2f}",
+            _percent(row["worst_vm_change"], "n/a"),
+            str(row["worst_vm"]),
+        )
+        if row["policy"] != STOCK
+        else (_estimate(row),)
+        for row in scores
+    ]
+    _add_scenario_rows(table, scores, entries, "layout")
+    return table
+
+
+def _estimate(row: Row) -> str:
+    if row["policy"] == STOCK:
+        return NOTHING
+    if row["seeds"] == 1 or math.isnan(row["change"]):
+        return _percent(row["change"], "n/a")
+    return f"{_percent(row['change'])} \\[{_percent(row['change_low'])}, {_percent(row['change_high'])}]"
+
+
+def _percent(value: float, missing: str = "") -> str:
+    return missing if math.isnan(value) else f"{100 * value:+.1f}%"
+
+
+def _share(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{100 * value:.1f}%"
+
+
+def _amount(value: float) -> str:
+    """A number in at most five characters."""
+    if math.isnan(value):
+        return NOTHING
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * factor:
+            return f"{value / factor:.3g}{unit}" if value < 999.5 * factor else f"{value / factor:.0f}{unit}"
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"

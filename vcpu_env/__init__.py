@@ -1,0 +1,7 @@
+"""Directed yield on an oversubscribed KVM host, simulated.
+
+The host's fair scheduler (Linux v6.19) is reproduced exactly on one CPU; on it run KVM's directed yield, the patch
+series that changes it, guests that spin, and the policies to be compared or learned.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,116 @@
+"""The one place that knows the compiler: how functions are compiled, where compiled code is kept, how state is reached.
+
+Every compiled function takes the machine's state as its first argument, ``w``. State is one int64 array (`vcpu_env.world`);
+`struct` makes the accessor through which a function reaches one C-like struct in it::
+
+    se = sched_entity(w, i)      # a reference, as ``struct sched_entity *se`` in the kernel
+    se.vruntime += delta
+
+The same source runs uncompiled under ``NUMBA_DISABLE_JIT=1``. Two rules keep both modes equal: never return a struct
+from a function (return its index), and keep all state in signed integers.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+import numpy as np
+import platformdirs
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+JIT = not numba.config.DISABLE_JIT
+DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
+
+NIL = -1
+"""The id that means "none"."""
+
+
+def source_hash() -> str:
+    """Hash of every source file of the package and of the compiler's version: the name of the compiled code's directory.
+
+    Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
+    """
+    digest = hashlib.sha256(f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_dir() -> Path:
+    """Directory of compiled code; ``VCPU_ENV_CACHE_DIR`` overrides the user's cache directory."""
+    root = os.environ.get("VCPU_ENV_CACHE_DIR") or platformdirs.user_cache_dir("vcpu_env")
+    return Path(root) / source_hash()
+
+
+if JIT:
+    numba.config.CACHE_DIR = str(cache_dir())
+
+
+def kjit(function):
+    """Compile a function of the machine (integer semantics of C division are the writer's own affair: see `kernel.weights`)."""
+    return njit(cache=True, error_model="numpy", nogil=True, boundscheck=DEBUG)(function)
+
+
+class StructView:
+    """Uncompiled mode: a reference to one struct, with attribute access."""
+
+    __slots__ = ("_array", "_index")
+
+    def __init__(self, array, index):
+        object.__setattr__(self, "_array", array)
+        object.__setattr__(self, "_index", index)
+
+    def __getattr__(self, field):
+        return self._array[field][self._index]
+
+    def __setattr__(self, field, value):
+        self._array[field][self._index] = value
+
+
+class PyWorld:
+    """Uncompiled mode: stands for the state array ``w``; holds one structured view per slot."""
+
+    def __init__(self, views):
+        self.views = views
+
+
+def struct(slot: int, dtype: np.dtype):
+    """Make the accessor ``name(w, index)`` of the struct array that lies in header slot `slot` of a world.
+
+    The accessor returns a reference. Compiled, it is one load and one address computation; there is no bounds check
+    (`VCPU_ENV_DEBUG` does not change that), so an index must be a valid id.
+    """
+    if not JIT:
+
+        def view(w, index):
+            array = w.views[slot]
+            if not 0 <= index < len(array):
+                raise IndexError(f"struct slot {slot}: index {index} outside 0..{len(array) - 1}")
+            return StructView(array, index)
+
+        return view
+
+    record = numba.from_dtype(dtype)
+    itemsize = dtype.itemsize
+
+    @intrinsic
+    def reference(typingctx, w, index):
+        if not isinstance(index, types.Integer):
+            return None
+        signature = record(w, types.intp)
+
+        def codegen(context, builder, signature, args):
+            array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
+            word = context.get_value_type(types.intp)
+            offset = builder.load(builder.gep(array.data, [word(slot)]))
+            address = builder.add(builder.ptrtoint(array.data, word), offset)
+            address = builder.add(address, builder.mul(args[1], word(itemsize)))
+            return builder.inttoptr(address, context.get_value_type(record))
+
+        return signature, codegen
+
+    return reference

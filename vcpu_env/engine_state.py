@@ -1,0 +1,41 @@
+"""The engine's own state and the costs of host work."""
+
+import numpy as np
+
+from vcpu_env._jit import struct
+from vcpu_env.world import StructArray
+
+RUNNING, STOPPED_AT_DECISION, FAILED = range(3)
+
+ENGINE = np.dtype([("status", "i4"), ("exact_ticks", "i4"), ("decisions", "i8"), ("seed", "i8")], align=True)
+
+HOST_COSTS = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "context_switch_ns",
+            "ibpb_ns",
+            "vm_exit_ns",
+            "injection_exit_ns",
+            "hlt_exit_ns",
+            "wake_ns",
+            "pause_exit_ns",
+            "pause_scan_ns",
+            "yield_to_ns",
+            "tick_ns",
+            "resched_ipi_ns",
+            "migration_ns",
+            "cold_cache_ns",
+            "cold_cache_ratio_1024",
+        )
+    ],
+    align=True,
+)
+
+engine = struct(47, ENGINE)
+host_costs = struct(48, HOST_COSTS)
+
+
+def engine_arrays() -> list[StructArray]:
+    """The struct arrays of the engine."""
+    return [StructArray(47, "engine", ENGINE, 1), StructArray(48, "host_costs", HOST_COSTS, 1)]

@@ -1,0 +1,1 @@
+"""What runs inside a virtual machine: programs, their interpreter, locks, cross-calls, the guest's run queues."""

@@ -1,0 +1,79 @@
+"""Synchronous cross-calls (TLB shootdowns): smp_call_function_many() and its interrupt.
+
+The caller sends one IPI to each target and spins with guest preemption off and interrupts on, in CPU order, until all
+have answered. Targets are the siblings that have a thread to run; an idle one has switched its page tables lazily.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.locks import notify_spinner, start_spinning
+from vcpu_env.guest.types import COMPUTE, SPIN_CALL, guest_costs, guest_thread, guest_vcpu, guest_vm
+from vcpu_env.kvm.lapic import VECTOR_CALL, send_ipi
+
+
+@kjit
+def bit(index):
+    """The mask with one bit, for indices up to 63."""
+    return np.int64(1) << np.int64(index)
+
+
+@kjit
+def start_call(w, t, stage, now_ns):
+    """Stage 1: find the targets and charge the ICR writes. Stage 2: the IPIs are out, spin. 1: there is no target."""
+    th = guest_thread(w, t)
+    v = th.vcpu
+    g = guest_vcpu(w, v)
+    vm = guest_vm(w, th.vm)
+    if stage == 1:
+        targets = 0
+        g.csd_mask = 0
+        for i in range(vm.nr_vcpus):
+            if i != g.index and guest_vcpu(w, vm.first_vcpu + i).current != NIL:
+                g.csd_mask |= bit(i)
+                targets += 1
+        if targets == 0:
+            return 1
+        th.remaining_ns = targets * guest_costs(w, 0).icr_write_ns
+        return 0
+    g.calls += 1
+    g.call_start_ns = now_ns
+    for i in range(vm.nr_vcpus):
+        if g.csd_mask >> i & 1:
+            target = guest_vcpu(w, vm.first_vcpu + i)
+            queued = target.call_mask
+            target.call_mask |= bit(g.index)
+            if queued == 0:
+                send_ipi(w, v, vm.first_vcpu + i, VECTOR_CALL, now_ns)
+    start_spinning(w, t, v, SPIN_CALL, now_ns)
+    return 0
+
+
+@kjit
+def answer_calls(w, v, now_ns):
+    """The CALL interrupt's work is done: every caller that waited for this vCPU waits for one less."""
+    g = guest_vcpu(w, v)
+    vm = guest_vm(w, g.vm)
+    callers = g.call_mask
+    g.call_mask = 0
+    i = 0
+    while callers != 0:
+        if callers & 1:
+            caller = guest_vcpu(w, vm.first_vcpu + i)
+            caller.csd_mask &= ~bit(g.index)
+            if caller.csd_mask == 0:
+                notify_spinner(w, vm.first_vcpu + i, now_ns)
+        callers = (callers >> 1) & 0x7FFFFFFFFFFFFFFF
+        i += 1
+
+
+@kjit
+def call_finished(w, t, now_ns):
+    """csd_lock_wait(): have all targets answered? Then the caller goes on."""
+    th = guest_thread(w, t)
+    g = guest_vcpu(w, th.vcpu)
+    if g.csd_mask != 0:
+        return False
+    g.call_wait_ns += now_ns - g.call_start_ns
+    th.activity = COMPUTE
+    return True

@@ -1,0 +1,189 @@
+"""The interpreter of guest programs: runs a thread's operations until one of them takes time, spins or sleeps."""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.calls import start_call
+from vcpu_env.guest.locks import acquire, release, sleep_on, take
+from vcpu_env.guest.program import (
+    OP_BARRIER,
+    OP_BLOCK,
+    OP_GET,
+    OP_GOTO,
+    OP_KERNEL,
+    OP_LOCK,
+    OP_LOCK_SHARED,
+    OP_LOOP,
+    OP_MAYBE,
+    OP_PUT,
+    OP_RESCHEDULE,
+    OP_SHOOTDOWN,
+    OP_UNLOCK,
+    OP_USER,
+    OP_WORK,
+    PICK_OWN,
+    PICK_RANDOM,
+)
+from vcpu_env.guest.queues import get_items, meet, put_items
+from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw, sample
+from vcpu_env.guest.threads import block_current
+from vcpu_env.guest.types import COMPUTE, LOCK_MUTEX, guest_costs, guest_lock, guest_op, guest_thread, guest_vcpu, guest_vm
+from vcpu_env.kernel.timeline import set_event
+from vcpu_env.kvm.lapic import VECTOR_RESCHEDULE, send_ipi
+from vcpu_env.kvm.pcpu import event_slots
+
+
+@kjit
+def next_draw(w, th, purpose):
+    """32 random bits from the thread's own stream for this purpose."""
+    th.draws[purpose] += 1
+    return draw(th.key[purpose], th.draws[purpose])
+
+
+@kjit
+def pick_instance(w, th, first, instances_and_rule):
+    """The lock or queue that the operation means."""
+    count = instances_and_rule >> 2
+    rule = instances_and_rule & 3
+    if rule == PICK_OWN:
+        return first + th.index % count
+    if rule == PICK_RANDOM:
+        return first + ((next_draw(w, th, PURPOSE_PICK) * count) >> 32)
+    return first
+
+
+@kjit
+def do_lock(w, t, op, now_ns):
+    """Take a lock. 1: go on with the next operation. 0: the thread computes, spins or sleeps first.
+
+    Stages: 0 first try; 1 the futex or rwsem slow path has been entered; 2 woken from sleep.
+    """
+    th = guest_thread(w, t)
+    l = th.wait_lock if th.stage > 0 else pick_instance(w, th, op.a, op.b)
+    if th.granted:
+        guest_vcpu(w, th.vcpu).lock_wait_ns += now_ns - th.wait_start_ns
+        take(w, l, t)
+        return 1
+    began = th.wait_start_ns
+    result = acquire(w, t, l, op.kind == OP_LOCK_SHARED, now_ns)
+    if th.stage > 0:
+        th.wait_start_ns = began
+    if result == 1:
+        return 1
+    if result == 0:
+        th.stage = 0
+        th.pc += 1
+        return 0
+    if th.stage == 1:
+        th.stage = 2
+        sleep_on(w, t, l)
+        return 0
+    th.stage = 1
+    th.in_kernel = 1
+    th.remaining_ns = guest_costs(w, 0).futex_ns
+    return 0
+
+
+@kjit
+def do_timed(w, t, op, now_ns):
+    """Operations that take time: compute, device wait, reschedule IPI."""
+    th = guest_thread(w, t)
+    if op.kind == OP_RESCHEDULE:
+        vm = guest_vm(w, th.vm)
+        if vm.nr_vcpus > 1:
+            step = 1 + ((next_draw(w, th, PURPOSE_PICK) * (vm.nr_vcpus - 1)) >> 32)
+            target = vm.first_vcpu + (th.vcpu - vm.first_vcpu + step) % vm.nr_vcpus
+            th.in_kernel = 1
+            th.remaining_ns = guest_costs(w, 0).icr_write_ns
+            send_ipi(w, th.vcpu, target, VECTOR_RESCHEDULE, now_ns)
+        return
+    duration = sample(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
+    if op.kind == OP_BLOCK:
+        set_event(w, event_slots(w, 0).io + t, now_ns + duration)
+        block_current(w, th.vcpu)
+        return
+    th.in_kernel = op.kind == OP_KERNEL
+    th.remaining_ns = duration
+
+
+@kjit
+def do_control(w, th, op):
+    """Branches and loops: the next program counter."""
+    if op.kind == OP_GOTO:
+        return op.a
+    if op.kind == OP_MAYBE:
+        return th.pc + 1 if next_draw(w, th, PURPOSE_BRANCH) < op.prob_q32 else op.a
+    th.loops += 1
+    if th.loops < op.b:
+        return op.a
+    th.loops = 0
+    return th.pc + 1
+
+
+@kjit
+def do_queue(w, t, op, now_ns):
+    """Put, get or barrier. 1: go on. 0: the thread sleeps; stage 1 says that it has had what it slept for."""
+    th = guest_thread(w, t)
+    if th.stage == 1:
+        return 1
+    th.in_kernel = 1
+    if op.kind == OP_BARRIER:
+        return meet(w, t, op.a, now_ns)
+    q = pick_instance(w, th, op.a, op.b)
+    if op.kind == OP_PUT:
+        return put_items(w, t, q, op.mean_ns, now_ns)
+    return get_items(w, t, q, op.mean_ns, now_ns)
+
+
+@kjit
+def do_shootdown(w, t, op, now_ns):
+    """TLB shootdown. 1: done. 0: the thread writes to the ICR (stage 1), then spins until all have answered (stage 2)."""
+    th = guest_thread(w, t)
+    if th.stage == 2:
+        return 1
+    if th.stage == 0 and op.prob_q32 < (1 << 32) and next_draw(w, th, PURPOSE_BRANCH) >= op.prob_q32:
+        return 1
+    th.stage += 1
+    th.in_kernel = 1
+    return start_call(w, t, th.stage, now_ns)
+
+
+@kjit
+def advance(w, t, now_ns):
+    """Run the thread's operations until it has time to spend, spins, sleeps or must leave the guest to kick a waiter."""
+    th = guest_thread(w, t)
+    v = th.vcpu
+    g = guest_vcpu(w, v)
+    while th.remaining_ns <= 0 and th.activity == COMPUTE and g.current == t and g.kick_thread == NIL:
+        op = guest_op(w, th.pc)
+        kind = op.kind
+        go_on = 1
+        if kind == OP_USER or kind == OP_KERNEL or kind == OP_BLOCK or kind == OP_RESCHEDULE:
+            th.pc += 1
+            do_timed(w, t, op, now_ns)
+            continue
+        elif kind == OP_LOCK or kind == OP_LOCK_SHARED:
+            go_on = do_lock(w, t, op, now_ns)
+        elif kind == OP_UNLOCK:
+            release(w, t, now_ns)
+        elif kind == OP_MAYBE or kind == OP_GOTO or kind == OP_LOOP:
+            th.pc = do_control(w, th, op)
+            continue
+        elif kind == OP_SHOOTDOWN:
+            go_on = do_shootdown(w, t, op, now_ns)
+        elif kind == OP_WORK:
+            guest_vm(w, th.vm).work += op.a
+        else:
+            go_on = do_queue(w, t, op, now_ns)
+        if go_on:
+            th.stage = 0
+            th.pc += 1
+
+
+@kjit
+def holds_spinlock(w, th):
+    """Guest preemption is off: the thread holds a spinning lock, or spins for one, or waits for a cross-call."""
+    if th.activity != COMPUTE or th.stage > 0:
+        return True
+    for i in range(th.nr_held):
+        if guest_lock(w, th.held[i]).kind < LOCK_MUTEX:
+            return True
+    return False

@@ -1,0 +1,333 @@
+"""Locks of the guest kernel and of its user space: who gets them, who spins, who sleeps.
+
+* fifo: native qspinlock. Strictly first come, first served; the next owner may be a waiter that the host has preempted.
+* tas: test-and-set, as under a hypervisor without paravirtual locks. Whoever runs and sees it free takes it.
+* pv: pv-qspinlock. First come, first served, but a waiter halts its vCPU after `spin_threshold_ns` of spinning; a
+  halted queue head is kicked at unlock and the lock stays free for whoever comes by meanwhile.
+* mutex: sleeping lock with optimistic spinning while the owner runs (as far as the guest can tell).
+* futex: user-space mutex; sleeps after one try. * rwsem: as mutex, with readers.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.random import draw
+from vcpu_env.guest.threads import block_current, wake_thread
+from vcpu_env.guest.types import (
+    COMPUTE,
+    LOCK_FUTEX,
+    LOCK_MUTEX,
+    LOCK_PV,
+    LOCK_RWSEM,
+    LOCK_TAS,
+    RUNNING,
+    SEG_SPIN,
+    SPIN_LOCK,
+    SPIN_OWNER,
+    guest_costs,
+    guest_lock,
+    guest_thread,
+    guest_vcpu,
+    guest_vm,
+)
+from vcpu_env.kernel.timeline import event
+from vcpu_env.kvm.pcpu import event_slots, set_run_event
+from vcpu_env.kvm.types import kvm_vcpu
+
+
+@kjit
+def notify_spinner(w, v, now_ns):
+    """What the vCPU spins for has changed: if it is in guest mode it notices after a cache-line transfer."""
+    g = guest_vcpu(w, v)
+    if g.cpu == NIL or g.segment != SEG_SPIN:
+        return
+    costs = guest_costs(w, 0)
+    g.notice_draws += 1
+    iteration = (draw(v, g.notice_draws) * costs.spin_iteration_ns) >> 32
+    when = now_ns + costs.notice_ns + iteration
+    if when < event(w, event_slots(w, 0).run + g.cpu).when_ns:
+        set_run_event(w, g.cpu, when)
+
+
+@kjit
+def append_waiter(w, lk, t):
+    """Put a thread at the tail of a lock's spinning waiters."""
+    guest_thread(w, t).next = NIL
+    if lk.tail == NIL:
+        lk.head = t
+    else:
+        guest_thread(w, lk.tail).next = t
+    lk.tail = t
+
+
+@kjit
+def remove_waiter(w, lk, t):
+    """Take a thread out of a lock's spinning waiters, wherever it stands."""
+    previous = NIL
+    u = lk.head
+    while u != t:
+        previous = u
+        u = guest_thread(w, u).next
+    following = guest_thread(w, t).next
+    if previous == NIL:
+        lk.head = following
+    else:
+        guest_thread(w, previous).next = following
+    if lk.tail == t:
+        lk.tail = previous
+    guest_thread(w, t).next = NIL
+
+
+@kjit
+def append_sleeper(w, lk, t):
+    """Put a thread at the tail of a lock's sleeping waiters."""
+    guest_thread(w, t).next = NIL
+    if lk.sleep_tail == NIL:
+        lk.sleep_head = t
+    else:
+        guest_thread(w, lk.sleep_tail).next = t
+    lk.sleep_tail = t
+
+
+@kjit
+def pop_sleeper(w, lk):
+    """Take the first sleeping waiter off the queue (which is not empty)."""
+    t = lk.sleep_head
+    lk.sleep_head = guest_thread(w, t).next
+    if lk.sleep_head == NIL:
+        lk.sleep_tail = NIL
+    guest_thread(w, t).next = NIL
+    return t
+
+
+@kjit
+def take(w, l, t):
+    """The lock is the thread's from now on."""
+    lk = guest_lock(w, l)
+    th = guest_thread(w, t)
+    if th.shared:
+        lk.readers += 1
+    else:
+        lk.owner = t
+    lk.acquisitions += 1
+    th.held[th.nr_held] = l
+    th.held_shared[th.nr_held] = th.shared
+    th.nr_held += 1
+    th.activity = COMPUTE
+    th.granted = 0
+    th.handoff = 0
+    th.wait_lock = NIL
+
+
+@kjit
+def is_free(w, l, t):
+    """May the thread have the lock at once? A pv queue head that spins has set `pending`, which forbids stealing."""
+    lk = guest_lock(w, l)
+    th = guest_thread(w, t)
+    if lk.owner != NIL:
+        return False
+    if lk.kind == LOCK_RWSEM:
+        if th.shared:
+            return lk.sleep_head == NIL or th.handoff == 1
+        return lk.readers == 0
+    if lk.kind == LOCK_PV and lk.head != NIL and lk.head != t:
+        return guest_thread(w, lk.head).pv_halted == 1
+    return True
+
+
+@kjit
+def owner_runs(w, l):
+    """mutex_spin_on_owner(): the owner's thread is on a vCPU that, as far as the guest can tell, is running."""
+    owner = guest_lock(w, l).owner
+    if owner == NIL:
+        return guest_lock(w, l).readers == 0
+    th = guest_thread(w, owner)
+    if th.state != RUNNING:
+        return False
+    return not (guest_vm(w, th.vm).steal_time and kvm_vcpu(w, th.vcpu).preempted)
+
+
+@kjit
+def start_spinning(w, t, v, activity, now_ns):
+    """Begin a spin episode of the vCPU's current thread."""
+    g = guest_vcpu(w, v)
+    th = guest_thread(w, t)
+    th.activity = activity
+    th.in_kernel = 1
+    th.spun_ns = 0
+    g.spin_start_ns = now_ns
+    g.lock_spins += 1
+
+
+@kjit
+def acquire(w, t, l, shared, now_ns):
+    """Try to take a spinning lock or begin to wait for it. 1: taken. 0: the thread spins. -1: it has to sleep."""
+    th = guest_thread(w, t)
+    lk = guest_lock(w, l)
+    th.shared = shared
+    th.wait_lock = l
+    if is_free(w, l, t) and (lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.head == NIL):
+        take(w, l, t)
+        return 1
+    th.wait_start_ns = now_ns
+    lk.contended += 1
+    if lk.kind == LOCK_FUTEX:
+        return -1
+    if lk.kind >= LOCK_MUTEX:
+        if shared or not owner_runs(w, l):
+            return -1
+        append_waiter(w, lk, t)
+        start_spinning(w, t, th.vcpu, SPIN_OWNER, now_ns)
+        return 0
+    append_waiter(w, lk, t)
+    start_spinning(w, t, th.vcpu, SPIN_LOCK, now_ns)
+    return 0
+
+
+@kjit
+def sleep_on(w, t, l):
+    """The thread gives its vCPU up until the lock is released. One that was woken in vain goes to the front."""
+    lk = guest_lock(w, l)
+    append_sleeper(w, lk, t)
+    th = guest_thread(w, t)
+    if th.handoff and lk.sleep_head != t:
+        u = lk.sleep_head
+        while guest_thread(w, u).next != t:
+            u = guest_thread(w, u).next
+        guest_thread(w, u).next = NIL
+        lk.sleep_tail = u
+        th.next = lk.sleep_head
+        lk.sleep_head = t
+    block_current(w, th.vcpu)
+
+
+@kjit
+def try_spinner(w, t, now_ns):
+    """A spinning waiter runs and looks at the lock. 1: it is now its own. 0: spin on. -1: stop spinning and sleep."""
+    th = guest_thread(w, t)
+    l = th.wait_lock
+    lk = guest_lock(w, l)
+    if th.granted == 0:
+        ready = is_free(w, l, t) and (lk.kind == LOCK_TAS or lk.head == t)
+        if not ready:
+            if th.activity == SPIN_OWNER and not owner_runs(w, l):
+                remove_waiter(w, lk, t)
+                return -1
+            return 0
+        remove_waiter(w, lk, t)
+    guest_vcpu(w, th.vcpu).lock_wait_ns += now_ns - th.wait_start_ns
+    take(w, l, t)
+    return 1
+
+
+@kjit
+def halts_early(w, t):
+    """pv_wait_node(): should a pv waiter halt? After the threshold, or when the waiter before it has halted."""
+    th = guest_thread(w, t)
+    lk = guest_lock(w, th.wait_lock)
+    if lk.kind != LOCK_PV or th.activity != SPIN_LOCK:
+        return False
+    if th.spun_ns >= guest_costs(w, 0).spin_threshold_ns:
+        return True
+    u = lk.head
+    while u != t:
+        following = guest_thread(w, u).next
+        if following == t:
+            return guest_thread(w, u).pv_halted == 1
+        u = following
+    return False
+
+
+@kjit
+def grant(w, l, t, now_ns):
+    """Hand the lock to a waiter that spins; it notices when it runs."""
+    lk = guest_lock(w, l)
+    remove_waiter(w, lk, t)
+    th = guest_thread(w, t)
+    th.granted = 1
+    lk.owner = t
+    notify_spinner(w, th.vcpu, now_ns)
+
+
+@kjit
+def running_spinner(w, l):
+    """One of the waiters that are spinning in guest mode right now, each with equal chance, or NIL."""
+    lk = guest_lock(w, l)
+    count = 0
+    t = lk.head
+    while t != NIL:
+        count += guest_vcpu(w, guest_thread(w, t).vcpu).cpu != NIL
+        t = guest_thread(w, t).next
+    if count == 0:
+        return NIL
+    lk.draws += 1
+    pick = (draw(lk.key, lk.draws) * count) >> 32
+    t = lk.head
+    while True:
+        if guest_vcpu(w, guest_thread(w, t).vcpu).cpu != NIL:
+            if pick == 0:
+                return t
+            pick -= 1
+        t = guest_thread(w, t).next
+
+
+@kjit
+def release(w, t, now_ns):
+    """Release the lock that the thread took last."""
+    th = guest_thread(w, t)
+    th.nr_held -= 1
+    l = th.held[th.nr_held]
+    lk = guest_lock(w, l)
+    if th.held_shared[th.nr_held]:
+        lk.readers -= 1
+        if lk.readers > 0:
+            return
+    else:
+        lk.owner = NIL
+    if lk.kind >= LOCK_MUTEX:
+        release_sleeping(w, l, t, now_ns)
+        return
+    if lk.head == NIL:
+        return
+    if lk.kind == LOCK_TAS:
+        winner = running_spinner(w, l)
+        if winner != NIL:
+            grant(w, l, winner, now_ns)
+        return
+    head = guest_thread(w, lk.head)
+    if head.pv_halted:
+        guest_vcpu(w, th.vcpu).kick_thread = lk.head
+        return
+    grant(w, l, lk.head, now_ns)
+
+
+@kjit
+def release_sleeping(w, l, t, now_ns):
+    """Unlock a mutex, futex or rwsem: a spinner has it at once; else the first sleeper is woken and tries again."""
+    lk = guest_lock(w, l)
+    waker = guest_thread(w, t).vcpu
+    first = lk.sleep_head
+    if lk.head != NIL and (first == NIL or guest_thread(w, first).handoff == 0) and lk.readers == 0:
+        grant(w, l, lk.head, now_ns)
+        return
+    while lk.sleep_head != NIL:
+        u = pop_sleeper(w, lk)
+        th = guest_thread(w, u)
+        if th.handoff and not th.shared:
+            th.granted = 1
+            lk.owner = u
+        th.handoff = 1
+        wake_thread(w, u, waker, now_ns)
+        if lk.sleep_head == NIL or not (th.shared and guest_thread(w, lk.sleep_head).shared):
+            return
+
+
+@kjit
+def notify_owner_spinners(w, t, now_ns):
+    """The thread loses its vCPU: whoever spins only because it runs has to look again."""
+    th = guest_thread(w, t)
+    for i in range(th.nr_held):
+        lk = guest_lock(w, th.held[i])
+        if lk.kind >= LOCK_MUTEX:
+            u = lk.head
+            while u != NIL:
+                notify_spinner(w, guest_thread(w, u).vcpu, now_ns)
+                u = guest_thread(w, u).next

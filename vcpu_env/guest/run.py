@@ -1,0 +1,284 @@
+"""A vCPU in guest mode: what it does next, and accounting of what it did."""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.calls import answer_calls, call_finished
+from vcpu_env.guest.interpreter import advance, holds_spinlock
+from vcpu_env.guest.locks import halts_early, notify_owner_spinners, try_spinner
+from vcpu_env.guest.threads import pick_thread, wake_thread
+from vcpu_env.guest.types import (
+    AWAKE,
+    COMPUTE,
+    HALTED_IDLE,
+    HALTED_PV_WAIT,
+    LOCK_PV,
+    OVERHEAD,
+    SEG_COMPUTE,
+    SEG_IRQ,
+    SEG_NONE,
+    SEG_SPIN,
+    SPIN_CALL,
+    SPIN_LOCK,
+    guest_costs,
+    guest_lock,
+    guest_thread,
+    guest_vcpu,
+    guest_vm,
+)
+from vcpu_env.kernel.timeline import NEVER, set_event
+from vcpu_env.kvm.lapic import (
+    VECTOR_CALL,
+    VECTOR_IO,
+    VECTOR_RESCHEDULE,
+    VECTOR_TIMER,
+    accept_interrupt,
+    take_interrupt,
+    write_eoi,
+)
+from vcpu_env.kvm.pcpu import event_slots, set_run_event
+from vcpu_env.kvm.ple import ple_window_ns
+from vcpu_env.kvm.types import kvm_vcpu
+
+EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_KICK = range(4)
+"""Why the guest was left: still in it, HLT, PAUSE-loop exit, the hypercall that kicks a halted lock waiter."""
+
+
+@kjit
+def account_segment(w, v, now_ns):
+    """Book the guest time since the current segment began."""
+    g = guest_vcpu(w, v)
+    past = now_ns - g.segment_start_ns
+    g.segment_start_ns = now_ns
+    if past <= 0:
+        return
+    g.run_ns += past
+    if g.segment == SEG_IRQ:
+        g.irq_remaining_ns -= past
+        g.irq_ns += past
+        g.kernel_ns += past
+        return
+    th = guest_thread(w, g.current)
+    if g.segment == SEG_SPIN:
+        g.spin_ns += past
+        g.kernel_ns += past
+        th.spun_ns += past
+        return
+    lost = min(past, g.cold_ns)
+    g.cold_ns -= lost
+    g.cold_lost_ns += lost
+    th.remaining_ns -= past - lost
+    if th.in_kernel:
+        g.kernel_ns += past
+    else:
+        g.user_ns += past
+
+
+@kjit
+def begin_interrupt(w, v, vector, now_ns):
+    """Take a vector into service: EOI first, as Linux guests do, then the handler's work."""
+    g = guest_vcpu(w, v)
+    costs = guest_costs(w, 0)
+    work = write_eoi(w, v, vector, now_ns)
+    if vector == VECTOR_TIMER:
+        work += costs.timer_ns
+        g.timer_interrupts += 1
+    elif vector == VECTOR_CALL:
+        callers = g.call_mask
+        count = 0
+        while callers != 0:
+            callers &= callers - 1
+            count += 1
+        work += costs.call_ns * max(1, count)
+        g.ipi_call += 1
+    elif vector == VECTOR_RESCHEDULE:
+        work += costs.reschedule_ns
+        g.ipi_reschedule += 1
+    else:
+        work += costs.io_ns
+    g.irq = vector
+    g.irq_remaining_ns = work
+
+
+@kjit
+def end_interrupt(w, v, now_ns):
+    """The handler is done: what it was for happens."""
+    g = guest_vcpu(w, v)
+    vector = g.irq
+    g.irq = 0
+    if vector == VECTOR_CALL:
+        answer_calls(w, v, now_ns)
+    elif vector == VECTOR_TIMER:
+        ran = g.user_ns + g.kernel_ns - g.thread_start_ns
+        if g.nr_queued > 0 and ran >= guest_vm(w, g.vm).slice_ns:
+            g.need_resched = 1
+    elif vector == VECTOR_IO:
+        while g.io_head != NIL:
+            t = g.io_head
+            g.io_head = guest_thread(w, t).next
+            wake_thread(w, t, v, now_ns)
+
+
+@kjit
+def enter_halt(w, v, kind):
+    """The guest executes HLT."""
+    g = guest_vcpu(w, v)
+    g.halted = kind
+    g.segment = SEG_NONE
+    return EXIT_HLT
+
+
+@kjit
+def spin(w, v, now_ns):
+    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a pv waiter has spun long enough."""
+    g = guest_vcpu(w, v)
+    th = guest_thread(w, g.current)
+    g.segment = SEG_SPIN
+    g.ple_expire_ns = now_ns + ple_window_ns(w, v)
+    end = g.ple_expire_ns
+    if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PV:
+        left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
+        if left > 0:
+            end = min(end, now_ns + left)
+    set_run_event(w, g.cpu, end)
+
+
+@kjit
+def guest_run(w, v, now_ns):
+    """Run the vCPU from here: returns an exit reason, or EXIT_NONE with the end of its next segment on the timeline."""
+    g = guest_vcpu(w, v)
+    g.segment_start_ns = now_ns
+    while True:
+        if g.irq_remaining_ns > 0:
+            g.segment = SEG_IRQ
+            set_run_event(w, g.cpu, now_ns + g.irq_remaining_ns)
+            return EXIT_NONE
+        if g.irq != 0:
+            end_interrupt(w, v, now_ns)
+        if g.kick_thread != NIL:
+            return EXIT_KICK
+        vector = take_interrupt(w, v, now_ns)
+        if vector != 0:
+            begin_interrupt(w, v, vector, now_ns)
+            continue
+        if g.overhead_ns > 0:
+            g.irq = OVERHEAD
+            g.irq_remaining_ns = g.overhead_ns
+            g.overhead_ns = 0
+            continue
+        t = g.current
+        if t == NIL or (g.need_resched and not holds_spinlock(w, guest_thread(w, t))):
+            if t != NIL:
+                notify_owner_spinners(w, t, now_ns)
+            if not pick_thread(w, v):
+                return enter_halt(w, v, HALTED_IDLE)
+            continue
+        th = guest_thread(w, t)
+        if th.activity == COMPUTE:
+            if th.remaining_ns > 0:
+                g.segment = SEG_COMPUTE
+                set_run_event(w, g.cpu, now_ns + th.remaining_ns + g.cold_ns)
+                return EXIT_NONE
+            advance(w, t, now_ns)
+            continue
+        if th.activity == SPIN_CALL:
+            if not call_finished(w, t, now_ns):
+                spin(w, v, now_ns)
+                return EXIT_NONE
+            continue
+        result = try_spinner(w, t, now_ns)
+        if result == 0:
+            if halts_early(w, t):
+                th.pv_halted = 1
+                return enter_halt(w, v, HALTED_PV_WAIT)
+            spin(w, v, now_ns)
+            return EXIT_NONE
+        if result < 0:
+            th.activity = COMPUTE
+            th.pc -= 1
+            th.stage = 2
+
+
+@kjit
+def segment_ended(w, v, now_ns):
+    """The CPU's RUN event came while the vCPU was in guest mode: go on, or exit if it has spun for too long."""
+    g = guest_vcpu(w, v)
+    account_segment(w, v, now_ns)
+    if g.segment == SEG_SPIN and now_ns >= g.ple_expire_ns and still_waits(w, g.current):
+        return EXIT_PAUSE
+    return guest_run(w, v, now_ns)
+
+
+@kjit
+def still_waits(w, t):
+    """Nothing has changed yet for a spinning thread."""
+    th = guest_thread(w, t)
+    if th.activity == SPIN_CALL:
+        return guest_vcpu(w, th.vcpu).csd_mask != 0
+    return th.granted == 0
+
+
+@kjit
+def wake_from_halt(w, v, now_ns):
+    """The vCPU is about to run again after HLT: leave the idle loop or the pv wait; its timer ticks again."""
+    g = guest_vcpu(w, v)
+    if g.halted == AWAKE:
+        return
+    if g.halted == HALTED_PV_WAIT and g.current != NIL:
+        th = guest_thread(w, g.current)
+        th.pv_halted = 0
+        th.spun_ns = 0
+    else:
+        period = guest_vm(w, g.vm).tick_ns
+        set_event(w, event_slots(w, 0).timer + v, (now_ns // period + 1) * period)
+    g.halted = AWAKE
+
+
+@kjit
+def timer_expired(w, v, now_ns):
+    """The vCPU's tick. An idle vCPU has none (NOHZ)."""
+    g = guest_vcpu(w, v)
+    slot = event_slots(w, 0).timer + v
+    if g.halted == HALTED_IDLE:
+        set_event(w, slot, NEVER)
+        return
+    set_event(w, slot, now_ns + guest_vm(w, g.vm).tick_ns)
+    accept_interrupt(w, v, VECTOR_TIMER, 0, g.cpu, now_ns)
+
+
+@kjit
+def device_done(w, t, now_ns):
+    """The device that a thread waits for is done: an interrupt for the vCPU on which the thread slept."""
+    th = guest_thread(w, t)
+    g = guest_vcpu(w, th.vcpu)
+    set_event(w, event_slots(w, 0).io + t, NEVER)
+    th.next = g.io_head
+    g.io_head = t
+    accept_interrupt(w, th.vcpu, VECTOR_IO, 0, NIL, now_ns)
+
+
+@kjit
+def at_cpl0(w, v):
+    """Whether the vCPU is in its kernel: an interrupt, a system call, a lock, or the idle loop."""
+    g = guest_vcpu(w, v)
+    return g.irq != 0 or g.current == NIL or guest_thread(w, g.current).in_kernel != 0
+
+
+@kjit
+def awaited_vcpu(w, v):
+    """The vCPU that a spinning vCPU waits for: its lock's owner, or the first that has not answered its call; or NIL.
+
+    No host kernel can know this; it is for oracles and statistics.
+    """
+    g = guest_vcpu(w, v)
+    if g.current == NIL or g.segment != SEG_SPIN:
+        return NIL
+    th = guest_thread(w, g.current)
+    if th.activity == COMPUTE:
+        return NIL
+    if th.activity == SPIN_CALL:
+        first = guest_vm(w, g.vm).first_vcpu
+        for i in range(guest_vm(w, g.vm).nr_vcpus):
+            if g.csd_mask >> i & 1:
+                return first + i
+        return NIL
+    owner = guest_lock(w, th.wait_lock).owner
+    return NIL if owner == NIL else guest_thread(w, owner).vcpu

@@ -1,0 +1,194 @@
+"""The guest's structs: virtual CPUs as the guest kernel sees them, threads, locks, queues, programs.
+
+A guest vCPU has the same id as its `kvm_vcpu` and as its host task. Interrupt vectors are bits of `lapic.irr`.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import struct
+from vcpu_env.guest.random import NR_PURPOSES, distribution_arrays
+from vcpu_env.world import StructArray
+
+OVERHEAD = 16
+"""Not a vector: kernel work that the guest does before anything else (context switch, ICR writes)."""
+
+SEG_NONE, SEG_IRQ, SEG_COMPUTE, SEG_SPIN = range(4)
+AWAKE, HALTED_IDLE, HALTED_PV_WAIT = range(3)
+
+COMPUTE, SPIN_LOCK, SPIN_OWNER, SPIN_CALL = range(4)
+RUNNABLE, RUNNING, BLOCKED = range(3)
+
+LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(6)
+SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV}
+
+MAX_HELD = 4
+"""Locks that a thread may hold at once."""
+
+GUEST_VCPU = np.dtype(
+    [
+        ("vm", "i4"),
+        ("index", "i8"),  # vcpu_idx within the VM, a bit number of the masks below
+        ("cpu", "i4"),  # physical CPU on which it is in guest mode, NIL if it is not
+        ("current", "i4"),  # guest thread, NIL in the idle loop
+        ("rq_head", "i4"),
+        ("rq_tail", "i4"),
+        ("nr_queued", "i4"),
+        ("need_resched", "i4"),
+        ("segment", "i4"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
+        ("halted", "i4"),
+        ("irq", "i4"),  # vector in service, OVERHEAD, or 0
+        ("kick_thread", "i4"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
+        ("io_head", "i4"),  # threads whose device time is over, not yet woken
+        ("last_cpu", "i4"),
+        ("notice_draws", "i8"),
+        ("segment_start_ns", "i8"),
+        ("irq_remaining_ns", "i8"),
+        ("overhead_ns", "i8"),  # kernel work still to be charged
+        ("cold_ns", "i8"),  # time still to be lost to a cold cache
+        ("ple_expire_ns", "i8"),
+        ("spin_start_ns", "i8"),  # start of the current spin episode, on or off a CPU
+        ("sched_out_ns", "i8"),
+        ("halt_start_ns", "i8"),
+        ("thread_start_ns", "i8"),  # guest run time of the current thread when it was switched in
+        ("call_mask", "i8"),  # vCPUs (bits) whose call requests wait here
+        ("csd_mask", "i8"),  # vCPUs that have not served this vCPU's call yet
+        ("call_start_ns", "i8"),
+        ("user_ns", "i8"),
+        ("kernel_ns", "i8"),  # includes spin_ns and irq_ns
+        ("irq_ns", "i8"),
+        ("spin_ns", "i8"),
+        ("cold_lost_ns", "i8"),
+        ("idle_ns", "i8"),
+        ("steal_ns", "i8"),
+        ("run_ns", "i8"),
+        ("call_wait_ns", "i8"),
+        ("calls", "i8"),
+        ("ipi_reschedule", "i8"),  # received, as RES, CAL/TLB, LOC of /proc/interrupts
+        ("ipi_call", "i8"),
+        ("timer_interrupts", "i8"),
+        ("nvcsw", "i8"),
+        ("nivcsw", "i8"),
+        ("lock_spins", "i8"),
+        ("lock_wait_ns", "i8"),
+        ("preempt_in_lock", "i8"),
+        ("preempt_as_waiter", "i8"),
+    ],
+    align=True,
+)
+
+GUEST_THREAD = np.dtype(
+    [
+        ("vm", "i4"),
+        ("vcpu", "i4"),
+        ("index", "i4"),  # number within the VM
+        ("pc", "i4"),  # absolute, in the array of all programs' operations
+        ("stage", "i4"),  # how far the current operation has come
+        ("state", "i4"),
+        ("activity", "i4"),
+        ("in_kernel", "i4"),
+        ("granted", "i4"),  # the lock it waits for is its own
+        ("pv_halted", "i4"),
+        ("handoff", "i4"),  # woken once for a sleeping lock and lost it: next release is for it alone
+        ("shared", "i4"),  # waits for, or holds on top of its stack, an rwsem for reading
+        ("nr_held", "i4"),
+        ("held", "i4", (MAX_HELD,)),
+        ("held_shared", "i4", (MAX_HELD,)),
+        ("wait_lock", "i4"),
+        ("next", "i4"),  # link of the run queue or of a wait queue: a thread is on one at most
+        ("loops", "i4"),
+        ("io_done", "i4"),
+        ("remaining_ns", "i8"),
+        ("spun_ns", "i8"),  # spent spinning in this wait
+        ("wait_start_ns", "i8"),
+        ("key", "i8", (NR_PURPOSES,)),
+        ("draws", "i8", (NR_PURPOSES,)),
+    ],
+    align=True,
+)
+
+GUEST_LOCK = np.dtype(
+    [
+        ("kind", "i4"),
+        ("owner", "i4"),  # thread, NIL if free (or held by readers)
+        ("readers", "i4"),
+        ("head", "i4"),  # spinning waiters, first come first
+        ("tail", "i4"),
+        ("sleep_head", "i4"),  # sleeping waiters
+        ("sleep_tail", "i4"),
+        ("acquisitions", "i8"),
+        ("contended", "i8"),
+        ("key", "i8"),
+        ("draws", "i8"),
+    ],
+    align=True,
+)
+
+GUEST_QUEUE = np.dtype(
+    [
+        ("items", "i8"),
+        ("capacity", "i8"),  # of a barrier: how many threads meet
+        ("head", "i4"),  # threads that wait for an item, or at the barrier
+        ("tail", "i4"),
+        ("full_head", "i4"),  # threads that wait for room
+        ("full_tail", "i4"),
+    ],
+    align=True,
+)
+
+GUEST_OP = np.dtype(
+    [("kind", "i4"), ("a", "i4"), ("b", "i4"), ("dist", "i4"), ("mean_ns", "i8"), ("prob_q32", "i8")], align=True
+)
+
+GUEST_VM = np.dtype(
+    [
+        ("first_vcpu", "i4"),
+        ("nr_vcpus", "i4"),
+        ("first_thread", "i4"),
+        ("nr_threads", "i4"),
+        ("workload", "i4"),
+        ("steal_time", "i4"),  # the guest sees vcpu_is_preempted()
+        ("work", "i8"),
+        ("tick_ns", "i8"),
+        ("slice_ns", "i8"),
+    ],
+    align=True,
+)
+
+GUEST_COSTS = np.dtype(
+    [
+        ("switch_ns", "i8"),
+        ("futex_ns", "i8"),
+        ("wake_ns", "i8"),
+        ("icr_write_ns", "i8"),
+        ("timer_ns", "i8"),
+        ("call_ns", "i8"),
+        ("reschedule_ns", "i8"),
+        ("io_ns", "i8"),
+        ("notice_ns", "i8"),  # cache-line transfer to a spinner
+        ("spin_iteration_ns", "i8"),
+        ("spin_threshold_ns", "i8"),  # pv_wait after this much spinning
+    ],
+    align=True,
+)
+
+guest_vcpu = struct(28, GUEST_VCPU)
+guest_thread = struct(29, GUEST_THREAD)
+guest_lock = struct(30, GUEST_LOCK)
+guest_queue = struct(31, GUEST_QUEUE)
+guest_op = struct(32, GUEST_OP)
+guest_vm = struct(34, GUEST_VM)
+guest_costs = struct(35, GUEST_COSTS)
+
+
+def guest_arrays(nr_vcpus, nr_threads, nr_locks, nr_queues, nr_ops, nr_vms) -> list[StructArray]:
+    """The struct arrays of all guests of a machine."""
+    return [
+        StructArray(28, "guest_vcpu", GUEST_VCPU, nr_vcpus),
+        StructArray(29, "guest_thread", GUEST_THREAD, nr_threads),
+        StructArray(30, "guest_lock", GUEST_LOCK, max(nr_locks, 1)),
+        StructArray(31, "guest_queue", GUEST_QUEUE, max(nr_queues, 1)),
+        StructArray(32, "guest_op", GUEST_OP, nr_ops),
+        *distribution_arrays(),
+        StructArray(34, "guest_vm", GUEST_VM, nr_vms),
+        StructArray(35, "guest_costs", GUEST_COSTS, 1),
+    ]

@@ -1,0 +1,169 @@
+"""Filling a world with a kernel: task groups, tasks and idle run queues, as sched_init() and the fork path leave them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.types import (
+    FEATURES,
+    INITIAL_VRUNTIME,
+    LAG_CLAMP_6_19_0,
+    NSEC_PER_SEC,
+    REWEIGHT_V6_19,
+    SCHED_IDLE,
+    SCHED_NORMAL,
+    TASK_NEW,
+    sched_entity,
+)
+from vcpu_env.kernel.weights import (
+    NICE_0_LOAD,
+    SCHED_PRIO_TO_WEIGHT,
+    SCHED_PRIO_TO_WMULT,
+    WEIGHT_IDLEPRIO,
+    WMULT_IDLEPRIO,
+    update_load_set,
+)
+from vcpu_env.world import World
+
+MIN_CUSTOM_SLICE_NS, MAX_CUSTOM_SLICE_NS = 100_000, 100_000_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its task group, weight, policy, slice and CPU.
+
+    Attributes:
+        group: task group id, 0 = root.
+        nice: -20..19; the weight comes from the kernel's tables.
+        weight: a weight (nice 0 = 1024) that overrides `nice`.
+        policy: SCHED_NORMAL, SCHED_BATCH or SCHED_IDLE.
+        slice_ns: a custom slice (sched_attr.sched_runtime), clamped to 0.1..100 ms; 0 = the base slice.
+        cpu: where it first wakes.
+    """
+
+    group: int = 0
+    nice: int = 0
+    weight: int | None = None
+    policy: int = SCHED_NORMAL
+    slice_ns: int = 0
+    cpu: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """A task group. Groups are numbered from 1 in the order given; a parent comes before its children."""
+
+    parent: int = 0
+    shares: int = NICE_0_LOAD
+    idle: bool = False
+
+
+@dataclass(frozen=True)
+class Tunables:
+    """What an administrator can set. `base_slice_ns` 0 = the kernel's own scaling of the normalized slice."""
+
+    hz: int = 1000
+    base_slice_ns: int = 0
+    normalized_base_slice_ns: int = 700_000
+    migration_cost_ns: int = 500_000
+    preempt_lazy: bool = False
+    reweight: int = REWEIGHT_V6_19
+    lag_clamp: int = LAG_CLAMP_6_19_0
+
+
+@kjit
+def set_load(w, se, weight, inv_weight):
+    """Set the weight of entity `se`."""
+    update_load_set(sched_entity(w, se), weight, inv_weight)
+
+
+def scaled_base_slice_ns(nr_cpus: int, normalized_ns: int) -> int:
+    """sysctl_sched_base_slice of a host under the default logarithmic scaling."""
+    return normalized_ns * min(nr_cpus, 8).bit_length()
+
+
+def build_kernel(
+    world: World,
+    nr_cpus: int,
+    tasks: Sequence[Task],
+    groups: Sequence[Group] = (),
+    tunables: Tunables = Tunables(),
+    features: dict[str, int] | None = None,
+) -> None:
+    """Initialise the kernel's structs in `world` (laid out by `kernel_arrays`): all CPUs idle, no task started."""
+    tun = world["sched_tunables"]
+    normalized = tunables.normalized_base_slice_ns
+    tun["base_slice_ns"] = tunables.base_slice_ns or scaled_base_slice_ns(nr_cpus, normalized)
+    tun["normalized_base_slice_ns"] = normalized
+    tun["tick_ns"] = (NSEC_PER_SEC + tunables.hz // 2) // tunables.hz
+    tun["migration_cost_ns"] = tunables.migration_cost_ns
+    tun["hz"] = tunables.hz
+    tun["nr_cpus"], tun["nr_tasks"], tun["nr_groups"] = nr_cpus, len(tasks), len(groups)
+    tun["preempt_lazy"] = tunables.preempt_lazy
+    tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
+    for name, default in FEATURES.items():
+        world["sched_features"][name] = (features or {}).get(name, default)
+    world["kicked_cpus"]["head"] = world["kicked_cpus"]["tail"] = NIL
+    build_run_queues(world, nr_cpus)
+    build_groups(world, nr_cpus, len(tasks), groups)
+    build_tasks(world, nr_cpus, tasks)
+
+
+def build_run_queues(world: World, nr_cpus: int) -> None:
+    """sched_init(): every run queue idle, every queue of entities empty."""
+    rq, cfs = world["rq"], world["cfs_rq"]
+    rq["curr"], rq["kicked_next"] = NIL, NIL
+    rq["cpu"] = np.arange(nr_cpus)
+    rq["avg_idle_ns"], rq["max_idle_balance_cost_ns"] = 1_000_000, 500_000
+    rq["newidle_ratio"] = 512
+    rq["yield_deboost_last_src_pid"] = rq["yield_deboost_last_dst_pid"] = NIL
+    cfs["zero_vruntime"] = INITIAL_VRUNTIME
+    for field in ("rb_root", "rb_leftmost", "curr", "next", "se"):
+        cfs[field] = NIL
+    ids = np.arange(len(cfs))
+    cfs["cpu"], cfs["tg"] = ids % nr_cpus, ids // nr_cpus
+
+
+def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Group]) -> None:
+    """alloc_fair_sched_group(): a group's entity and queue on every CPU, below its parent's."""
+    entity, cfs, tg = world["sched_entity"], world["cfs_rq"], world["task_group"]
+    for field in ("cfs_rq", "my_q", "parent", "rb_parent", "rb_left", "rb_right"):
+        entity[field] = NIL
+    tg["parent"] = NIL
+    tg["shares"][0] = NICE_0_LOAD
+    for number, group in enumerate(groups, start=1):
+        tg[number] = (group.shares, 0, group.parent, group.idle, tg["depth"][group.parent] + 1)
+        for cpu in range(nr_cpus):
+            se = nr_tasks + (number - 1) * nr_cpus + cpu
+            own, upper = number * nr_cpus + cpu, group.parent * nr_cpus + cpu
+            cfs["se"][own], cfs["idle"][own] = se, group.idle
+            entity["my_q"][se], entity["cfs_rq"][se] = own, upper
+            entity["parent"][se] = cfs["se"][upper]
+            entity["depth"][se] = tg["depth"][number] - 1
+            set_load(world.handle, se, NICE_0_LOAD, 0)
+
+
+def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
+    """sched_fork(): tasks that have never run."""
+    entity, task, cfs = world["sched_entity"], world["task_struct"], world["cfs_rq"]
+    task["state"] = TASK_NEW
+    task["recent_used_cpu"] = task["last_wakee"] = NIL
+    task["cpus_allowed"] = -1
+    for p, spec in enumerate(tasks):
+        task["cpu"][p], task["tg"][p], task["policy"][p], task["nice"][p] = spec.cpu, spec.group, spec.policy, spec.nice
+        queue = spec.group * nr_cpus + spec.cpu
+        entity["cfs_rq"][p], entity["parent"][p] = queue, cfs["se"][queue]
+        entity["depth"][p] = world["task_group"]["depth"][spec.group]
+        entity["slice_ns"][p] = world["sched_tunables"]["base_slice_ns"][0]
+        if spec.slice_ns:
+            entity["slice_ns"][p] = min(max(spec.slice_ns, MIN_CUSTOM_SLICE_NS), MAX_CUSTOM_SLICE_NS)
+            entity["custom_slice"][p] = 1
+        if spec.weight is not None:
+            weight, inverse = spec.weight, 0
+        elif spec.policy == SCHED_IDLE:
+            weight, inverse = WEIGHT_IDLEPRIO, WMULT_IDLEPRIO
+        else:
+            weight, inverse = int(SCHED_PRIO_TO_WEIGHT[spec.nice + 20]), int(SCHED_PRIO_TO_WMULT[spec.nice + 20])
+        set_load(world.handle, p, weight << 10, inverse)

@@ -1,0 +1,66 @@
+"""The machine's future events, totally ordered by (time, slot).
+
+Every source of events (a CPU's tick, a CPU's running segment, a vCPU's timer, ...) owns one slot and has at most one
+event in it, so nothing is ever left behind to be skipped later. Slots are numbered by priority, then by owner: at equal
+times the lower slot is first, which makes the order total without a sequence number. A winner tree over the slots gives
+the next event at its root; moving or cancelling one costs one path to the root, usually less.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import kjit, struct
+from vcpu_env.world import StructArray
+
+NEVER = 1 << 62
+"""Time of an event that is not going to happen (ns)."""
+
+EVENT = np.dtype([("when_ns", "i8")], align=True)
+WINNER = np.dtype([("slot", "i8")], align=True)
+CLOCK = np.dtype([("now_ns", "i8"), ("leaves", "i8"), ("events", "i8")], align=True)
+
+event = struct(44, EVENT)
+winner = struct(45, WINNER)
+machine_clock = struct(46, CLOCK)
+
+
+def timeline_arrays(nr_slots: int) -> list[StructArray]:
+    """The struct arrays of a timeline with `nr_slots` slots."""
+    leaves = 1 << max(1, (nr_slots - 1).bit_length())
+    return [
+        StructArray(44, "event", EVENT, leaves),
+        StructArray(45, "winner", WINNER, 2 * leaves),
+        StructArray(46, "machine_clock", CLOCK, 1),
+    ]
+
+
+def init_timeline(world) -> None:
+    """Make the timeline empty, at time 0."""
+    leaves = len(world["event"])
+    world["machine_clock"]["leaves"] = leaves
+    world["event"]["when_ns"] = NEVER
+    slots = world["winner"]["slot"]
+    slots[leaves:] = np.arange(leaves)
+    for node in range(leaves - 1, 0, -1):
+        slots[node] = slots[2 * node]
+
+
+@kjit
+def set_event(w, slot, when_ns):
+    """Let the event of `slot` happen at `when_ns`, instead of whenever it was to happen; `NEVER` cancels it."""
+    event(w, slot).when_ns = when_ns
+    node = (slot + machine_clock(w, 0).leaves) >> 1
+    while node >= 1:
+        left = winner(w, 2 * node).slot
+        right = winner(w, 2 * node + 1).slot
+        best = left if event(w, left).when_ns <= event(w, right).when_ns else right
+        here = winner(w, node)
+        if best == here.slot and best != slot:
+            return
+        here.slot = best
+        node >>= 1
+
+
+@kjit
+def next_slot(w):
+    """The slot of the next event."""
+    return winner(w, 1).slot

@@ -1,0 +1,237 @@
+"""The kernel's structs as dtypes, their accessors, and the layout of a kernel in a world.
+
+Ids: a task's entity has the task's id; the entity of task group *tg* on a CPU follows the tasks (`group_se_id`).
+The queue of *tg* on a CPU is ``tg * nr_cpus + cpu``; task group 0 is the root, so the root queue of a CPU has the CPU's id.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import struct
+from vcpu_env.world import StructArray
+
+NSEC_PER_SEC = 1_000_000_000
+INITIAL_VRUNTIME = -(1 << 20)
+"""Where the virtual time of every new queue starts: 2^20 before the 64-bit wrap."""
+ESRCH = 3
+
+SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE = 0, 3, 5
+
+TASK_RUNNING = 0
+TASK_INTERRUPTIBLE = 0x1
+TASK_UNINTERRUPTIBLE = 0x2
+TASK_PARKED = 0x40
+TASK_DEAD = 0x80
+TASK_NEW = 0x800
+TASK_SPECIAL = 0x80CC
+"""States that must not see spurious wakeups (stopped, traced, parked, dead, frozen): never dequeued with a delay."""
+
+ENQUEUE_WAKEUP = 0x1
+ENQUEUE_RESTORE = 0x2
+ENQUEUE_DELAYED = 0x20
+ENQUEUE_MIGRATED = 0x40000
+ENQUEUE_INITIAL = 0x80000
+DEQUEUE_SLEEP = 0x1
+DEQUEUE_SAVE = 0x2
+DEQUEUE_DELAYED = 0x20
+DEQUEUE_SPECIAL = 0x10000
+
+WF_FORK = 0x04
+WF_TTWU = 0x08
+WF_SYNC = 0x10
+WF_RQ_SELECTED = 0x80
+
+TIF_NEED_RESCHED = 1
+TIF_NEED_RESCHED_LAZY = 2
+
+REWEIGHT_V6_19, REWEIGHT_FIXED = 0, 1
+LAG_CLAMP_6_19_0, LAG_CLAMP_6_19_9 = 0, 1
+
+FEATURES = {
+    "PLACE_LAG": 1,
+    "PLACE_DEADLINE_INITIAL": 1,
+    "PLACE_REL_DEADLINE": 1,
+    "RUN_TO_PARITY": 1,
+    "PREEMPT_SHORT": 1,
+    "NEXT_BUDDY": 0,
+    "PICK_BUDDY": 1,
+    "CACHE_HOT_BUDDY": 1,
+    "DELAY_DEQUEUE": 1,
+    "DELAY_ZERO": 1,
+    "WAKEUP_PREEMPTION": 1,
+    "TTWU_QUEUE": 1,
+    "SIS_UTIL": 1,
+    "WA_IDLE": 1,
+    "WA_WEIGHT": 1,
+    "WA_BIAS": 1,
+    "NI_RANDOM": 1,
+}
+"""features.h of v6.19: the scheduler features that act on anything here, with their defaults."""
+
+SCHED_TUNABLES = np.dtype(
+    [
+        ("base_slice_ns", "i8"),
+        ("normalized_base_slice_ns", "i8"),
+        ("tick_ns", "i8"),
+        ("migration_cost_ns", "i8"),
+        ("hz", "i4"),
+        ("nr_cpus", "i4"),
+        ("nr_tasks", "i4"),
+        ("nr_groups", "i4"),
+        ("preempt_lazy", "i4"),
+        ("reweight", "i4"),
+        ("lag_clamp", "i4"),
+    ],
+    align=True,
+)
+
+SCHED_FEATURES = np.dtype([(name, "i4") for name in FEATURES], align=True)
+
+TASK_STRUCT = np.dtype(
+    [
+        ("state", "i4"),
+        ("on_rq", "i4"),
+        ("cpu", "i4"),
+        ("tg", "i4"),
+        ("policy", "i4"),
+        ("nice", "i4"),
+        ("last_queued_ns", "i8"),
+        ("last_arrival_ns", "i8"),
+        ("run_delay_ns", "i8"),
+        ("nvcsw", "i8"),
+        ("nivcsw", "i8"),
+        ("pcount", "i8"),
+        ("cpus_allowed", "i8", (4,)),
+        ("recent_used_cpu", "i4"),
+        ("wakee_flips", "i4"),
+        ("wakee_flip_decay_ns", "i8"),
+        ("last_wakee", "i4"),
+        ("nr_migrations", "i4"),
+    ],
+    align=True,
+)
+
+SCHED_ENTITY = np.dtype(
+    [
+        ("vruntime", "i8"),
+        ("deadline", "i8"),
+        ("vlag", "i8"),  # shared with vprot of a running entity, as v6.19.0's union
+        ("slice_ns", "i8"),
+        ("weight", "i8"),
+        ("delta_fact", "i8"),
+        ("exec_start_ns", "i8"),
+        ("sum_exec_runtime_ns", "i8"),
+        ("min_vruntime", "i8"),
+        ("min_slice_ns", "i8"),
+        ("delta_shift", "i4"),
+        ("on_rq", "i4"),
+        ("sched_delayed", "i4"),
+        ("custom_slice", "i4"),
+        ("rel_deadline", "i4"),
+        ("cfs_rq", "i4"),
+        ("my_q", "i4"),
+        ("parent", "i4"),
+        ("depth", "i4"),
+        ("rb_parent", "i4"),
+        ("rb_left", "i4"),
+        ("rb_right", "i4"),
+        ("rb_red", "i4"),
+        ("period_contrib", "i4"),
+        ("prev_sum_exec_runtime_ns", "i8"),
+        ("load_sum", "i8"),
+        ("load_avg", "i8"),
+        ("last_update_time_ns", "i8"),
+    ],
+    align=True,
+)
+
+CFS_RQ = np.dtype(
+    [
+        ("avg_vruntime", "i8"),
+        ("avg_load", "i8"),
+        ("zero_vruntime", "i8"),
+        ("load_weight", "i8"),
+        ("rb_root", "i4"),
+        ("rb_leftmost", "i4"),
+        ("curr", "i4"),
+        ("next", "i4"),
+        ("nr_queued", "i4"),
+        ("h_nr_queued", "i4"),
+        ("h_nr_runnable", "i4"),
+        ("h_nr_idle", "i4"),
+        ("cpu", "i4"),
+        ("tg", "i4"),
+        ("se", "i4"),
+        ("idle", "i4"),
+        ("period_contrib", "i4"),
+        ("load_sum", "i8"),
+        ("load_avg", "i8"),
+        ("last_update_time_ns", "i8"),
+        ("tg_load_avg_contrib", "i8"),
+        ("last_update_tg_load_avg_ns", "i8"),
+    ],
+    align=True,
+)
+
+RQ = np.dtype(
+    [
+        ("clock_ns", "i8"),
+        ("clock_read_ns", "i8"),
+        ("curr", "i4"),
+        ("need_resched", "i4"),
+        ("nr_running", "i4"),
+        ("cpu", "i4"),
+        ("kicked", "i4"),
+        ("kicked_next", "i4"),
+        ("nr_switches", "i8"),
+        ("yld_count", "i8"),
+        ("sched_count", "i8"),
+        ("sched_goidle", "i8"),
+        ("ttwu_count", "i8"),
+        ("ttwu_local", "i8"),
+        ("rq_cpu_time_ns", "i8"),
+        ("run_delay_ns", "i8"),
+        ("pcount", "i8"),
+        ("next_balance_ns", "i8"),
+        ("avg_idle_ns", "i8"),
+        ("idle_stamp_ns", "i8"),
+        ("max_idle_balance_cost_ns", "i8"),
+        ("nr_balance_failed", "i4"),
+        ("newidle_ratio", "i4"),
+        ("newidle_call", "i4"),
+        ("newidle_success", "i4"),
+        ("yield_deboost_last_time_ns", "i8"),
+        ("yield_deboost_last_pair_time_ns", "i8"),
+        ("yield_deboost_last_src_pid", "i4"),
+        ("yield_deboost_last_dst_pid", "i4"),
+    ],
+    align=True,
+)
+
+TASK_GROUP = np.dtype(
+    [("shares", "i8"), ("load_avg", "i8"), ("parent", "i4"), ("idle", "i4"), ("depth", "i4")], align=True
+)
+
+KICKED_CPUS = np.dtype([("head", "i4"), ("tail", "i4")], align=True)
+
+sched_tunables = struct(0, SCHED_TUNABLES)
+sched_features = struct(1, SCHED_FEATURES)
+task_struct = struct(2, TASK_STRUCT)
+sched_entity = struct(3, SCHED_ENTITY)
+cfs_rq = struct(4, CFS_RQ)
+cpu_rq = struct(5, RQ)
+task_group = struct(6, TASK_GROUP)
+kicked_cpus = struct(7, KICKED_CPUS)
+
+
+def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int) -> list[StructArray]:
+    """Struct arrays of a kernel; `nr_groups` does not count the root group."""
+    return [
+        StructArray(0, "sched_tunables", SCHED_TUNABLES, 1),
+        StructArray(1, "sched_features", SCHED_FEATURES, 1),
+        StructArray(2, "task_struct", TASK_STRUCT, nr_tasks),
+        StructArray(3, "sched_entity", SCHED_ENTITY, nr_tasks + nr_groups * nr_cpus),
+        StructArray(4, "cfs_rq", CFS_RQ, (nr_groups + 1) * nr_cpus),
+        StructArray(5, "rq", RQ, nr_cpus),
+        StructArray(6, "task_group", TASK_GROUP, nr_groups + 1),
+        StructArray(7, "kicked_cpus", KICKED_CPUS, 1),
+    ]

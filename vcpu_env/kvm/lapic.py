@@ -1,0 +1,107 @@
+"""Interrupt delivery to a vCPU: the matrix of target state x APIC virtualisation.
+
+One bit a vector. Without APICv a running target is kicked out of the guest and injected on re-entry; with APICv the
+interrupt is posted and a running target takes it without an exit; with IPI virtualisation the sender does not exit
+either and the host sees nothing. A preempted target waits for its CPU in every mode; a blocked one is woken.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.kernel.core import try_to_wake_up
+from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
+from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
+from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
+from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, kvm_params, kvm_vcpu
+from vcpu_env.world import StructArray
+
+VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
+
+LAPIC = np.dtype(
+    [
+        ("irr", "i4"),  # accepted, not yet in service
+        ("cpu", "i4"),  # physical CPU that has the vCPU loaded, NIL if it is scheduled out
+        ("unserved_since_ns", "i8"),  # when irr became non-zero
+        ("served", "i8"),
+        ("latency_ns", "i8"),  # sum over served interrupts, acceptance to handler
+    ],
+    align=True,
+)
+LAPIC_COSTS = np.dtype([("ipi_ns", "i8"), ("posted_ipi_ns", "i8"), ("eoi_exit_ns", "i8")], align=True)
+
+lapic = struct(25, LAPIC)
+lapic_costs = struct(27, LAPIC_COSTS)
+
+
+def lapic_arrays(nr_vcpus: int) -> list[StructArray]:
+    """The struct arrays of the local APICs."""
+    return [StructArray(25, "lapic", LAPIC, nr_vcpus), StructArray(27, "lapic_costs", LAPIC_COSTS, 1)]
+
+
+@kjit
+def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
+    """kvm_apic_set_irq(): the vCPU's APIC takes the interrupt; `delay_ns` is how long a kick to its CPU travels."""
+    apic = lapic(w, v)
+    vcpu = kvm_vcpu(w, v)
+    if apic.irr == 0:
+        apic.unserved_since_ns = now_ns
+    apic.irr |= vector
+    posted = kvm_params(w, 0).apicv != APICV_OFF
+    if posted:
+        vcpu.pir_pending = 1
+    else:
+        vcpu.event = 1
+    if vcpu.blocking:
+        if kvm_vcpu_wake_up(w, v):
+            try_to_wake_up(w, v, from_cpu, 0)
+        return
+    if apic.cpu == NIL:
+        return
+    mode = pcpu(w, apic.cpu).mode
+    if mode == GUEST or mode == POLL:
+        kick(w, apic.cpu, KICK_POSTED if posted else KICK_EVENT, now_ns + delay_ns)
+
+
+@kjit
+def send_ipi(w, src, dst, vector, now_ns):
+    """Unicast fixed IPI between two vCPUs: one x2APIC ICR write, seen by IPI tracking unless hardware delivers it."""
+    mode = kvm_params(w, 0).apicv
+    if mode != APICV_IPIV:
+        kvm_track_ipi_communication(w, src, dst, now_ns, vector)
+    costs = lapic_costs(w, 0)
+    delay = costs.ipi_ns if mode == APICV_OFF else costs.posted_ipi_ns
+    accept_interrupt(w, dst, vector, delay, lapic(w, src).cpu, now_ns)
+
+
+@kjit
+def take_interrupt(w, v, now_ns):
+    """Take the first pending vector (0: none) into service: it leaves irr."""
+    apic = lapic(w, v)
+    if apic.irr == 0:
+        return 0
+    vector = apic.irr & -apic.irr
+    apic.irr &= ~vector
+    apic.served += 1
+    apic.latency_ns += now_ns - apic.unserved_since_ns
+    if apic.irr == 0:
+        vcpu = kvm_vcpu(w, v)
+        vcpu.event = 0
+        vcpu.pir_pending = 0
+        vcpu.irq_injections += 1
+    else:
+        apic.unserved_since_ns = now_ns
+    return vector
+
+
+@kjit
+def write_eoi(w, v, vector, now_ns):
+    """EOI, which Linux guests write before they serve the interrupt. The time of its VM exit, 0 if there is none.
+
+    PV EOI is armed only while no other interrupt is pending; virtualised EOI never exits. Both pass IPI tracking by.
+    """
+    params = kvm_params(w, 0)
+    if params.apicv != APICV_OFF or (params.pv_eoi and lapic(w, v).irr == 0):
+        return 0
+    kvm_vcpu(w, v).exits += 1
+    kvm_clear_ipi_on_eoi(w, v, now_ns, vector)
+    return lapic_costs(w, 0).eoi_exit_ns

@@ -1,0 +1,234 @@
+"""Directed yield: kvm_vcpu_on_spin(), the search of a spinning vCPU for a sibling worth its CPU.
+
+The kernel calls yield_to() from inside the loop, and a yield_to() that succeeds ends in schedule(): the spinner sleeps
+in the middle of its scan. Here the scan is therefore resumable, its cursor is in the vCPU::
+
+    if on_spin_begin(w, me, yield_to_kernel_mode):
+        target = on_spin_next(w, me, now_ns)
+        while target != NIL:
+            on_spin_result(w, me, target, <what yield_to() of target returned>)
+            target = on_spin_next(w, me, now_ns)
+        on_spin_finish(w, me)           # after a success: only once the spinner runs again
+
+A decision maker may answer with a vCPU of its own choice: `on_spin_result` takes any target, and the loop goes on with
+the others if the choice failed. No lock is held: two spinners may pick the same target, and a late one moves
+``last_boosted_vcpu`` backwards.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
+from vcpu_env.kvm.types import FILTER_SERIES, LOOP_6_12, LOOP_6_13, MAX_CANDIDATES, candidate, kvm, kvm_params, kvm_vcpu
+
+MAX_FAILURES = 3
+
+
+@kjit
+def kvm_arch_dy_has_pending_interrupt(w, vcpu):
+    """x86.c: kvm_arch_dy_has_pending_interrupt(). An interrupt that hardware posted; seen with APICv only."""
+    v = kvm_vcpu(w, vcpu)
+    return v.apicv != 0 and v.pir_pending != 0
+
+
+@kjit
+def vcpu_dy_runnable(w, vcpu):
+    """kvm_main.c: vcpu_dy_runnable(). A vCPU in a halt has something to wake up for."""
+    v = kvm_vcpu(w, vcpu)
+    return (v.pv_unhalted | v.event | v.nmi | v.smi | v.async_pf) != 0 or kvm_arch_dy_has_pending_interrupt(w, vcpu)
+
+
+@kjit
+def kvm_vcpu_eligible_for_directed_yield(w, vcpu):
+    """kvm_main.c: kvm_vcpu_eligible_for_directed_yield(). A spinner is refused at every other look.
+
+    Each look at a spinner toggles ``dy_eligible``, so this comes last, only for vCPUs that pass everything else.
+    """
+    v = kvm_vcpu(w, vcpu)
+    if v.in_spin_loop == 0:
+        return True
+    eligible = v.dy_eligible != 0
+    v.dy_eligible = 0 if eligible else 1
+    return eligible
+
+
+@kjit
+def base_filter(w, vcpu, yield_to_kernel_mode):
+    """kvm_main.c: kvm_vcpu_on_spin() of v6.19: refuse one preempted in user mode, unless an interrupt waits for it."""
+    v = kvm_vcpu(w, vcpu)
+    if not (v.preempted and yield_to_kernel_mode) or v.preempted_in_kernel:
+        return True
+    return kvm_arch_dy_has_pending_interrupt(w, vcpu)
+
+
+@kjit
+def kvm_vcpu_is_good_yield_candidate(w, me, vcpu, yield_to_kernel_mode, now_ns):
+    """kvm_main.c (series): kvm_vcpu_is_good_yield_candidate(). My IPI's receiver, or pending interrupt, or preempted.
+
+    Unlike the base filter it refuses a vCPU that just woke from a halt: nothing was taken from it.
+    """
+    v = kvm_vcpu(w, vcpu)
+    if kvm_vcpu_is_ipi_receiver(w, me, vcpu, now_ns) or kvm_arch_dy_has_pending_interrupt(w, vcpu):
+        return True
+    return v.preempted != 0 and (v.preempted_in_kernel != 0 or not yield_to_kernel_mode)
+
+
+@kjit
+def passes_filter(w, me, vcpu, yield_to_kernel_mode, now_ns):
+    """The filter of the first round: the base kernel's or the series'."""
+    if kvm_params(w, 0).filter == FILTER_SERIES:
+        return kvm_vcpu_is_good_yield_candidate(w, me, vcpu, yield_to_kernel_mode, now_ns)
+    return base_filter(w, vcpu, yield_to_kernel_mode)
+
+
+@kjit
+def waits_for_cpu(w, vcpu):
+    """A yield could help: ready, and not in a halt that nothing ends."""
+    v = kvm_vcpu(w, vcpu)
+    return v.ready != 0 and (v.blocking == 0 or vcpu_dy_runnable(w, vcpu))
+
+
+@kjit
+def _start_round(w, me, scan_round):
+    """Start at the vCPU after the one boosted last; the second round reads that position again."""
+    v = kvm_vcpu(w, me)
+    v.scan_round = scan_round
+    v.scan_start = kvm(w, v.vm).last_boosted_vcpu + 1
+    v.scan_pos = 0
+    v.scan_yielded = 0
+    v.scan_chosen = NIL
+
+
+@kjit
+def on_spin_begin(w, me, yield_to_kernel_mode):
+    """kvm_main.c: kvm_vcpu_on_spin(), entry. Returns 0 if there is nobody to yield to: the scan does not start."""
+    v = kvm_vcpu(w, me)
+    v.scan_round = 0
+    if kvm(w, v.vm).nr_vcpus < 2:
+        return 0
+    v.in_spin_loop = 1
+    v.scan_kernel_mode = yield_to_kernel_mode
+    v.scan_try = MAX_FAILURES
+    v.scan_boosted = NIL
+    _start_round(w, me, 1)
+    return 1
+
+
+@kjit
+def scan_advance(w, me, now_ns):
+    """Move the cursor to the next vCPU that passes every check but the spin-loop eligibility; NIL: the loop is over."""
+    v = kvm_vcpu(w, me)
+    vm = kvm(w, v.vm)
+    params = kvm_params(w, 0)
+    while v.scan_yielded <= 0:
+        if v.scan_pos >= vm.nr_vcpus:
+            if v.scan_round != 1 or params.relaxed_round == 0 or params.enable_relaxed_boost == 0:
+                return NIL
+            _start_round(w, me, 2)
+        idx = (v.scan_start + v.scan_pos) % vm.nr_vcpus
+        v.scan_pos += 1
+        if params.loop == LOOP_6_12 and idx == 0 and v.scan_yielded != 0:
+            # the second pass wanted no result yet, and a failure of the last attempt is one
+            v.scan_pos = vm.nr_vcpus
+            continue
+        vcpu = vm.first_vcpu + idx
+        if vcpu == me or vcpu == v.scan_chosen or not waits_for_cpu(w, vcpu):
+            continue
+        if v.scan_round == 2:
+            if kvm_vcpu(w, vcpu).preempted:
+                return vcpu
+        elif passes_filter(w, me, vcpu, v.scan_kernel_mode, now_ns):
+            return vcpu
+    return NIL
+
+
+@kjit
+def on_spin_next(w, me, now_ns):
+    """The next vCPU to yield to; NIL: the loop is over, or the last yield succeeded."""
+    target = scan_advance(w, me, now_ns)
+    while target != NIL and not kvm_vcpu_eligible_for_directed_yield(w, target):
+        target = scan_advance(w, me, now_ns)
+    return target
+
+
+@kjit
+def on_spin_result(w, me, target, ret):
+    """What yield_to() of `target` returned: > 0 ends the scan, -ESRCH uses up one of three failures, 0 costs nothing.
+
+    The limit ends a round when the count hits zero and is not renewed: a second round after three failures has none.
+    """
+    v = kvm_vcpu(w, me)
+    vm = kvm(w, v.vm)
+    v.scan_yielded = ret
+    v.ple_yield_attempt += 1
+    idx = target - vm.first_vcpu
+    if ret > 0:
+        v.ple_yield_ok += 1
+        v.scan_boosted = idx
+        if kvm_params(w, 0).loop == LOOP_6_13:
+            # the bug of these kernels: the distance from the start is taken for an index
+            v.scan_boosted = (idx - v.scan_start + vm.nr_vcpus) % vm.nr_vcpus
+        v.parked = 1
+        return
+    if ret < 0:
+        v.esrch += 1
+        v.scan_try -= 1
+        if v.scan_try == 0:
+            v.scan_pos = vm.nr_vcpus
+    if v.scan_pos == 0 or (v.scan_start + v.scan_pos - 1) % vm.nr_vcpus != idx:
+        v.scan_chosen = target
+
+
+@kjit
+def on_spin_finish(w, me):
+    """kvm_main.c: kvm_vcpu_on_spin(), exit. Written only when the spinner runs again: until then others see it spin."""
+    v = kvm_vcpu(w, me)
+    if v.scan_boosted != NIL:
+        kvm(w, v.vm).last_boosted_vcpu = v.scan_boosted
+    v.scan_boosted = NIL
+    v.parked = 0
+    v.in_spin_loop = 0
+    v.dy_eligible = 0
+
+
+@kjit
+def candidates(w, me, yield_to_kernel_mode, now_ns):
+    """List the vCPUs a yield could go to, in scan order, into the `candidate` structs; returns how many.
+
+    They pass the ready, blocking and spin-loop checks; ``good`` says whether the kernel's filter accepts them as well.
+    Changes nothing, the toggling eligibility included.
+    """
+    v = kvm_vcpu(w, me)
+    vm = kvm(w, v.vm)
+    count = 0
+    for i in range(vm.nr_vcpus):
+        vcpu = vm.first_vcpu + (vm.last_boosted_vcpu + 1 + i) % vm.nr_vcpus
+        if vcpu == me or not waits_for_cpu(w, vcpu):
+            continue
+        t = kvm_vcpu(w, vcpu)
+        if t.in_spin_loop != 0 and t.dy_eligible == 0:
+            continue
+        if count == MAX_CANDIDATES:
+            break
+        c = candidate(w, count)
+        c.vcpu = vcpu
+        c.good = passes_filter(w, me, vcpu, yield_to_kernel_mode, now_ns)
+        count += 1
+    return count
+
+
+@kjit
+def sched_yield_begin(w, me, target, single_task_running):
+    """x86.c: kvm_sched_yield(), the guest's yield hypercall and its kick. Returns 1 if yield_to() is to be called.
+
+    `target` may be NIL (no such vCPU). Moves neither ``last_boosted_vcpu`` nor the spin-loop flags.
+    """
+    kvm_vcpu(w, me).directed_yield_attempted += 1
+    if single_task_running or target in (NIL, me):
+        return 0
+    return 1 if kvm_vcpu(w, target).ready else 0
+
+
+@kjit
+def sched_yield_result(w, me, ret):
+    """x86.c: kvm_sched_yield(), after yield_to() returned `ret`."""
+    if ret > 0:
+        kvm_vcpu(w, me).directed_yield_successful += 1

@@ -1,0 +1,94 @@
+"""What each physical CPU is doing, and the slots of the machine's events.
+
+A CPU is idle, in the host kernel, polling for a halted vCPU, or in guest mode. In the host kernel it finishes its
+current piece of work before it looks at anything: interrupts that arrive meanwhile are noticed on the way into the
+guest, as in `xfer_to_guest_mode_handle_work()`.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import kjit, struct
+from vcpu_env.kernel.timeline import event, set_event
+from vcpu_env.world import StructArray
+
+IDLE, HOST, POLL, GUEST = range(4)
+ENTER, ON_SPIN, HALT = range(3)
+"""What follows the current host work: enter the guest, kvm_vcpu_on_spin(), kvm_vcpu_halt()."""
+
+KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
+
+PCPU = np.dtype(
+    [
+        ("mode", "i4"),
+        ("next_work", "i4"),
+        ("vcpu", "i4"),
+        ("kick_reasons", "i4"),
+        ("last_vcpu", "i4"),  # whose state the CPU's caches and VMCS pointer hold
+        ("hint_vcpu", "i4"),  # target of the last directed yield to this CPU, until its next pick
+        ("hint_awaited", "i4"),  # that target is the vCPU that the yielder waits for
+        ("ticking", "i4"),
+        ("since_ns", "i8"),
+        ("idle_ns", "i8"),
+        ("host_ns", "i8"),
+        ("poll_ns", "i8"),
+        ("guest_ns", "i8"),
+    ],
+    align=True,
+)
+
+SLOTS = np.dtype(
+    [("nr_cpus", "i4"), ("tick", "i4"), ("kick", "i4"), ("run", "i4"), ("timer", "i4"), ("io", "i4"), ("end", "i4")],
+    align=True,
+)
+
+pcpu = struct(24, PCPU)
+event_slots = struct(26, SLOTS)
+
+
+def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
+    """The struct arrays of the physical CPUs."""
+    return [StructArray(24, "pcpu", PCPU, nr_cpus), StructArray(26, "event_slots", SLOTS, 1)]
+
+
+def init_pcpus(world, nr_vcpus: int, nr_threads: int) -> None:
+    """All CPUs idle; one slot for each CPU's tick, kick and segment, each vCPU's timer, each thread's device."""
+    cpus, slots = world["pcpu"], world["event_slots"]
+    nr_cpus = len(cpus)
+    cpus["vcpu"] = cpus["last_vcpu"] = cpus["hint_vcpu"] = -1
+    slots["nr_cpus"] = nr_cpus
+    slots["kick"], slots["run"], slots["timer"] = nr_cpus, 2 * nr_cpus, 3 * nr_cpus
+    slots["io"] = 3 * nr_cpus + nr_vcpus
+    slots["end"] = 3 * nr_cpus + nr_vcpus + nr_threads
+
+
+@kjit
+def set_mode(w, cpu, mode, now_ns):
+    """Account the time of the mode that ends and begin another."""
+    pc = pcpu(w, cpu)
+    past = now_ns - pc.since_ns
+    if pc.mode == GUEST:
+        pc.guest_ns += past
+    elif pc.mode == HOST:
+        pc.host_ns += past
+    elif pc.mode == IDLE:
+        pc.idle_ns += past
+    else:
+        pc.poll_ns += past
+    pc.mode = mode
+    pc.since_ns = now_ns
+
+
+@kjit
+def kick(w, cpu, reason, when_ns):
+    """Send an IPI (or a local interrupt) to `cpu`, to arrive at `when_ns`. Kicks that are under way are merged."""
+    pc = pcpu(w, cpu)
+    pc.kick_reasons |= reason
+    slot = event_slots(w, 0).kick + cpu
+    if when_ns < event(w, slot).when_ns:
+        set_event(w, slot, when_ns)
+
+
+@kjit
+def set_run_event(w, cpu, when_ns):
+    """Let the CPU's current segment or host work end at `when_ns`."""
+    set_event(w, event_slots(w, 0).run + cpu, when_ns)

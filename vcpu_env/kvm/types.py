@@ -1,0 +1,191 @@
+"""Structs of the host's KVM: ``struct kvm_vcpu``, ``struct kvm``, the module parameters, and how they are built.
+
+vCPU ids are global over all VMs (`kvm.first_vcpu` + `vcpu_idx`); fields that the kernel keeps as ``vcpu_idx`` (the IPI
+context, ``last_boosted_vcpu``) stay indices within the VM.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vcpu_env._jit import NIL, struct
+from vcpu_env.world import StructArray, World
+
+PLE_OFF, PLE_VMX, PLE_SVM = 0, 1, 2
+APICV_OFF, APICV_ON, APICV_IPIV = 0, 1, 2
+FILTER_BASE, FILTER_SERIES = 0, 1
+TRACK_OFF, TRACK_V2, TRACK_V3 = 0, 1, 2
+"""Patches 6 and 7 of the series: absent, as posted in v2, and v3's clearing by matching vector (a model of it)."""
+LOOP_6_19, LOOP_6_13, LOOP_6_12 = 0, 1, 2
+"""`kvm_vcpu_on_spin` of 6.19 on; of 6.13-6.18 (stores the loop counter); up to 6.12 (two passes)."""
+
+MAX_CANDIDATES = 64
+
+COUNTERS = [
+    # as in kvm_stat
+    "exits", "pause_exits", "halt_exits", "irq_exits", "irq_injections", "req_event",
+    "halt_attempted_poll", "halt_successful_poll", "halt_poll_invalid", "halt_wakeup",
+    "halt_poll_success_ns", "halt_poll_fail_ns", "halt_wait_ns",
+    "directed_yield_attempted", "directed_yield_successful", "preemption_reported", "preemption_other",
+    # KVM has no counter for the yields of pause-loop exits
+    "ple_yield_attempt", "ple_yield_ok", "ple_yield_same_rq", "esrch",
+]  # fmt: skip
+
+kvm_vcpu_dtype = np.dtype(
+    [
+        ("vm", "i4"),
+        ("vcpu_idx", "i4"),
+        ("task", "i4"),  # the host task that runs this vCPU
+        # what preempt notifiers and kvm_vcpu_block() leave behind
+        ("preempted", "i4"),
+        ("ready", "i4"),
+        ("preempted_in_kernel", "i4"),  # sampled at sched-out, meaningful only while preempted
+        ("scheduled_out", "i4"),
+        ("blocking", "i4"),  # rcuwait active: inside kvm_vcpu_block()
+        ("asleep", "i4"),  # blocking, and nobody woke it yet
+        ("at_instruction_boundary", "i4"),  # the last exit was a host interrupt
+        ("st_preempted", "i4"),  # the steal-time byte that the guest reads
+        # directed yield
+        ("in_spin_loop", "i4"),
+        ("dy_eligible", "i4"),
+        ("parked", "i4"),  # a yield_to() succeeded and has not returned yet
+        ("cpl_kernel", "i4"),  # the guest runs at CPL 0 now
+        ("pid_busy", "i4"),  # replay only: the lock of the target's pid is taken
+        ("no_task", "i4"),  # replay only: no task to yield to
+        # interrupts
+        ("apicv", "i4"),
+        ("apic_enabled", "i4"),
+        ("pir_pending", "i4"),  # posted-interrupt descriptor ON; never set on SVM, which has no such hook
+        ("event", "i4"),  # KVM_REQ_EVENT
+        ("nmi", "i4"),  # KVM_REQ_NMI
+        ("smi", "i4"),  # KVM_REQ_SMI
+        ("pv_unhalted", "i4"),
+        ("async_pf", "i4"),  # a completed asynchronous page fault is queued
+        # arch.ipi_context of the series
+        ("last_ipi_sender", "i4"),
+        ("last_ipi_receiver", "i4"),
+        ("pending_ipi", "i4"),
+        ("last_ipi_vector", "i4"),  # v3
+        ("ipi_time_ns", "i8"),
+        # pause-loop window (cycles on VMX, PAUSEs on SVM) and halt polling
+        ("ple_window", "i8"),
+        ("halt_poll_ns", "i8"),
+        ("halt_polled_ns", "i8"),  # time the current halt may poll, or did
+        ("halt_polling", "i4"),
+        ("no_poll", "i4"),  # the guest polls itself and turned host polling off
+        # cursor of a running kvm_vcpu_on_spin(), see `on_spin`
+        ("scan_kernel_mode", "i4"),
+        ("scan_round", "i4"),
+        ("scan_start", "i4"),
+        ("scan_pos", "i4"),
+        ("scan_try", "i4"),
+        ("scan_yielded", "i4"),
+        ("scan_boosted", "i4"),
+        ("scan_chosen", "i4"),
+        *((name, "i8") for name in COUNTERS),
+    ],
+    align=True,
+)
+kvm_vcpu = struct(20, kvm_vcpu_dtype)
+
+kvm_dtype = np.dtype(
+    [
+        ("first_vcpu", "i4"),
+        ("nr_vcpus", "i4"),
+        ("last_boosted_vcpu", "i4"),
+        ("override_halt_poll_ns", "i4"),  # KVM_CAP_HALT_POLL set the VM's own limit, the next field
+        ("max_halt_poll_ns", "i8"),
+    ],
+    align=True,
+)
+kvm = struct(21, kvm_dtype)
+
+kvm_params_dtype = np.dtype(
+    [
+        ("ple_mode", "i4"),
+        ("loop", "i4"),
+        ("filter", "i4"),
+        ("track", "i4"),
+        ("relaxed_round", "i4"),
+        ("apicv", "i4"),
+        ("pv_eoi", "i4"),
+        ("ipi_tracking_enabled", "i4"),
+        ("enable_relaxed_boost", "i4"),
+        ("ipi_window_ns", "i8"),
+        ("ple_gap", "i8"),
+        ("ple_window", "i8"),
+        ("ple_window_grow", "i8"),
+        ("ple_window_shrink", "i8"),
+        ("ple_window_max", "i8"),
+        ("pause_cycles", "i8"),  # cycles of one PAUSE, SVM counts PAUSEs
+        ("tsc_khz", "i8"),
+        ("halt_poll_ns", "i8"),
+        ("halt_poll_ns_grow", "i8"),
+        ("halt_poll_ns_grow_start", "i8"),
+        ("halt_poll_ns_shrink", "i8"),
+    ],
+    align=True,
+)
+kvm_params = struct(22, kvm_params_dtype)
+
+candidate_dtype = np.dtype([("vcpu", "i4"), ("good", "i4")], align=True)
+candidate = struct(23, candidate_dtype)
+
+PLE_DEFAULTS = {
+    PLE_OFF: {"ple_gap": 0},
+    PLE_VMX: {"ple_gap": 128, "ple_window": 4096, "ple_window_grow": 2, "ple_window_max": 2**32 - 1},
+    PLE_SVM: {"ple_gap": 128, "ple_window": 3000, "ple_window_grow": 2, "ple_window_max": 2**16 - 1},
+}
+"""Parameters of ``kvm_intel`` and ``kvm_amd`` (there: ``pause_filter_thresh``, ``pause_filter_count*``)."""
+
+KVM_DEFAULTS = {
+    "ple_mode": PLE_VMX,
+    "ipi_tracking_enabled": 1,
+    "enable_relaxed_boost": 1,
+    "ipi_window_ns": 50_000_000,
+    "pause_cycles": 81,
+    "tsc_khz": 2_500_000,
+    "halt_poll_ns": 200_000,
+    "halt_poll_ns_grow": 2,
+    "halt_poll_ns_grow_start": 10_000,
+    "halt_poll_ns_shrink": 2,
+}
+"""Parameters of the ``kvm`` module as in v6.19; what is not named is 0: the stock kernel, APICv off, no PV EOI."""
+
+
+def kvm_arrays(nr_vms: int, nr_vcpus: int) -> list[StructArray]:
+    """The struct arrays of a host with `nr_vms` VMs and `nr_vcpus` vCPUs over all of them."""
+    return [
+        StructArray(20, "kvm_vcpu", kvm_vcpu_dtype, nr_vcpus),
+        StructArray(21, "kvm", kvm_dtype, nr_vms),
+        StructArray(22, "kvm_params", kvm_params_dtype, 1),
+        StructArray(23, "candidate", candidate_dtype, MAX_CANDIDATES),
+    ]
+
+
+def kvm_init(world: World, vcpus_per_vm: Sequence[int], **params: int) -> None:
+    """Create the VMs and their vCPUs (`vcpus_per_vm`: the count of each VM) and set the module parameters.
+
+    Args:
+        params: fields of `kvm_params` that differ from the defaults of v6.19 and of the chosen `ple_mode`.
+    """
+    unknown = sorted(params.keys() - set(kvm_params_dtype.names))
+    if unknown:
+        raise ValueError(f"kvm parameter {unknown[0]!r} is unknown; allowed: {', '.join(kvm_params_dtype.names)}")
+    mode = params.get("ple_mode", PLE_VMX)
+    if mode not in PLE_DEFAULTS:
+        raise ValueError(f"kvm parameter ple_mode={mode!r} is not allowed; allowed: 0 (off), 1 (vmx), 2 (svm)")
+    values = KVM_DEFAULTS | PLE_DEFAULTS[mode] | params
+    for name, value in values.items():
+        world["kvm_params"][name] = value
+
+    vcpus, first = world["kvm_vcpu"], 0
+    for vm, count in enumerate(vcpus_per_vm):
+        world["kvm"][vm] = (first, count, 0, 0, 0)
+        vcpus["vm"][first : first + count] = vm
+        vcpus["vcpu_idx"][first : first + count] = np.arange(count)
+        first += count
+    vcpus["task"] = vcpus["last_ipi_sender"] = vcpus["last_ipi_receiver"] = NIL
+    vcpus["apic_enabled"] = 1
+    vcpus["apicv"] = values.get("apicv", APICV_OFF) != APICV_OFF
+    vcpus["ple_window"] = values.get("ple_window", 0)

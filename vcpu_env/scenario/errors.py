@@ -1,0 +1,97 @@
+"""What is said to a user whose scenario is wrong: one short line per field, naming value and what is allowed."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+NAME_RULE = "name of letters, digits, '_', '.', '-'"
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be. The message has a line ``field: value 'x' (allowed: ...)`` for every wrong field."""
+
+    def __init__(self, lines: str | Iterable[str]):
+        super().__init__(lines if isinstance(lines, str) else "\n".join(lines))
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The text of an error's bracket: the nearest allowed name, or all of them."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
+
+
+def error_lines(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """One line for every wrong field of a failed validation of `model`."""
+    lines: dict[str, None] = {}
+    for detail in error.errors(include_url=False):
+        if detail["type"] != "default_factory_not_called":
+            lines[_line(model, detail)] = None
+    return list(lines)
+
+
+def _line(model: type[BaseModel], detail: Any) -> str:
+    loc = [part for part in detail["loc"] if part not in ("int", "float", "[key]")]
+    where = ".".join(map(str, loc))
+    if detail["type"] == "value_error":
+        return where + str(detail["ctx"]["error"])
+    owner, field = _find(model, loc)
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown field ({nearest(str(loc[-1]), owner.model_fields)})"
+    inner = isinstance(loc[-1], int) or loc[-1] not in owner.model_fields
+    allowed = _allowed(field, inner) if field else detail["msg"]
+    if detail["loc"][-1] == "[key]":
+        allowed = NAME_RULE
+    if detail["type"] == "missing":
+        return f"{where}: missing (allowed: {allowed})"
+    return f"{where}: value {_shown(detail['input'])} (allowed: {allowed})"
+
+
+def _find(model: type[BaseModel], loc: list[Any]) -> tuple[type[BaseModel], FieldInfo | None]:
+    """The model that owns the last field on a path, and that field."""
+    field = None
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        if part not in model.model_fields:
+            return model, field
+        field = model.model_fields[part]
+        model = next((kind for kind in _leaves(field.annotation) if issubclass(kind, BaseModel)), model)
+    return model, field
+
+
+def _leaves(annotation: Any) -> list[type]:
+    """The plain classes in a type expression."""
+    if get_origin(annotation) is Literal:
+        return [type(value) for value in get_args(annotation)]
+    args = get_args(annotation)
+    if not args:
+        return [annotation] if isinstance(annotation, type) else []
+    return [leaf for arg in args for leaf in _leaves(arg)]
+
+
+def _allowed(field: FieldInfo, inner: bool) -> str:
+    """What a field takes, in words; `inner`: what each entry of a table or list field takes."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(map(str, get_args(field.annotation)))
+    limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if hasattr(rule, key)}
+    leaves = _leaves(field.annotation)
+    if issubclass(leaves[0], BaseModel):
+        return "a table, or a list of tables" if get_origin(field.annotation) else "a table"
+    names = {int: "integer", float: "number", bool: "true or false", str: NAME_RULE}
+    text = names[leaves[-1] if leaves[-1] in names else leaves[0]]
+    if get_origin(field.annotation) is dict and not inner:
+        return f"table of names, each with a value: {text}"
+    if "tuple[" in str(field.annotation) and not inner:
+        return "list of integers"
+    if "ge" in limits and "le" in limits:
+        return f"{text} {limits['ge']}..{limits['le']}"
+    return f"{text} >= {limits['ge']}" if "ge" in limits else text
+
+
+def _shown(value: Any) -> str:
+    text = f"'{value}'" if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

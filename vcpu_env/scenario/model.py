@@ -1,0 +1,142 @@
+"""A scenario: the typed, complete, immutable description of one experiment's host, VMs and length.
+
+A scenario holds no policy: the same scenario is run under many. Times are integer nanoseconds.
+"""
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from vcpu_env.scenario.errors import ScenarioError, error_lines
+from vcpu_env.scenario.host import Host, Kvm, Part
+
+MAX_VCPUS = 1024
+"""Most vCPUs of all VMs together."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+CpuList = Annotated[tuple[int, ...], Field(strict=False)]
+
+
+class Group(Part):
+    """A cgroup above the VMs' own."""
+
+    name: Name = Field(description="name that VMs and other groups refer to")
+    parent: Name | None = Field(None, description="group it lies in; none: the root")
+    weight: int = Field(100, ge=1, le=10_000, description="cpu.weight [source]")
+
+
+class Vm(Part):
+    """One VM, or several equal ones."""
+
+    name: Name = Field(description="name; copies are called name-1, name-2, ...")
+    count: int = Field(1, ge=1, le=64, description="number of equal VMs")
+    vcpus: int = Field(ge=1, le=64, description="vCPUs of each")
+    workload: Name = Field(description="guest program, by name")
+    params: dict[Name, int | float] = Field(
+        default_factory=dict, description="parameters of the workload that differ from its defaults"
+    )
+    lock: Literal["pv", "fifo", "tas"] = Field(
+        "pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
+    )
+    weight: int = Field(100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
+    pinning: CpuList | None = Field(None, description="CPU of every vCPU; none: as host.placement says")
+    group: Name | None = Field(None, description="cgroup that the VM's own groups lie in; none: the root")
+    ipi_mode: Literal["phys", "shorthand_auto", "pv"] = Field(
+        "phys",
+        description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall",
+    )
+    hz: Literal[100, 250, 300, 1000] = Field(250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]")
+
+
+class Run(Part):
+    """How long a scenario runs, in simulated time."""
+
+    warmup_ns: int = Field(100_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
+    duration_ns: int = Field(500_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns")
+
+
+class Scenario(Part):
+    """One experiment, without the policy.
+
+    Raises:
+        ScenarioError: with one line for every field that is wrong.
+    """
+
+    name: Name = Field(description="name in tables and file names")
+    host: Host = Field(default_factory=Host, description="CPUs, host scheduler, placement, costs")
+    kvm: Kvm = Field(default_factory=Kvm, description="KVM's parameters and interrupt hardware")
+    groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field((), description="cgroups above the VMs' own")
+    vms: Annotated[tuple[Vm, ...], Field(strict=False)] = Field(description="the VMs, at least one")
+    run: Run = Field(default_factory=Run, description="length of warm-up and measurement")
+
+    def __init__(self, **data: Any):
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise ScenarioError(error_lines(Scenario, error)) from None
+
+    @property
+    def expanded_vms(self) -> tuple[Vm, ...]:
+        """Every VM on its own (`count` 1), copies renamed."""
+        return tuple(
+            vm if vm.count == 1 else vm.model_copy(update={"name": f"{vm.name}-{i + 1}", "count": 1})
+            for vm in self.vms
+            for i in range(vm.count)
+        )
+
+    @property
+    def layout(self) -> str:
+        """Placement, cgroups and lock types: results of different layouts are never averaged."""
+        locks = "+".join(sorted({vm.lock for vm in self.vms}))
+        return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks"
+
+    @model_validator(mode="after")
+    def check_vms(self) -> "Scenario":
+        """Refuse VMs that contradict the host or each other."""
+        if not self.vms:
+            raise ValueError("vms: none given (allowed: at least one VM)")
+        names = Counter(vm.name for vm in self.expanded_vms)
+        for name, uses in names.items():
+            if uses > 1:
+                raise ValueError(f"vms: name '{name}' given {uses} times (allowed: once, copies included)")
+        total = sum(vm.vcpus * vm.count for vm in self.vms)
+        if total > MAX_VCPUS:
+            raise ValueError(f"vms: {total} vCPUs in all (allowed: up to {MAX_VCPUS})")
+        groups = [group.name for group in self.groups]
+        for i, vm in enumerate(self.vms):
+            self._check_pinning(i, vm)
+            if vm.weight != 100 and self.host.cgroups == "flat":
+                raise ValueError(f"vms.{i}.weight: value {vm.weight} (allowed: 100, since host.cgroups is 'flat')")
+            if vm.group is not None and vm.group not in groups:
+                raise ValueError(f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})")
+        return self
+
+    def _check_pinning(self, i: int, vm: Vm) -> None:
+        if vm.pinning is None:
+            return
+        where, placement, cpus = f"vms.{i}.pinning", self.host.placement, self.host.cpus
+        if placement != "balanced":
+            raise ValueError(f"{where}: given (allowed: only with host.placement 'balanced', not '{placement}')")
+        if len(vm.pinning) != vm.vcpus:
+            raise ValueError(f"{where}: {len(vm.pinning)} CPUs (allowed: one for each of {vm.vcpus} vCPUs)")
+        for cpu in vm.pinning:
+            if not 0 <= cpu < cpus:
+                raise ValueError(f"{where}: value {cpu} (allowed: CPUs 0..{cpus - 1})")
+
+    @model_validator(mode="after")
+    def check_groups(self) -> "Scenario":
+        """Refuse cgroups that are not a tree."""
+        parents = {group.name: group.parent for group in self.groups}
+        if len(parents) < len(self.groups):
+            raise ValueError("groups: a name is given twice (allowed: once)")
+        for i, group in enumerate(self.groups):
+            if group.parent is not None and group.parent not in parents:
+                raise ValueError(f"groups.{i}.parent: value '{group.parent}' (allowed: {', '.join(parents)})")
+        for i, group in enumerate(self.groups):
+            ancestor, steps = group.parent, 0
+            while ancestor is not None and steps <= len(parents):
+                ancestor, steps = parents[ancestor], steps + 1
+            if ancestor is not None:
+                raise ValueError(f"groups.{i}.parent: value '{group.parent}' closes a cycle (allowed: a tree)")
+        return self

@@ -1,0 +1,1 @@
+"""Records of what a machine did, and the replay of recorded scenarios."""
