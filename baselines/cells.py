@@ -22,6 +22,10 @@ Row = dict[str, Any]
 source_id = functools.cache(source_hash)
 
 
+class CellError(Exception):
+    """A cell that cannot be built."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run of one scenario under one policy with one seed."""
@@ -47,9 +51,16 @@ def load_object(path: str) -> Any:
 
 
 def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
-    """Run a cell and return what it counted between the end of the warm-up and the end of the run."""
+    """Run a cell and return what it counted between the end of the warm-up and the end of the run.
+
+    Raises:
+        CellError: if the machine refuses the scenario or the policy.
+    """
     run = cell.scenario.run
-    running = load_object(machine)(cell.scenario, cell.policy, cell.seed)
+    try:
+        running = load_object(machine)(cell.scenario, cell.policy, cell.seed)
+    except ValueError as error:
+        raise CellError(f"{cell}: {error}") from error
     running.run_until(run.warmup_ns)
     before = running.counters()
     running.run_until(run.warmup_ns + run.duration_ns)
@@ -69,7 +80,7 @@ def difference(after: Any, before: Any) -> Any:
 
 
 def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
-    """A cell's counters as one row: those of VMs as a sum and as a list, the others with their group's name in front."""
+    """A cell's counters as one row: those of VMs as sum and list, the others with their group's name in front."""
     seconds = counted["time_ns"] / 1e9
     vms = counted["vms"]
     rates = [float(vm["work_units"] / seconds) for vm in vms]
@@ -89,6 +100,7 @@ def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
         if name not in ("name", "workload", "vcpus", "work_units"):
             row[name] = sum(vm[name] for vm in vms)
             row[f"vm_{name}"] = [vm[name] for vm in vms]
-    for group in ("kvm", "sched", "deboost"):
-        row |= {f"{group}_{name}": value for name, value in counted[group].items()}
+    for group, values in counted.items():
+        if isinstance(values, Mapping):
+            row |= {f"{group}_{name}": value for name, value in values.items()}
     return row

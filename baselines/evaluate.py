@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from baselines.cells import MACHINE, Cell, Row, load_object, source_id
+from baselines.cells import MACHINE, Cell, CellError, Row, load_object, source_id
 from baselines.executor import available_cores, map_unordered
 from baselines.published import PUBLISHED
 from baselines.report_terminal import print_report, report_console
@@ -29,7 +29,7 @@ from vcpu_env import __version__
 from vcpu_env.scenario import Scenario, ScenarioError, apply_overrides, load_scenario
 from vcpu_env.scenario.errors import nearest
 
-POLICIES = "vcpu_env.policy:named"
+POLICIES = "vcpu_env.policy.named:POLICIES"
 """Import path of the named policies, a dict from name to policy."""
 
 DEFAULT_POLICIES = (STOCK, "debooster", "ipi", "series-v2")
@@ -60,13 +60,14 @@ def evaluate(
     Returns:
         Summary, a row for every scenario and policy; and scores, a row for every layout and policy.
     """
-    cells = [Cell(s, policy, seed) for s in scenarios for policy in policies for seed in range(seeds)]
+    cells = plan(scenarios, policies, seeds)
     manifest = _manifest(scenarios, policies, seeds)
     store.write_manifest(manifest | {"status": "partial"})
     missing = [(cell, store.path(cell)) for cell in cells if store.load(cell) is None]
     done = map_unordered(functools.partial(run_and_store, machine=machine), missing, workers)
     columns = TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("cells", total=len(cells), completed=len(cells) - len(missing))
         for _ in done:
             progress.advance(bar)
@@ -76,6 +77,11 @@ def evaluate(
     store.write_tables(rows, summary, score)
     store.write_manifest(manifest | {"status": "complete"})
     return summary, score
+
+
+def plan(scenarios: Sequence[Scenario], policies: Sequence[str], seeds: int) -> list[Cell]:
+    """The cells of an evaluation."""
+    return [Cell(s, policy, seed) for s in scenarios for policy in policies for seed in range(seeds)]
 
 
 def choose_scenarios(names: Sequence[str], overrides: Sequence[str]) -> list[Scenario]:
@@ -114,7 +120,8 @@ def _manifest(scenarios: Sequence[Scenario], policies: Sequence[str], seeds: int
 @app.command()
 def command(
     scenario: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|FILE", help="Shipped scenario or TOML file.  [default: 9 published]")
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="Shipped scenario or TOML file.  [default: 9 published]"),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -123,9 +130,13 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change all scenarios, as vms.*.lock=fifo.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help=f"Seeds per scenario and policy.  [default: {SEEDS}]")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help=f"Seeds per scenario and policy.  [default: {SEEDS}]")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: all cores]")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory.  [default: results/evaluate-HASH]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory.  [default: results/evaluate-HASH]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in a directory that holds results.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs and 2 seeds: a look, not a result.")] = False,
 ) -> None:
@@ -135,17 +146,17 @@ def command(
     policies = choose_policies(policy or [], known)
     seeds = seeds or (QUICK_SEEDS if quick else SEEDS)
     store = Store(out or default_directory(scenarios, policies, seeds), resume)
-    total = len(scenarios) * len(policies) * seeds
+    cells = plan(scenarios, policies, seeds)
     try:
         summary, score = evaluate(scenarios, policies, seeds, store, workers or available_cores(), MACHINE)
     except (KeyboardInterrupt, BrokenProcessPool) as error:
-        stored = len(list((store.directory / "cells").glob("[!.]*.parquet")))
+        stored = sum(store.path(cell).exists() for cell in cells)
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else "error: a worker died (out of memory?)"
         again = shlex.join(["python", "-m", "baselines.evaluate", *(a for a in sys.argv[1:] if a != "--resume")])
-        _say(f"{what}: {stored} of {total} cells are stored; go on with: {again} --resume")
+        _say(f"{what}: {stored} of {len(cells)} cells are stored; go on with: {again} --resume")
         raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
     print_report(report_console(), summary, score)
-    _say(f"{total} cells in {store.directory}: cells.parquet, cells.csv, summary.csv, scores.csv")
+    _say(f"{len(cells)} cells in {store.directory}: cells.parquet, cells.csv, summary.csv, scores.csv")
 
 
 def main() -> None:
@@ -155,7 +166,7 @@ def main() -> None:
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         _say(f"error: {message}")
-    except (ScenarioError, StoreError, UsageError) as error:
+    except (ScenarioError, StoreError, CellError, UsageError) as error:
         _say("error: " + "; ".join(str(error).splitlines()))
     sys.exit(2)
 

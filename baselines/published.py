@@ -1,10 +1,11 @@
 """Gains that the authors of the series published, shown beside ours: predictions to test, never targets to tune to.
 
-Runs: 16 pCPUs, 16 vCPUs per VM, 2 to 4 VMs. Dbench was measured with the scheduler side alone (patch 5 of 9); Dedup and
-VIPS with the patches up to IPI-aware selection. v1 and v2 print the same numbers; v3 measured again, 120 runs per point,
-and reports Dedup and VIPS as a reduction r of latency, which is a throughput gain of 1 / (1 - r) - 1. Neither gives a
-variance, a tick rate or a cgroup layout.
-Sources: lore.kernel.org 20251219035334.39790-1-kernellwp@gmail.com (v2), 20260612013355.59231-1-kernellwp@gmail.com (v3).
+Runs: 16 pCPUs, 16 vCPUs per VM, 2 to 4 VMs. Dbench was measured with the scheduler side alone (patch 5 of 9), Dedup and
+VIPS with the patches up to IPI-aware selection. v1 and v2 print the same numbers; v3 measured again, 120 runs per
+point, and reports Dedup and VIPS as a reduction r of latency, which is a throughput gain of 1 / (1 - r) - 1. None gives
+a variance, a tick rate or a cgroup layout.
+Sources, on lore.kernel.org: 20251219035334.39790-1-kernellwp@gmail.com (v2),
+20260612013355.59231-1-kernellwp@gmail.com (v3).
 """
 
 from dataclasses import dataclass

@@ -26,10 +26,13 @@ def print_report(console: Console, summary: Sequence[Row], scores: Sequence[Row]
     if any(row["published_v3_from_latency"] for row in summary):
         console.print("* converted from a reduction r of latency: 1 / (1 - r) - 1", highlight=False)
     console.print(_mechanisms(summary))
-    console.print(_scores(scores))
+    for layout in dict.fromkeys(row["layout"] for row in scores):
+        console.print(_scores(layout, [row for row in scores if row["layout"] == layout]))
     for row in scores:
         if math.isnan(row["change"]):
-            console.print("n/a: some VM did no work under stock; a longer run.duration_ns gives it time", highlight=False)
+            console.print(
+                "n/a: some VM did no work under stock; a longer run.duration_ns gives it time", highlight=False
+            )
             break
 
 
@@ -40,24 +43,24 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _add_scenario_rows(table: Table, rows: Sequence[Row], entries: Sequence[tuple[str, ...]], key: str) -> None:
-    """Add one line per row, under a line with the name of the scenario (or layout) where that changes."""
+def _add_rows(table: Table, rows: Sequence[Row], entries: Sequence[tuple[str, ...]]) -> None:
+    """Add one line per row, under a line with the name of the scenario where that changes."""
     last = None
     for row, entry in zip(rows, entries, strict=True):
-        if row[key] != last:
-            last = row[key]
+        if row["scenario"] != last:
+            last = row["scenario"]
             table.add_row(f"[bold]{last}[/bold]")
         table.add_row(f"  {row['policy']}", *entry)
 
 
 def _changes(summary: Sequence[Row]) -> Table:
     table = _table(
-        "Throughput", "", "units/s", "vs stock [95 %]", "v2 said", "v3 said", "worst VM", "min/max VM", "Jain"
+        "Throughput", "", "units/s", "vs stock", "95 %", "v2 said", "v3 said", "worst VM", "min/max VM", "Jain"
     )
     entries = [
         (
             _amount(row["units_per_s"]),
-            _estimate(row),
+            *_estimate(row),
             _percent(row["published_v2"]),
             _percent(row["published_v3"]) + ("*" if row["published_v3_from_latency"] else ""),
             NOTHING if row["policy"] == STOCK else _percent(row["worst_vm_change"], "n/a"),
@@ -66,7 +69,7 @@ def _changes(summary: Sequence[Row]) -> Table:
         )
         for row in summary
     ]
-    _add_scenario_rows(table, summary, entries, "scenario")
+    _add_rows(table, summary, entries)
     return table
 
 
@@ -86,36 +89,33 @@ def _mechanisms(summary: Sequence[Row]) -> Table:
         )
         for row in summary
     ]
-    _add_scenario_rows(table, summary, entries, "scenario")
+    _add_rows(table, summary, entries)
     return table
 
 
-def _scores(scores: Sequence[Row]) -> Table:
+def _scores(layout: str, scores: Sequence[Row]) -> Table:
     table = _table(
-        "Score: geometric mean over scenarios and seeds", "", "vs stock [95 %]", "IQM", "P(better)", "worst VM", ""
+        f"Score: geometric mean over scenarios and seeds ({layout})",
+        *("", "vs stock", "95 %", "IQM", "P(better)", "worst VM", ""),
     )
-    entries = [
-        (
-            _estimate(row),
+    for row in scores:
+        entries = (
             _percent(row["iqm_change"], "n/a"),
             f"{row['probability_of_improvement']:.2f}",
             _percent(row["worst_vm_change"], "n/a"),
             str(row["worst_vm"]),
         )
-        if row["policy"] != STOCK
-        else (_estimate(row),)
-        for row in scores
-    ]
-    _add_scenario_rows(table, scores, entries, "layout")
+        table.add_row(row["policy"], *_estimate(row), *(entries if row["policy"] != STOCK else ()))
     return table
 
 
-def _estimate(row: Row) -> str:
+def _estimate(row: Row) -> tuple[str, str]:
+    """Change against stock and its interval."""
     if row["policy"] == STOCK:
-        return NOTHING
+        return NOTHING, ""
     if row["seeds"] == 1 or math.isnan(row["change"]):
-        return _percent(row["change"], "n/a")
-    return f"{_percent(row['change'])} \\[{_percent(row['change_low'])}, {_percent(row['change_high'])}]"
+        return _percent(row["change"], "n/a"), ""
+    return _percent(row["change"]), f"{100 * row['change_low']:+.1f} {100 * row['change_high']:+.1f}"
 
 
 def _percent(value: float, missing: str = "") -> str:

@@ -29,7 +29,7 @@ class Estimate:
 
 
 def paired_ratios(values: ArrayLike, baseline: ArrayLike) -> Array:
-    """Ratio of every value to the baseline of the same seed, at least `RATIO_FLOOR`; NaN where the baseline did nothing."""
+    """Ratio of each value to the baseline of its seed, at least `RATIO_FLOOR`; NaN where the baseline did nothing."""
     values, baseline = np.asarray(values, float), np.asarray(baseline, float)
     if values.shape != baseline.shape:
         raise ValueError(f"values: {values.shape} (allowed: one for each baseline, {baseline.shape})")

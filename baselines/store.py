@@ -44,7 +44,9 @@ class Store:
             if not self.manifest.exists():
                 raise StoreError(f"out: value '{directory}' (allowed: an empty directory or one of results)")
             if not resume:
-                raise StoreError(f"out: value '{directory}' holds results that are {self.status()} (--resume uses them)")
+                raise StoreError(
+                    f"out: value '{directory}' holds results that are {self.status()} (--resume uses them)"
+                )
         try:
             (directory / "cells").mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,8 +1,8 @@
 """From rows of cells to what is claimed: change against stock per scenario, and scores per layout.
 
-A cell's ratio to the stock cell of the same seed is that of total work if all its VMs are alike, else the geometric mean
-of the VMs' own ratios, since units of different workloads do not add up. Min/max and Jain's index compare VMs by work if
-they are alike, else by work relative to stock.
+A cell's ratio to the stock cell of the same seed is that of total work if all its VMs are alike, else the geometric
+mean of the VMs' own ratios, since units of different workloads do not add up. Min/max and Jain's index compare VMs by
+work if they are alike, else by work relative to stock.
 """
 
 from collections.abc import Sequence
@@ -54,16 +54,16 @@ class Comparison:
         return float(changes[worst]), str(self.cells[0]["vm_name"][worst])
 
     def rate(self, column: str) -> float:
-        """A counter per simulated second, over all seeds."""
+        """A counter per simulated second, over all seeds; NaN if the machine does not count it."""
         return float(self._total(column) / (self._total("time_ns") / 1e9))
 
     def share(self, column: str, of: str) -> float:
-        """A counter as a share of another, over all seeds; NaN if the other is 0."""
+        """A counter as a share of another, over all seeds; NaN if the other is 0 or one is not counted."""
         whole = self._total(of)
         return float(self._total(column) / whole) if whole else float("nan")
 
     def _total(self, column: str) -> float:
-        return float(sum(row[column] for row in self.cells))
+        return float(sum(row.get(column, float("nan")) for row in self.cells))
 
     def row(self) -> Row:
         """The summary of this comparison."""

@@ -32,10 +32,28 @@ HOST_COSTS = np.dtype(
     align=True,
 )
 
+YIELD_STATS = np.dtype(
+    [
+        ("yields", "i8"),  # yield_to() calls that succeeded
+        ("applied", "i8"),  # penalties
+        ("penalty_ns", "i8"),  # their sum, in virtual time
+        ("limited", "i8"),
+        ("cross_rq", "i8"),  # the slot of the limiter was used up for a target on another run queue
+        ("wrapped", "i8"),
+        ("forfeit", "i8"),
+    ],
+    align=True,
+)
+
 engine = struct(47, ENGINE)
 host_costs = struct(48, HOST_COSTS)
+yield_stats = struct(49, YIELD_STATS)
 
 
 def engine_arrays() -> list[StructArray]:
     """The struct arrays of the engine."""
-    return [StructArray(47, "engine", ENGINE, 1), StructArray(48, "host_costs", HOST_COSTS, 1)]
+    return [
+        StructArray(47, "engine", ENGINE, 1),
+        StructArray(48, "host_costs", HOST_COSTS, 1),
+        StructArray(49, "yield_stats", YIELD_STATS, 1),
+    ]

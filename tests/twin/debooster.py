@@ -25,8 +25,8 @@ class Debooster:
     version: str  # "none", "v1" or "v2"
     enabled: bool = True
     last_time_ns: int = 0
-    last_src: object = -1
-    last_dst: object = -1
+    last_src: str | None = None
+    last_dst: str | None = None
     last_pair_time: int = 0
 
     def state(self) -> dict:

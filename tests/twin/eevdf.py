@@ -196,7 +196,7 @@ class CfsRq:
             others = sum(other.weight for other in self.competitors())
             lag = truncated(se.vlag * (others + se.weight), max(others, 1))
         se.vruntime = self.avg_vruntime() - lag
-        if self.rq.features["PLACE_REL_DEADLINE"] and se.rel_deadline:
+        if se.rel_deadline:
             se.deadline += se.vruntime
             se.rel_deadline = False
             return
@@ -229,7 +229,7 @@ class CfsRq:
     # The running entity
 
     def update_curr(self):
-        """Charge curr for the time since it was last charged; ask for a reschedule if its slice or protection is over."""
+        """Charge curr for the time since it was last charged; ask to reschedule if its slice or protection is over."""
         curr = self.curr
         if curr is None or self.rq.clock <= curr.exec_start:
             return

@@ -67,12 +67,11 @@ def entity_state(se: SchedEntity) -> dict:
 
 
 class Player:
-    """One run of a scenario."""
+    """One run of a scenario, op by op."""
 
     def __init__(self, scenario: dict):
-        self.scenario = scenario
         self.rq = build(scenario)
-        self.tick_period = 1_000_000_000 // scenario["hz"]
+        self.tick_period = self.next_tick = 1_000_000_000 // scenario["hz"]
         self.verbose = bool(scenario.get("verbose_ticks"))
         self.last: dict[str, dict] = {"q": {}, "e": {}}
         self.count = 0
@@ -109,16 +108,14 @@ class Player:
         if resched:
             yield self.schedule()
 
-    def play(self) -> Iterator[dict]:
-        yield self.record("init", True)
-        next_tick = self.tick_period
-        for op in self.scenario["ops"]:
-            while next_tick <= op["t"]:
-                self.rq.now = next_tick
-                yield from self.tick()
-                next_tick += self.tick_period
-            self.rq.now = op["t"]
-            yield from self.op(op)
+    def step(self, op: dict) -> Iterator[dict]:
+        """All ticks up to the op (one at the same instant comes first), then the op."""
+        while self.next_tick <= op["t"]:
+            self.rq.now = self.next_tick
+            self.next_tick += self.tick_period
+            yield from self.tick()
+        self.rq.now = op["t"]
+        yield from self.op(op)
 
     def op(self, op: dict) -> Iterator[dict]:
         rq, name = self.rq, op["op"]
@@ -157,4 +154,7 @@ class Player:
 
 def play(scenario: dict) -> Iterator[dict]:
     """Records of one scenario; every record holds the queues and entities that changed."""
-    yield from Player(scenario).play()
+    player = Player(scenario)
+    yield player.record("init", True)
+    for op in scenario["ops"]:
+        yield from player.step(op)

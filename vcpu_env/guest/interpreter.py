@@ -6,7 +6,6 @@ from vcpu_env.guest.locks import acquire, release, sleep_on, take
 from vcpu_env.guest.program import (
     OP_BARRIER,
     OP_BLOCK,
-    OP_GET,
     OP_GOTO,
     OP_KERNEL,
     OP_LOCK,
@@ -25,7 +24,16 @@ from vcpu_env.guest.program import (
 from vcpu_env.guest.queues import get_items, meet, put_items
 from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw, sample
 from vcpu_env.guest.threads import block_current
-from vcpu_env.guest.types import COMPUTE, LOCK_MUTEX, guest_costs, guest_lock, guest_op, guest_thread, guest_vcpu, guest_vm
+from vcpu_env.guest.types import (
+    COMPUTE,
+    LOCK_MUTEX,
+    guest_costs,
+    guest_lock,
+    guest_op,
+    guest_thread,
+    guest_vcpu,
+    guest_vm,
+)
 from vcpu_env.kernel.timeline import set_event
 from vcpu_env.kvm.lapic import VECTOR_RESCHEDULE, send_ipi
 from vcpu_env.kvm.pcpu import event_slots
@@ -57,13 +65,13 @@ def do_lock(w, t, op, now_ns):
     Stages: 0 first try; 1 the futex or rwsem slow path has been entered; 2 woken from sleep.
     """
     th = guest_thread(w, t)
-    l = th.wait_lock if th.stage > 0 else pick_instance(w, th, op.a, op.b)
+    lock = th.wait_lock if th.stage > 0 else pick_instance(w, th, op.a, op.b)
     if th.granted:
         guest_vcpu(w, th.vcpu).lock_wait_ns += now_ns - th.wait_start_ns
-        take(w, l, t)
+        take(w, lock, t)
         return 1
     began = th.wait_start_ns
-    result = acquire(w, t, l, op.kind == OP_LOCK_SHARED, now_ns)
+    result = acquire(w, t, lock, op.kind == OP_LOCK_SHARED, now_ns)
     if th.stage > 0:
         th.wait_start_ns = began
     if result == 1:
@@ -74,7 +82,7 @@ def do_lock(w, t, op, now_ns):
         return 0
     if th.stage == 1:
         th.stage = 2
-        sleep_on(w, t, l)
+        sleep_on(w, t, lock)
         return 0
     th.stage = 1
     th.in_kernel = 1

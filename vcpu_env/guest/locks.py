@@ -99,16 +99,16 @@ def pop_sleeper(w, lk):
 
 
 @kjit
-def take(w, l, t):
+def take(w, lock, t):
     """The lock is the thread's from now on."""
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     th = guest_thread(w, t)
     if th.shared:
         lk.readers += 1
     else:
         lk.owner = t
     lk.acquisitions += 1
-    th.held[th.nr_held] = l
+    th.held[th.nr_held] = lock
     th.held_shared[th.nr_held] = th.shared
     th.nr_held += 1
     th.activity = COMPUTE
@@ -118,9 +118,9 @@ def take(w, l, t):
 
 
 @kjit
-def is_free(w, l, t):
+def is_free(w, lock, t):
     """May the thread have the lock at once? A pv queue head that spins has set `pending`, which forbids stealing."""
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     th = guest_thread(w, t)
     if lk.owner != NIL:
         return False
@@ -134,11 +134,11 @@ def is_free(w, l, t):
 
 
 @kjit
-def owner_runs(w, l):
+def owner_runs(w, lock):
     """mutex_spin_on_owner(): the owner's thread is on a vCPU that, as far as the guest can tell, is running."""
-    owner = guest_lock(w, l).owner
+    owner = guest_lock(w, lock).owner
     if owner == NIL:
-        return guest_lock(w, l).readers == 0
+        return guest_lock(w, lock).readers == 0
     th = guest_thread(w, owner)
     if th.state != RUNNING:
         return False
@@ -158,21 +158,21 @@ def start_spinning(w, t, v, activity, now_ns):
 
 
 @kjit
-def acquire(w, t, l, shared, now_ns):
+def acquire(w, t, lock, shared, now_ns):
     """Try to take a spinning lock or begin to wait for it. 1: taken. 0: the thread spins. -1: it has to sleep."""
     th = guest_thread(w, t)
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     th.shared = shared
-    th.wait_lock = l
-    if is_free(w, l, t) and (lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.head == NIL):
-        take(w, l, t)
+    th.wait_lock = lock
+    if is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.head == NIL):
+        take(w, lock, t)
         return 1
     th.wait_start_ns = now_ns
     lk.contended += 1
     if lk.kind == LOCK_FUTEX:
         return -1
     if lk.kind >= LOCK_MUTEX:
-        if shared or not owner_runs(w, l):
+        if shared or not owner_runs(w, lock):
             return -1
         append_waiter(w, lk, t)
         start_spinning(w, t, th.vcpu, SPIN_OWNER, now_ns)
@@ -183,9 +183,9 @@ def acquire(w, t, l, shared, now_ns):
 
 
 @kjit
-def sleep_on(w, t, l):
+def sleep_on(w, t, lock):
     """The thread gives its vCPU up until the lock is released. One that was woken in vain goes to the front."""
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     append_sleeper(w, lk, t)
     th = guest_thread(w, t)
     if th.handoff and lk.sleep_head != t:
@@ -203,18 +203,18 @@ def sleep_on(w, t, l):
 def try_spinner(w, t, now_ns):
     """A spinning waiter runs and looks at the lock. 1: it is now its own. 0: spin on. -1: stop spinning and sleep."""
     th = guest_thread(w, t)
-    l = th.wait_lock
-    lk = guest_lock(w, l)
+    lock = th.wait_lock
+    lk = guest_lock(w, lock)
     if th.granted == 0:
-        ready = is_free(w, l, t) and (lk.kind == LOCK_TAS or lk.head == t)
+        ready = is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.head == t)
         if not ready:
-            if th.activity == SPIN_OWNER and not owner_runs(w, l):
+            if th.activity == SPIN_OWNER and not owner_runs(w, lock):
                 remove_waiter(w, lk, t)
                 return -1
             return 0
         remove_waiter(w, lk, t)
     guest_vcpu(w, th.vcpu).lock_wait_ns += now_ns - th.wait_start_ns
-    take(w, l, t)
+    take(w, lock, t)
     return 1
 
 
@@ -237,9 +237,9 @@ def halts_early(w, t):
 
 
 @kjit
-def grant(w, l, t, now_ns):
+def grant(w, lock, t, now_ns):
     """Hand the lock to a waiter that spins; it notices when it runs."""
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     remove_waiter(w, lk, t)
     th = guest_thread(w, t)
     th.granted = 1
@@ -248,9 +248,9 @@ def grant(w, l, t, now_ns):
 
 
 @kjit
-def running_spinner(w, l):
+def running_spinner(w, lock):
     """One of the waiters that are spinning in guest mode right now, each with equal chance, or NIL."""
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     count = 0
     t = lk.head
     while t != NIL:
@@ -274,8 +274,8 @@ def release(w, t, now_ns):
     """Release the lock that the thread took last."""
     th = guest_thread(w, t)
     th.nr_held -= 1
-    l = th.held[th.nr_held]
-    lk = guest_lock(w, l)
+    lock = th.held[th.nr_held]
+    lk = guest_lock(w, lock)
     if th.held_shared[th.nr_held]:
         lk.readers -= 1
         if lk.readers > 0:
@@ -283,30 +283,30 @@ def release(w, t, now_ns):
     else:
         lk.owner = NIL
     if lk.kind >= LOCK_MUTEX:
-        release_sleeping(w, l, t, now_ns)
+        release_sleeping(w, lock, t, now_ns)
         return
     if lk.head == NIL:
         return
     if lk.kind == LOCK_TAS:
-        winner = running_spinner(w, l)
+        winner = running_spinner(w, lock)
         if winner != NIL:
-            grant(w, l, winner, now_ns)
+            grant(w, lock, winner, now_ns)
         return
     head = guest_thread(w, lk.head)
     if head.pv_halted:
         guest_vcpu(w, th.vcpu).kick_thread = lk.head
         return
-    grant(w, l, lk.head, now_ns)
+    grant(w, lock, lk.head, now_ns)
 
 
 @kjit
-def release_sleeping(w, l, t, now_ns):
+def release_sleeping(w, lock, t, now_ns):
     """Unlock a mutex, futex or rwsem: a spinner has it at once; else the first sleeper is woken and tries again."""
-    lk = guest_lock(w, l)
+    lk = guest_lock(w, lock)
     waker = guest_thread(w, t).vcpu
     first = lk.sleep_head
     if lk.head != NIL and (first == NIL or guest_thread(w, first).handoff == 0) and lk.readers == 0:
-        grant(w, l, lk.head, now_ns)
+        grant(w, lock, lk.head, now_ns)
         return
     while lk.sleep_head != NIL:
         u = pop_sleeper(w, lk)

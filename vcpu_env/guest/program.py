@@ -26,6 +26,10 @@ from vcpu_env.guest.random import DISTRIBUTIONS
     OP_WORK,
 ) = range(15)
 
+JUMPS = (OP_MAYBE, OP_GOTO, OP_LOOP)
+LOCK_OPS = (OP_LOCK, OP_LOCK_SHARED)
+QUEUE_OPS = (OP_PUT, OP_GET, OP_BARRIER)
+
 PICK_FIRST, PICK_OWN, PICK_RANDOM = range(3)
 """Which of several instances an operation means: the first, number (thread index mod instances), or a random one."""
 
@@ -66,6 +70,14 @@ class Program:
         """End of what `maybe` guards."""
         kind, _, b, dist, mean_ns, prob = self.ops[mark]
         self.ops[mark] = (kind, len(self.ops), b, dist, mean_ns, prob)
+
+    def skip(self) -> int:
+        """Leave out what follows, up to `end_skip`."""
+        return self._add(OP_GOTO)
+
+    def end_skip(self, mark: int) -> None:
+        """End of what `skip` leaves out."""
+        self.end_maybe(mark)
 
     def repeat(self, times: int, mark: int) -> None:
         """Do what stands from `mark` (an earlier `here`) to this point `times` times in all."""

@@ -36,7 +36,6 @@ from vcpu_env.kvm.lapic import (
 )
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 from vcpu_env.kvm.ple import ple_window_ns
-from vcpu_env.kvm.types import kvm_vcpu
 
 EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_KICK = range(4)
 """Why the guest was left: still in it, HLT, PAUSE-loop exit, the hypercall that kicks a halted lock waiter."""

@@ -151,6 +151,7 @@ def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
     task["state"] = TASK_NEW
     task["recent_used_cpu"] = task["last_wakee"] = NIL
     task["cpus_allowed"] = -1
+    task["last_queued_ns"] = NIL
     for p, spec in enumerate(tasks):
         task["cpu"][p], task["tg"][p], task["policy"][p], task["nice"][p] = spec.cpu, spec.group, spec.policy, spec.nice
         queue = spec.group * nr_cpus + spec.cpu

@@ -32,6 +32,7 @@ ENQUEUE_MIGRATED = 0x40000
 ENQUEUE_INITIAL = 0x80000
 DEQUEUE_SLEEP = 0x1
 DEQUEUE_SAVE = 0x2
+DEQUEUE_MIGRATING = 0x10
 DEQUEUE_DELAYED = 0x20
 DEQUEUE_SPECIAL = 0x10000
 
@@ -73,6 +74,7 @@ SCHED_TUNABLES = np.dtype(
         ("normalized_base_slice_ns", "i8"),
         ("tick_ns", "i8"),
         ("migration_cost_ns", "i8"),
+        ("newidle_cost_ns", "i8"),
         ("hz", "i4"),
         ("nr_cpus", "i4"),
         ("nr_tasks", "i4"),
@@ -168,6 +170,7 @@ CFS_RQ = np.dtype(
         ("last_update_time_ns", "i8"),
         ("tg_load_avg_contrib", "i8"),
         ("last_update_tg_load_avg_ns", "i8"),
+        ("prop_runnable_sum", "i8"),
     ],
     align=True,
 )
@@ -199,6 +202,16 @@ RQ = np.dtype(
         ("newidle_ratio", "i4"),
         ("newidle_call", "i4"),
         ("newidle_success", "i4"),
+        ("newidle_draws", "i8"),
+        ("last_balance_ns", "i8"),
+        ("balance_interval_ms", "i4"),
+        ("all_pinned", "i4"),
+        ("active_balance", "i4"),
+        ("push_cpu", "i4"),
+        ("util_sum", "i8"),
+        ("util_avg", "i8"),
+        ("runnable_sum", "i8"),
+        ("runnable_avg", "i8"),
         ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),
         ("yield_deboost_last_src_pid", "i4"),
@@ -213,6 +226,10 @@ TASK_GROUP = np.dtype(
 
 KICKED_CPUS = np.dtype([("head", "i4"), ("tail", "i4")], align=True)
 
+SCHED_DOMAIN_SHARED = np.dtype(
+    [("nr_idle_scan", "i4"), ("nohz_next_balance_ns", "i8"), ("nohz_next_blocked_ns", "i8")], align=True
+)
+
 sched_tunables = struct(0, SCHED_TUNABLES)
 sched_features = struct(1, SCHED_FEATURES)
 task_struct = struct(2, TASK_STRUCT)
@@ -221,6 +238,7 @@ cfs_rq = struct(4, CFS_RQ)
 cpu_rq = struct(5, RQ)
 task_group = struct(6, TASK_GROUP)
 kicked_cpus = struct(7, KICKED_CPUS)
+sched_domain_shared = struct(8, SCHED_DOMAIN_SHARED)
 
 
 def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int) -> list[StructArray]:
@@ -234,4 +252,5 @@ def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int) -> list[StructArr
         StructArray(5, "rq", RQ, nr_cpus),
         StructArray(6, "task_group", TASK_GROUP, nr_groups + 1),
         StructArray(7, "kicked_cpus", KICKED_CPUS, 1),
+        StructArray(8, "sched_domain_shared", SCHED_DOMAIN_SHARED, 1),
     ]

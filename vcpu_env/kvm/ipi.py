@@ -22,7 +22,7 @@ def ipi_tracking(w):
 @kjit
 def kvm_track_ipi_communication(w, sender, receiver, now_ns, vector=0):
     """x86.c (series): kvm_track_ipi_communication(). Record `sender` -> `receiver` as the latest of both."""
-    if sender in (NIL, receiver) or receiver == NIL or not ipi_tracking(w):
+    if sender == NIL or receiver == NIL or sender == receiver or not ipi_tracking(w):
         return False
     s = kvm_vcpu(w, sender)
     r = kvm_vcpu(w, receiver)

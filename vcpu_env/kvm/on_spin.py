@@ -222,7 +222,7 @@ def sched_yield_begin(w, me, target, single_task_running):
     `target` may be NIL (no such vCPU). Moves neither ``last_boosted_vcpu`` nor the spin-loop flags.
     """
     kvm_vcpu(w, me).directed_yield_attempted += 1
-    if single_task_running or target in (NIL, me):
+    if single_task_running or target == NIL or target == me:
         return 0
     return 1 if kvm_vcpu(w, target).ready else 0
 

@@ -28,7 +28,7 @@ COUNTERS = [
     "halt_poll_success_ns", "halt_poll_fail_ns", "halt_wait_ns",
     "directed_yield_attempted", "directed_yield_successful", "preemption_reported", "preemption_other",
     # KVM has no counter for the yields of pause-loop exits
-    "ple_yield_attempt", "ple_yield_ok", "ple_yield_same_rq", "esrch",
+    "ple_yield_attempt", "ple_yield_ok", "ple_yield_same_rq", "ple_yield_ran", "ple_yield_useful", "esrch",
 ]  # fmt: skip
 
 kvm_vcpu_dtype = np.dtype(
@@ -169,9 +169,10 @@ def kvm_init(world: World, vcpus_per_vm: Sequence[int], **params: int) -> None:
     Args:
         params: fields of `kvm_params` that differ from the defaults of v6.19 and of the chosen `ple_mode`.
     """
-    unknown = sorted(params.keys() - set(kvm_params_dtype.names))
-    if unknown:
-        raise ValueError(f"kvm parameter {unknown[0]!r} is unknown; allowed: {', '.join(kvm_params_dtype.names)}")
+    allowed = kvm_params_dtype.names or ()
+    for name in params:
+        if name not in allowed:
+            raise ValueError(f"kvm parameter {name!r} is unknown; allowed: {', '.join(allowed)}")
     mode = params.get("ple_mode", PLE_VMX)
     if mode not in PLE_DEFAULTS:
         raise ValueError(f"kvm parameter ple_mode={mode!r} is not allowed; allowed: 0 (off), 1 (vmx), 2 (svm)")

@@ -1,25 +1,21 @@
 """The host of a scenario: CPUs, scheduler, costs and KVM.
 
-Defaults describe an ordinary oversubscribed x86 host on Linux v6.19. Every field's description ends in where its default
-comes from: [source] read in the kernel, [measured] on a KVM guest, [published] in a commit, paper or mail, [assumed] an
-estimate nobody has checked.
+Defaults describe an ordinary oversubscribed x86 host on Linux v6.19. A field's description ends in where its default
+comes from: [source] read in the kernel, [measured] on a KVM guest, [published] in a commit, paper or mail, [assumed]
+an estimate that nobody has checked.
 """
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vcpu_env.kernel.types import FEATURES
 from vcpu_env.scenario.errors import nearest
 
-SCHED_FEATURES: dict[str, bool] = dict.fromkeys(
-    "PLACE_LAG PLACE_DEADLINE_INITIAL PLACE_REL_DEADLINE RUN_TO_PARITY PREEMPT_SHORT PICK_BUDDY CACHE_HOT_BUDDY "
-    "DELAY_DEQUEUE DELAY_ZERO WAKEUP_PREEMPTION NONTASK_CAPACITY TTWU_QUEUE SIS_UTIL RT_PUSH_IPI ATTACH_AGE_LOAD "
-    "WA_IDLE WA_WEIGHT WA_BIAS UTIL_EST NI_RANDOM".split(),
-    True,
-) | dict.fromkeys(
-    "NEXT_BUDDY HRTICK HRTICK_DL WARN_DOUBLE_CLOCK RT_RUNTIME_SHARE LB_MIN LATENCY_WARN".split(),
-    False,
-)
+UNMODELLED_FEATURES = dict.fromkeys(
+    ("NONTASK_CAPACITY", "RT_PUSH_IPI", "ATTACH_AGE_LOAD", "UTIL_EST"), True
+) | dict.fromkeys(("HRTICK", "HRTICK_DL", "WARN_DOUBLE_CLOCK", "RT_RUNTIME_SHARE", "LB_MIN", "LATENCY_WARN"), False)
+SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items()} | UNMODELLED_FEATURES
 """Scheduler features of v6.19 and their defaults (/sys/kernel/debug/sched/features)."""
 
 
@@ -30,40 +26,65 @@ class Part(BaseModel):
 
 
 def base_slice_for(cpus: int) -> int:
-    """Slice (ns) that the kernel's logarithmic scaling gives a host of `cpus` CPUs: 0.7 ms on one, 2.8 ms from eight on."""
+    """Slice (ns) of a host of `cpus` CPUs by the kernel's logarithmic scaling: 0.7 ms on one, 2.8 ms from eight on."""
     return 700_000 * min(cpus, 8).bit_length()
 
 
 class Costs(Part):
     """What the machinery costs, in nanoseconds of the CPU that pays."""
 
-    context_switch_ns: int = Field(2000, ge=0, description="vCPU to vCPU on one CPU, without IBPB [published]")
-    ibpb_ns: int = Field(1000, ge=0, description="branch predictor barrier, when the next vCPU is another VM's [assumed]")
-    vm_exit_ns: int = Field(500, ge=0, description="exit and re-entry with a trivial handler [published]")
-    icr_write_ns: int = Field(700, ge=0, description="sender's exit for one interrupt command, fastpath [assumed]")
-    ipi_ns: int = Field(700, ge=0, description="from sending an IPI to its arrival at a running vCPU [assumed]")
-    injection_exit_ns: int = Field(800, ge=0, description="receiver's forced exit and injection without APICv [assumed]")
-    eoi_exit_ns: int = Field(600, ge=0, description="exit for an EOI without APICv and PV EOI [published]")
-    hlt_exit_ns: int = Field(1500, ge=0, description="from HLT to the vCPU thread scheduled out [assumed]")
-    wake_ns: int = Field(4000, ge=0, description="waking a blocked vCPU on an idle CPU until it runs guest code [assumed]")
-    pause_exit_ns: int = Field(700, ge=0, description="PAUSE exit, without the scan of siblings [assumed]")
-    pause_scan_ns: int = Field(10, ge=0, description="scan of one sibling in kvm_vcpu_on_spin() [assumed]")
-    yield_to_ns: int = Field(1200, ge=0, description="successful yield_to(): two run queue locks and schedule() [assumed]")
-    tick_ns: int = Field(3000, ge=0, description="host tick that interrupts a guest, exit and re-entry included [assumed]")
-    resched_ipi_ns: int = Field(2000, ge=0, description="reschedule IPI to a CPU in guest mode until schedule() [assumed]")
-    migration_ns: int = Field(1000, ge=0, description="extra for a vCPU that resumes on another CPU [assumed]")
-    cold_cache_ns: int = Field(30_000, ge=0, description="most guest time lost to cold caches per dispatch [assumed]")
+    context_switch_ns: int = Field(default=2000, ge=0, description="vCPU to vCPU on one CPU, without IBPB [published]")
+    ibpb_ns: int = Field(
+        default=1000, ge=0, description="branch predictor barrier, when the next vCPU is another VM's [assumed]"
+    )
+    vm_exit_ns: int = Field(default=500, ge=0, description="exit and re-entry with a trivial handler [published]")
+    icr_write_ns: int = Field(
+        default=700, ge=0, description="sender's exit for one interrupt command, fastpath [assumed]"
+    )
+    ipi_ns: int = Field(default=700, ge=0, description="from sending an IPI to its arrival at a running vCPU [assumed]")
+    injection_exit_ns: int = Field(
+        default=800, ge=0, description="receiver's forced exit and injection without APICv [assumed]"
+    )
+    eoi_exit_ns: int = Field(default=600, ge=0, description="exit for an EOI without APICv and PV EOI [published]")
+    hlt_exit_ns: int = Field(default=1500, ge=0, description="from HLT to the vCPU thread scheduled out [assumed]")
+    wake_ns: int = Field(
+        default=4000, ge=0, description="waking a blocked vCPU on an idle CPU until it runs guest code [assumed]"
+    )
+    pause_exit_ns: int = Field(default=700, ge=0, description="PAUSE exit, without the scan of siblings [assumed]")
+    pause_scan_ns: int = Field(default=10, ge=0, description="scan of one sibling in kvm_vcpu_on_spin() [assumed]")
+    yield_to_ns: int = Field(
+        default=1200, ge=0, description="successful yield_to(): two run queue locks and schedule() [assumed]"
+    )
+    tick_ns: int = Field(
+        default=3000, ge=0, description="host tick that interrupts a guest, exit and re-entry included [assumed]"
+    )
+    resched_ipi_ns: int = Field(
+        default=2000, ge=0, description="reschedule IPI to a CPU in guest mode until schedule() [assumed]"
+    )
+    migration_ns: int = Field(default=1000, ge=0, description="extra for a vCPU that resumes on another CPU [assumed]")
+    cold_cache_ns: int = Field(
+        default=30_000, ge=0, description="most guest time lost to cold caches per dispatch [assumed]"
+    )
     cold_cache_ratio: float = Field(
-        0.3, ge=0, le=10, description="loss per ns that others ran on the CPU since, up to cold_cache_ns [assumed]"
+        default=0.3,
+        ge=0,
+        le=10,
+        description="loss per ns that others ran on the CPU since, up to cold_cache_ns [assumed]",
     )
 
 
 class Host(Part):
     """CPUs, host scheduler and where vCPUs and cgroups are put."""
 
-    cpus: int = Field(16, ge=1, le=256, description="physical CPUs, one LLC, no SMT; default as in the published runs")
-    hz: Literal[100, 250, 300, 1000] = Field(1000, description="host tick rate, 1/s: CONFIG_HZ [source: x86 defconfig]")
-    preempt: Literal["full", "lazy"] = Field("full", description="preemption model; lazy sends no IPI for a fair wakeup")
+    cpus: int = Field(
+        default=16, ge=1, le=256, description="physical CPUs, one LLC, no SMT; default as in the published runs"
+    )
+    hz: Literal[100, 250, 300, 1000] = Field(
+        default=1000, description="host tick rate, 1/s: CONFIG_HZ [source: x86 defconfig]"
+    )
+    preempt: Literal["full", "lazy"] = Field(
+        default="full", description="preemption model; lazy sends no IPI for a fair wakeup"
+    )
     base_slice_ns: int = Field(
         default_factory=lambda data: base_slice_for(data["cpus"]),
         ge=100_000,
@@ -74,32 +95,40 @@ class Host(Part):
         default_factory=lambda: dict(SCHED_FEATURES),
         description="scheduler features; those not named keep v6.19's default [source]",
     )
-    exact_ticks: bool = Field(False, description="run every tick, also those that cannot change anything")
+    exact_ticks: bool = Field(default=False, description="run every tick, also those that cannot change anything")
     placement: Literal["balanced", "random_pinning", "one_to_one"] = Field(
-        "balanced",
+        default="balanced",
         description="load balancing; or every vCPU pinned at random; or vCPU i of each VM pinned to CPU i modulo cpus",
     )
     cgroups: Literal["per_vm", "flat", "libvirt"] = Field(
-        "per_vm", description="one group per VM; all vCPUs in the root; or machine/VM/vCPU groups as libvirt makes them"
+        default="per_vm",
+        description="one group per VM; all vCPUs in the root; or machine/VM/vCPU groups as libvirt makes them",
     )
     reweight: Literal["v6.19", "fixed"] = Field(
-        "v6.19", description="reweight_entity() of a running group entity: bug for bug, or exact as in later kernels"
+        default="v6.19",
+        description="reweight_entity() of a running group entity: bug for bug, or exact as in later kernels",
     )
     lag_clamp: Literal["6.19.0", "6.19.9"] = Field(
-        "6.19.0", description="lag limit: twice the slice or one tick; or largest slice on the queue plus a tick [source]"
+        default="6.19.0",
+        description="lag limit: twice the slice or one tick; or largest slice on the queue plus a tick [source]",
     )
     migration_cost_ns: int = Field(
-        500_000, ge=0, le=1_000_000_000, description="a task that ran within this time counts as cache hot [source]"
+        default=500_000,
+        ge=0,
+        le=1_000_000_000,
+        description="a task that ran within this time counts as cache hot [source]",
     )
-    costs: Costs = Field(default_factory=Costs, description="what the machinery costs")
+    costs: Costs = Field(default=Costs(), description="what the machinery costs")
 
     @field_validator("features")
     @classmethod
     def complete_features(cls, named: dict[str, bool]) -> dict[str, bool]:
-        """Refuse features that v6.19 does not have; add the defaults of those not named."""
-        for name in named:
+        """Refuse features that v6.19 lacks or that would change nothing; add the defaults of those not named."""
+        for name, on in named.items():
             if name not in SCHED_FEATURES:
                 raise ValueError(f".{name}: unknown feature ({nearest(name, SCHED_FEATURES)})")
+            if on != UNMODELLED_FEATURES.get(name, on):
+                raise ValueError(f".{name}: value {on} (allowed: {not on}; nothing here acts on this feature)")
         return SCHED_FEATURES | named
 
 
@@ -107,23 +136,31 @@ class Kvm(Part):
     """KVM's module parameters (kernel names and units) and the interrupt hardware."""
 
     ple: Literal["vmx", "svm", "off"] = Field(
-        "vmx", description="PAUSE-loop exits: Intel, by time in kernel mode; AMD, by count in any mode; or none"
+        default="vmx", description="PAUSE-loop exits: Intel, by time in kernel mode; AMD, by count in any mode; or none"
     )
-    tsc_mhz: int = Field(2500, ge=100, le=10_000, description="cycles of ple_gap and ple_window per microsecond")
+    tsc_mhz: int = Field(
+        default=2500, ge=100, le=10_000, description="cycles of ple_gap and ple_window per microsecond"
+    )
     pause_ns: int = Field(
         default_factory=lambda data: 31 if data["ple"] == "svm" else 45,
         ge=1,
         le=1000,
         description="one turn of a PAUSE loop; 31 on Zen 4 [measured], 45 on Intel since Skylake [published: 40-56]",
     )
-    ple_gap: int = Field(128, ge=0, description="cycles between PAUSEs that still count as one loop; 0: no PLE [source]")
+    ple_gap: int = Field(
+        default=128, ge=0, description="cycles between PAUSEs that still count as one loop; 0: no PLE [source]"
+    )
     ple_window: int = Field(
         default_factory=lambda data: 3000 if data["ple"] == "svm" else 4096,
         ge=1,
         description="vmx: cycles, 4096; svm: PAUSEs, 3000, of a loop before it exits [source]",
     )
-    ple_window_grow: int = Field(2, ge=0, description="window growth per exit: factor, or addend if >= ple_window [source]")
-    ple_window_shrink: int = Field(0, ge=0, description="window on reschedule: divisor or subtrahend; 0: reset [source]")
+    ple_window_grow: int = Field(
+        default=2, ge=0, description="window growth per exit: factor, or addend if >= ple_window [source]"
+    )
+    ple_window_shrink: int = Field(
+        default=0, ge=0, description="window on reschedule: divisor or subtrahend; 0: reset [source]"
+    )
     ple_window_max: int = Field(
         default_factory=lambda data: 65_535 if data["ple"] == "svm" else 4_294_967_295,
         ge=1,
@@ -131,22 +168,31 @@ class Kvm(Part):
         description="largest window: vmx 4294967295 cycles, svm 65535 PAUSEs [source]",
     )
     apicv: Literal["off", "apicv", "ipiv"] = Field(
-        "off", description="interrupts: emulated; posted, without exits of the receiver; IPIs without exits of either"
+        default="off",
+        description="interrupts: emulated; posted, without exits of the receiver; IPIs without exits of either",
     )
-    pv_eoi: bool = Field(False, description="paravirtual EOI, which spares the EOI exit without APICv")
-    halt_poll_ns: int = Field(200_000, ge=0, description="longest poll before a halted vCPU blocks; 0: none [source]")
-    halt_poll_ns_grow: int = Field(2, ge=0, description="growth factor of the poll; 0: never grows [source]")
-    halt_poll_ns_grow_start: int = Field(10_000, ge=0, description="first poll after zero [source]")
-    halt_poll_ns_shrink: int = Field(2, ge=0, description="divisor of the poll; 0: back to zero [source: since 6.11]")
+    pv_eoi: bool = Field(default=False, description="paravirtual EOI, which spares the EOI exit without APICv")
+    halt_poll_ns: int = Field(
+        default=200_000, ge=0, description="longest poll before a halted vCPU blocks; 0: none [source]"
+    )
+    halt_poll_ns_grow: int = Field(default=2, ge=0, description="growth factor of the poll; 0: never grows [source]")
+    halt_poll_ns_grow_start: int = Field(default=10_000, ge=0, description="first poll after zero [source]")
+    halt_poll_ns_shrink: int = Field(
+        default=2, ge=0, description="divisor of the poll; 0: back to zero [source: since 6.11]"
+    )
 
     @model_validator(mode="after")
     def check_window(self) -> "Kvm":
         """Refuse windows that could not have been set or could never fire."""
         if self.ple_window > self.ple_window_max:
-            raise ValueError(f".ple_window: value {self.ple_window} (allowed: up to ple_window_max, {self.ple_window_max})")
+            raise ValueError(
+                f".ple_window: value {self.ple_window} (allowed: up to ple_window_max, {self.ple_window_max})"
+            )
         if self.ple == "svm" and self.ple_window_max > 65_535:
             raise ValueError(f".ple_window_max: value {self.ple_window_max} (allowed with ple 'svm': up to 65535)")
         pause_cycles = self.pause_ns * self.tsc_mhz // 1000
         if self.ple != "off" and 0 < self.ple_gap <= pause_cycles:
-            raise ValueError(f".ple_gap: value {self.ple_gap} (allowed: 0, or more than one PAUSE, {pause_cycles} cycles)")
+            raise ValueError(
+                f".ple_gap: value {self.ple_gap} (allowed: 0, or more than one PAUSE, {pause_cycles} cycles)"
+            )
         return self

@@ -29,7 +29,9 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
         return parse_scenario((SHIPPED / f"{text}.toml").read_text("utf-8"), text)
     path = Path(text)
     if isinstance(name_or_path, str) and path.suffix != ".toml" and not path.exists():
-        raise ScenarioError(f"scenario: value '{text}' (a .toml file or a shipped name; {nearest(text, list_scenarios())})")
+        raise ScenarioError(
+            f"scenario: value '{text}' (a .toml file or a shipped name; {nearest(text, list_scenarios())})"
+        )
     try:
         return parse_scenario(path.read_text("utf-8"), path.stem)
     except OSError as error:
@@ -82,7 +84,8 @@ def _assign(data: Any, known: Any, path: list[str], done: list[str], value: Any)
     part, rest = path[0], path[1:]
     where = ".".join([*done, part])
     many = isinstance(known, list | tuple)
-    if not isinstance(data, list | tuple if many else dict) or (many and len(data) != len(known)):
+    same_kind = isinstance(data, list | tuple) if many else isinstance(data, dict)
+    if not same_kind or (many and len(data) != len(known)):
         raise ScenarioError(f"{where}: set twice (allowed: a whole table, or fields in it)")
     if many:
         wanted = range(len(known)) if part == "*" else [int(part)] if part.isascii() and part.isdigit() else []

@@ -22,38 +22,42 @@ class Group(Part):
     """A cgroup above the VMs' own."""
 
     name: Name = Field(description="name that VMs and other groups refer to")
-    parent: Name | None = Field(None, description="group it lies in; none: the root")
-    weight: int = Field(100, ge=1, le=10_000, description="cpu.weight [source]")
+    parent: Name | None = Field(default=None, description="group it lies in; none: the root")
+    weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight [source]")
 
 
 class Vm(Part):
     """One VM, or several equal ones."""
 
     name: Name = Field(description="name; copies are called name-1, name-2, ...")
-    count: int = Field(1, ge=1, le=64, description="number of equal VMs")
+    count: int = Field(default=1, ge=1, le=64, description="number of equal VMs")
     vcpus: int = Field(ge=1, le=64, description="vCPUs of each")
     workload: Name = Field(description="guest program, by name")
     params: dict[Name, int | float] = Field(
         default_factory=dict, description="parameters of the workload that differ from its defaults"
     )
     lock: Literal["pv", "fifo", "tas"] = Field(
-        "pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
+        default="pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
     )
-    weight: int = Field(100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
-    pinning: CpuList | None = Field(None, description="CPU of every vCPU; none: as host.placement says")
-    group: Name | None = Field(None, description="cgroup that the VM's own groups lie in; none: the root")
+    weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
+    pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
+    group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     ipi_mode: Literal["phys", "shorthand_auto", "pv"] = Field(
-        "phys",
+        default="phys",
         description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall",
     )
-    hz: Literal[100, 250, 300, 1000] = Field(250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]")
+    hz: Literal[100, 250, 300, 1000] = Field(
+        default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
+    )
 
 
 class Run(Part):
     """How long a scenario runs, in simulated time."""
 
-    warmup_ns: int = Field(100_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
-    duration_ns: int = Field(500_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns")
+    warmup_ns: int = Field(default=100_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
+    duration_ns: int = Field(
+        default=500_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns"
+    )
 
 
 class Scenario(Part):
@@ -64,11 +68,13 @@ class Scenario(Part):
     """
 
     name: Name = Field(description="name in tables and file names")
-    host: Host = Field(default_factory=Host, description="CPUs, host scheduler, placement, costs")
-    kvm: Kvm = Field(default_factory=Kvm, description="KVM's parameters and interrupt hardware")
-    groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field((), description="cgroups above the VMs' own")
+    host: Host = Field(default=Host(), description="CPUs, host scheduler, placement, costs")
+    kvm: Kvm = Field(default=Kvm(), description="KVM's parameters and interrupt hardware")
+    groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field(
+        default=(), description="cgroups above the VMs' own"
+    )
     vms: Annotated[tuple[Vm, ...], Field(strict=False)] = Field(description="the VMs, at least one")
-    run: Run = Field(default_factory=Run, description="length of warm-up and measurement")
+    run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
     def __init__(self, **data: Any):
         try:
@@ -109,7 +115,9 @@ class Scenario(Part):
             if vm.weight != 100 and self.host.cgroups == "flat":
                 raise ValueError(f"vms.{i}.weight: value {vm.weight} (allowed: 100, since host.cgroups is 'flat')")
             if vm.group is not None and vm.group not in groups:
-                raise ValueError(f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})")
+                raise ValueError(
+                    f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
+                )
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcpu_env._jit import NIL
-from vcpu_env.kvm import halt_poll, ipi, on_spin, ple
+from vcpu_env.kvm import halt_poll, ipi, on_spin, ple, preempt
 from vcpu_env.kvm.types import FILTER_SERIES, TRACK_V2, kvm_arrays, kvm_init
 from vcpu_env.trace.kvm_scenario import MODES, SETTABLE, SHORTHANDS, check_scenario
 from vcpu_env.world import World
@@ -177,15 +177,15 @@ class Replay:
 
     def op_sched_out(self, op: dict) -> dict:
         in_kernel = int(op.get("cpl", 0) == 0)
-        halt_poll.kvm_sched_out(self.w, op["vcpu"], int(op.get("runnable", 1)), in_kernel, int(op.get("wants", 1)))
+        preempt.kvm_sched_out(self.w, op["vcpu"], int(op.get("runnable", 1)), in_kernel, int(op.get("wants", 1)))
         return {"vcpu": op["vcpu"]}
 
     def op_sched_in(self, op: dict) -> dict:
-        halt_poll.kvm_sched_in(self.w, op["vcpu"])
+        preempt.kvm_sched_in(self.w, op["vcpu"])
         return {"vcpu": op["vcpu"]}
 
     def op_wake(self, op: dict) -> dict:
-        return {"vcpu": op["vcpu"], "woken": int(halt_poll.kvm_vcpu_wake_up(self.w, op["vcpu"]))}
+        return {"vcpu": op["vcpu"], "woken": int(preempt.kvm_vcpu_wake_up(self.w, op["vcpu"]))}
 
 
 def replay_kvm(scenario: dict) -> Iterator[dict]:

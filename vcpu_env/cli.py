@@ -1,0 +1,165 @@
+"""The console script ``vcpu-env``: simulate, replay, bench, list."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+class Listed:
+    """What `vcpu-env list` knows: each kind gives (name, one line) pairs."""
+
+    @staticmethod
+    def scenarios() -> list[tuple[str, str]]:
+        """Shipped scenarios."""
+        from vcpu_env.scenario import list_scenarios, load_scenario
+
+        rows = []
+        for name in list_scenarios():
+            scenario = load_scenario(name)
+            vms = scenario.expanded_vms
+            rows.append((name, f"{len(vms)} x {vms[0].vcpus} vCPUs of {vms[0].workload} on {scenario.host.cpus} CPUs"))
+        return rows
+
+    @staticmethod
+    def policies() -> list[tuple[str, str]]:
+        """Policies."""
+        from vcpu_env.policy.named import POLICIES
+
+        return [(policy.name, policy.summary) for policy in POLICIES.values()]
+
+    @staticmethod
+    def workloads() -> list[tuple[str, str]]:
+        """Workloads."""
+        from vcpu_env.guest.workloads import WORKLOADS
+
+        return [(w.name, f"{w.summary} (counted in {w.unit})") for w in WORKLOADS.values()]
+
+
+def fail(message: str) -> None:
+    """Report bad input on one line (a line a field) and end with exit code 2."""
+    for line in str(message).splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+@app.command("list")
+def list_(kind: Annotated[str, typer.Argument(help="scenarios, policies or workloads")]) -> None:
+    """List what there is, one line each."""
+    kinds = {"scenarios": Listed.scenarios, "policies": Listed.policies, "workloads": Listed.workloads}
+    if kind not in kinds:
+        fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)})")
+    rows = kinds[kind]()
+    width = max(len(name) for name, _ in rows)
+    for name, line in rows:
+        print(f"{name:{width}}  {line}")
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="name of a shipped scenario, or a TOML file")],
+    policy: Annotated[str, typer.Option(help="policy, see `vcpu-env list policies`")] = "stock",
+    seed: Annotated[int, typer.Option(help="seed of all randomness")] = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. host.hz=250")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
+    from vcpu_env.measure import measure
+    from vcpu_env.scenario import apply_overrides, load_scenario
+
+    try:
+        loaded = apply_overrides(load_scenario(scenario), set_ or [])
+        counted = measure(loaded, policy, seed)
+    except ValueError as error:
+        fail(str(error))
+    if json_:
+        print(json.dumps(counted))
+        return
+    print_counters(counted)
+
+
+def print_counters(counted: dict[str, Any]) -> None:
+    """Counters as aligned lines, one section a group; VMs side by side."""
+    for group, values in counted.items():
+        if isinstance(values, dict):
+            print(f"\n{group}")
+            for name, value in values.items():
+                print(f"  {name:28} {value:>16,}")
+        elif isinstance(values, list):
+            print("\nvms")
+            for name in values[0]:
+                print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
+        else:
+            print(f"{group:30} {values:>16,}")
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="recorded traces, *.jsonl or *.jsonl.gz")],
+    check: Annotated[bool, typer.Option("--check", help="compare with the recorded records")] = False,
+    out: Annotated[Path | None, typer.Option("-o", help="directory for the records of each file")] = None,
+) -> None:
+    """Play the scenario on the first line of recorded traces; write the records, or compare them with the recording."""
+    from vcpu_env.trace.replay import TraceError, check_file, replayed_lines
+
+    if not check and out is None and len(files) > 1:
+        fail(f"FILE: {len(files)} files (allowed without --check and -o DIR: one)")
+    matched = 0
+    try:
+        for path in files:
+            if check:
+                result = check_file(path)
+                matched += not result.mismatches
+                for mismatch in result.mismatches:
+                    print(f"{path}: {mismatch}")
+            elif out is None:
+                for line in replayed_lines(path):
+                    print(json.dumps(line, separators=(",", ":")))
+            else:
+                write_records(out, path, list(replayed_lines(path)))
+    except TraceError as error:
+        fail(str(error))
+    if check:
+        print(f"matched {matched} of {len(files)}")
+        raise typer.Exit(0 if matched == len(files) else 1)
+
+
+def write_records(out: Path, path: Path, lines: list[dict[str, Any]]) -> None:
+    """Write the records of one file into a directory, all of them or nothing."""
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / (path.name.removesuffix(".gz").removesuffix(".jsonl") + ".jsonl")
+    partial = target.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    partial.rename(target)
+
+
+@app.command()
+def bench(
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object a line: name, value, unit")] = False,
+    scenario: Annotated[list[str] | None, typer.Option(help="scenarios to run; default: all shipped")] = None,
+    quick: Annotated[bool, typer.Option(help="a tenth of the work")] = False,
+) -> None:
+    """Measure speed: events and simulated seconds per second, ticks, decisions, compile and start times, memory."""
+    from vcpu_env.bench import measurements
+
+    try:
+        for row in measurements(scenario or [], quick):
+            if json_:
+                print(json.dumps({"name": row.name, "value": row.value, "unit": row.unit}), flush=True)
+            else:
+                print(f"{row.name:44} {row.value:>16,.6g} {row.unit}", flush=True)
+    except ValueError as error:
+        fail(str(error))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

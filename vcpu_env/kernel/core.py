@@ -1,0 +1,277 @@
+"""The scheduler core: schedule, wake, tick, yield. The only kernel functions that the rest of the machine calls.
+
+Before any of them, `update_rq_clock` must have been called for the CPU at the current time. ``rq.curr`` is the running
+task or NIL (idle); ``rq.need_resched`` holds the TIF bits. A CPU whose bits are set joins a list that `pop_kicked` empties: whoever
+runs the machine delivers the interrupt and lets that CPU call `schedule`.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.balance import active_load_balance
+from vcpu_env.kernel.balance_trigger import sched_balance_newidle, sched_balance_trigger
+from vcpu_env.kernel.entity import resched_curr, reweight_entity
+from vcpu_env.kernel.fair import (
+    dequeue_entities,
+    enqueue_task_fair,
+    pick_task_fair,
+    put_prev_task_fair,
+    set_next_task_fair,
+    switch_fair,
+    task_tick_fair,
+    yield_task_fair,
+)
+from vcpu_env.kernel.group import set_task_rq
+from vcpu_env.kernel.queue import set_next_buddy
+from vcpu_env.kernel.runqueue import (
+    activate_task,
+    sched_info_queued,
+    sched_info_switch,
+    set_task_cpu,
+    update_avg_idle,
+    update_rq_clock,
+    wakeup_preempt,
+)
+from vcpu_env.kernel.select_cpu import select_task_rq_fair
+from vcpu_env.kernel.types import (
+    DEQUEUE_MIGRATING,
+    DEQUEUE_SAVE,
+    DEQUEUE_SLEEP,
+    DEQUEUE_SPECIAL,
+    ENQUEUE_DELAYED,
+    ENQUEUE_INITIAL,
+    ENQUEUE_MIGRATED,
+    ENQUEUE_RESTORE,
+    ENQUEUE_WAKEUP,
+    ESRCH,
+    SCHED_IDLE,
+    TASK_DEAD,
+    TASK_RUNNING,
+    TASK_SPECIAL,
+    TIF_NEED_RESCHED_LAZY,
+    WF_FORK,
+    WF_TTWU,
+    cfs_rq,
+    cpu_rq,
+    kicked_cpus,
+    sched_entity,
+    task_struct,
+)
+from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT
+from vcpu_env.policy.deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
+from vcpu_env.policy.types import yield_decision
+
+
+@kjit
+def pop_kicked(w):
+    """A CPU that was asked to reschedule since it was last popped, first asked first; NIL when there is none."""
+    kicked = kicked_cpus(w, 0)
+    cpu = kicked.head
+    if cpu != NIL:
+        kicked.head = cpu_rq(w, cpu).kicked_next
+        cpu_rq(w, cpu).kicked = 0
+    return cpu
+
+
+@kjit
+def try_to_block_task(w, cpu):
+    """core.c: try_to_block_task(). Take the running task off its queue if its state says that it sleeps."""
+    p = cpu_rq(w, cpu).curr
+    if p == NIL:
+        return
+    task = task_struct(w, p)
+    if task.state == TASK_RUNNING or task.on_rq == 0:
+        return
+    flags = DEQUEUE_SLEEP
+    if task.state & TASK_SPECIAL:
+        flags |= DEQUEUE_SPECIAL
+    if dequeue_entities(w, p, flags):
+        task.on_rq = 0
+
+
+@kjit
+def pick_and_switch(w, cpu):
+    """core.c: __schedule() after the block: pick the next task, switch to it, drop the resched bits; returns the task."""
+    rq = cpu_rq(w, cpu)
+    rq.clock_read_ns = rq.clock_ns
+    rq.sched_count += 1
+    prev = rq.curr
+    p = pick_task_fair(w, cpu)
+    if p == NIL and sched_balance_newidle(w, cpu):
+        p = pick_task_fair(w, cpu)
+    rq.need_resched = 0
+    if p == prev:
+        return p
+    if prev == NIL:
+        set_next_task_fair(w, p)
+    elif p == NIL:
+        put_prev_task_fair(w, prev)
+        rq.sched_goidle += 1
+    else:
+        switch_fair(w, prev, p)
+    sched_info_switch(w, cpu, prev, p)
+    rq.curr = p
+    return p
+
+
+@kjit
+def schedule(w, cpu):
+    """core.c: __schedule(). Returns the task that runs next (NIL = idle); the running one stays unless its state was set."""
+    try_to_block_task(w, cpu)
+    if cpu_rq(w, cpu).active_balance:
+        active_load_balance(w, cpu)
+    return pick_and_switch(w, cpu)
+
+
+@kjit
+def block_task(w, cpu, state):
+    """The running task goes to sleep in `state`; returns the next task."""
+    task_struct(w, cpu_rq(w, cpu).curr).state = state
+    return schedule(w, cpu)
+
+
+@kjit
+def exit_task(w, cpu):
+    """exit.c: do_task_dead(). The running task ends; returns the next task."""
+    return block_task(w, cpu, TASK_DEAD)
+
+
+@kjit
+def sched_tick(w, cpu):
+    """core.c: sched_tick(). The periodic timer interrupt; a pending lazy resched becomes a real one."""
+    rq = cpu_rq(w, cpu)
+    rq.clock_read_ns = rq.clock_ns
+    if rq.need_resched & TIF_NEED_RESCHED_LAZY:
+        resched_curr(w, cpu)
+    if rq.curr != NIL:
+        task_tick_fair(w, rq.curr)
+    sched_balance_trigger(w, cpu)
+
+
+@kjit
+def try_to_wake_up(w, p, waker_cpu, wake_flags):
+    """core.c: try_to_wake_up(). Returns 0 if `p` was not asleep, 1 if it was queued, 2 if it had never left its queue.
+
+    The clock of `waker_cpu` must be current; `wake_flags` are WF_SYNC, WF_RQ_SELECTED or 0.
+    """
+    task = task_struct(w, p)
+    if task.state == TASK_RUNNING or task.state == TASK_DEAD:
+        return 0
+    wake_flags |= WF_TTWU
+    delayed = task.on_rq != 0
+    cpu = task.cpu
+    if not delayed:
+        cpu = select_task_rq_fair(w, p, waker_cpu, wake_flags)
+    task.state = TASK_RUNNING
+    rq = cpu_rq(w, cpu)
+    rq.ttwu_count += 1
+    if cpu == waker_cpu:
+        rq.ttwu_local += 1
+    update_rq_clock(w, cpu, cpu_rq(w, waker_cpu).clock_ns)
+    if delayed:
+        rq.clock_read_ns = rq.clock_ns
+        if sched_entity(w, p).sched_delayed:
+            sched_info_queued(w, cpu, p)
+            enqueue_task_fair(w, p, ENQUEUE_DELAYED)
+        if rq.curr != p:
+            wakeup_preempt(w, cpu, p, wake_flags)
+        return 2
+    flags = ENQUEUE_WAKEUP
+    if cpu != task.cpu:
+        set_task_cpu(w, p, cpu)
+        flags |= ENQUEUE_MIGRATED
+    activate_task(w, cpu, p, flags)
+    wakeup_preempt(w, cpu, p, wake_flags)
+    update_avg_idle(w, cpu)
+    return 1
+
+
+@kjit
+def wake_up_new_task(w, p, cpu):
+    """core.c: wake_up_new_task(). A task that was forked on `cpu` becomes runnable for the first time, on the idlest CPU."""
+    task = task_struct(w, p)
+    task.state = TASK_RUNNING
+    task.recent_used_cpu = cpu
+    now = cpu_rq(w, cpu).clock_ns
+    cpu = select_task_rq_fair(w, p, cpu, WF_FORK)
+    update_rq_clock(w, cpu, now)
+    set_task_rq(w, p, cpu)
+    activate_task(w, cpu, p, ENQUEUE_INITIAL)
+    wakeup_preempt(w, cpu, p, WF_FORK)
+
+
+@kjit
+def sched_yield(w, cpu):
+    """syscalls.c: do_sched_yield(), without the schedule() that follows."""
+    cpu_rq(w, cpu).yld_count += 1
+    yield_task_fair(w, cpu)
+
+
+@kjit
+def yield_to_begin(w, cpu, p):
+    """syscalls.c: yield_to(), up to the penalty. Returns 1 if `p` was hinted; then `yield_to_end` must follow.
+
+    Returns 0 if `p` cannot be hinted (running, asleep), -ESRCH if both CPUs have only one task.
+    """
+    rq, task = cpu_rq(w, cpu), task_struct(w, p)
+    p_rq = cpu_rq(w, task.cpu)
+    if rq.nr_running == 1 and p_rq.nr_running == 1:
+        return -ESRCH
+    if p_rq.curr == p or task.state != TASK_RUNNING or sched_entity(w, p).on_rq == 0:
+        return 0
+    set_next_buddy(w, p)
+    yield_deboost_prepare(w, cpu, p)
+    return 1
+
+
+@kjit
+def yield_to_end(w, cpu, p):
+    """syscalls.c: yield_to(), from the penalty on: it is charged if one was chosen, then the running task yields."""
+    decision = yield_decision(w, 0)
+    if decision.pending:
+        yield_deboost_apply_penalty(w)
+    decision.forfeit = 1 if yield_task_fair(w, cpu) else 0
+    rq, p_cpu = cpu_rq(w, cpu), task_struct(w, p).cpu
+    rq.yld_count += 1
+    if p_cpu != cpu:
+        update_rq_clock(w, p_cpu, rq.clock_ns)
+        resched_curr(w, p_cpu)
+
+
+@kjit
+def yield_to(w, cpu, p):
+    """syscalls.c: yield_to(), without the schedule() that follows a return of 1. Returns as `yield_to_begin`."""
+    ret = yield_to_begin(w, cpu, p)
+    if ret > 0:
+        if yield_decision(w, 0).pending:
+            choose_penalty(w)
+        yield_to_end(w, cpu, p)
+    return ret
+
+
+@kjit
+def set_user_nice(w, p, nice):
+    """syscalls.c: set_user_nice(). Change a task's weight: off its queue, reweighted, on again."""
+    task, se = task_struct(w, p), sched_entity(w, p)
+    if task.nice == nice:
+        return
+    old_nice, cpu = task.nice, task.cpu
+    rq = cpu_rq(w, cpu)
+    rq.clock_read_ns = rq.clock_ns
+    queued, running = task.on_rq != 0, rq.curr == p
+    if queued:
+        dequeue_entities(w, p, DEQUEUE_SAVE)
+    if running:
+        put_prev_task_fair(w, p)
+    task.nice = nice
+    if task.policy != SCHED_IDLE:
+        weight, inv_weight = SCHED_PRIO_TO_WEIGHT[nice + 20] << 10, SCHED_PRIO_TO_WMULT[nice + 20]
+        reweight_entity(w, se.cfs_rq, p, weight, inv_weight)
+    if queued:
+        enqueue_task_fair(w, p, ENQUEUE_RESTORE)
+    if running:
+        set_next_task_fair(w, p)
+    if not queued or cfs_rq(w, cpu).nr_queued == 1:
+        return
+    if not running:
+        wakeup_preempt(w, cpu, p, 0)
+    elif nice > old_nice:
+        resched_curr(w, cpu)

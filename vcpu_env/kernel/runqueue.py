@@ -1,0 +1,112 @@
+"""A CPU's run queue as the core sees it: its clock, tasks that join it or move to another one, and how long tasks wait."""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.entity import resched_curr
+from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
+from vcpu_env.kernel.group import set_task_rq
+from vcpu_env.kernel.pelt import remove_entity_load_avg
+from vcpu_env.kernel.types import ENQUEUE_MIGRATED, TASK_RUNNING, cpu_rq, sched_entity, task_struct
+
+
+@kjit
+def update_rq_clock(w, cpu, now_ns):
+    """core.c: update_rq_clock(). Let a CPU's clock be `now_ns`; it never goes back."""
+    rq = cpu_rq(w, cpu)
+    if now_ns > rq.clock_ns:
+        rq.clock_ns = now_ns
+
+
+@kjit
+def sched_info_queued(w, cpu, p):
+    """stats.h: sched_info_enqueue(). A task begins to wait."""
+    task = task_struct(w, p)
+    if task.last_queued_ns == NIL:
+        task.last_queued_ns = cpu_rq(w, cpu).clock_ns
+
+
+@kjit
+def sched_info_waited(w, cpu, p):
+    """stats.h: sched_info_dequeue(), half of sched_info_arrive(). A task's wait ends."""
+    task, rq = task_struct(w, p), cpu_rq(w, cpu)
+    if task.last_queued_ns != NIL:
+        delay = rq.clock_ns - task.last_queued_ns
+        task.last_queued_ns = NIL
+        task.run_delay_ns += delay
+        rq.run_delay_ns += delay
+
+
+@kjit
+def sched_info_switch(w, cpu, prev, p):
+    """stats.h: sched_info_switch(), and the counts of switches. `prev` leaves the CPU, `p` arrives."""
+    rq = cpu_rq(w, cpu)
+    rq.nr_switches += 1
+    if prev != NIL:
+        task = task_struct(w, prev)
+        rq.rq_cpu_time_ns += rq.clock_ns - task.last_arrival_ns
+        if task.state == TASK_RUNNING:
+            sched_info_queued(w, cpu, prev)
+            task.nivcsw += 1
+        else:
+            task.nvcsw += 1
+    if p != NIL:
+        sched_info_waited(w, cpu, p)
+        task = task_struct(w, p)
+        task.last_arrival_ns = rq.clock_ns
+        task.pcount += 1
+        rq.pcount += 1
+
+
+@kjit
+def activate_task(w, cpu, p, flags):
+    """core.c: activate_task(). Queue a task on a CPU."""
+    rq = cpu_rq(w, cpu)
+    rq.clock_read_ns = rq.clock_ns
+    sched_info_queued(w, cpu, p)
+    enqueue_task_fair(w, p, flags)
+    task_struct(w, p).on_rq = 1
+
+
+@kjit
+def wakeup_preempt(w, cpu, p, wake_flags):
+    """core.c: wakeup_preempt()."""
+    if cpu_rq(w, cpu).curr == NIL:
+        resched_curr(w, cpu)
+    else:
+        check_preempt_wakeup_fair(w, cpu, p, wake_flags)
+
+
+@kjit
+def update_avg_idle(w, cpu):
+    """core.c: ttwu_do_activate(), the idle statistics. A wakeup ends an idle time: the average follows by an eighth."""
+    rq = cpu_rq(w, cpu)
+    if rq.idle_stamp_ns:
+        rq.avg_idle_ns += (rq.clock_ns - rq.idle_stamp_ns - rq.avg_idle_ns) >> 3
+        rq.avg_idle_ns = min(rq.avg_idle_ns, 2 * rq.max_idle_balance_cost_ns)
+        rq.idle_stamp_ns = 0
+
+
+@kjit
+def set_task_cpu(w, p, cpu):
+    """core.c: set_task_cpu(), fair.c: migrate_task_rq_fair(). Let a task that is not queued belong to another CPU."""
+    task = task_struct(w, p)
+    if not task.on_rq:
+        remove_entity_load_avg(w, p, cpu_rq(w, cpu).clock_ns)
+    sched_entity(w, p).last_update_time_ns = NIL
+    task.nr_migrations += 1
+    set_task_rq(w, p, cpu)
+
+
+@kjit
+def migrate_task(w, p, cpu, preempt):
+    """core.c: move_queued_task(). Move a task that is queued but not running; it keeps lag and relative deadline.
+
+    `preempt` is False for a CPU that is about to pick a task anyway.
+    """
+    src = task_struct(w, p).cpu
+    sched_info_waited(w, src, p)
+    dequeue_entities(w, p, 0)
+    set_task_cpu(w, p, cpu)
+    update_rq_clock(w, cpu, cpu_rq(w, src).clock_ns)
+    activate_task(w, cpu, p, ENQUEUE_MIGRATED)
+    if preempt:
+        wakeup_preempt(w, cpu, p, 0)

@@ -1,0 +1,96 @@
+"""The constants of the debooster, and the record of one directed-yield decision."""
+
+import numpy as np
+
+from vcpu_env._jit import NIL, struct
+from vcpu_env.world import StructArray, World
+
+DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2 = 0, 1, 2
+DEBOOST = {"none": DEBOOST_NONE, "v1": DEBOOST_V1, "v2": DEBOOST_V2}
+
+SKIP_NOT, SKIP_DISABLED, SKIP_RATE_LIMIT, SKIP_NOT_SAME_RQ, SKIP_LCA, SKIP_WRAP = range(6)
+SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
+"""Why a yield was not penalised; indexed by ``yield_decision.skip``."""
+
+PENALTY_SCALE_ONE = 1 << 16
+
+CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
+"""The series' caps: queue sizes up to the first number are capped at second / third times the granularity."""
+LAST_CAP = (1, 1)
+BASELINES = ((2, 1, 1), (3, 15, 16), (6, 5, 8), (8, 1, 2), (12, 3, 8))
+LAST_BASELINE = (1, 4)
+"""The series' least penalty without a gap. It never acts: the clamp before it leaves at least the granularity."""
+
+DEBOOST_PARAMS = np.dtype(
+    [
+        ("deboost", "i4"),
+        ("vcpu_debooster_enabled", "i4"),
+        ("rate_limit_ns", "i8"),
+        ("debounce_ns", "i8"),
+        ("surcharge_div", "i8"),
+        ("penalty_scale", "i8"),
+        ("cap_up_to", "i8", (6,)),
+        ("cap_num", "i8", (7,)),
+        ("cap_den", "i8", (7,)),
+        ("baseline_up_to", "i8", (5,)),
+        ("baseline_num", "i8", (6,)),
+        ("baseline_den", "i8", (6,)),
+    ],
+    align=True,
+)
+
+YIELD_DECISION = np.dtype(
+    [
+        ("y_v", "i8"),
+        ("t_v", "i8"),
+        ("gran", "i8"),
+        ("need", "i8"),
+        ("raw", "i8"),
+        ("debounced", "i8"),
+        ("penalty", "i8"),
+        ("y_v1", "i8"),
+        ("y_d1", "i8"),
+        ("cpu", "i4"),
+        ("yielder", "i4"),
+        ("target", "i4"),
+        ("pending", "i4"),
+        ("skip", "i4"),
+        ("lca_q", "i4"),
+        ("lca_y", "i4"),
+        ("lca_t", "i4"),
+        ("n", "i4"),
+        ("reversed", "i4"),
+        ("applied", "i4"),
+        ("forfeit", "i4"),
+    ],
+    align=True,
+)
+
+deboost_params = struct(16, DEBOOST_PARAMS)
+yield_decision = struct(17, YIELD_DECISION)
+
+
+def policy_arrays() -> list[StructArray]:
+    """Struct arrays of the debooster."""
+    return [
+        StructArray(16, "deboost_params", DEBOOST_PARAMS, 1),
+        StructArray(17, "yield_decision", YIELD_DECISION, 1),
+    ]
+
+
+def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) -> None:
+    """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` = the series' own penalty."""
+    params = world["deboost_params"]
+    params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
+    params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000
+    params["surcharge_div"] = 10
+    params["penalty_scale"] = PENALTY_SCALE_ONE
+    params["cap_up_to"][0] = [size for size, _, _ in CAPS]
+    params["cap_num"][0] = [num for _, num, _ in CAPS] + [LAST_CAP[0]]
+    params["cap_den"][0] = [den for _, _, den in CAPS] + [LAST_CAP[1]]
+    params["baseline_up_to"][0] = [size for size, _, _ in BASELINES]
+    params["baseline_num"][0] = [num for _, num, _ in BASELINES] + [LAST_BASELINE[0]]
+    params["baseline_den"][0] = [den for _, _, den in BASELINES] + [LAST_BASELINE[1]]
+    decision = world["yield_decision"]
+    for field in ("cpu", "yielder", "target", "lca_q", "lca_y", "lca_t"):
+        decision[field] = NIL

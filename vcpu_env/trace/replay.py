@@ -1,0 +1,105 @@
+"""Replay of recorded traces: a file's first line says what it is, and who plays it.
+
+* ``{"scenario": {... "mode": ...}}``: KVM's directed yield (`replay_kvm`).
+* ``{"scenario": {...}}``: the host scheduler, with or without the series (`replay_sched`).
+* ``{"fn": ...}``: a file of direct function calls; every output is recomputed.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcpu_env.trace import replay_kvm, replay_sched
+
+
+class TraceError(ValueError):
+    """A file that is not a trace of ours, or not a whole one."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The outcome of comparing one file: how many records or calls, and the first mismatch of each field."""
+
+    records: int
+    mismatches: list[str]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a trace file, one a line, gzipped if its name ends in ``.gz``.
+
+    Raises:
+        TraceError: the file is missing, truncated, or not lines of JSON objects.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    lines = []
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise TraceError(f"{path}: line {number} is not JSON ({error.msg}); allowed: one object a line") from None
+                if not isinstance(value, dict):
+                    raise TraceError(f"{path}: line {number} is not a JSON object; allowed: one object a line")
+                lines.append(value)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path}: cannot be read ({error}); allowed: a trace, gzipped or plain") from None
+    if not lines or not ("scenario" in lines[0] or "fn" in lines[0]):
+        raise TraceError(f"{path}: line 1 has neither 'scenario' nor 'fn'; allowed: a trace or a file of function calls")
+    return lines
+
+
+def play(scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Play a scenario; yields records of the recorded format."""
+    player = replay_kvm.replay_kvm if "mode" in scenario else replay_sched.replay_sched
+    return player(scenario)
+
+
+def replayed_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """What a replay of the file writes: the first line, then the records (function files: the outputs recomputed).
+
+    Raises:
+        TraceError: the file is not a trace, or its scenario is not valid.
+    """
+    lines = read_lines(path)
+    if "fn" in lines[0]:
+        raise TraceError(f"{path}: a file of function calls can only be checked; allowed without --check: traces")
+    yield lines[0]
+    try:
+        yield from play(lines[0]["scenario"])
+    except ValueError as error:
+        raise TraceError(f"{path}: {error}") from None
+
+
+def check_file(path: Path) -> Checked:
+    """Replay a file and compare with what it recorded.
+
+    Raises:
+        TraceError: the file is not a trace, or its scenario is not valid.
+    """
+    lines = read_lines(path)
+    try:
+        if "fn" in lines[0]:
+            return check_functions(lines)
+        scenario, recorded = lines[0]["scenario"], lines[1:]
+        own = list(play(scenario))
+        compare = replay_kvm.compare_kvm if "mode" in scenario else replay_sched.compare
+        return Checked(len(recorded), [str(mismatch) for mismatch in compare(recorded, own)])
+    except ValueError as error:
+        raise TraceError(f"{path}: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise TraceError(f"{path}: a record lacks {error}; allowed: the records of a whole trace") from None
+
+
+def check_functions(lines: list[dict[str, Any]]) -> Checked:
+    """Recompute every call of a function file."""
+    first: dict[str, str] = {}
+    for number, call in enumerate(lines, start=1):
+        kvm = call.get("fn") in ("ple", "halt_poll", "halt_sequence")
+        check = replay_kvm.check_function_line if kvm else replay_sched.check_function_line
+        for name, values in check(call).items():
+            first.setdefault(f"{call['fn']}.{name}", f"{call['fn']}.{name}: line {number}: {values}")
+    return Checked(len(lines), list(first.values()))

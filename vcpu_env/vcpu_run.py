@@ -1,0 +1,320 @@
+"""A vCPU thread on the host: guest entry and exit, switches with their preempt notifiers, halts, directed yields.
+
+A physical CPU's life is a chain of RUN events: end of a guest segment -> VM exit -> host work -> scheduling -> entry.
+What the host kernel calls upwards in Linux is a result here: after a reschedule the preempt notifiers run.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.engine_state import engine, host_costs, yield_stats
+from vcpu_env.guest.run import (
+    EXIT_HLT,
+    EXIT_KICK,
+    EXIT_NONE,
+    EXIT_PAUSE,
+    account_segment,
+    at_cpl0,
+    awaited_vcpu,
+    guest_run,
+    wake_from_halt,
+)
+from vcpu_env.guest.types import guest_thread, guest_vcpu
+from vcpu_env.kernel.core import block_task, schedule, try_to_wake_up, update_rq_clock, yield_to
+from vcpu_env.kernel.timeline import NEVER, event, set_event
+from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
+from vcpu_env.kvm.lapic import lapic
+from vcpu_env.kvm.on_spin import (
+    on_spin_begin,
+    on_spin_finish,
+    on_spin_next,
+    on_spin_result,
+    sched_yield_begin,
+    sched_yield_result,
+)
+from vcpu_env.kvm.pcpu import ENTER, GUEST, HALT, HOST, IDLE, ON_SPIN, POLL, event_slots, pcpu, set_mode, set_run_event
+from vcpu_env.kvm.ple import grow_ple_window, ple_yields_to_kernel_mode
+from vcpu_env.kvm.preempt import kvm_sched_in, kvm_sched_out, kvm_vcpu_wake_up, record_steal_time
+from vcpu_env.kvm.types import kvm, kvm_vcpu
+from vcpu_env.policy.types import SKIP_NOT_SAME_RQ, SKIP_RATE_LIMIT, SKIP_WRAP, yield_decision
+
+
+@kjit
+def host_work(w, cpu, cost_ns, next_work, now_ns):
+    """The CPU is in the host kernel for `cost_ns`, then does `next_work`."""
+    set_mode(w, cpu, HOST, now_ns)
+    pcpu(w, cpu).next_work = next_work
+    set_run_event(w, cpu, now_ns + cost_ns)
+
+
+@kjit
+def leave_guest(w, cpu, now_ns):
+    """VM exit of a vCPU in the middle of a segment."""
+    v = pcpu(w, cpu).vcpu
+    account_segment(w, v, now_ns)
+    guest_vcpu(w, v).cpu = NIL
+    kvm_vcpu(w, v).exits += 1
+
+
+@kjit
+def handle_exit(w, cpu, reason, now_ns):
+    """The guest was left for a reason of its own: the host's work for it."""
+    if reason == EXIT_NONE:
+        return
+    v = pcpu(w, cpu).vcpu
+    vcpu = kvm_vcpu(w, v)
+    costs = host_costs(w, 0)
+    guest_vcpu(w, v).cpu = NIL
+    vcpu.exits += 1
+    vcpu.at_instruction_boundary = 0
+    if reason == EXIT_HLT:
+        vcpu.halt_exits += 1
+        host_work(w, cpu, costs.hlt_exit_ns, HALT, now_ns)
+    elif reason == EXIT_PAUSE:
+        vcpu.pause_exits += 1
+        vcpu.cpl_kernel = at_cpl0(w, v)
+        grow_ple_window(w, v)
+        scan_ns = costs.pause_scan_ns * kvm(w, vcpu.vm).nr_vcpus
+        host_work(w, cpu, costs.pause_exit_ns + scan_ns, ON_SPIN, now_ns)
+    elif reason == EXIT_KICK:
+        kick_waiter(w, cpu, now_ns)
+
+
+@kjit
+def enter_guest(w, cpu, now_ns):
+    """vcpu_run(): reschedule if anybody asked for it, else enter the guest."""
+    update_rq_clock(w, cpu, now_ns)
+    if cpu_rq(w, cpu).need_resched:
+        reschedule(w, cpu, 0, now_ns)
+        return
+    v = pcpu(w, cpu).vcpu
+    wake_from_halt(w, v, now_ns)
+    record_steal_time(w, v)
+    set_mode(w, cpu, GUEST, now_ns)
+    guest_vcpu(w, v).cpu = cpu
+    handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
+
+
+@kjit
+def reschedule(w, cpu, extra_ns, now_ns):
+    """schedule() of a CPU whose current task stays runnable; `extra_ns` of host work go before the next entry."""
+    prev = cpu_rq(w, cpu).curr
+    switch_to(w, cpu, prev, schedule(w, cpu), extra_ns, now_ns)
+
+
+@kjit
+def sched_out(w, cpu, v, now_ns):
+    """The preempt notifier of the vCPU that loses its CPU, and what the statistics keep of it."""
+    g = guest_vcpu(w, v)
+    runnable = task_struct(w, v).state == 0
+    kernel = at_cpl0(w, v)
+    kvm_sched_out(w, v, runnable, kernel, 1)
+    lapic(w, v).cpu = NIL
+    g.sched_out_ns = now_ns
+    g.last_cpu = cpu
+    pcpu(w, cpu).last_vcpu = v
+    if runnable and g.current != NIL:
+        th = guest_thread(w, g.current)
+        g.preempt_in_lock += th.nr_held > 0
+        g.preempt_as_waiter += th.wait_lock != NIL
+
+
+@kjit
+def sched_in(w, cpu, v, now_ns):
+    """The preempt notifier of the vCPU that gets the CPU. Returns the cost of the switch (ns)."""
+    g = guest_vcpu(w, v)
+    vcpu = kvm_vcpu(w, v)
+    pc = pcpu(w, cpu)
+    costs = host_costs(w, 0)
+    if vcpu.blocking:
+        g.idle_ns += now_ns - g.sched_out_ns
+        halt_finished(w, v, now_ns - g.halt_start_ns, 0, 1)
+    else:
+        g.steal_ns += now_ns - g.sched_out_ns
+    kvm_sched_in(w, v)
+    lapic(w, v).cpu = cpu
+    cost = 0
+    if pc.last_vcpu != v or g.last_cpu != cpu:
+        cost = costs.context_switch_ns
+        if pc.last_vcpu != NIL and guest_vcpu(w, pc.last_vcpu).vm != g.vm:
+            cost += costs.ibpb_ns
+        away = now_ns - g.sched_out_ns
+        if g.last_cpu != cpu and g.last_cpu != NIL:
+            cost += costs.migration_ns
+            away = NEVER
+        lost = costs.cold_cache_ns
+        if away < lost * 1024 // max(1, costs.cold_cache_ratio_1024):
+            lost = away * costs.cold_cache_ratio_1024 // 1024
+        g.cold_ns = min(costs.cold_cache_ns, g.cold_ns + lost)
+    return cost
+
+
+@kjit
+def switch_to(w, cpu, prev, following, extra_ns, now_ns):
+    """context_switch() with the preempt notifiers, then host work until the next task's entry."""
+    pc = pcpu(w, cpu)
+    if pc.hint_vcpu != NIL:
+        if following == pc.hint_vcpu:
+            kvm_vcpu(w, following).ple_yield_ran += 1
+            kvm_vcpu(w, following).ple_yield_useful += pc.hint_awaited
+        pc.hint_vcpu = NIL
+    cost = extra_ns
+    if following != prev:
+        if prev != NIL:
+            sched_out(w, cpu, prev, now_ns)
+        pc.vcpu = following
+        if following == NIL:
+            set_mode(w, cpu, IDLE, now_ns)
+            set_run_event(w, cpu, NEVER)
+            return
+        cost += sched_in(w, cpu, following, now_ns)
+        start_tick(w, cpu, now_ns)
+    if kvm_vcpu(w, following).parked:
+        on_spin_finish(w, following)
+    host_work(w, cpu, cost, ENTER, now_ns)
+
+
+@kjit
+def start_tick(w, cpu, now_ns):
+    """An idle CPU has no tick; one that gets a task joins the others' phase again."""
+    slot = event_slots(w, 0).tick + cpu
+    if event(w, slot).when_ns == NEVER:
+        tick_ns = sched_tunables(w, 0).tick_ns
+        set_event(w, slot, (now_ns // tick_ns + 1) * tick_ns)
+
+
+@kjit
+def has_wakeup(w, v):
+    """kvm_arch_vcpu_runnable(): a halted vCPU has something to do."""
+    return lapic(w, v).irr != 0 or kvm_vcpu(w, v).pv_unhalted != 0
+
+
+@kjit
+def on_halt(w, cpu, now_ns):
+    """kvm_vcpu_halt(): return at once if there is something to do, poll for it while alone, or block."""
+    v = pcpu(w, cpu).vcpu
+    g = guest_vcpu(w, v)
+    g.halt_start_ns = now_ns
+    if has_wakeup(w, v):
+        kvm_vcpu(w, v).pv_unhalted = 0
+        enter_guest(w, cpu, now_ns)
+        return
+    limit = halt_poll_limit(w, v)
+    rq = cpu_rq(w, cpu)
+    if limit > 0:
+        if rq.nr_running == 1 and not rq.need_resched:
+            set_mode(w, cpu, POLL, now_ns)
+            set_run_event(w, cpu, now_ns + limit)
+            return
+        kvm_vcpu(w, v).halt_polled_ns = 0
+    block(w, cpu, now_ns)
+
+
+@kjit
+def block(w, cpu, now_ns):
+    """kvm_vcpu_block(): the vCPU thread sleeps."""
+    update_rq_clock(w, cpu, now_ns)
+    v = pcpu(w, cpu).vcpu
+    switch_to(w, cpu, v, block_task(w, cpu, TASK_INTERRUPTIBLE), 0, now_ns)
+
+
+@kjit
+def halt_again(w, cpu, now_ns):
+    """Polling ends: by a wake-up, by another task that wants the CPU, or because its time is over."""
+    v = pcpu(w, cpu).vcpu
+    g = guest_vcpu(w, v)
+    polled = now_ns - g.halt_start_ns
+    if has_wakeup(w, v):
+        kvm_vcpu(w, v).pv_unhalted = 0
+        g.idle_ns += polled
+        halt_finished(w, v, polled, 1, 1)
+        enter_guest(w, cpu, now_ns)
+        return
+    if cpu_rq(w, cpu).nr_running == 1 and not cpu_rq(w, cpu).need_resched:
+        if polled < kvm_vcpu(w, v).halt_polled_ns:
+            set_run_event(w, cpu, g.halt_start_ns + kvm_vcpu(w, v).halt_polled_ns)
+            return
+    kvm_vcpu(w, v).halt_polled_ns = polled
+    g.idle_ns += polled
+    block(w, cpu, now_ns)
+
+
+@kjit
+def note_yield(w, cpu, me, target, awaited):
+    """Statistics of a yield_to() that succeeded, and the hint whose fate the target's CPU will tell."""
+    target_cpu = task_struct(w, target).cpu
+    pc = pcpu(w, target_cpu)
+    pc.hint_vcpu = target
+    pc.hint_awaited = awaited == target
+    kvm_vcpu(w, me).ple_yield_same_rq += target_cpu == cpu
+    stats, decision = yield_stats(w, 0), yield_decision(w, 0)
+    stats.yields += 1
+    stats.forfeit += decision.forfeit
+    if decision.applied:
+        stats.applied += 1
+        stats.penalty_ns += decision.penalty
+    elif decision.skip == SKIP_RATE_LIMIT:
+        stats.limited += 1
+    elif decision.skip == SKIP_NOT_SAME_RQ:
+        stats.cross_rq += 1
+    elif decision.skip == SKIP_WRAP:
+        stats.wrapped += 1
+
+
+@kjit
+def directed_yield(w, cpu, me, target, now_ns):
+    """kvm_vcpu_yield_to(): yield_to() of the target's thread, without the schedule() at its end."""
+    update_rq_clock(w, cpu, now_ns)
+    awaited = awaited_vcpu(w, me)
+    ret = yield_to(w, cpu, target)
+    if ret > 0:
+        note_yield(w, cpu, me, target, awaited)
+    return ret
+
+
+@kjit
+def continue_on_spin(w, cpu, now_ns):
+    """The loop of kvm_vcpu_on_spin() from its cursor on, up to the yield_to() that succeeds or its end."""
+    me = pcpu(w, cpu).vcpu
+    target = on_spin_next(w, me, now_ns)
+    while target != NIL:
+        ret = directed_yield(w, cpu, me, target, now_ns)
+        on_spin_result(w, me, target, ret)
+        if ret > 0:
+            reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
+            return
+        target = on_spin_next(w, me, now_ns)
+    on_spin_finish(w, me)
+    enter_guest(w, cpu, now_ns)
+
+
+@kjit
+def on_spin(w, cpu, now_ns):
+    """A PAUSE exit has been handled up to kvm_vcpu_on_spin()."""
+    me = pcpu(w, cpu).vcpu
+    if not on_spin_begin(w, me, ple_yields_to_kernel_mode(w, me)):
+        enter_guest(w, cpu, now_ns)
+        return
+    engine(w, 0).decisions += 1
+    continue_on_spin(w, cpu, now_ns)
+
+
+@kjit
+def kick_waiter(w, cpu, now_ns):
+    """KVM_HC_KICK_CPU: wake the halted waiter's vCPU and yield to it."""
+    me = pcpu(w, cpu).vcpu
+    g = guest_vcpu(w, me)
+    target = guest_thread(w, g.kick_thread).vcpu
+    g.kick_thread = NIL
+    kvm_vcpu(w, target).pv_unhalted = 1
+    if kvm_vcpu_wake_up(w, target):
+        update_rq_clock(w, task_struct(w, target).cpu, now_ns)
+        try_to_wake_up(w, target, cpu, 0)
+    costs = host_costs(w, 0)
+    ret = 0
+    if sched_yield_begin(w, me, target, cpu_rq(w, cpu).nr_running == 1):
+        ret = directed_yield(w, cpu, me, target, now_ns)
+        sched_yield_result(w, me, ret)
+    if ret > 0:
+        reschedule(w, cpu, costs.vm_exit_ns + costs.yield_to_ns, now_ns)
+    else:
+        host_work(w, cpu, costs.vm_exit_ns, ENTER, now_ns)
