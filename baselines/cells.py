@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcpu_env._jit import source_hash
+from vcpu_env.measure import measure
 from vcpu_env.scenario import Scenario
 
 MACHINE = "vcpu_env.machine:Machine"
@@ -61,22 +62,7 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
         running = load_object(machine)(cell.scenario, cell.policy, cell.seed)
     except ValueError as error:
         raise CellError(f"{cell}: {error}") from error
-    running.run_until(run.warmup_ns)
-    before = running.counters()
-    running.run_until(run.warmup_ns + run.duration_ns)
-    return table_row(cell, difference(running.counters(), before))
-
-
-def difference(after: Any, before: Any) -> Any:
-    """`after` - `before` in every number of two equally shaped trees of counters; text stays."""
-    if isinstance(after, Mapping):
-        return {name: difference(value, before[name]) for name, value in after.items()}
-    if isinstance(after, list | tuple):
-        return [difference(*pair) for pair in zip(after, before, strict=True)]
-    if isinstance(after, str):
-        return after
-    change = after - before
-    return change.item() if hasattr(change, "item") else change
+    return table_row(cell, measure(running, run))
 
 
 def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:

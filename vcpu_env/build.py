@@ -41,6 +41,10 @@ GUEST_COSTS = {
 """What the guest kernel's own work costs (ns); [assumed] but for the context switch, half a measured pipe round trip."""
 
 
+TICK_PHASE = 7
+"""Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
+
+
 def cpu_shares(weight: int) -> int:
     """Scaled shares of a cgroup's cpu.weight (sched_weight_from_cgroup)."""
     return max(2, (weight * 1024 + 50) // 100) << 10
@@ -140,6 +144,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     for vm, plan in enumerate(plans):
         place_guest(world, vm, plan, at, seed)
     fill_costs(world, scenario)
+    fill_guest_kernels(world, scenario, seed)
     policy.apply(world)
     world["engine"]["seed"] = seed
     return world
@@ -214,15 +219,15 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     guest["icr_write_ns"] = 0 if apicv == "ipiv" else costs.icr_write_ns
     guest["spin_iteration_ns"] = scenario.kvm.pause_ns
     guest["spin_threshold_ns"] = SPIN_THRESHOLD_LOOPS * scenario.kvm.pause_ns
+
+
+def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
+    """Each guest kernel's tick (guests boot at different times), slice, and what it knows of steal time."""
     vms = world["guest_vm"]
     for vm, spec in enumerate(scenario.expanded_vms):
         tick_ns = 1_000_000_000 // spec.hz
         slice_ns = 700_000 * min(spec.vcpus, 8).bit_length()
         vms["tick_ns"][vm] = tick_ns
-        vms["slice_ns"][vm] = -(-slice_ns // tick_ns) * tick_ns
+        vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
+        vms["slice_ns"][vm] = slice_ns
         vms["steal_time"][vm] = spec.lock == "pv"
-
-
-def guest_tick_phase(seed: int, v: int, tick_ns: int) -> int:
-    """Phase of a vCPU's tick: guests boot at different times."""
-    return int(stream_key(seed, v, 7) & 0x7FFFFFFFFFFFFFFF) % tick_ns

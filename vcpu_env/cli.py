@@ -68,12 +68,13 @@ def simulate(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
+    from vcpu_env.machine import Machine
     from vcpu_env.measure import measure
     from vcpu_env.scenario import apply_overrides, load_scenario
 
     try:
         loaded = apply_overrides(load_scenario(scenario), set_ or [])
-        counted = measure(loaded, policy, seed)
+        counted = measure(Machine(loaded, policy, seed), loaded.run)
     except ValueError as error:
         fail(str(error))
     if json_:

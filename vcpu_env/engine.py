@@ -2,7 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.engine_state import RUNNING, engine, host_costs
-from vcpu_env.guest.run import account_segment, device_done, guest_run, segment_ended, timer_expired
+from vcpu_env.guest.run import account_segment, device_done, guest_run, segment_ended, start_timer, timer_expired
 from vcpu_env.kernel.core import pop_kicked, sched_tick, update_rq_clock, wake_up_new_task
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables, task_struct
@@ -152,6 +152,7 @@ def start_tasks(w, nr_tasks):
         cpu = task_struct(w, p).cpu
         update_rq_clock(w, cpu, 0)
         wake_up_new_task(w, p, cpu)
+        start_timer(w, p, 0)
     send_kicks(w, 0)
 
 

@@ -1,11 +1,19 @@
 """One measurement: run a machine through warm-up and measured time, and return what it counted in between."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from vcpu_env.machine import Machine
-from vcpu_env.policy.named import Policy
-from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.model import Run
+
+
+class Runs(Protocol):
+    """What can be measured: a machine."""
+
+    def run_until(self, end_ns: int) -> None:
+        """Run up to a simulated time."""
+
+    def counters(self) -> dict[str, Any]:
+        """Everything counted since time 0."""
 
 
 def difference(after: Any, before: Any) -> Any:
@@ -14,21 +22,15 @@ def difference(after: Any, before: Any) -> Any:
         return {name: difference(value, before[name]) for name, value in after.items()}
     if isinstance(after, list | tuple):
         return [difference(*pair) for pair in zip(after, before, strict=True)]
-    return after if isinstance(after, str) else after - before
+    if isinstance(after, str):
+        return after
+    change = after - before
+    return change.item() if hasattr(change, "item") else change
 
 
-def measure(scenario: Scenario, policy: Policy | str, seed: int) -> dict[str, Any]:
-    """Counters of the measured time of a scenario (`Machine.counters`).
-
-    Raises:
-        ValueError: what `Machine` refuses.
-    """
-    machine = Machine(scenario, policy, seed)
-    run = scenario.run
+def measure(machine: Runs, run: Run) -> dict[str, Any]:
+    """Run a machine that is at time 0 and return the counters of the measured time."""
     machine.run_until(run.warmup_ns)
     before = machine.counters()
     machine.run_until(run.warmup_ns + run.duration_ns)
-    counted = difference(machine.counters(), before)
-    for vm, spec in zip(counted["vms"], scenario.expanded_vms, strict=True):
-        vm["vcpus"] = spec.vcpus
-    return counted
+    return difference(machine.counters(), before)

@@ -24,7 +24,7 @@ def random_scenario(rng: Random, ops: int = 150, series: str = "none", features:
     for number in range(rng.randint(2, 9)):
         task = {"id": f"t{number}", "group": rng.choice(list(depth))}
         task |= rng.choice([{"nice": 0}, {"nice": 0}, {"nice": rng.randint(-20, 19)}, {"weight": rng.randint(2, 9999)}])
-        if features:
+        if features and "weight" not in task:
             task["policy"] = rng.choice(["normal", "normal", "batch", "idle"])
         tasks.append(task)
     scenario = {

@@ -335,6 +335,8 @@ class Rq:
             self.resched_curr()
 
     def set_shares(self, group: TaskGroup, weight: int):
+        if group.shares == weight << 10:
+            return
         self.update_clock()
         group.shares = weight << 10
         for se in group.se.chain():

@@ -4,6 +4,7 @@ A program is a list of operations that loops for ever. `Program` assembles it; t
 programs. Durations are (mean in ns, distribution name); lock, queue and barrier arguments name objects of the VM.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vcpu_env.guest.random import DISTRIBUTIONS
@@ -71,13 +72,14 @@ class Program:
         kind, _, b, dist, mean_ns, prob = self.ops[mark]
         self.ops[mark] = (kind, len(self.ops), b, dist, mean_ns, prob)
 
-    def skip(self) -> int:
-        """Leave out what follows, up to `end_skip`."""
-        return self._add(OP_GOTO)
-
-    def end_skip(self, mark: int) -> None:
-        """End of what `skip` leaves out."""
+    def either(self, probability: float, this: Callable[[], None], that: Callable[[], None]) -> None:
+        """Do what `this` appends with this probability, else what `that` appends."""
+        mark = self.maybe(probability)
+        this()
+        skip = self._add(OP_GOTO)
         self.end_maybe(mark)
+        that()
+        self.end_maybe(skip)
 
     def repeat(self, times: int, mark: int) -> None:
         """Do what stands from `mark` (an earlier `here`) to this point `times` times in all."""

@@ -57,11 +57,12 @@ def put_items(w, t, q, items, now_ns):
     qu = guest_queue(w, q)
     v = guest_thread(w, t).vcpu
     if qu.items + items > qu.capacity:
+        guest_thread(w, t).want = items
         append_producer(w, q, t)
         block_current(w, v)
         return 0
     qu.items += items
-    if qu.head != NIL:
+    if qu.head != NIL and qu.items >= guest_thread(w, qu.head).want:
         wake_thread(w, pop_consumer(w, q), v, now_ns)
     return 1
 
@@ -72,13 +73,14 @@ def get_items(w, t, q, items, now_ns):
     qu = guest_queue(w, q)
     v = guest_thread(w, t).vcpu
     if qu.items < items:
+        guest_thread(w, t).want = items
         append_consumer(w, q, t)
         block_current(w, v)
         return 0
     qu.items -= items
-    if qu.full_head != NIL:
+    if qu.full_head != NIL and qu.items + guest_thread(w, qu.full_head).want <= qu.capacity:
         wake_thread(w, pop_producer(w, q), v, now_ns)
-    if qu.head != NIL and qu.items >= items:
+    if qu.head != NIL and qu.items >= guest_thread(w, qu.head).want:
         wake_thread(w, pop_consumer(w, q), v, now_ns)
     return 1
 

@@ -216,6 +216,14 @@ def still_waits(w, t):
 
 
 @kjit
+def start_timer(w, v, now_ns):
+    """Start the vCPU's tick, in its VM's phase."""
+    vm = guest_vm(w, guest_vcpu(w, v).vm)
+    ticks = (now_ns - vm.tick_phase_ns) // vm.tick_ns + 1
+    set_event(w, event_slots(w, 0).timer + v, vm.tick_phase_ns + ticks * vm.tick_ns)
+
+
+@kjit
 def wake_from_halt(w, v, now_ns):
     """The vCPU is about to run again after HLT: leave the idle loop or the pv wait; its timer ticks again."""
     g = guest_vcpu(w, v)
@@ -226,8 +234,7 @@ def wake_from_halt(w, v, now_ns):
         th.pv_halted = 0
         th.spun_ns = 0
     else:
-        period = guest_vm(w, g.vm).tick_ns
-        set_event(w, event_slots(w, 0).timer + v, (now_ns // period + 1) * period)
+        start_timer(w, v, now_ns)
     g.halted = AWAKE
 
 

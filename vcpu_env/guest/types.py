@@ -96,7 +96,7 @@ GUEST_THREAD = np.dtype(
         ("wait_lock", "i4"),
         ("next", "i4"),  # link of the run queue or of a wait queue: a thread is on one at most
         ("loops", "i4"),
-        ("io_done", "i4"),
+        ("want", "i4"),  # items that it waits to put or get
         ("remaining_ns", "i8"),
         ("spun_ns", "i8"),  # spent spinning in this wait
         ("wait_start_ns", "i8"),
@@ -149,6 +149,7 @@ GUEST_VM = np.dtype(
         ("steal_time", "i4"),  # the guest sees vcpu_is_preempted()
         ("work", "i8"),
         ("tick_ns", "i8"),
+        ("tick_phase_ns", "i8"),
         ("slice_ns", "i8"),
     ],
     align=True,

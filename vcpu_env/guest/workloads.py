@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vcpu_env.guest.plan import GuestPlan
-from vcpu_env.guest.program import PICK_OWN, PICK_RANDOM, Program
+from vcpu_env.guest.program import PICK_OWN, PICK_RANDOM, Instances, Program
 
 
 @dataclass(frozen=True)
@@ -106,25 +106,42 @@ DEDUP = {
     "compress_ns": Parameter(75_000, "ns/chunk", "assumed", "user time of Compress, unique chunks only"),
     "unique_share": Parameter(0.75, "of chunks", "measured", "chunks that are not duplicates"),
     "write_ns": Parameter(4500, "ns/chunk", "assumed", "kernel time of Reorder's three writes, serial"),
-    "madvise_per_chunk": Parameter(2.0, "1/chunk", "measured", "madvise(DONTNEED) of 12 pages: a TLB shootdown each"),
+    "reorder_batches": Parameter(6, "batches", "fitted", "that Reorder waits for (voluntary context switches)"),
+    "madvise_per_chunk": Parameter(2.2, "1/chunk", "measured", "madvise(DONTNEED) of 12 pages: a TLB shootdown each"),
     "madvise_ns": Parameter(1300, "ns", "measured", "its kernel time without the shootdown"),
     "faults_per_madvise": Parameter(6.9, "1/madvise", "measured", "page faults"),
-    "fault_ns": Parameter(2500, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
+    "fault_ns": Parameter(4000, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
+    "mmap_lock_share": Parameter(0.0, "of madvise", "measured", "that take mmap_lock: none since per-VMA locks, 1 before"),
     "mprotect_per_madvise": Parameter(0.078, "1/madvise", "measured", "mprotect calls: mmap_lock for writing"),
     "mprotect_ns": Parameter(1500, "ns", "assumed", "hold of mmap_lock in mprotect"),
     "queue_hold_ns": Parameter(1000, "ns", "assumed", "hold of a queue's mutex"),
+    "block_batches": Parameter(32, "batches", "measured", "a block of 2 MB that Fragment puts at once"),
     "queue_batches": Parameter(64, "batches", "assumed", "room in a queue; the real ones never fill up"),
-    "reschedule_per_chunk": Parameter(0.0015, "1/chunk", "measured", "RESCHEDULE IPIs that nobody waits for"),
+    "reschedule_per_chunk": Parameter(0.0015, "1/chunk", "fitted", "RESCHEDULE IPIs that nobody waits for"),
 }
 
 
-def dedup_memory(program: Program, p: dict[str, float], mmap_lock) -> None:
+def unlocked_shootdown(program: Program, kernel_ns: float) -> None:
+    """A TLB shootdown under no lock that other threads want."""
+    program.kernel(kernel_ns)
+    program.shootdown()
+
+
+def locked_shootdown(program: Program, mmap_lock: Instances, shared: bool, kernel_ns: float) -> None:
+    """A TLB shootdown under mmap_lock."""
+    program.lock(mmap_lock, shared=shared)
+    unlocked_shootdown(program, kernel_ns)
+    program.unlock()
+
+
+def dedup_memory(program: Program, p: dict[str, float], mmap_lock: Instances) -> None:
     """One madvise with its shootdown, and the faults and mprotect calls that go with it."""
     program.kernel(p["faults_per_madvise"] * p["fault_ns"])
-    program.lock(mmap_lock, shared=True)
-    program.kernel(p["madvise_ns"])
-    program.shootdown()
-    program.unlock()
+    program.either(
+        p["mmap_lock_share"],
+        lambda: locked_shootdown(program, mmap_lock, True, p["madvise_ns"]),
+        lambda: unlocked_shootdown(program, p["madvise_ns"]),
+    )
     mark = program.maybe(p["mprotect_per_madvise"])
     program.lock(mmap_lock)
     program.kernel(p["mprotect_ns"])
@@ -147,8 +164,8 @@ def build_dedup(plan: GuestPlan, p: dict[str, float]) -> None:
         operation(queues[stage], pick)
 
     fragment = Program()
-    fragment.user(p["fragment_ns"] * batch)
-    locked(fragment, 0, fragment.put, PICK_RANDOM)
+    fragment.user(p["fragment_ns"] * batch * p["block_batches"])
+    fragment.put(queues[0], PICK_RANDOM, int(p["block_batches"]))
 
     refine = Program()
     locked(refine, 0, refine.get, PICK_OWN)
@@ -185,8 +202,8 @@ def build_dedup(plan: GuestPlan, p: dict[str, float]) -> None:
     locked(compress, 3, compress.put, PICK_OWN)
 
     reorder = Program()
-    locked(reorder, 3, reorder.get, PICK_OWN)
-    reorder.kernel(p["write_ns"] * batch)
+    reorder.get(queues[3], PICK_OWN, int(p["reorder_batches"]))
+    reorder.kernel(p["write_ns"] * batch * p["reorder_batches"])
 
     plan.thread(fragment)
     for stage in (refine, hashing, compress):
@@ -204,9 +221,10 @@ VIPS = {
     "image_tail_ns": Parameter(5_000_000, "ns", "assumed", "serial work between two images"),
     "allocate_hold_ns": Parameter(2000, "ns", "assumed", "hold of the global allocate lock"),
     "write_ns": Parameter(20_000, "ns", "assumed", "work of the writer thread for a tile"),
+    "wait_share": Parameter(0.9, "of tiles", "fitted", "the worker sleeps until the writer has it (voluntary switches)"),
     "faults_per_tile": Parameter(98, "1/tile", "measured", "page faults (35,000 per CPU-second)"),
-    "fault_ns": Parameter(2000, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
-    "shootdowns_per_tile": Parameter(0.8, "1/tile", "fitted", "TLB shootdowns (TLB IPIs received by one sibling)"),
+    "fault_ns": Parameter(2700, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
+    "shootdowns_per_tile": Parameter(0.65, "1/tile", "fitted", "TLB shootdowns (TLB IPIs received by one sibling)"),
     "munmap_ns": Parameter(5000, "ns", "assumed", "hold of mmap_lock around a shootdown"),
     "write_locked_share": Parameter(0.5, "of shootdowns", "assumed", "munmap and mprotect: mmap_lock for writing"),
     "reschedule_per_tile": Parameter(0.22, "1/tile", "measured", "RESCHEDULE IPIs that nobody waits for"),
@@ -219,6 +237,7 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
     allocate = plan.futexes(1)
     mmap_lock = plan.rwsems(1)
     done = plan.queues(1, 1 << 30)
+    written = plan.queues(1, 1 << 30)
     image_end = plan.barriers(workers)
     image_start = plan.barriers(workers)
     tiles = max(1, round(p["tiles_per_image"] / workers))
@@ -233,24 +252,20 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
             program.user(p["tile_ns"] / steps, "exponential")
             program.kernel(p["faults_per_tile"] / steps * p["fault_ns"])
             mark = program.maybe(min(1.0, p["shootdowns_per_tile"] / steps))
-            shared = program.maybe(1.0 - p["write_locked_share"])
-            program.lock(mmap_lock, shared=True)
-            program.kernel(p["munmap_ns"])
-            program.shootdown()
-            program.unlock()
-            other = program.skip()
-            program.end_maybe(shared)
-            program.lock(mmap_lock)
-            program.kernel(p["munmap_ns"])
-            program.shootdown()
-            program.unlock()
-            program.end_skip(other)
+            program.either(
+                p["write_locked_share"],
+                lambda program=program: locked_shootdown(program, mmap_lock, False, p["munmap_ns"]),
+                lambda program=program: locked_shootdown(program, mmap_lock, True, p["munmap_ns"]),
+            )
             program.end_maybe(mark)
         mark = program.maybe(p["reschedule_per_tile"])
         program.reschedule()
         program.end_maybe(mark)
         program.put(done)
         program.work()
+        mark = program.maybe(p["wait_share"])
+        program.get(written)
+        program.end_maybe(mark)
         program.repeat(tiles, tile)
         program.barrier(image_end)
         if worker == 0:
@@ -260,6 +275,9 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
     writer = Program()
     writer.get(done)
     writer.kernel(p["write_ns"])
+    mark = writer.maybe(p["wait_share"])
+    writer.put(written)
+    writer.end_maybe(mark)
     plan.thread(writer)
 
 

@@ -1,8 +1,8 @@
 """Load balancing among CPUs that share one last-level cache: one scheduling domain whose groups are single CPUs.
 
-A CPU pulls tasks from the busiest other one: when it is about to go idle (one task), while it is idle (every 16 ms or so,
-started by a busy CPU's tick, since an idle CPU has none), and now and then when it is busy. It counts *tasks* while it
-has nothing to do itself, and *load* when all are busy; what is refused too often is asked for less politely
+A CPU pulls tasks from the busiest other one: when it is about to go idle (one task), while it is idle (every 16 ms or
+so, started by a busy CPU's tick, since an idle CPU has none), and now and then when it is busy. It counts *tasks* while
+it has nothing to do itself, and *load* when all are busy; what is refused too often is asked for less politely
 (``nr_balance_failed``). Every search starts at the pulling CPU and goes round; the first of equals is taken.
 """
 
@@ -193,7 +193,7 @@ def need_active_balance(w, src, dst):
 
 @kjit
 def active_load_balance(w, cpu):
-    """fair.c: active_load_balance_cpu_stop(). The stopper thread takes a CPU from its task and pushes one to `push_cpu`.
+    """fair.c: active_load_balance_cpu_stop(). The stopper thread interrupts a CPU and pushes a task to `push_cpu`.
 
     The CPU is left without a current task, as after any other switch to the stopper; the caller picks.
     """

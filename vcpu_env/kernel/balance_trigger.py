@@ -1,7 +1,7 @@
 """When CPUs balance: about to go idle, at the tick of a busy CPU, and, for idle CPUs, at the tick of some busy one.
 
-An idle CPU has no tick. The tick of a CPU that has company finds out, at most as often as the idle CPUs' intervals ask for
-it, that somebody is idle and lets all idle CPUs balance (the kernel wakes one of them to do that for the others).
+An idle CPU has no tick. A busy CPU's tick finds out, at most as often as the idle CPUs' intervals ask for it, that
+somebody is idle, and lets all idle CPUs balance (the kernel wakes one of them to do that for the others).
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -100,7 +100,7 @@ def sched_balance_domains(w, cpu, idle):
 
 @kjit
 def nohz_idle_balance(w, now, balance):
-    """fair.c: _nohz_idle_balance(). Age the load of all idle CPUs and, if `balance`, let them pull; the first idle one is last."""
+    """fair.c: _nohz_idle_balance(). Age the load of all idle CPUs and, if `balance`, let them pull."""
     nr_cpus, shared = sched_tunables(w, 0).nr_cpus, sched_domain_shared(w, 0)
     first = 0
     while not idle_cpu(w, first):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.types import (
     FEATURES,
     INITIAL_VRUNTIME,
@@ -68,6 +69,7 @@ class Tunables:
     base_slice_ns: int = 0
     normalized_base_slice_ns: int = 700_000
     migration_cost_ns: int = 500_000
+    newidle_cost_ns: int = 10_000
     preempt_lazy: bool = False
     reweight: int = REWEIGHT_V6_19
     lag_clamp: int = LAG_CLAMP_6_19_0
@@ -105,6 +107,7 @@ def build_kernel(
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
     for name, default in FEATURES.items():
         world["sched_features"][name] = (features or {}).get(name, default)
+    tun["newidle_cost_ns"] = tunables.newidle_cost_ns
     world["kicked_cpus"]["head"] = world["kicked_cpus"]["tail"] = NIL
     build_run_queues(world, nr_cpus)
     build_groups(world, nr_cpus, len(tasks), groups)
@@ -117,9 +120,14 @@ def build_run_queues(world: World, nr_cpus: int) -> None:
     rq["curr"], rq["kicked_next"] = NIL, NIL
     rq["cpu"] = np.arange(nr_cpus)
     rq["avg_idle_ns"], rq["max_idle_balance_cost_ns"] = 1_000_000, 500_000
-    rq["newidle_ratio"] = 512
+    rq["newidle_ratio"], rq["newidle_call"], rq["newidle_success"] = 512, 512, 256
+    rq["balance_interval_ms"] = nr_cpus
+    # CPUs that stay busy balance one after the other, not all at the same tick.
+    rq["last_balance_ns"] = -16_000_000 * np.arange(nr_cpus)
+    world["sched_domain_shared"]["nr_idle_scan"] = nr_cpus
     rq["yield_deboost_last_src_pid"] = rq["yield_deboost_last_dst_pid"] = NIL
     cfs["zero_vruntime"] = INITIAL_VRUNTIME
+    cfs["last_update_tg_load_avg_ns"] = -UPDATE_TG_INTERVAL_NS
     for field in ("rb_root", "rb_leftmost", "curr", "next", "se"):
         cfs[field] = NIL
     ids = np.arange(len(cfs))
@@ -168,3 +176,4 @@ def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
         else:
             weight, inverse = int(SCHED_PRIO_TO_WEIGHT[spec.nice + 20]), int(SCHED_PRIO_TO_WMULT[spec.nice + 20])
         set_load(world.handle, p, weight << 10, inverse)
+        entity["load_avg"][p], entity["last_update_time_ns"][p] = weight, NIL

@@ -32,7 +32,6 @@ from vcpu_env.kernel.runqueue import (
 )
 from vcpu_env.kernel.select_cpu import select_task_rq_fair
 from vcpu_env.kernel.types import (
-    DEQUEUE_MIGRATING,
     DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
     DEQUEUE_SPECIAL,
@@ -97,9 +96,16 @@ def pick_and_switch(w, cpu):
     p = pick_task_fair(w, cpu)
     if p == NIL and sched_balance_newidle(w, cpu):
         p = pick_task_fair(w, cpu)
+    if p != prev:
+        switch_tasks(w, cpu, prev, p)
     rq.need_resched = 0
-    if p == prev:
-        return p
+    return p
+
+
+@kjit
+def switch_tasks(w, cpu, prev, p):
+    """fair.c: pick_next_task_fair(), the second half; core.c: context_switch(). Stop `prev`, start `p` (NIL: idle)."""
+    rq = cpu_rq(w, cpu)
     if prev == NIL:
         set_next_task_fair(w, p)
     elif p == NIL:
@@ -109,7 +115,6 @@ def pick_and_switch(w, cpu):
         switch_fair(w, prev, p)
     sched_info_switch(w, cpu, prev, p)
     rq.curr = p
-    return p
 
 
 @kjit
@@ -186,7 +191,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
 
 @kjit
 def wake_up_new_task(w, p, cpu):
-    """core.c: wake_up_new_task(). A task that was forked on `cpu` becomes runnable for the first time, on the idlest CPU."""
+    """core.c: wake_up_new_task(). A task forked on `cpu` becomes runnable, on the idlest CPU."""
     task = task_struct(w, p)
     task.state = TASK_RUNNING
     task.recent_used_cpu = cpu

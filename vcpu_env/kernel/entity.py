@@ -7,6 +7,7 @@ a running one the vruntime up to which it is protected.
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.pelt import reweight_load_avg
 from vcpu_env.kernel.rbtree import rb_add, rb_erase, rb_next
 from vcpu_env.kernel.types import (
     ENQUEUE_INITIAL,
@@ -26,7 +27,6 @@ from vcpu_env.kernel.weights import (
     calc_delta_fair,
     div_trunc,
     scale_load_down,
-    update_load_set,
 )
 
 
@@ -287,7 +287,7 @@ def reweight_entity(w, q, se_id, weight, inv_weight):
         se.vlag = div_trunc(se.vlag * old, weight)
         if se.rel_deadline:
             se.deadline = div_trunc(se.deadline * old, weight)
-        update_load_set(se, weight, inv_weight)
+        reweight_load_avg(cfs, se, weight, inv_weight)
         return
     update_curr(w, q)
     if sched_tunables(w, 0).reweight == REWEIGHT_FIXED:
@@ -301,7 +301,7 @@ def reweight_entity(w, q, se_id, weight, inv_weight):
     se.vlag = div_trunc(se.vlag * old, weight)
     se.deadline = div_trunc((se.deadline - se.vruntime) * old, weight)
     se.rel_deadline = 1
-    update_load_set(se, weight, inv_weight)
+    reweight_load_avg(cfs, se, weight, inv_weight)
     place_entity(w, q, se_id, 0)
     cfs.load_weight += weight
     if not running:
@@ -322,7 +322,7 @@ def reweight_in_place(w, q, se_id, weight, inv_weight):
     se.deadline = vruntime + div_trunc((se.deadline - vruntime) * old, weight)
     if protected:
         se.vlag = vruntime + div_trunc((se.vlag - vruntime) * old, weight)
-    update_load_set(se, weight, inv_weight)
+    reweight_load_avg(cfs, se, weight, inv_weight)
     cfs.load_weight += weight - old
     if not running:
         __enqueue_entity(w, q, se_id)

@@ -1,8 +1,8 @@
 """Per-entity load tracking (PELT): how much load an entity has been, and a queue has had, lately.
 
-Time is cut into periods of 1024 us; a contribution loses half its weight in 32 periods (y^32 = 1/2). ``load_sum`` is the
-decayed sum, ``load_avg`` what it is worth as a weight. An entity counts while it is on a queue: waiting, running, or
-asleep with a delayed dequeue. Only load is tracked per entity; utilisation and runnable time, which load balancing
+Time is cut into periods of 1024 us; a contribution loses half its weight in 32 periods (y^32 = 1/2). ``load_sum`` is
+the decayed sum, ``load_avg`` what it is worth as a weight. An entity counts while it is on a queue: waiting, running,
+or asleep with a delayed dequeue. Only load is tracked per entity; utilisation and runnable time, which load balancing
 looks at, are tracked per CPU. A ``last_update_time_ns`` of NIL means that an entity's load is in no queue's sum.
 
 On one CPU nothing ever looks at a load average (a group's weight there is its shares), so none is kept.
@@ -13,7 +13,7 @@ import numpy as np
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.shares import update_tg_load_avg
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables
-from vcpu_env.kernel.weights import scale_load_down
+from vcpu_env.kernel.weights import scale_load_down, update_load_set
 
 UPDATE_TG = 0x1
 DO_ATTACH = 0x4
@@ -23,7 +23,7 @@ LOAD_AVG_PERIOD = 32
 LOAD_AVG_MAX = 47742
 PELT_MIN_DIVIDER = LOAD_AVG_MAX - 1024
 
-RUNNABLE_AVG_YN_INV = np.array([int((2**32 - 1) * 0.5 ** (n / LOAD_AVG_PERIOD)) for n in range(LOAD_AVG_PERIOD)], np.int64)
+RUNNABLE_AVG_YN_INV = np.array([int((2**32 - 1) * 0.5 ** (n / 32)) for n in range(LOAD_AVG_PERIOD)], np.int64)
 """y^n as 32-bit fractions."""
 
 
@@ -42,7 +42,7 @@ def decay_load(value, periods):
 
 @kjit
 def accumulate_pelt_segments(periods, first, last):
-    """pelt.c: __accumulate_pelt_segments(). What `periods` ends of a period contribute, from `first` us to `last` us."""
+    """pelt.c: __accumulate_pelt_segments(). The elapsed time, cut at `periods` ends of a period."""
     full = LOAD_AVG_MAX - decay_load(LOAD_AVG_MAX, periods) - 1024
     return decay_load(first, periods) + full + last
 
@@ -101,7 +101,7 @@ def update_rq_avg(rq, periods, contrib, divider, running, runnable):
 
 @kjit
 def update_cfs_rq_load_avg(w, q):
-    """fair.c: update_cfs_rq_load_avg(). Age the load of a queue up to its CPU's clock; returns whether a period ended."""
+    """fair.c: update_cfs_rq_load_avg(). Age the load of a queue to the CPU's clock; returns whether a period ended."""
     cfs = cfs_rq(w, q)
     rq = cpu_rq(w, cfs.cpu)
     load = scale_load_down(cfs.load_weight)
@@ -134,6 +134,18 @@ def dequeue_load_avg(cfs, se):
 
 
 @kjit
+def reweight_load_avg(cfs, se, weight, inv_weight):
+    """fair.c: reweight_entity(), the load average. Change an entity's weight and its part of its queue's load."""
+    if se.last_update_time_ns == NIL:
+        update_load_set(se, weight, inv_weight)
+        return
+    dequeue_load_avg(cfs, se)
+    update_load_set(se, weight, inv_weight)
+    se.load_avg = scale_load_down(weight) * se.load_sum // get_pelt_divider(se)
+    enqueue_load_avg(cfs, se)
+
+
+@kjit
 def attach_entity_load_avg(cfs, se):
     """fair.c: attach_entity_load_avg(). An entity's load joins a queue, in step with the queue's periods."""
     se.last_update_time_ns = cfs.last_update_time_ns
@@ -154,7 +166,7 @@ def detach_entity_load_avg(cfs, se):
 
 @kjit
 def propagate_entity_load_avg(w, cfs, se):
-    """fair.c: propagate_entity_load_avg(), update_tg_cfs_load(). Let load that came to or left a group's queue show in its entity.
+    """fair.c: propagate_entity_load_avg(), update_tg_cfs_load(). Load that came to or left a group shows in its entity.
 
     Arrivals add up to at most "always there"; after a departure the rest is taken to be there equally much.
     """
@@ -221,7 +233,7 @@ def remove_entity_load_avg(w, p, now):
 
 @kjit
 def update_blocked_averages(w, cpu):
-    """fair.c: sched_balance_update_blocked_averages(). Age all load that a CPU still carries, groups before their parents."""
+    """fair.c: sched_balance_update_blocked_averages(). Age a CPU's load, groups before their parents."""
     tun = sched_tunables(w, 0)
     for tg in range(tun.nr_groups, -1, -1):
         q = tg * tun.nr_cpus + cpu

@@ -1,11 +1,11 @@
-"""A CPU's run queue as the core sees it: its clock, tasks that join it or move to another one, and how long tasks wait."""
+"""A CPU's run queue as the core sees it: its clock, tasks that join it or move to another, how long tasks wait."""
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.pelt import remove_entity_load_avg
-from vcpu_env.kernel.types import ENQUEUE_MIGRATED, TASK_RUNNING, cpu_rq, sched_entity, task_struct
+from vcpu_env.kernel.types import DEQUEUE_MIGRATING, ENQUEUE_MIGRATED, TASK_RUNNING, cpu_rq, sched_entity, task_struct
 
 
 @kjit
@@ -104,7 +104,7 @@ def migrate_task(w, p, cpu, preempt):
     """
     src = task_struct(w, p).cpu
     sched_info_waited(w, src, p)
-    dequeue_entities(w, p, 0)
+    dequeue_entities(w, p, DEQUEUE_MIGRATING)
     set_task_cpu(w, p, cpu)
     update_rq_clock(w, cpu, cpu_rq(w, src).clock_ns)
     activate_task(w, cpu, p, ENQUEUE_MIGRATED)

@@ -1,7 +1,7 @@
 """Where a task wakes or starts: select_task_rq_fair() for CPUs that share one last-level cache, without SMT.
 
-A wakeup chooses between the CPU where the task last ran and the waker's (`wake_affine`), then looks for an idle CPU near
-that choice (`select_idle_sibling`); on a host without idle CPUs it mostly stays. A new task goes to the idlest CPU.
+A wakeup chooses between the CPU where the task last ran and the waker's (`wake_affine`), then looks for an idle CPU
+near that choice (`select_idle_sibling`); without idle CPUs it mostly stays. A new task goes to the idlest CPU.
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -121,7 +121,7 @@ def wake_affine(w, p, this_cpu, prev_cpu, sync):
 
 @kjit
 def select_idle_cpu(w, p, target):
-    """fair.c: select_idle_cpu(). Scan for an idle CPU from `target` on, the shorter the busier the CPUs are (SIS_UTIL)."""
+    """fair.c: select_idle_cpu(). Scan for an idle CPU after `target`; shorter when CPUs are busier (SIS_UTIL)."""
     nr_cpus = sched_tunables(w, 0).nr_cpus
     left = nr_cpus
     if sched_features(w, 0).SIS_UTIL:
@@ -185,7 +185,7 @@ def idler(w, kind, cpu, best_kind, best):
 
 @kjit
 def find_idlest_cpu(w, p, this_cpu):
-    """fair.c: sched_balance_find_dst_group(). Where a new task starts: the idlest CPU, or the forking one if about as idle."""
+    """fair.c: sched_balance_find_dst_group(). Where a new task starts: the idlest CPU, or the forking one."""
     nr_cpus = sched_tunables(w, 0).nr_cpus
     idlest, idlest_kind = NIL, GROUP_HAS_SPARE
     cpu = this_cpu

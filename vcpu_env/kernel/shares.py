@@ -1,8 +1,8 @@
 """Group shares: how a group's weight is divided among its entities on the CPUs.
 
 A CPU's entity gets the part of ``tg.shares`` that the CPU's load is of the group's load on all CPUs. That total,
-``tg.load_avg``, is a sum of contributions, each refreshed by its own CPU only, at most once a millisecond and only if it is
-off by more than 1/64; so a group's weights on different CPUs follow its load, and each other, with some delay.
+``tg.load_avg``, is a sum of contributions, each refreshed by its own CPU only, at most once a millisecond and only if
+it is off by more than 1/64; so a group's weights on different CPUs follow its load, and each other, with some delay.
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -14,7 +14,7 @@ UPDATE_TG_INTERVAL_NS = 1_000_000
 
 @kjit
 def update_tg_load_avg(w, q):
-    """fair.c: update_tg_load_avg(). Refresh a queue's contribution to its group's load if it is old and wrong enough."""
+    """fair.c: update_tg_load_avg(). Refresh a queue's contribution to its group's load if it is off enough."""
     cfs = cfs_rq(w, q)
     if cfs.se == NIL:
         return

@@ -61,7 +61,7 @@ def yield_deboost_rate_limit(rq, now, limit_ns, restamp):
 
 
 @kjit
-def yield_deboost_reversed(rq, src, dst, now, window_ns):
+def yield_deboost_debounce(rq, src, dst, now, window_ns):
     """yield_deboost_apply_debounce(), the test: was the last pair the opposite one, just now? Stamps this pair."""
     recent = not u64_less(window_ns, now - rq.yield_deboost_last_pair_time_ns)
     answer = rq.yield_deboost_last_src_pid == dst and rq.yield_deboost_last_dst_pid == src and recent
@@ -121,7 +121,7 @@ def yield_deboost_prepare(w, cpu, p):
     decision.gran = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, yielder)
     decision.need = yield_deboost_need(decision.y_v, decision.t_v)
     window_ns = params.debounce_ns
-    decision.reversed = 1 if yield_deboost_reversed(rq, rq.curr, p, rq.clock_ns, window_ns) else 0
+    decision.debounced = 1 if yield_deboost_debounce(rq, rq.curr, p, rq.clock_ns, window_ns) else 0
     decision.pending = 1
 
 
@@ -170,11 +170,10 @@ def choose_penalty(w):
     gran, need = decision.gran, decision.need
     penalty = yield_deboost_raw(params, gran, need)
     decision.raw = penalty
-    if decision.reversed:
+    if decision.debounced:
         least = gran if u64_less(need, gran) else need
         if u64_less(least, penalty):
             penalty = least
-    decision.debounced = penalty
     penalty = yield_deboost_limit(params, gran, need, decision.n, penalty)
     if params.penalty_scale != PENALTY_SCALE_ONE:
         penalty = (penalty * params.penalty_scale) >> 16

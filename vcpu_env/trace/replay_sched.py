@@ -33,7 +33,11 @@ from vcpu_env.kernel.types import (
     sched_entity,
 )
 from vcpu_env.policy.types import SKIP_NAMES
+from vcpu_env.trace.sched_compare import compare
+from vcpu_env.trace.sched_functions import check_function_line
 from vcpu_env.trace.sched_scenario import Scenario, load_scenario
+
+__all__ = ["check_function_line", "compare", "replay_sched"]
 
 U64 = (1 << 64) - 1
 
@@ -136,8 +140,8 @@ class Recorder:
             nr_cpus = int(self.world["sched_tunables"]["nr_cpus"][0])
             record["lca_q"] = self.queue_names[int(decision["lca_q"]) // nr_cpus]
             record |= {"lca_y": self.names[int(decision["lca_y"])], "lca_t": self.names[int(decision["lca_t"])]}
-            record |= {name: int(decision[name]) for name in ("n", "y_v", "t_v", "gran")}
-            record |= {name: int(decision[name]) & U64 for name in ("need", "raw", "debounced", "penalty")}
+            record |= {name: int(decision[name]) for name in ("n", "y_v", "t_v", "gran", "debounced")}
+            record |= {name: int(decision[name]) & U64 for name in ("need", "raw", "penalty")}
         record["applied"] = int(decision["applied"])
         if decision["applied"]:
             record |= {"y_v1": int(decision["y_v1"]), "y_d1": int(decision["y_d1"])}

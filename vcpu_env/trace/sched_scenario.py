@@ -29,6 +29,7 @@ OPS = {
 """The operations and the fields that each needs beside ``t``."""
 
 MAX_WEIGHT = 1 << 18
+MAX_REMOTE = 61
 
 
 def fail(field: str, value: Any, allowed: str) -> None:
@@ -165,6 +166,8 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
     for i, task in enumerate(record.get("remote_tasks", [])):
         where = f"remote_tasks[{i}]"
         remote[field_of(where, task, "id")] = integer(where, task, "nr_running", 1, 1000)
+    if len(remote) > MAX_REMOTE:
+        fail("remote_tasks", len(remote), f"at most {MAX_REMOTE}")
     for cpu, (name, nr_running) in enumerate(remote.items(), start=1):
         if name in tasks or name in groups:
             fail("remote_tasks.id", name, "a name that no other task or group has")
@@ -183,6 +186,7 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
     series = choice("scenario", record, "series", DEBOOST, "none")
     init_policy(world, DEBOOST[series], bool(record.get("vcpu_debooster_enabled", 1)))
     for p, task in enumerate(task_list):
+        world["task_struct"]["cpus_allowed"][p] = (1 << task.cpu, 0, 0, 0)
         if task.cpu:
             wake_up_new_task(world.handle, p, task.cpu)
     names = [name for name in tasks if name not in remote]
