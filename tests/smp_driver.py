@@ -47,9 +47,9 @@ def run_ticks(w, now_ns, ticks):
 class Host:
     """A kernel, and the time."""
 
-    def __init__(self, nr_cpus: int, tasks: list[Task], groups: Sequence[Group] = (), **tunables):
+    def __init__(self, nr_cpus: int, tasks: list[Task], groups: Sequence[Group] = (), features=None, **tunables):
         self.world = World(kernel_arrays(nr_cpus, len(tasks), len(groups)))
-        build_kernel(self.world, nr_cpus, tasks, groups, Tunables(**tunables))
+        build_kernel(self.world, nr_cpus, tasks, groups, Tunables(**tunables), features)
         self.w, self.nr_cpus, self.now_ns = self.world.handle, nr_cpus, 0
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The one place that knows the compiler: how functions are compiled, where compiled code is kept, how state is reached.
 
-Every compiled function takes the machine's state as its first argument, ``w``. State is one int64 array (`vcpu_env.world`);
-`struct` makes the accessor through which a function reaches one C-like struct in it::
+Every compiled function takes the machine's state as its first argument, ``w``. State is one int64 array
+(`vcpu_env.world`), and ``w`` is its address: one register, where an array would be seven and a counted reference at
+every call. `struct` makes the accessor through which a function reaches one C-like struct in it::
 
     se = sched_entity(w, i)      # a reference, as ``struct sched_entity *se`` in the kernel
     se.vruntime += delta
@@ -18,7 +19,6 @@ import numba
 import numpy as np
 import platformdirs
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 JIT = not numba.config.DISABLE_JIT
@@ -29,7 +29,7 @@ NIL = -1
 
 
 def source_hash() -> str:
-    """Hash of every source file of the package and of the compiler's version: the name of the compiled code's directory.
+    """Hash of every source file of the package and of the compiler's version: the name of the cache directory.
 
     Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
     """
@@ -51,8 +51,22 @@ if JIT:
 
 
 def kjit(function):
-    """Compile a function of the machine (integer semantics of C division are the writer's own affair: see `kernel.weights`)."""
-    return njit(cache=True, error_model="numpy", nogil=True, boundscheck=DEBUG)(function)
+    """Compile a function of the machine.
+
+    A call with a constant argument compiles no version of its own, which Numba would do for every constant: that alone
+    more than doubles the time to compile the kernel. Integer semantics of C division are the writer's own affair
+    (`kernel.weights`).
+    """
+    compiled = njit(cache=True, error_model="numpy", nogil=True, boundscheck=DEBUG)(function)
+    if JIT:
+        call_template = compiled.get_call_template
+
+        def without_literals(args, kws):
+            plain = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
+            return call_template(tuple(types.unliteral(kind) for kind in args), plain)
+
+        compiled.get_call_template = without_literals
+    return compiled
 
 
 class StructView:
@@ -101,13 +115,12 @@ def struct(slot: int, dtype: np.dtype):
     def reference(typingctx, w, index):
         if not isinstance(index, types.Integer):
             return None
-        signature = record(w, types.intp)
+        signature = record(types.intp, types.intp)
 
         def codegen(context, builder, signature, args):
-            array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
             word = context.get_value_type(types.intp)
-            offset = builder.load(builder.gep(array.data, [word(slot)]))
-            address = builder.add(builder.ptrtoint(array.data, word), offset)
+            header = builder.inttoptr(args[0], word.as_pointer())
+            address = builder.add(args[0], builder.load(builder.gep(header, [word(slot)])))
             address = builder.add(address, builder.mul(args[1], word(itemsize)))
             return builder.inttoptr(address, context.get_value_type(record))
 

@@ -33,7 +33,8 @@ class World:
 
     Attributes:
         words: the state, shape (n,), int64.
-        handle: what functions of the machine take as ``w``: `words` compiled, a stand-in with views uncompiled.
+        handle: what functions of the machine take as ``w``: the address of `words`, valid as long as the
+            world is; uncompiled, a stand-in with views.
     """
 
     def __init__(self, arrays: list[StructArray], words: np.ndarray | None = None):
@@ -48,7 +49,7 @@ class World:
                 words[array.slot] = offsets[array.name]
         self.words = words
         self._offsets = offsets
-        self.handle = words if JIT else PyWorld({a.slot: self[a.name] for a in arrays})
+        self.handle = words.ctypes.data if JIT else PyWorld({a.slot: self[a.name] for a in arrays})
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The structured view of one struct array; writing to it changes the machine."""

@@ -12,14 +12,16 @@ def random_scenario(rng: Random, ops: int = 150, series: str = "none", features:
 
     Args:
         series: "none", "v1" or "v2".
-        features: also toggle scheduler features, lazy preemption and idle policies.
+        features: also toggle scheduler features, lazy preemption, idle policies and idle groups.
     """
     groups: list[dict] = []
     depth: dict[str | None, int] = {None: 0}
     for number in range(rng.choice([0, 1, 2, 3, 5])):
         parent = rng.choice([name for name in depth if depth[name] < 3])
         depth[f"g{number}"] = depth[parent] + 1
-        groups.append({"id": f"g{number}", "parent": parent, "weight": rng.choice([1024, 1024, 100, 512, 2048, 10240])})
+        group = {"id": f"g{number}", "parent": parent, "weight": rng.choice([1024, 1024, 100, 512, 2048, 10240])}
+        idle = features and rng.random() < 0.15
+        groups.append(group | {"weight": 3, "idle": True} if idle else group)
     tasks: list[dict] = []
     for number in range(rng.randint(2, 9)):
         task = {"id": f"t{number}", "group": rng.choice(list(depth))}

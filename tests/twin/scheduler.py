@@ -335,7 +335,7 @@ class Rq:
             self.resched_curr()
 
     def set_shares(self, group: TaskGroup, weight: int):
-        if group.shares == weight << 10:
+        if group.se.idle or group.shares == weight << 10:
             return
         self.update_clock()
         group.shares = weight << 10

@@ -315,7 +315,7 @@ def release_sleeping(w, lock, t, now_ns):
             th.granted = 1
             lk.owner = u
         th.handoff = 1
-        wake_thread(w, u, waker, now_ns)
+        wake_thread(w, u, waker, 0, now_ns)
         if lk.sleep_head == NIL or not (th.shared and guest_thread(w, lk.sleep_head).shared):
             return
 

@@ -63,13 +63,16 @@ def put_items(w, t, q, items, now_ns):
         return 0
     qu.items += items
     if qu.head != NIL and qu.items >= guest_thread(w, qu.head).want:
-        wake_thread(w, pop_consumer(w, q), v, now_ns)
+        wake_thread(w, pop_consumer(w, q), v, 0, now_ns)
     return 1
 
 
 @kjit
 def get_items(w, t, q, items, now_ns):
-    """Remove items. 1: done. 0: there are too few and the thread sleeps until some come, then tries again."""
+    """Remove items. 1: done. 0: there are too few and the thread sleeps until some come, then tries again.
+
+    A producer that found the queue full goes on when it is half empty.
+    """
     qu = guest_queue(w, q)
     v = guest_thread(w, t).vcpu
     if qu.items < items:
@@ -78,10 +81,10 @@ def get_items(w, t, q, items, now_ns):
         block_current(w, v)
         return 0
     qu.items -= items
-    if qu.full_head != NIL and qu.items + guest_thread(w, qu.full_head).want <= qu.capacity:
-        wake_thread(w, pop_producer(w, q), v, now_ns)
+    if qu.full_head != NIL and qu.items <= qu.capacity >> 1:
+        wake_thread(w, pop_producer(w, q), v, 0, now_ns)
     if qu.head != NIL and qu.items >= guest_thread(w, qu.head).want:
-        wake_thread(w, pop_consumer(w, q), v, now_ns)
+        wake_thread(w, pop_consumer(w, q), v, 0, now_ns)
     return 1
 
 
@@ -98,5 +101,5 @@ def meet(w, t, q, now_ns):
         return 0
     qu.items = 0
     while qu.head != NIL:
-        wake_thread(w, pop_consumer(w, q), th.vcpu, now_ns)
+        wake_thread(w, pop_consumer(w, q), th.vcpu, 0, now_ns)
     return 1

@@ -113,7 +113,7 @@ def end_interrupt(w, v, now_ns):
         while g.io_head != NIL:
             t = g.io_head
             g.io_head = guest_thread(w, t).next
-            wake_thread(w, t, v, now_ns)
+            wake_thread(w, t, v, 1, now_ns)
 
 
 @kjit

@@ -1,10 +1,11 @@
 """Guest threads and the run queue of each vCPU: who runs next, blocking, waking, pulling work to an idle vCPU.
 
 The guest's scheduler is a round robin with the slice of its own base slice; a sleeper is put back on its vCPU, or on an
-idle one. A vCPU that the host has preempted still looks busy or idle as the guest last saw it.
+idle one. One that a device wakes preempts half the time: as often as EEVDF's running task is not eligible. A vCPU that the host has preempted still looks busy or idle as the guest last saw it.
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.random import draw
 from vcpu_env.guest.types import (
     BLOCKED,
     HALTED_IDLE,
@@ -17,6 +18,9 @@ from vcpu_env.guest.types import (
 )
 from vcpu_env.kvm.lapic import VECTOR_RESCHEDULE, send_ipi
 from vcpu_env.kvm.types import kvm_vcpu
+
+WAKEUP_STREAM = 1 << 40
+"""Stream keys of wakeup preemption start here; those of lock hand-overs are the vCPU ids."""
 
 
 @kjit
@@ -32,6 +36,20 @@ def enqueue_thread(w, t, v):
     else:
         guest_thread(w, g.rq_tail).next = t
     g.rq_tail = t
+    g.nr_queued += 1
+
+
+@kjit
+def enqueue_in_front(w, t, v):
+    """Put a runnable thread at the head of a vCPU's run queue."""
+    g = guest_vcpu(w, v)
+    th = guest_thread(w, t)
+    th.vcpu = v
+    th.state = RUNNABLE
+    th.next = g.rq_head
+    g.rq_head = t
+    if g.rq_tail == NIL:
+        g.rq_tail = t
     g.nr_queued += 1
 
 
@@ -125,13 +143,22 @@ def select_vcpu(w, t):
 
 
 @kjit
-def wake_thread(w, t, waker, now_ns):
-    """try_to_wake_up() of the guest, by code that runs on vCPU `waker`. An idle remote vCPU gets a RESCHEDULE IPI."""
+def wake_thread(w, t, waker, by_device, now_ns):
+    """try_to_wake_up() of the guest, by a thread or a device's interrupt on vCPU `waker`.
+
+    A remote vCPU that is idle or to be preempted gets a RESCHEDULE IPI.
+    """
     v = select_vcpu(w, t)
     idle = looks_idle(w, v)
-    enqueue_thread(w, t, v)
     g = guest_vcpu(w, waker)
+    g.wake_draws += by_device
+    preempts = by_device and not idle and draw(WAKEUP_STREAM + waker, g.wake_draws) & 1
+    if preempts:
+        enqueue_in_front(w, t, v)
+        guest_vcpu(w, v).need_resched = 1
+    else:
+        enqueue_thread(w, t, v)
     g.overhead_ns += guest_costs(w, 0).wake_ns
-    if idle and v != waker:
+    if (idle or preempts) and v != waker:
         g.overhead_ns += guest_costs(w, 0).icr_write_ns
         send_ipi(w, waker, v, VECTOR_RESCHEDULE, now_ns)

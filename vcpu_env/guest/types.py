@@ -41,6 +41,7 @@ GUEST_VCPU = np.dtype(
         ("io_head", "i4"),  # threads whose device time is over, not yet woken
         ("last_cpu", "i4"),
         ("notice_draws", "i8"),
+        ("wake_draws", "i8"),
         ("segment_start_ns", "i8"),
         ("irq_remaining_ns", "i8"),
         ("overhead_ns", "i8"),  # kernel work still to be charged

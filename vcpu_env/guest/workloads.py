@@ -106,14 +106,14 @@ DEDUP = {
     "compress_ns": Parameter(75_000, "ns/chunk", "assumed", "user time of Compress, unique chunks only"),
     "unique_share": Parameter(0.75, "of chunks", "measured", "chunks that are not duplicates"),
     "write_ns": Parameter(4500, "ns/chunk", "assumed", "kernel time of Reorder's three writes, serial"),
-    "reorder_batches": Parameter(6, "batches", "fitted", "that Reorder waits for (voluntary context switches)"),
+    "reorder_batches": Parameter(20, "batches", "fitted", "that Reorder waits for (voluntary context switches)"),
     "madvise_per_chunk": Parameter(2.2, "1/chunk", "measured", "madvise(DONTNEED) of 12 pages: a TLB shootdown each"),
     "madvise_ns": Parameter(1300, "ns", "measured", "its kernel time without the shootdown"),
     "faults_per_madvise": Parameter(6.9, "1/madvise", "measured", "page faults"),
     "fault_ns": Parameter(4000, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
     "mmap_lock_share": Parameter(0.0, "of madvise", "measured", "that take mmap_lock: none since per-VMA locks, 1 before"),
     "mprotect_per_madvise": Parameter(0.078, "1/madvise", "measured", "mprotect calls: mmap_lock for writing"),
-    "mprotect_ns": Parameter(1500, "ns", "assumed", "hold of mmap_lock in mprotect"),
+    "mprotect_ns": Parameter(1000, "ns", "assumed", "hold of mmap_lock in mprotect"),
     "queue_hold_ns": Parameter(1000, "ns", "assumed", "hold of a queue's mutex"),
     "block_batches": Parameter(32, "batches", "measured", "a block of 2 MB that Fragment puts at once"),
     "queue_batches": Parameter(64, "batches", "assumed", "room in a queue; the real ones never fill up"),
@@ -221,7 +221,8 @@ VIPS = {
     "image_tail_ns": Parameter(5_000_000, "ns", "assumed", "serial work between two images"),
     "allocate_hold_ns": Parameter(2000, "ns", "assumed", "hold of the global allocate lock"),
     "write_ns": Parameter(20_000, "ns", "assumed", "work of the writer thread for a tile"),
-    "wait_share": Parameter(0.9, "of tiles", "fitted", "the worker sleeps until the writer has it (voluntary switches)"),
+    "wait_share": Parameter(1.0, "of tiles", "fitted", "after which the worker sleeps once (voluntary context switches)"),
+    "wait_ns": Parameter(50_000, "ns", "assumed", "time asleep in each"),
     "faults_per_tile": Parameter(98, "1/tile", "measured", "page faults (35,000 per CPU-second)"),
     "fault_ns": Parameter(2700, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
     "shootdowns_per_tile": Parameter(0.65, "1/tile", "fitted", "TLB shootdowns (TLB IPIs received by one sibling)"),
@@ -237,7 +238,6 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
     allocate = plan.futexes(1)
     mmap_lock = plan.rwsems(1)
     done = plan.queues(1, 1 << 30)
-    written = plan.queues(1, 1 << 30)
     image_end = plan.barriers(workers)
     image_start = plan.barriers(workers)
     tiles = max(1, round(p["tiles_per_image"] / workers))
@@ -264,7 +264,7 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
         program.put(done)
         program.work()
         mark = program.maybe(p["wait_share"])
-        program.get(written)
+        program.block(p["wait_ns"])
         program.end_maybe(mark)
         program.repeat(tiles, tile)
         program.barrier(image_end)
@@ -275,9 +275,6 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
     writer = Program()
     writer.get(done)
     writer.kernel(p["write_ns"])
-    mark = writer.maybe(p["wait_share"])
-    writer.put(written)
-    writer.end_maybe(mark)
     plan.thread(writer)
 
 

@@ -134,22 +134,21 @@ def can_migrate_task(w, p, src, dst, by_load, nr_balance_failed):
 
 
 @kjit
-def next_queued_task(w, cpu, after):
-    """The task on a CPU's queue that follows `after` (NIL: the first) in the order in which they began to wait."""
-    best = NIL
+def next_queued_task(w, cpu, since_ns, after):
+    """The task of a CPU that is next to be looked at after task `after`, which began to wait at `since_ns`.
+
+    Those that have waited longest come first; running and delayed tasks, which do not wait, come before them.
+    """
+    best, best_since = NIL, 0
     for p in range(sched_tunables(w, 0).nr_tasks):
         task = task_struct(w, p)
-        if task.cpu == cpu and task.on_rq and (after == NIL or queued_before(w, after, p)):
-            if best == NIL or queued_before(w, p, best):
-                best = p
+        if task.cpu != cpu or task.on_rq == 0:
+            continue
+        since = task.last_queued_ns
+        if since > since_ns or (since == since_ns and p > after):
+            if best == NIL or since < best_since:
+                best, best_since = p, since
     return best
-
-
-@kjit
-def queued_before(w, a, b):
-    """Whether task `a` began to wait before `b` (running and delayed tasks, which do not wait, come first)."""
-    since_a, since_b = task_struct(w, a).last_queued_ns, task_struct(w, b).last_queued_ns
-    return since_a < since_b or (since_a == since_b and a < b)
 
 
 @kjit
@@ -160,11 +159,12 @@ def detach_tasks(w, src, dst, idle, by_load, imbalance):
     """
     failed = cpu_rq(w, dst).nr_balance_failed
     moved, all_pinned = 0, True
-    p = next_queued_task(w, src, NIL)
+    p, since_ns = NIL, NIL
     for _ in range(min(SCHED_NR_MIGRATE, cpu_rq(w, src).nr_running)):
+        p = next_queued_task(w, src, since_ns, p)
         if p == NIL or (idle and cpu_rq(w, src).nr_running <= 1):
             break
-        following = next_queued_task(w, src, p)
+        since_ns = task_struct(w, p).last_queued_ns
         verdict = can_migrate_task(w, p, src, dst, by_load, failed)
         if verdict != REFUSED:
             all_pinned = False
@@ -176,7 +176,6 @@ def detach_tasks(w, src, dst, idle, by_load, imbalance):
                 moved += 1
                 if imbalance <= 0 or idle == CPU_NEWLY_IDLE:
                     break
-        p = following
     return moved, all_pinned
 
 
@@ -207,14 +206,17 @@ def active_load_balance(w, cpu):
         rq.curr = NIL
     if rq.nr_running <= 1:
         return
-    p = next_queued_task(w, cpu, NIL)
-    while p != NIL:
+    p, since_ns = NIL, NIL
+    while True:
+        p = next_queued_task(w, cpu, since_ns, p)
+        if p == NIL:
+            return
+        since_ns = task_struct(w, p).last_queued_ns
         # Nobody runs here now and "cache hot" does not count, so only a delayed, ineligible or pinned task is refused.
         if can_migrate_task(w, p, cpu, dst, False, cpu_rq(w, dst).nr_balance_failed) != REFUSED:
             migrate_task(w, p, dst, True)
             cpu_rq(w, dst).nr_balance_failed = 0
             return
-        p = next_queued_task(w, cpu, p)
 
 
 @kjit

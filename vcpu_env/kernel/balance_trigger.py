@@ -15,6 +15,7 @@ from vcpu_env.kernel.weights import logical_shift_right
 BUSY_FACTOR = 16
 NSEC_PER_MSEC = 1_000_000
 BLOCKED_LOAD_INTERVAL_NS = 32 * NSEC_PER_MSEC
+NOHZ_STATS_KICK, NOHZ_BALANCE_KICK = 1, 2
 
 
 @kjit
@@ -99,52 +100,48 @@ def sched_balance_domains(w, cpu, idle):
 
 
 @kjit
-def nohz_idle_balance(w, now, balance):
-    """fair.c: _nohz_idle_balance(). Age the load of all idle CPUs and, if `balance`, let them pull."""
-    nr_cpus, shared = sched_tunables(w, 0).nr_cpus, sched_domain_shared(w, 0)
-    first = 0
-    while not idle_cpu(w, first):
-        first += 1
-    next_balance = now + 60_000 * NSEC_PER_MSEC
-    cpu = first
-    for _ in range(nr_cpus):
-        cpu = cpu + 1 if cpu + 1 < nr_cpus else 0
-        if not idle_cpu(w, cpu):
-            continue
-        update_rq_clock(w, cpu, now)
-        update_blocked_averages(w, cpu)
-        if balance and now >= cpu_rq(w, cpu).next_balance_ns:
-            sched_balance_domains(w, cpu, CPU_IDLE)
-        next_balance = min(next_balance, cpu_rq(w, cpu).next_balance_ns)
-    if balance:
-        shared.nohz_next_balance_ns = next_balance
-    shared.nohz_next_blocked_ns = now + BLOCKED_LOAD_INTERVAL_NS
-
-
-@kjit
 def nohz_balancer_kick(w, cpu):
-    """fair.c: nohz_balancer_kick(). At a busy CPU's tick: is it time to balance for the idle CPUs, if there are any?"""
+    """fair.c: nohz_balancer_kick(). At a busy CPU's tick: what is to be done for the idle CPUs, if there are any."""
     rq, shared, nr_cpus = cpu_rq(w, cpu), sched_domain_shared(w, 0), sched_tunables(w, 0).nr_cpus
     now = rq.clock_ns
     stats, balance = now > shared.nohz_next_blocked_ns, now >= shared.nohz_next_balance_ns
     if rq.curr == NIL or not (stats or balance):
-        return
+        return 0
     busy = 0
     for other in range(nr_cpus):
         if not idle_cpu(w, other):
             busy += 1
-    balance = balance and (rq.nr_running >= 2 or busy > 1)
-    if busy < nr_cpus and (stats or balance):
-        nohz_idle_balance(w, now, balance)
+    if busy == nr_cpus:
+        return 0
+    if balance and (rq.nr_running >= 2 or busy > 1):
+        return NOHZ_BALANCE_KICK
+    return NOHZ_STATS_KICK if stats else 0
 
 
 @kjit
 def sched_balance_trigger(w, cpu):
-    """fair.c: sched_balance_trigger(), sched_balance_softirq(). The tick's part in load balancing."""
-    if sched_tunables(w, 0).nr_cpus == 1:
+    """fair.c: sched_balance_trigger(), sched_balance_softirq(), _nohz_idle_balance(). The tick's part in balancing.
+
+    The CPU itself balances if it is time, then the idle CPUs, from the next one round, if one of them has to be served.
+    """
+    nr_cpus, shared, now = sched_tunables(w, 0).nr_cpus, sched_domain_shared(w, 0), cpu_rq(w, cpu).clock_ns
+    if nr_cpus == 1:
         return
-    rq = cpu_rq(w, cpu)
-    if rq.clock_ns >= rq.next_balance_ns:
-        update_blocked_averages(w, cpu)
-        sched_balance_domains(w, cpu, CPU_IDLE if idle_cpu(w, cpu) else CPU_NOT_IDLE)
-    nohz_balancer_kick(w, cpu)
+    kick = nohz_balancer_kick(w, cpu)
+    due = now >= cpu_rq(w, cpu).next_balance_ns
+    next_balance = now + 60_000 * NSEC_PER_MSEC
+    other = cpu
+    for _ in range(nr_cpus if kick else 1):
+        rq, idle = cpu_rq(w, other), idle_cpu(w, other)
+        if (other == cpu and due) or (other != cpu and idle):
+            update_rq_clock(w, other, now)
+            update_blocked_averages(w, other)
+            if now >= rq.next_balance_ns and (other == cpu or kick == NOHZ_BALANCE_KICK):
+                sched_balance_domains(w, other, CPU_IDLE if idle else CPU_NOT_IDLE)
+            if idle:
+                next_balance = min(next_balance, rq.next_balance_ns)
+        other = other + 1 if other + 1 < nr_cpus else 0
+    if kick:
+        shared.nohz_next_blocked_ns = now + BLOCKED_LOAD_INTERVAL_NS
+    if kick == NOHZ_BALANCE_KICK:
+        shared.nohz_next_balance_ns = next_balance

@@ -1,4 +1,4 @@
-"""The scheduler alone: CPU-bound tasks on one CPU, every tick executed. A yardstick for the cost of the kernel's code."""
+"""The scheduler alone: CPU-bound tasks on one CPU, every tick executed. The yardstick for the cost of kernel code."""
 
 from vcpu_env._jit import kjit
 from vcpu_env.kernel.build import Group, Task, build_kernel

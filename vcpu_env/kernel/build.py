@@ -1,4 +1,4 @@
-"""Filling a world with a kernel: task groups, tasks and idle run queues, as sched_init() and the fork path leave them."""
+"""Filling a world with a kernel: task groups, tasks and idle run queues, as sched_init() and fork leave them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The scheduler core: schedule, wake, tick, yield. The only kernel functions that the rest of the machine calls.
 
 Before any of them, `update_rq_clock` must have been called for the CPU at the current time. ``rq.curr`` is the running
-task or NIL (idle); ``rq.need_resched`` holds the TIF bits. A CPU whose bits are set joins a list that `pop_kicked` empties: whoever
-runs the machine delivers the interrupt and lets that CPU call `schedule`.
+task or NIL (idle); ``rq.need_resched`` holds the TIF bits. A CPU whose bits are set joins a list that `pop_kicked`
+empties: whoever runs the machine delivers the interrupt and lets that CPU call `schedule`.
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -88,7 +88,7 @@ def try_to_block_task(w, cpu):
 
 @kjit
 def pick_and_switch(w, cpu):
-    """core.c: __schedule() after the block: pick the next task, switch to it, drop the resched bits; returns the task."""
+    """core.c: __schedule() after the block: pick the next task, switch to it, drop the resched bits; returns it."""
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
     rq.sched_count += 1
@@ -119,7 +119,7 @@ def switch_tasks(w, cpu, prev, p):
 
 @kjit
 def schedule(w, cpu):
-    """core.c: __schedule(). Returns the task that runs next (NIL = idle); the running one stays unless its state was set."""
+    """core.c: __schedule(). Returns the next task (NIL: idle); the running one stays queued unless its state was set."""
     try_to_block_task(w, cpu)
     if cpu_rq(w, cpu).active_balance:
         active_load_balance(w, cpu)

@@ -81,7 +81,7 @@ def avg_vruntime(w, q):
 
 @kjit
 def vruntime_eligible(w, q, vruntime):
-    """fair.c: vruntime_eligible(). Whether an entity at `vruntime` would not be ahead of V: exact, nothing is divided."""
+    """fair.c: vruntime_eligible(). Whether an entity at `vruntime` is not ahead of V: exact, nothing is divided."""
     cfs = cfs_rq(w, q)
     avg, load = cfs.avg_vruntime, cfs.avg_load
     if cfs.curr != NIL:

@@ -1,7 +1,7 @@
 """The red-black tree of waiting entities: lib/rbtree.c with the augmentation of fair.c.
 
-Ordered by deadline, equal deadlines in order of insertion. Each node keeps the least vruntime and the least slice of its
-subtree. As in the kernel, a rotation or replacement hands on only the least vruntime (RB_DECLARE_CALLBACKS names
+Ordered by deadline, equal deadlines in order of insertion. Each node keeps the least vruntime and the least slice of
+its subtree. As in the kernel, a rotation or replacement hands on only the least vruntime (RB_DECLARE_CALLBACKS names
 that one field), so ``min_slice_ns`` of an inner node can be stale; slice protection sees that value, therefore the
 tree must be the kernel's own, node for node.
 

@@ -1,7 +1,10 @@
 """The kernel's structs as dtypes, their accessors, and the layout of a kernel in a world.
 
-Ids: a task's entity has the task's id; the entity of task group *tg* on a CPU follows the tasks (`group_se_id`).
-The queue of *tg* on a CPU is ``tg * nr_cpus + cpu``; task group 0 is the root, so the root queue of a CPU has the CPU's id.
+Ids: a task's entity has the task's id; the entity of task group *tg* on a CPU is the queue's ``se``.
+The queue of *tg* on a CPU is ``tg * nr_cpus + cpu``; task group 0 is the root, so the root queue of a CPU has its id.
+
+Every field is 64 bits wide, small ones too: a function is compiled anew for every combination of argument types, and
+ids of one type keep that to one.
 """
 
 import numpy as np

@@ -62,7 +62,7 @@ def logical_shift_right(x, n):
 
 @kjit
 def update_load_set(load, weight, inv_weight):
-    """sched.h: update_load_set(), __update_inv_weight(). Set an entity's weight and what calc_delta_fair() derives from it.
+    """sched.h: update_load_set(), __update_inv_weight(). Set an entity's weight and what calc_delta_fair() makes of it.
 
     `inv_weight` is the table entry for a nice level, or 0 to compute the reciprocal. ``delta_fact`` and ``delta_shift``
     are what __calc_delta() would normalise `NICE_0_LOAD * inv_weight` to at every call.
@@ -82,7 +82,7 @@ def update_load_set(load, weight, inv_weight):
 
 @kjit
 def calc_delta_fair(delta, load):
-    """fair.c: calc_delta_fair(). Service time to virtual time of an entity, rounded as the kernel's 128-bit product is."""
+    """fair.c: calc_delta_fair(). Service time to virtual time of an entity, rounded as the kernel's 128-bit product."""
     if load.weight == NICE_0_LOAD:
         return delta
     if delta >> 31 == 0:

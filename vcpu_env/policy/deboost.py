@@ -23,8 +23,8 @@ from vcpu_env.policy.types import (
     SKIP_NOT_SAME_RQ,
     SKIP_RATE_LIMIT,
     SKIP_WRAP,
-    yield_decision,
     deboost_params,
+    yield_decision,
 )
 
 SIGN_BIT = -(1 << 63)
@@ -185,6 +185,8 @@ def yield_deboost_apply_penalty(w):
     """yield_deboost_apply_penalty(). Charge the pending decision's penalty, unless the vruntime would wrap."""
     params, decision = deboost_params(w, 0), yield_decision(w, 0)
     decision.pending = 0
+    if decision.penalty == 0:
+        return
     se = sched_entity(w, decision.lca_y)
     vruntime = se.vruntime + decision.penalty
     if u64_less(~decision.penalty, se.vruntime) or not u64_less(se.vruntime, vruntime):

@@ -78,7 +78,7 @@ def policy_arrays() -> list[StructArray]:
 
 
 def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) -> None:
-    """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` = the series' own penalty."""
+    """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` is the series itself."""
     params = world["deboost_params"]
     params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
     params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000

@@ -192,7 +192,9 @@ class Player:
     def operation(self, op: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """One operation and the reschedule that follows."""
         t, name = op["t"], op["op"]
-        details = {key: op[key] for key in ("task", "to", "group", "nice", "weight", "value") if key in op}
+        details: dict[str, Any] = {
+            key: op[key] for key in ("task", "to", "group", "nice", "weight", "value") if key in op
+        }
         must_run = name in ("block", "yield", "yield_to", "exit")
         if must_run and self.recorder.curr != op["task"]:
             yield self.recorder.record(t, name, True, **details, skip=1)

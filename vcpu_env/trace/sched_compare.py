@@ -27,29 +27,41 @@ def settled(records: Iterable[Record]) -> Iterator[tuple[Record, Record, Record]
             entities, queues = {}, {}
 
 
+class Found(dict[str, Mismatch]):
+    """The first mismatch of every field."""
+
+    def check(self, field: str, record: Record, want: Any, got: Any) -> None:
+        """Note a mismatch unless the values are equal."""
+        if want != got:
+            self.setdefault(field, Mismatch(field, record["i"], record["t"], want, got))
+
+
 def compare(golden: Iterable[Record], own: Iterable[Record]) -> list[Mismatch]:
     """The first mismatch of every field; empty: the traces are equal.
 
     Settled records are compared in order, and with them the state of all that changed in either trace; then the
-    debooster's decisions, in order. The position of ``zero_vruntime`` and the sums relative to it are left out: V does not depend on them.
+    debooster's decisions, in order. Where ``zero_vruntime`` is, and the sums relative to it, is left out: V does not
+    depend on it.
     """
     golden, own = list(golden), list(own)
-    found: dict[str, Mismatch] = {}
+    found = Found()
+    compare_states(golden, own, found)
+    compare_yields(golden, own, found)
+    return list(found.values())
 
-    def check(field: str, record: Record, want: Any, got: Any) -> None:
-        if want != got:
-            found.setdefault(field, Mismatch(field, record["i"], record["t"], want, got))
 
-    states: tuple[Record, Record, Record, Record] = ({}, {}, {}, {})
-    pairs = list(zip(settled(golden), settled(own), strict=False))
-    for (want, *theirs), (got, *ours) in pairs:
+def compare_states(golden: list[Record], own: list[Record], found: Found) -> None:
+    """Compare the settled records and the scheduler's state at each."""
+    states: tuple[Record, ...] = ({}, {}, {}, {})
+    wants, gots = list(settled(golden)), list(settled(own))
+    for (want, *theirs), (got, *ours) in zip(wants, gots, strict=False):
         key, own_key = ((r["t"], r["ev"], r.get("task")) for r in (want, got))
         if key != own_key:
-            check("order", want, key, own_key)
+            found.check("order", want, key, own_key)
             break
-        check("curr", want, want["curr"], got["curr"])
+        found.check("curr", want, want["curr"], got["curr"])
         if "db" in want:
-            check("db", want, want["db"], got.get("db"))
+            found.check("db", want, want["db"], got.get("db"))
         for state, change in zip(states, (*theirs, *ours), strict=True):
             state.update(change)
         for kind, fields in enumerate((ENTITY_FIELDS, QUEUE_FIELDS)):
@@ -57,19 +69,17 @@ def compare(golden: Iterable[Record], own: Iterable[Record]) -> list[Mismatch]:
                 values, mine = states[kind].get(name, {}), states[2 + kind].get(name, {})
                 for field in fields:
                     if values.get(field) != mine.get(field):
-                        check(field, want, (name, values.get(field)), (name, mine.get(field)))
-    nr_want, nr_got = (sum(1 for r in records if r["settled"]) for records in (golden, own))
-    if nr_want != nr_got:
-        found["records"] = Mismatch("records", len(pairs), 0, nr_want, nr_got)
-    for want, got in zip(yields(golden), yields(own), strict=False):
-        theirs_, ours_ = want.get("deboost"), got.get("deboost")
-        check("deboost", want, theirs_ is not None, ours_ is not None)
-        for field in DEBOOST_FIELDS if theirs_ and ours_ else ():
-            if field in theirs_ or field == "skip":
-                check(f"deboost.{field}", want, theirs_.get(field), ours_.get(field))
-    return list(found.values())
+                        found.check(field, want, (name, values.get(field)), (name, mine.get(field)))
+    if len(wants) != len(gots):
+        found["records"] = Mismatch("records", min(len(wants), len(gots)), 0, len(wants), len(gots))
 
 
-def yields(records: list[Record]) -> Iterator[Record]:
-    """The directed yields that were tried."""
-    return (record for record in records if record["ev"] == "yield_to" and not record.get("skip"))
+def compare_yields(golden: list[Record], own: list[Record], found: Found) -> None:
+    """Compare what the debooster decided at every directed yield that was tried."""
+    tried = ([r for r in records if r["ev"] == "yield_to" and not r.get("skip")] for records in (golden, own))
+    for want, got in zip(*tried, strict=False):
+        decision, mine = want.get("deboost", {}), got.get("deboost", {})
+        found.check("deboost", want, bool(decision), bool(mine))
+        for field in DEBOOST_FIELDS:
+            if mine and (field in decision or field == "skip"):
+                found.check(f"deboost.{field}", want, decision.get(field), mine.get(field))

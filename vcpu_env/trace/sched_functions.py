@@ -3,6 +3,8 @@
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from vcpu_env._jit import kjit
 from vcpu_env.kernel.build import Task, Tunables, build_kernel, set_load
 from vcpu_env.kernel.types import cpu_rq, kernel_arrays, sched_entity, sched_tunables
@@ -19,9 +21,9 @@ from vcpu_env.world import World
 U64 = (1 << 64) - 1
 
 
-def signed(value: int) -> int:
+def signed(value: int) -> np.int64:
     """The int64 with the bits of an unsigned value."""
-    return value - (1 << 64) if value >> 63 else value
+    return np.int64(value - (1 << 64) if value >> 63 else value)
 
 
 @cache
@@ -74,7 +76,7 @@ def penalty_line(line: dict[str, Any]) -> dict[str, Any]:
 def debounce_line(line: dict[str, Any]) -> dict[str, Any]:
     """``debounce``: the penalty of one yield after another, and the pair that is remembered."""
     world = one_cpu()
-    rq, pair = world["rq"], ("yield_deboost_last_src_pid", "yield_deboost_last_dst_pid", "yield_deboost_last_pair_time_ns")
+    rq, pair = world["rq"], [f"yield_deboost_last_{name}" for name in ("src_pid", "dst_pid", "pair_time_ns")]
     for field, value in zip(pair, line["state"], strict=True):
         rq[field] = value
     world["yield_decision"]["debounced"] = debounce(world.handle, line["src"], line["dst"], line["now"])

@@ -203,4 +203,3 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
         series=series != "none",
         ops=record["ops"],
     )
-
