@@ -43,8 +43,8 @@ class Machine:
         self.scenario = scenario
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.seed = seed
-        self.world = build_world(scenario, self.policy, seed)
         with np.errstate(over="ignore"):
+            self.world = build_world(scenario, self.policy, seed)
             start_tasks(self.world.handle, len(self.world["task_struct"]))
 
     @property

@@ -111,6 +111,7 @@ def sched_out(w, cpu, v, now_ns):
     lapic(w, v).cpu = NIL
     g.sched_out_ns = now_ns
     g.last_cpu = cpu
+    g.last_guest_ns = pcpu(w, cpu).guest_ns
     pcpu(w, cpu).last_vcpu = v
     if runnable and g.current != NIL:
         th = guest_thread(w, g.current)
@@ -137,13 +138,12 @@ def sched_in(w, cpu, v, now_ns):
         cost = costs.context_switch_ns
         if pc.last_vcpu != NIL and guest_vcpu(w, pc.last_vcpu).vm != g.vm:
             cost += costs.ibpb_ns
-        away = now_ns - g.sched_out_ns
-        if g.last_cpu != cpu and g.last_cpu != NIL:
-            cost += costs.migration_ns
-            away = NEVER
         lost = costs.cold_cache_ns
-        if away < lost * 1024 // max(1, costs.cold_cache_ratio_1024):
-            lost = away * costs.cold_cache_ratio_1024 // 1024
+        if g.last_cpu == cpu:
+            foreign = pc.guest_ns - g.last_guest_ns
+            lost = min(lost, foreign * costs.cold_cache_ratio_1024 // 1024)
+        elif g.last_cpu != NIL:
+            cost += costs.migration_ns
         g.cold_ns = min(costs.cold_cache_ns, g.cold_ns + lost)
     return cost
 
@@ -307,7 +307,7 @@ def kick_waiter(w, cpu, now_ns):
     g.kick_thread = NIL
     kvm_vcpu(w, target).pv_unhalted = 1
     if kvm_vcpu_wake_up(w, target):
-        update_rq_clock(w, task_struct(w, target).cpu, now_ns)
+        update_rq_clock(w, cpu, now_ns)
         try_to_wake_up(w, target, cpu, 0)
     costs = host_costs(w, 0)
     ret = 0

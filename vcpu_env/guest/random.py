@@ -57,6 +57,7 @@ def init_distributions(world) -> None:
 @kjit
 def mix64(x):
     """splitmix64's finaliser on a signed 64-bit pattern: the inverse of no pattern is short."""
+    x = np.int64(x)
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MULTIPLY_1
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MULTIPLY_2
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
@@ -65,7 +66,7 @@ def mix64(x):
 @kjit
 def stream_key(seed, entity, purpose):
     """Key of the stream of one entity and purpose."""
-    return mix64(seed * _ENTITY + mix64(entity * 8 + purpose + 1))
+    return mix64(np.int64(seed) * _ENTITY + mix64(entity * 8 + purpose + 1))
 
 
 @kjit

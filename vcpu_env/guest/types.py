@@ -40,6 +40,7 @@ GUEST_VCPU = np.dtype(
         ("kick_thread", "i4"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
         ("io_head", "i4"),  # threads whose device time is over, not yet woken
         ("last_cpu", "i4"),
+        ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
         ("notice_draws", "i8"),
         ("wake_draws", "i8"),
         ("segment_start_ns", "i8"),

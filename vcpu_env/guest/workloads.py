@@ -106,7 +106,7 @@ DEDUP = {
     "compress_ns": Parameter(75_000, "ns/chunk", "assumed", "user time of Compress, unique chunks only"),
     "unique_share": Parameter(0.75, "of chunks", "measured", "chunks that are not duplicates"),
     "write_ns": Parameter(4500, "ns/chunk", "assumed", "kernel time of Reorder's three writes, serial"),
-    "reorder_batches": Parameter(20, "batches", "fitted", "that Reorder waits for (voluntary context switches)"),
+    "reorder_batches": Parameter(4, "batches", "fitted", "that Reorder waits for (voluntary context switches)"),
     "madvise_per_chunk": Parameter(2.2, "1/chunk", "measured", "madvise(DONTNEED) of 12 pages: a TLB shootdown each"),
     "madvise_ns": Parameter(1300, "ns", "measured", "its kernel time without the shootdown"),
     "faults_per_madvise": Parameter(6.9, "1/madvise", "measured", "page faults"),
@@ -115,8 +115,8 @@ DEDUP = {
     "mprotect_per_madvise": Parameter(0.078, "1/madvise", "measured", "mprotect calls: mmap_lock for writing"),
     "mprotect_ns": Parameter(1000, "ns", "assumed", "hold of mmap_lock in mprotect"),
     "queue_hold_ns": Parameter(1000, "ns", "assumed", "hold of a queue's mutex"),
-    "block_batches": Parameter(32, "batches", "measured", "a block of 2 MB that Fragment puts at once"),
-    "queue_batches": Parameter(64, "batches", "assumed", "room in a queue; the real ones never fill up"),
+    "block_batches": Parameter(16, "batches", "measured", "a block of 2 MB that Fragment puts at once"),
+    "queue_batches": Parameter(40, "batches", "assumed", "room in a queue; the real ones never fill up"),
     "reschedule_per_chunk": Parameter(0.0015, "1/chunk", "fitted", "RESCHEDULE IPIs that nobody waits for"),
 }
 

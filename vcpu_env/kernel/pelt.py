@@ -172,8 +172,6 @@ def propagate_entity_load_avg(w, cfs, se):
     """
     group = cfs_rq(w, se.my_q)
     runnable_sum = group.prop_runnable_sum
-    if runnable_sum == 0:
-        return False
     group.prop_runnable_sum = 0
     cfs.prop_runnable_sum += runnable_sum
     divider, weight = get_pelt_divider(cfs), scale_load_down(se.weight)
@@ -188,7 +186,6 @@ def propagate_entity_load_avg(w, cfs, se):
         cfs.load_sum += weight * (runnable_sum - se.load_sum)
         cfs.load_sum = max(cfs.load_sum, cfs.load_avg * PELT_MIN_DIVIDER)
         se.load_sum, se.load_avg = runnable_sum, load_avg
-    return True
 
 
 @kjit
@@ -197,12 +194,14 @@ def update_load_avg(w, q, se_id, flags):
     if sched_tunables(w, 0).nr_cpus == 1:
         return
     cfs, se = cfs_rq(w, q), sched_entity(w, se_id)
+    now = cpu_rq(w, cfs.cpu).clock_ns
     attached = se.last_update_time_ns != NIL
-    if attached:
-        update_load_avg_se(cpu_rq(w, cfs.cpu).clock_ns, se, se.on_rq != 0)
-    changed = update_cfs_rq_load_avg(w, q)
-    if se.my_q != NIL:
-        changed = propagate_entity_load_avg(w, cfs, se) or changed
+    if attached and now - se.last_update_time_ns >= 1024:
+        update_load_avg_se(now, se, se.on_rq != 0)
+    changed = now - cfs.last_update_time_ns >= 1024 and update_cfs_rq_load_avg(w, q)
+    if se.my_q != NIL and cfs_rq(w, se.my_q).prop_runnable_sum:
+        propagate_entity_load_avg(w, cfs, se)
+        changed = True
     if flags & DO_ATTACH and not attached:
         attach_entity_load_avg(cfs, se)
         update_tg_load_avg(w, q)

@@ -8,7 +8,8 @@ either and the host sees nothing. A preempted target waits for its CPU in every 
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit, struct
-from vcpu_env.kernel.core import try_to_wake_up
+from vcpu_env.kernel.core import try_to_wake_up, update_rq_clock
+from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
@@ -53,7 +54,10 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
         vcpu.event = 1
     if vcpu.blocking:
         if kvm_vcpu_wake_up(w, v):
-            try_to_wake_up(w, v, from_cpu, 0)
+            # timers and devices interrupt the CPU where the vCPU last ran
+            waker_cpu = task_struct(w, v).cpu if from_cpu == NIL else from_cpu
+            update_rq_clock(w, waker_cpu, now_ns)
+            try_to_wake_up(w, v, waker_cpu, 0)
         return
     if apic.cpu == NIL:
         return
