@@ -12,17 +12,22 @@ from a function (return its index), and keep all state in signed integers.
 """
 
 import hashlib
+import inspect
 import os
 from pathlib import Path
 
+import llvmlite.binding
 import numba
 import numpy as np
 import platformdirs
-from numba import njit, types
+from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
 JIT = not numba.config.DISABLE_JIT
 DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
+
+_callbacks: dict[str, object] = {}
+"""Keeps the machine code of entry points alive."""
 
 NIL = -1
 """The id that means "none"."""
@@ -67,6 +72,22 @@ def kjit(function):
 
         compiled.get_call_template = without_literals
     return compiled
+
+
+def entry_point(function):
+    """Compile a function of integers once, to be called by symbol from other compiled functions.
+
+    Numba copies a compiled function into every caller's module, and optimises it there again; for the large functions at
+    the borders between layers that is most of the time to compile. All arguments and the result are int64.
+    """
+    if not JIT:
+        return function
+    signature = types.int64(*[types.int64] * len(inspect.signature(function).parameters))
+    callback = cfunc(signature, nopython=True, cache=True, error_model="numpy", nogil=True)(function)
+    symbol = f"{function.__module__}.{function.__name__}"
+    _callbacks[symbol] = callback
+    llvmlite.binding.add_symbol(symbol, callback.address)
+    return types.ExternalFunction(symbol, signature)
 
 
 class StructView:

@@ -2,8 +2,11 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.engine_state import RUNNING, engine, host_costs
-from vcpu_env.guest.run import account_segment, device_done, guest_run, segment_ended, start_timer, timer_expired
-from vcpu_env.kernel.core import pop_kicked, sched_tick, update_rq_clock, wake_up_new_task
+from vcpu_env.guest.entry_points import guest_run
+from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, start_timer, timer_expired
+from vcpu_env.kernel.core import pop_kicked
+from vcpu_env.kernel.entry_points import sched_tick, wake_up_new_task
+from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.lapic import lapic
@@ -82,7 +85,9 @@ def on_run(w, cpu, now_ns):
     pc = pcpu(w, cpu)
     set_run_event(w, cpu, NEVER)
     if pc.mode == GUEST:
-        handle_exit(w, cpu, segment_ended(w, pc.vcpu, now_ns), now_ns)
+        account_segment(w, pc.vcpu, now_ns)
+        reason = EXIT_PAUSE if spun_too_long(w, pc.vcpu, now_ns) else guest_run(w, pc.vcpu, now_ns)
+        handle_exit(w, cpu, reason, now_ns)
     elif pc.mode == POLL:
         halt_again(w, cpu, now_ns)
     elif pc.next_work == ON_SPIN:

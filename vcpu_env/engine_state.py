@@ -7,7 +7,7 @@ from vcpu_env.world import StructArray
 
 RUNNING, STOPPED_AT_DECISION, FAILED = range(3)
 
-ENGINE = np.dtype([("status", "i4"), ("exact_ticks", "i4"), ("decisions", "i8"), ("seed", "i8")], align=True)
+ENGINE = np.dtype([("status", "i8"), ("exact_ticks", "i8"), ("decisions", "i8"), ("seed", "i8")], align=True)
 
 HOST_COSTS = np.dtype(
     [

@@ -6,6 +6,7 @@ What the host kernel calls upwards in Linux is a result here: after a reschedule
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.engine_state import engine, host_costs, yield_stats
+from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import (
     EXIT_HLT,
     EXIT_KICK,
@@ -14,11 +15,11 @@ from vcpu_env.guest.run import (
     account_segment,
     at_cpl0,
     awaited_vcpu,
-    guest_run,
     wake_from_halt,
 )
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.core import block_task, schedule, try_to_wake_up, update_rq_clock, yield_to
+from vcpu_env.kernel.entry_points import block_task, schedule, try_to_wake_up, yield_to
+from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit

@@ -201,13 +201,10 @@ def guest_run(w, v, now_ns):
 
 
 @kjit
-def segment_ended(w, v, now_ns):
-    """The CPU's RUN event came while the vCPU was in guest mode: go on, or exit if it has spun for too long."""
+def spun_too_long(w, v, now_ns):
+    """The segment that ends now is a spin whose PAUSE-loop window is over, and nothing has changed."""
     g = guest_vcpu(w, v)
-    account_segment(w, v, now_ns)
-    if g.segment == SEG_SPIN and now_ns >= g.ple_expire_ns and still_waits(w, g.current):
-        return EXIT_PAUSE
-    return guest_run(w, v, now_ns)
+    return g.segment == SEG_SPIN and now_ns >= g.ple_expire_ns and still_waits(w, g.current)
 
 
 @kjit

@@ -26,20 +26,20 @@ MAX_HELD = 4
 
 GUEST_VCPU = np.dtype(
     [
-        ("vm", "i4"),
+        ("vm", "i8"),
         ("index", "i8"),  # vcpu_idx within the VM, a bit number of the masks below
-        ("cpu", "i4"),  # physical CPU on which it is in guest mode, NIL if it is not
-        ("current", "i4"),  # guest thread, NIL in the idle loop
-        ("rq_head", "i4"),
-        ("rq_tail", "i4"),
-        ("nr_queued", "i4"),
-        ("need_resched", "i4"),
-        ("segment", "i4"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
-        ("halted", "i4"),
-        ("irq", "i4"),  # vector in service, OVERHEAD, or 0
-        ("kick_thread", "i4"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
-        ("io_head", "i4"),  # threads whose device time is over, not yet woken
-        ("last_cpu", "i4"),
+        ("cpu", "i8"),  # physical CPU on which it is in guest mode, NIL if it is not
+        ("current", "i8"),  # guest thread, NIL in the idle loop
+        ("rq_head", "i8"),
+        ("rq_tail", "i8"),
+        ("nr_queued", "i8"),
+        ("need_resched", "i8"),
+        ("segment", "i8"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
+        ("halted", "i8"),
+        ("irq", "i8"),  # vector in service, OVERHEAD, or 0
+        ("kick_thread", "i8"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
+        ("io_head", "i8"),  # threads whose device time is over, not yet woken
+        ("last_cpu", "i8"),
         ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
         ("notice_draws", "i8"),
         ("wake_draws", "i8"),
@@ -80,25 +80,25 @@ GUEST_VCPU = np.dtype(
 
 GUEST_THREAD = np.dtype(
     [
-        ("vm", "i4"),
-        ("vcpu", "i4"),
-        ("index", "i4"),  # number within the VM
-        ("pc", "i4"),  # absolute, in the array of all programs' operations
-        ("stage", "i4"),  # how far the current operation has come
-        ("state", "i4"),
-        ("activity", "i4"),
-        ("in_kernel", "i4"),
-        ("granted", "i4"),  # the lock it waits for is its own
-        ("pv_halted", "i4"),
-        ("handoff", "i4"),  # woken once for a sleeping lock and lost it: next release is for it alone
-        ("shared", "i4"),  # waits for, or holds on top of its stack, an rwsem for reading
-        ("nr_held", "i4"),
-        ("held", "i4", (MAX_HELD,)),
-        ("held_shared", "i4", (MAX_HELD,)),
-        ("wait_lock", "i4"),
-        ("next", "i4"),  # link of the run queue or of a wait queue: a thread is on one at most
-        ("loops", "i4"),
-        ("want", "i4"),  # items that it waits to put or get
+        ("vm", "i8"),
+        ("vcpu", "i8"),
+        ("index", "i8"),  # number within the VM
+        ("pc", "i8"),  # absolute, in the array of all programs' operations
+        ("stage", "i8"),  # how far the current operation has come
+        ("state", "i8"),
+        ("activity", "i8"),
+        ("in_kernel", "i8"),
+        ("granted", "i8"),  # the lock it waits for is its own
+        ("pv_halted", "i8"),
+        ("handoff", "i8"),  # woken once for a sleeping lock and lost it: next release is for it alone
+        ("shared", "i8"),  # waits for, or holds on top of its stack, an rwsem for reading
+        ("nr_held", "i8"),
+        ("held", "i8", (MAX_HELD,)),
+        ("held_shared", "i8", (MAX_HELD,)),
+        ("wait_lock", "i8"),
+        ("next", "i8"),  # link of the run queue or of a wait queue: a thread is on one at most
+        ("loops", "i8"),
+        ("want", "i8"),  # items that it waits to put or get
         ("remaining_ns", "i8"),
         ("spun_ns", "i8"),  # spent spinning in this wait
         ("wait_start_ns", "i8"),
@@ -110,13 +110,13 @@ GUEST_THREAD = np.dtype(
 
 GUEST_LOCK = np.dtype(
     [
-        ("kind", "i4"),
-        ("owner", "i4"),  # thread, NIL if free (or held by readers)
-        ("readers", "i4"),
-        ("head", "i4"),  # spinning waiters, first come first
-        ("tail", "i4"),
-        ("sleep_head", "i4"),  # sleeping waiters
-        ("sleep_tail", "i4"),
+        ("kind", "i8"),
+        ("owner", "i8"),  # thread, NIL if free (or held by readers)
+        ("readers", "i8"),
+        ("head", "i8"),  # spinning waiters, first come first
+        ("tail", "i8"),
+        ("sleep_head", "i8"),  # sleeping waiters
+        ("sleep_tail", "i8"),
         ("acquisitions", "i8"),
         ("contended", "i8"),
         ("key", "i8"),
@@ -129,26 +129,26 @@ GUEST_QUEUE = np.dtype(
     [
         ("items", "i8"),
         ("capacity", "i8"),  # of a barrier: how many threads meet
-        ("head", "i4"),  # threads that wait for an item, or at the barrier
-        ("tail", "i4"),
-        ("full_head", "i4"),  # threads that wait for room
-        ("full_tail", "i4"),
+        ("head", "i8"),  # threads that wait for an item, or at the barrier
+        ("tail", "i8"),
+        ("full_head", "i8"),  # threads that wait for room
+        ("full_tail", "i8"),
     ],
     align=True,
 )
 
 GUEST_OP = np.dtype(
-    [("kind", "i4"), ("a", "i4"), ("b", "i4"), ("dist", "i4"), ("mean_ns", "i8"), ("prob_q32", "i8")], align=True
+    [("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8"), ("prob_q32", "i8")], align=True
 )
 
 GUEST_VM = np.dtype(
     [
-        ("first_vcpu", "i4"),
-        ("nr_vcpus", "i4"),
-        ("first_thread", "i4"),
-        ("nr_threads", "i4"),
-        ("workload", "i4"),
-        ("steal_time", "i4"),  # the guest sees vcpu_is_preempted()
+        ("first_vcpu", "i8"),
+        ("nr_vcpus", "i8"),
+        ("first_thread", "i8"),
+        ("nr_threads", "i8"),
+        ("workload", "i8"),
+        ("steal_time", "i8"),  # the guest sees vcpu_is_preempted()
         ("work", "i8"),
         ("tick_ns", "i8"),
         ("tick_phase_ns", "i8"),

@@ -63,7 +63,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Tunables:
-    """What an administrator can set. `base_slice_ns` 0 = the kernel's own scaling of the normalized slice."""
+    """What an administrator can set. `base_slice_ns` 0 = the kernel's own scaling of the normalized slice.
+
+    `newidle_cost_ns` stands for what the kernel measures a balance before idling to cost: a CPU whose mean idle time is
+    shorter does not try.
+    """
 
     hz: int = 1000
     base_slice_ns: int = 0

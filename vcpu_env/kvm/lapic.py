@@ -8,7 +8,8 @@ either and the host sees nothing. A preempted target waits for its CPU in every 
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit, struct
-from vcpu_env.kernel.core import try_to_wake_up, update_rq_clock
+from vcpu_env.kernel.entry_points import try_to_wake_up
+from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
@@ -20,8 +21,8 @@ VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
 
 LAPIC = np.dtype(
     [
-        ("irr", "i4"),  # accepted, not yet in service
-        ("cpu", "i4"),  # physical CPU that has the vCPU loaded, NIL if it is scheduled out
+        ("irr", "i8"),  # accepted, not yet in service
+        ("cpu", "i8"),  # physical CPU that has the vCPU loaded, NIL if it is scheduled out
         ("unserved_since_ns", "i8"),  # when irr became non-zero
         ("served", "i8"),
         ("latency_ns", "i8"),  # sum over served interrupts, acceptance to handler

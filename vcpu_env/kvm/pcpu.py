@@ -19,14 +19,14 @@ KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 
 PCPU = np.dtype(
     [
-        ("mode", "i4"),
-        ("next_work", "i4"),
-        ("vcpu", "i4"),
-        ("kick_reasons", "i4"),
-        ("last_vcpu", "i4"),  # whose state the CPU's caches and VMCS pointer hold
-        ("hint_vcpu", "i4"),  # target of the last directed yield to this CPU, until its next pick
-        ("hint_awaited", "i4"),  # that target is the vCPU that the yielder waits for
-        ("ticking", "i4"),
+        ("mode", "i8"),
+        ("next_work", "i8"),
+        ("vcpu", "i8"),
+        ("kick_reasons", "i8"),
+        ("last_vcpu", "i8"),  # whose state the CPU's caches and VMCS pointer hold
+        ("hint_vcpu", "i8"),  # target of the last directed yield to this CPU, until its next pick
+        ("hint_awaited", "i8"),  # that target is the vCPU that the yielder waits for
+        ("ticking", "i8"),
         ("since_ns", "i8"),
         ("idle_ns", "i8"),
         ("host_ns", "i8"),
@@ -37,7 +37,7 @@ PCPU = np.dtype(
 )
 
 SLOTS = np.dtype(
-    [("nr_cpus", "i4"), ("tick", "i4"), ("kick", "i4"), ("run", "i4"), ("timer", "i4"), ("io", "i4"), ("end", "i4")],
+    [("nr_cpus", "i8"), ("tick", "i8"), ("kick", "i8"), ("run", "i8"), ("timer", "i8"), ("io", "i8"), ("end", "i8")],
     align=True,
 )
 

@@ -33,55 +33,55 @@ COUNTERS = [
 
 kvm_vcpu_dtype = np.dtype(
     [
-        ("vm", "i4"),
-        ("vcpu_idx", "i4"),
-        ("task", "i4"),  # the host task that runs this vCPU
+        ("vm", "i8"),
+        ("vcpu_idx", "i8"),
+        ("task", "i8"),  # the host task that runs this vCPU
         # what preempt notifiers and kvm_vcpu_block() leave behind
-        ("preempted", "i4"),
-        ("ready", "i4"),
-        ("preempted_in_kernel", "i4"),  # sampled at sched-out, meaningful only while preempted
-        ("scheduled_out", "i4"),
-        ("blocking", "i4"),  # rcuwait active: inside kvm_vcpu_block()
-        ("asleep", "i4"),  # blocking, and nobody woke it yet
-        ("at_instruction_boundary", "i4"),  # the last exit was a host interrupt
-        ("st_preempted", "i4"),  # the steal-time byte that the guest reads
+        ("preempted", "i8"),
+        ("ready", "i8"),
+        ("preempted_in_kernel", "i8"),  # sampled at sched-out, meaningful only while preempted
+        ("scheduled_out", "i8"),
+        ("blocking", "i8"),  # rcuwait active: inside kvm_vcpu_block()
+        ("asleep", "i8"),  # blocking, and nobody woke it yet
+        ("at_instruction_boundary", "i8"),  # the last exit was a host interrupt
+        ("st_preempted", "i8"),  # the steal-time byte that the guest reads
         # directed yield
-        ("in_spin_loop", "i4"),
-        ("dy_eligible", "i4"),
-        ("parked", "i4"),  # a yield_to() succeeded and has not returned yet
-        ("cpl_kernel", "i4"),  # the guest runs at CPL 0 now
-        ("pid_busy", "i4"),  # replay only: the lock of the target's pid is taken
-        ("no_task", "i4"),  # replay only: no task to yield to
+        ("in_spin_loop", "i8"),
+        ("dy_eligible", "i8"),
+        ("parked", "i8"),  # a yield_to() succeeded and has not returned yet
+        ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
+        ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
+        ("no_task", "i8"),  # replay only: no task to yield to
         # interrupts
-        ("apicv", "i4"),
-        ("apic_enabled", "i4"),
-        ("pir_pending", "i4"),  # posted-interrupt descriptor ON; never set on SVM, which has no such hook
-        ("event", "i4"),  # KVM_REQ_EVENT
-        ("nmi", "i4"),  # KVM_REQ_NMI
-        ("smi", "i4"),  # KVM_REQ_SMI
-        ("pv_unhalted", "i4"),
-        ("async_pf", "i4"),  # a completed asynchronous page fault is queued
+        ("apicv", "i8"),
+        ("apic_enabled", "i8"),
+        ("pir_pending", "i8"),  # posted-interrupt descriptor ON; never set on SVM, which has no such hook
+        ("event", "i8"),  # KVM_REQ_EVENT
+        ("nmi", "i8"),  # KVM_REQ_NMI
+        ("smi", "i8"),  # KVM_REQ_SMI
+        ("pv_unhalted", "i8"),
+        ("async_pf", "i8"),  # a completed asynchronous page fault is queued
         # arch.ipi_context of the series
-        ("last_ipi_sender", "i4"),
-        ("last_ipi_receiver", "i4"),
-        ("pending_ipi", "i4"),
-        ("last_ipi_vector", "i4"),  # v3
+        ("last_ipi_sender", "i8"),
+        ("last_ipi_receiver", "i8"),
+        ("pending_ipi", "i8"),
+        ("last_ipi_vector", "i8"),  # v3
         ("ipi_time_ns", "i8"),
         # pause-loop window (cycles on VMX, PAUSEs on SVM) and halt polling
         ("ple_window", "i8"),
         ("halt_poll_ns", "i8"),
         ("halt_polled_ns", "i8"),  # time the current halt may poll, or did
-        ("halt_polling", "i4"),
-        ("no_poll", "i4"),  # the guest polls itself and turned host polling off
+        ("halt_polling", "i8"),
+        ("no_poll", "i8"),  # the guest polls itself and turned host polling off
         # cursor of a running kvm_vcpu_on_spin(), see `on_spin`
-        ("scan_kernel_mode", "i4"),
-        ("scan_round", "i4"),
-        ("scan_start", "i4"),
-        ("scan_pos", "i4"),
-        ("scan_try", "i4"),
-        ("scan_yielded", "i4"),
-        ("scan_boosted", "i4"),
-        ("scan_chosen", "i4"),
+        ("scan_kernel_mode", "i8"),
+        ("scan_round", "i8"),
+        ("scan_start", "i8"),
+        ("scan_pos", "i8"),
+        ("scan_try", "i8"),
+        ("scan_yielded", "i8"),
+        ("scan_boosted", "i8"),
+        ("scan_chosen", "i8"),
         *((name, "i8") for name in COUNTERS),
     ],
     align=True,
@@ -90,10 +90,10 @@ kvm_vcpu = struct(20, kvm_vcpu_dtype)
 
 kvm_dtype = np.dtype(
     [
-        ("first_vcpu", "i4"),
-        ("nr_vcpus", "i4"),
-        ("last_boosted_vcpu", "i4"),
-        ("override_halt_poll_ns", "i4"),  # KVM_CAP_HALT_POLL set the VM's own limit, the next field
+        ("first_vcpu", "i8"),
+        ("nr_vcpus", "i8"),
+        ("last_boosted_vcpu", "i8"),
+        ("override_halt_poll_ns", "i8"),  # KVM_CAP_HALT_POLL set the VM's own limit, the next field
         ("max_halt_poll_ns", "i8"),
     ],
     align=True,
@@ -102,15 +102,15 @@ kvm = struct(21, kvm_dtype)
 
 kvm_params_dtype = np.dtype(
     [
-        ("ple_mode", "i4"),
-        ("loop", "i4"),
-        ("filter", "i4"),
-        ("track", "i4"),
-        ("relaxed_round", "i4"),
-        ("apicv", "i4"),
-        ("pv_eoi", "i4"),
-        ("ipi_tracking_enabled", "i4"),
-        ("enable_relaxed_boost", "i4"),
+        ("ple_mode", "i8"),
+        ("loop", "i8"),
+        ("filter", "i8"),
+        ("track", "i8"),
+        ("relaxed_round", "i8"),
+        ("apicv", "i8"),
+        ("pv_eoi", "i8"),
+        ("ipi_tracking_enabled", "i8"),
+        ("enable_relaxed_boost", "i8"),
         ("ipi_window_ns", "i8"),
         ("ple_gap", "i8"),
         ("ple_window", "i8"),
@@ -128,7 +128,7 @@ kvm_params_dtype = np.dtype(
 )
 kvm_params = struct(22, kvm_params_dtype)
 
-candidate_dtype = np.dtype([("vcpu", "i4"), ("good", "i4")], align=True)
+candidate_dtype = np.dtype([("vcpu", "i8"), ("good", "i8")], align=True)
 candidate = struct(23, candidate_dtype)
 
 PLE_DEFAULTS = {
