@@ -22,6 +22,7 @@ from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
 from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, APICV_ON, PLE_OFF, PLE_SVM, PLE_VMX, kvm_arrays, kvm_init
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.types import init_policy, policy_arrays
+from vcpu_env.policy.view import init_view, view_arrays
 from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
@@ -119,6 +120,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
         [
             *kernel_arrays(host.cpus, nr_vcpus, len(groups)),
             *policy_arrays(),
+            *view_arrays(),
             *kvm_arrays(len(vms), nr_vcpus),
             *pcpu_arrays(host.cpus),
             *lapic_arrays(nr_vcpus),
@@ -138,6 +140,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     init_distributions(world)
     init_pcpus(world, nr_vcpus, nr_threads)
     init_policy(world)
+    init_view(world)
     fill_kernel(world, scenario, groups, places, seed)
     fill_kvm(world, scenario)
     at = Offsets()
@@ -146,7 +149,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     fill_costs(world, scenario)
     fill_guest_kernels(world, scenario, seed)
     policy.apply(world)
-    world["engine"]["seed"] = seed
+    world["engine"]["exact_ticks"] = host.exact_ticks
     return world
 
 

@@ -1,6 +1,7 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.directed_yield import kick_waiter, on_spin
 from vcpu_env.engine_state import RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, start_timer, timer_expired
@@ -19,6 +20,7 @@ from vcpu_env.kvm.pcpu import (
     KICK_EVENT,
     KICK_POSTED,
     KICK_RESCHED,
+    KICK_WAITER,
     ON_SPIN,
     POLL,
     event_slots,
@@ -28,7 +30,7 @@ from vcpu_env.kvm.pcpu import (
     set_run_event,
 )
 from vcpu_env.kvm.types import kvm_vcpu
-from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, leave_guest, on_halt, on_spin, reschedule
+from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, leave_guest, on_halt, reschedule
 
 
 @kjit
@@ -94,6 +96,8 @@ def on_run(w, cpu, now_ns):
         on_spin(w, cpu, now_ns)
     elif pc.next_work == HALT:
         on_halt(w, cpu, now_ns)
+    elif pc.next_work == KICK_WAITER:
+        kick_waiter(w, cpu, now_ns)
     else:
         enter_guest(w, cpu, now_ns)
 

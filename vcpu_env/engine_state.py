@@ -6,8 +6,20 @@ from vcpu_env._jit import struct
 from vcpu_env.world import StructArray
 
 RUNNING, STOPPED_AT_DECISION, FAILED = range(3)
+DECISION_TARGET, DECISION_PENALTY = range(2)
 
-ENGINE = np.dtype([("status", "i8"), ("exact_ticks", "i8"), ("decisions", "i8"), ("seed", "i8")], align=True)
+ENGINE = np.dtype(
+    [
+        ("status", "i8"),
+        ("exact_ticks", "i8"),
+        ("decisions", "i8"),  # kvm_vcpu_on_spin() calls so far
+        ("decision_kind", "i8"),  # what a stopped machine waits for
+        ("decision_cpu", "i8"),
+        ("decision_by_kick", "i8"),  # the yield comes from KVM_HC_KICK_CPU
+        ("refused", "i8"),  # the answer that was not allowed
+    ],
+    align=True,
+)
 
 HOST_COSTS = np.dtype(
     [

@@ -5,10 +5,20 @@ from typing import Any
 import numpy as np
 
 from vcpu_env.build import build_world
-from vcpu_env.engine import run_until, settle, start_tasks
-from vcpu_env.engine_state import YIELD_STATS
+from vcpu_env.directed_yield import answer_penalty, answer_target
+from vcpu_env.engine import run_until, send_kicks, settle, start_tasks
+from vcpu_env.engine_state import (
+    DECISION_PENALTY,
+    DECISION_TARGET,
+    FAILED,
+    RUNNING,
+    STOPPED_AT_DECISION,
+    YIELD_STATS,
+)
 from vcpu_env.kvm.types import COUNTERS
 from vcpu_env.policy.named import Policy, policy_named
+from vcpu_env.policy.rules import RuleError
+from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
 
 CONTROLS = {
@@ -52,10 +62,73 @@ class Machine:
         """Simulated time."""
         return int(self.world["machine_clock"]["now_ns"][0])
 
-    def run_until(self, end_ns: int) -> None:
-        """Run up to and including the absolute simulated time `end_ns`."""
+    def run_until(self, end_ns: int) -> bool:
+        """Run up to and including the absolute simulated time `end_ns`.
+
+        Returns:
+            False if the machine has stopped at a decision before that (policies with EXTERNAL rules only).
+
+        Raises:
+            RuleError: a rule gave an answer that is not allowed; the machine is lost.
+            ValueError: the decision at which the machine stands has not been answered.
+        """
+        if self.decision is not None:
+            raise ValueError("run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)")
         with np.errstate(over="ignore"):
-            run_until(self.world.handle, end_ns)
+            status = run_until(self.world.handle, end_ns)
+        self._check()
+        return status == RUNNING
+
+    @property
+    def decision(self) -> np.void | None:
+        """The view (`policy.view.YIELD_VIEW`) of the decision that the machine has stopped at; None if it has not.
+
+        It is a reference: the next decision overwrites it. `target` is NIL in it if a target is to be chosen.
+        """
+        engine = self.world["engine"][0]
+        return self.world["yield_view"][0] if engine["status"] == STOPPED_AT_DECISION else None
+
+    def answer_target(self, answer: int) -> None:
+        """Answer a target decision: 0 nobody, 1 as the kernel's loop would, 2 + i the i-th candidate of the view.
+
+        Raises:
+            ValueError: the machine does not wait for a target, or the answer is not allowed; nothing has changed.
+        """
+        view = self._stopped_at(DECISION_TARGET, "answer_target")
+        last = FIRST_CANDIDATE + int(view["nr_candidates"]) - 1
+        if not 0 <= answer <= last:
+            raise ValueError(f"answer_target: value {answer} (allowed: 0..{last})")
+        with np.errstate(over="ignore"):
+            answer_target(self.world.handle, int(answer), self.now_ns)
+            send_kicks(self.world.handle, self.now_ns)
+
+    def answer_penalty(self, penalty_ns: int) -> None:
+        """Answer a penalty decision: virtual time (ns) to charge the yielder with; the view holds the series' own answer.
+
+        Raises:
+            ValueError: the machine does not wait for a penalty, or the answer is negative; nothing has changed.
+        """
+        self._stopped_at(DECISION_PENALTY, "answer_penalty")
+        if not 0 <= penalty_ns < 2**62:
+            raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{2**62 - 1})")
+        with np.errstate(over="ignore"):
+            answer_penalty(self.world.handle, int(penalty_ns), self.now_ns)
+            send_kicks(self.world.handle, self.now_ns)
+
+    def _stopped_at(self, kind: int, call: str) -> np.void:
+        view = self.decision
+        if view is None or self.world["engine"]["decision_kind"][0] != kind:
+            raise ValueError(f"{call}: called where the machine does not wait for that answer")
+        return view
+
+    def _check(self) -> None:
+        engine = self.world["engine"][0]
+        if engine["status"] == FAILED:
+            view = self.world["yield_view"][0]
+            raise RuleError(
+                f"policy {self.policy.name}: a rule answered {engine['refused']} for vCPU {view['vcpu']} at "
+                f"{self.now_ns} ns (allowed: targets 0..{FIRST_CANDIDATE + view['nr_candidates'] - 1}, penalties from 0)"
+            )
 
     def set_control(self, name: str, value: int) -> None:
         """Change one of the series' run-time controls, as an administrator would during a run.

@@ -1,11 +1,11 @@
-"""A vCPU thread on the host: guest entry and exit, switches with their preempt notifiers, halts, directed yields.
+"""A vCPU thread on the host: guest entry and exit, switches with their preempt notifiers, halts.
 
 A physical CPU's life is a chain of RUN events: end of a guest segment -> VM exit -> host work -> scheduling -> entry.
 What the host kernel calls upwards in Linux is a result here: after a reschedule the preempt notifiers run.
 """
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.engine_state import engine, host_costs, yield_stats
+from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import (
     EXIT_HLT,
@@ -14,29 +14,33 @@ from vcpu_env.guest.run import (
     EXIT_PAUSE,
     account_segment,
     at_cpl0,
-    awaited_vcpu,
     wake_from_halt,
 )
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.entry_points import block_task, schedule, try_to_wake_up, yield_to
+from vcpu_env.kernel.entry_points import block_task, schedule
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
 from vcpu_env.kvm.lapic import lapic
-from vcpu_env.kvm.on_spin import (
-    on_spin_begin,
-    on_spin_finish,
-    on_spin_next,
-    on_spin_result,
-    sched_yield_begin,
-    sched_yield_result,
+from vcpu_env.kvm.on_spin import on_spin_finish
+from vcpu_env.kvm.pcpu import (
+    ENTER,
+    GUEST,
+    HALT,
+    HOST,
+    IDLE,
+    KICK_WAITER,
+    ON_SPIN,
+    POLL,
+    event_slots,
+    pcpu,
+    set_mode,
+    set_run_event,
 )
-from vcpu_env.kvm.pcpu import ENTER, GUEST, HALT, HOST, IDLE, ON_SPIN, POLL, event_slots, pcpu, set_mode, set_run_event
-from vcpu_env.kvm.ple import grow_ple_window, ple_yields_to_kernel_mode
-from vcpu_env.kvm.preempt import kvm_sched_in, kvm_sched_out, kvm_vcpu_wake_up, record_steal_time
+from vcpu_env.kvm.ple import grow_ple_window
+from vcpu_env.kvm.preempt import kvm_sched_in, kvm_sched_out, record_steal_time
 from vcpu_env.kvm.types import kvm, kvm_vcpu
-from vcpu_env.policy.types import SKIP_NOT_SAME_RQ, SKIP_RATE_LIMIT, SKIP_WRAP, yield_decision
 
 
 @kjit
@@ -77,7 +81,8 @@ def handle_exit(w, cpu, reason, now_ns):
         scan_ns = costs.pause_scan_ns * kvm(w, vcpu.vm).nr_vcpus
         host_work(w, cpu, costs.pause_exit_ns + scan_ns, ON_SPIN, now_ns)
     elif reason == EXIT_KICK:
-        kick_waiter(w, cpu, now_ns)
+        vcpu.hypercalls += 1
+        host_work(w, cpu, costs.vm_exit_ns, KICK_WAITER, now_ns)
 
 
 @kjit
@@ -239,83 +244,3 @@ def halt_again(w, cpu, now_ns):
     block(w, cpu, now_ns)
 
 
-@kjit
-def note_yield(w, cpu, me, target, awaited):
-    """Statistics of a yield_to() that succeeded, and the hint whose fate the target's CPU will tell."""
-    target_cpu = task_struct(w, target).cpu
-    pc = pcpu(w, target_cpu)
-    pc.hint_vcpu = target
-    pc.hint_awaited = awaited == target
-    kvm_vcpu(w, me).ple_yield_same_rq += target_cpu == cpu
-    stats, decision = yield_stats(w, 0), yield_decision(w, 0)
-    stats.yields += 1
-    stats.forfeit += decision.forfeit
-    if decision.applied:
-        stats.applied += 1
-        stats.penalty_ns += decision.penalty
-    elif decision.skip == SKIP_RATE_LIMIT:
-        stats.limited += 1
-    elif decision.skip == SKIP_NOT_SAME_RQ:
-        stats.cross_rq += 1
-    elif decision.skip == SKIP_WRAP:
-        stats.wrapped += 1
-
-
-@kjit
-def directed_yield(w, cpu, me, target, now_ns):
-    """kvm_vcpu_yield_to(): yield_to() of the target's thread, without the schedule() at its end."""
-    update_rq_clock(w, cpu, now_ns)
-    awaited = awaited_vcpu(w, me)
-    ret = yield_to(w, cpu, target)
-    if ret > 0:
-        note_yield(w, cpu, me, target, awaited)
-    return ret
-
-
-@kjit
-def continue_on_spin(w, cpu, now_ns):
-    """The loop of kvm_vcpu_on_spin() from its cursor on, up to the yield_to() that succeeds or its end."""
-    me = pcpu(w, cpu).vcpu
-    target = on_spin_next(w, me, now_ns)
-    while target != NIL:
-        ret = directed_yield(w, cpu, me, target, now_ns)
-        on_spin_result(w, me, target, ret)
-        if ret > 0:
-            reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
-            return
-        target = on_spin_next(w, me, now_ns)
-    on_spin_finish(w, me)
-    enter_guest(w, cpu, now_ns)
-
-
-@kjit
-def on_spin(w, cpu, now_ns):
-    """A PAUSE exit has been handled up to kvm_vcpu_on_spin()."""
-    me = pcpu(w, cpu).vcpu
-    if not on_spin_begin(w, me, ple_yields_to_kernel_mode(w, me)):
-        enter_guest(w, cpu, now_ns)
-        return
-    engine(w, 0).decisions += 1
-    continue_on_spin(w, cpu, now_ns)
-
-
-@kjit
-def kick_waiter(w, cpu, now_ns):
-    """KVM_HC_KICK_CPU: wake the halted waiter's vCPU and yield to it."""
-    me = pcpu(w, cpu).vcpu
-    g = guest_vcpu(w, me)
-    target = guest_thread(w, g.kick_thread).vcpu
-    g.kick_thread = NIL
-    kvm_vcpu(w, target).pv_unhalted = 1
-    if kvm_vcpu_wake_up(w, target):
-        update_rq_clock(w, cpu, now_ns)
-        try_to_wake_up(w, target, cpu, 0)
-    costs = host_costs(w, 0)
-    ret = 0
-    if sched_yield_begin(w, me, target, cpu_rq(w, cpu).nr_running == 1):
-        ret = directed_yield(w, cpu, me, target, now_ns)
-        sched_yield_result(w, me, ret)
-    if ret > 0:
-        reschedule(w, cpu, costs.vm_exit_ns + costs.yield_to_ns, now_ns)
-    else:
-        host_work(w, cpu, costs.vm_exit_ns, ENTER, now_ns)

@@ -37,6 +37,13 @@ def wake_up_new_task(w, p, cpu):
 
 
 @entry_point
-def yield_to(w, cpu, p):
-    """`core.yield_to`."""
-    return core.yield_to(w, cpu, p)
+def yield_to_begin(w, cpu, p):
+    """`core.yield_to_begin`."""
+    return core.yield_to_begin(w, cpu, p)
+
+
+@entry_point
+def yield_to_end(w, cpu, p):
+    """`core.yield_to_end`."""
+    core.yield_to_end(w, cpu, p)
+    return 0

@@ -12,8 +12,8 @@ from vcpu_env.kernel.timeline import event, set_event
 from vcpu_env.world import StructArray
 
 IDLE, HOST, POLL, GUEST = range(4)
-ENTER, ON_SPIN, HALT = range(3)
-"""What follows the current host work: enter the guest, kvm_vcpu_on_spin(), kvm_vcpu_halt()."""
+ENTER, ON_SPIN, HALT, KICK_WAITER = range(4)
+"""What follows the current host work: enter the guest, kvm_vcpu_on_spin(), kvm_vcpu_halt(), KVM_HC_KICK_CPU."""
 
 KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 

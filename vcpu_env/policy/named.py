@@ -4,10 +4,12 @@ A policy is data. `stock` is v6.19 without the series; a set of patch numbers sw
 (fields and helpers that nobody calls), 6 and 7 (IPI state that nobody reads) change no decision.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
 from vcpu_env.policy.types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
+from vcpu_env.policy.view import YIELD_VIEW
 
 from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.world import World
@@ -24,8 +26,8 @@ class Policy:
         summary: one line.
         patches: patches of the series, v2, that are applied (1..9).
         deboost_v1: the debooster of v1 instead of v2's, if patch 5 is applied.
-        target_rule: the rule that chooses whom to yield to; None: the kernel's loop.
-        penalty_rule: the rule that chooses the yielder's penalty; None: the series' formula.
+        target_rule: who chooses whom to yield to: a function of the view (`policy.view`), EXTERNAL, None: the kernel's loop.
+        penalty_rule: who chooses the yielder's penalty (patch 5 applied), likewise; None: the series' formula.
         settings: fields of the world's structs to set, as (struct, field) -> value.
     """
 
@@ -33,14 +35,16 @@ class Policy:
     summary: str
     patches: frozenset[int] = frozenset()
     deboost_v1: bool = False
-    target_rule: Callable | str | None = None
-    penalty_rule: Callable | str | None = None
+    target_rule: Rule | str | None = None
+    penalty_rule: Rule | str | None = None
     settings: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = sorted(self.patches - SERIES_PATCHES)
         if unknown:
             raise ValueError(f"patches: value {unknown[0]} (allowed: 1..9)")
+        if self.penalty_rule is not None and 5 not in self.patches:
+            raise ValueError("penalty_rule: given (allowed: only with patch 5, which computes penalties)")
 
     def apply(self, world: World) -> None:
         """Set a world's parameters to this policy."""
@@ -52,6 +56,13 @@ class Policy:
         params["track"] = TRACK_V2 if {6, 7} <= self.patches else TRACK_OFF
         params["filter"] = FILTER_SERIES if 8 in self.patches else FILTER_BASE
         params["relaxed_round"] = 9 in self.patches
+        for point, rule in (("target", self.target_rule), ("penalty", self.penalty_rule)):
+            rules = world["decision_rules"]
+            rules[f"{point}_rule"] = RULE_KERNEL if rule is None else RULE_POINTER
+            if rule == EXTERNAL:
+                rules[f"{point}_rule"] = RULE_EXTERNAL
+            elif rule is not None:
+                rules[f"{point}_address"] = rule_address(rule, YIELD_VIEW)
         for (struct, name), value in self.settings.items():
             world[struct][name] = value
 

@@ -1,0 +1,219 @@
+"""Directed yield of a running machine: the two decision points, and what is done with their answers.
+
+`choose_target` is asked at each kvm_vcpu_on_spin(), `choose_penalty` at each yield that the series would penalise. Each
+is answered by the kernel's own rule, by a user's compiled rule, or from outside: then the machine stops, and goes on
+when `answer_target` or `answer_penalty` is called.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.engine_state import (
+    DECISION_PENALTY,
+    DECISION_TARGET,
+    FAILED,
+    RUNNING,
+    STOPPED_AT_DECISION,
+    engine,
+    host_costs,
+    yield_stats,
+)
+from vcpu_env.guest.run import awaited_vcpu
+from vcpu_env.guest.types import guest_thread, guest_vcpu
+from vcpu_env.kernel.entry_points import try_to_wake_up, yield_to_begin, yield_to_end
+from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.types import cpu_rq, task_struct
+from vcpu_env.kvm.on_spin import (
+    on_spin_begin,
+    on_spin_finish,
+    on_spin_next,
+    on_spin_result,
+    sched_yield_begin,
+    sched_yield_result,
+)
+from vcpu_env.kvm.pcpu import ENTER, pcpu
+from vcpu_env.kvm.ple import ple_yields_to_kernel_mode
+from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
+from vcpu_env.kvm.types import kvm_vcpu
+from vcpu_env.policy.deboost import choose_penalty
+from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_KERNEL, call_rule
+from vcpu_env.policy.types import SKIP_NOT_SAME_RQ, SKIP_RATE_LIMIT, SKIP_WRAP, yield_decision
+from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, fill_view, yield_view
+from vcpu_env.vcpu_run import enter_guest, host_work, reschedule
+
+
+@kjit
+def stop_for_answer(w, cpu, kind, by_kick):
+    """Stop the machine: a decision has to be answered from outside."""
+    state = engine(w, 0)
+    state.status = STOPPED_AT_DECISION
+    state.decision_kind = kind
+    state.decision_cpu = cpu
+    state.decision_by_kick = by_kick
+
+
+@kjit
+def refuse(w, answer):
+    """A rule gave an answer that is not allowed: the machine cannot go on."""
+    engine(w, 0).status = FAILED
+    engine(w, 0).refused = answer
+
+
+@kjit
+def note_yield(w, cpu, me, target, awaited):
+    """Statistics of a yield_to() that succeeded, and the hint whose fate the target's CPU will tell."""
+    target_cpu = task_struct(w, target).cpu
+    pc = pcpu(w, target_cpu)
+    pc.hint_vcpu = target
+    pc.hint_awaited = awaited == target
+    kvm_vcpu(w, me).ple_yield_same_rq += target_cpu == cpu
+    stats, decision = yield_stats(w, 0), yield_decision(w, 0)
+    stats.yields += 1
+    stats.forfeit += decision.forfeit
+    if decision.applied:
+        stats.applied += 1
+        stats.penalty_ns += decision.penalty
+    elif decision.skip == SKIP_RATE_LIMIT:
+        stats.limited += 1
+    elif decision.skip == SKIP_NOT_SAME_RQ:
+        stats.cross_rq += 1
+    elif decision.skip == SKIP_WRAP:
+        stats.wrapped += 1
+
+
+@kjit
+def view_penalty(w, me, target, now_ns):
+    """Describe the pending penalty decision; the series' own answer is part of the view."""
+    choose_penalty(w)
+    view, decision = yield_view(w, 0), yield_decision(w, 0)
+    fill_view(w, me, awaited_vcpu(w, me), now_ns)
+    view.target = target
+    view.gran_ns = decision.gran
+    view.need_ns = decision.need
+    view.h_nr_queued = decision.n
+    view.series_penalty_ns = decision.penalty
+
+
+@kjit
+def finish_yield(w, cpu, by_kick, now_ns):
+    """The end of a yield_to() that succeeds: penalty, forfeit, and the schedule() of the yielder."""
+    me, target = pcpu(w, cpu).vcpu, yield_decision(w, 0).target
+    awaited = awaited_vcpu(w, me)
+    yield_to_end(w, cpu, target)
+    note_yield(w, cpu, me, target, awaited)
+    if by_kick:
+        sched_yield_result(w, me, 1)
+    else:
+        on_spin_result(w, me, target, 1)
+    reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
+
+
+@kjit
+def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
+    """Charge the chosen penalty."""
+    if penalty_ns < 0:
+        refuse(w, penalty_ns)
+        return
+    yield_decision(w, 0).penalty = penalty_ns
+    finish_yield(w, cpu, by_kick, now_ns)
+
+
+@kjit
+def try_yield(w, cpu, target, by_kick, now_ns):
+    """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the vCPU is scheduled, or the machine has stopped."""
+    me = pcpu(w, cpu).vcpu
+    ret = yield_to_begin(w, cpu, target)
+    if ret <= 0:
+        return ret
+    yield_decision(w, 0).target = target
+    if not yield_decision(w, 0).pending:
+        finish_yield(w, cpu, by_kick, now_ns)
+        return ret
+    rules = decision_rules(w, 0)
+    if rules.penalty_rule == RULE_KERNEL:
+        choose_penalty(w)
+        finish_yield(w, cpu, by_kick, now_ns)
+        return ret
+    view_penalty(w, me, target, now_ns)
+    if rules.penalty_rule == RULE_EXTERNAL:
+        stop_for_answer(w, cpu, DECISION_PENALTY, by_kick)
+    else:
+        take_penalty(w, cpu, call_rule(rules.penalty_address, yield_view(w, 0)), by_kick, now_ns)
+    return ret
+
+
+@kjit
+def yield_loop(w, cpu, target, now_ns):
+    """The loop of kvm_vcpu_on_spin(), from `target` on, up to the yield_to() that succeeds or its end."""
+    me = pcpu(w, cpu).vcpu
+    while target != NIL:
+        ret = try_yield(w, cpu, target, 0, now_ns)
+        if ret > 0:
+            return
+        on_spin_result(w, me, target, ret)
+        target = on_spin_next(w, me, now_ns)
+    on_spin_finish(w, me)
+    enter_guest(w, cpu, now_ns)
+
+
+@kjit
+def take_target(w, cpu, answer, now_ns):
+    """Do what the answer to a target decision says. A chosen sibling that cannot be yielded to is the loop's first try."""
+    view, me = yield_view(w, 0), pcpu(w, cpu).vcpu
+    if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates:
+        refuse(w, answer)
+    elif answer == NOBODY:
+        on_spin_finish(w, me)
+        enter_guest(w, cpu, now_ns)
+    elif answer == AS_KERNEL:
+        yield_loop(w, cpu, on_spin_next(w, me, now_ns), now_ns)
+    else:
+        yield_loop(w, cpu, view.candidate[answer - FIRST_CANDIDATE], now_ns)
+
+
+@kjit
+def on_spin(w, cpu, now_ns):
+    """A PAUSE exit has been handled up to kvm_vcpu_on_spin()."""
+    me = pcpu(w, cpu).vcpu
+    if not on_spin_begin(w, me, ple_yields_to_kernel_mode(w, me)):
+        enter_guest(w, cpu, now_ns)
+        return
+    engine(w, 0).decisions += 1
+    update_rq_clock(w, cpu, now_ns)
+    rules = decision_rules(w, 0)
+    if rules.target_rule == RULE_KERNEL:
+        yield_loop(w, cpu, on_spin_next(w, me, now_ns), now_ns)
+        return
+    fill_view(w, me, awaited_vcpu(w, me), now_ns)
+    if rules.target_rule == RULE_EXTERNAL:
+        stop_for_answer(w, cpu, DECISION_TARGET, 0)
+    else:
+        take_target(w, cpu, call_rule(rules.target_address, yield_view(w, 0)), now_ns)
+
+
+@kjit
+def kick_waiter(w, cpu, now_ns):
+    """KVM_HC_KICK_CPU: wake the halted lock waiter's vCPU and yield to it."""
+    me = pcpu(w, cpu).vcpu
+    g = guest_vcpu(w, me)
+    target = guest_thread(w, g.kick_thread).vcpu
+    g.kick_thread = NIL
+    update_rq_clock(w, cpu, now_ns)
+    kvm_vcpu(w, target).pv_unhalted = 1
+    if kvm_vcpu_wake_up(w, target):
+        try_to_wake_up(w, target, cpu, 0)
+    if sched_yield_begin(w, me, target, cpu_rq(w, cpu).nr_running == 1) and try_yield(w, cpu, target, 1, now_ns) > 0:
+        return
+    host_work(w, cpu, 0, ENTER, now_ns)
+
+
+@kjit
+def answer_target(w, answer, now_ns):
+    """Answer a target decision that the machine has stopped at."""
+    engine(w, 0).status = RUNNING
+    take_target(w, engine(w, 0).decision_cpu, answer, now_ns)
+
+
+@kjit
+def answer_penalty(w, penalty_ns, now_ns):
+    """Answer a penalty decision that the machine has stopped at."""
+    engine(w, 0).status = RUNNING
+    take_penalty(w, engine(w, 0).decision_cpu, penalty_ns, engine(w, 0).decision_by_kick, now_ns)
