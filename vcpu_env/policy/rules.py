@@ -53,6 +53,9 @@ def rule_address(rule: Rule, view: np.dtype) -> int:
 
         try:
             _compiled[key] = cfunc(types.int64(types.CPointer(from_dtype(view))), error_model="numpy")(entry)
+        except KeyError as error:
+            allowed = ", ".join(view.names or ())
+            raise RuleError(f"rule {name}: the view has no field {error} (allowed: {allowed})") from None
         except NumbaError as error:
             raise RuleError(f"rule {name}: does not compile: {error}") from None
     return _compiled[key].address  # type: ignore[attr-defined]
