@@ -25,16 +25,18 @@ LAYERS = [
     ["vcpu_env.kernel.balance"],
     ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state
-    ["vcpu_env.kernel", "vcpu_env.kernel.core"],  # yield_to() calls the chosen rule
+    ["vcpu_env.kernel", "vcpu_env.kernel.core", "vcpu_env.kernel.entry_points"],  # yield_to() calls the chosen rule
     ["vcpu_env.kernel.bench_ticks"],
     ["vcpu_env.kvm"],
+    ["vcpu_env.policy.view"],  # what a rule sees of kernel and KVM
     ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
     ["vcpu_env.guest"],
     ["vcpu_env.engine_state", "vcpu_env.vcpu_run"],
+    ["vcpu_env.directed_yield"],
     ["vcpu_env.engine"],
     ["vcpu_env.build"],
     ["vcpu_env.machine"],
-    ["vcpu_env.trace", "vcpu_env.measure", "vcpu_env.bench"],
+    ["vcpu_env.trace", "vcpu_env.measure", "vcpu_env.calibration", "vcpu_env.bench"],
     ["vcpu_env.envs"],
     ["vcpu_env", "vcpu_env.cli", "vcpu_env.__main__"],
     ["baselines"],

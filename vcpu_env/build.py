@@ -5,7 +5,7 @@ import numpy as np
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import init_distributions, stream_key
-from vcpu_env.guest.types import SPIN_LOCK_KINDS, guest_arrays
+from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
@@ -220,6 +220,7 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     for name, value in GUEST_COSTS.items():
         guest[name] = value
     guest["icr_write_ns"] = 0 if apicv == "ipiv" else costs.icr_write_ns
+    guest["pv_ipi_ns"] = costs.vm_exit_ns
     guest["spin_iteration_ns"] = scenario.kvm.pause_ns
     guest["spin_threshold_ns"] = SPIN_THRESHOLD_LOOPS * scenario.kvm.pause_ns
 
@@ -230,6 +231,7 @@ def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
     for vm, spec in enumerate(scenario.expanded_vms):
         tick_ns = 1_000_000_000 // spec.hz
         slice_ns = 700_000 * min(spec.vcpus, 8).bit_length()
+        vms["ipi_mode"][vm] = IPI_MODES[spec.ipi_mode]
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
         vms["slice_ns"][vm] = slice_ns

@@ -1,7 +1,8 @@
-"""The console script ``vcpu-env``: simulate, replay, bench, list."""
+"""The console script ``vcpu-env``: list, simulate, calibration, replay, bench."""
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,15 +49,41 @@ def fail(message: str) -> None:
 
 
 @app.command("list")
-def list_(kind: Annotated[str, typer.Argument(help="scenarios, policies or workloads")]) -> None:
+def list_(
+    kind: Annotated[str, typer.Argument(help="scenarios, policies or workloads")],
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="workloads only: every parameter, as Markdown")
+    ] = False,
+) -> None:
     """List what there is, one line each."""
     kinds = {"scenarios": Listed.scenarios, "policies": Listed.policies, "workloads": Listed.workloads}
     if kind not in kinds:
         fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)})")
+    if parameters:
+        if kind != "workloads":
+            fail(f"--parameters: given with '{kind}' (allowed: with workloads)")
+        print_parameters()
+        return
     rows = kinds[kind]()
     width = max(len(name) for name, _ in rows)
     for name, line in rows:
         print(f"{name:{width}}  {line}")
+
+
+def print_parameters() -> None:
+    """The parameters of all workloads as a Markdown page (docs/workloads.md is this output)."""
+    from vcpu_env.guest import workloads
+
+    print("# Workloads and their parameters\n")
+    print("Made by `vcpu-env list workloads --parameters`. Change a parameter in a scenario file (`params` of a VM)")
+    print("or on the command line: `--set vms.0.params.clients=8`.\n")
+    print((workloads.__doc__ or "").partition("\n\n")[2].strip())
+    for workload in workloads.WORKLOADS.values():
+        print(f"\n## {workload.name}\n\n{workload.summary[0].upper()}{workload.summary[1:]}.", end=" ")
+        print(f"Work is counted in {workload.unit}.\n\n| parameter | value | unit | tag | meaning |")
+        print("|---|---:|---|---|---|")
+        for name, parameter in workload.parameters.items():
+            print(f"| `{name}` | {parameter.value:_} | {parameter.unit} | {parameter.tag} | {parameter.meaning} |")
 
 
 @app.command()
@@ -96,6 +123,30 @@ def print_counters(counted: dict[str, Any]) -> None:
                 print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
         else:
             print(f"{group:30} {values:>16,}")
+
+
+@app.command()
+def calibration(
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each scenario")] = 3,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+) -> None:
+    """Compare each workload, without overcommit, with rates measured on the real programs."""
+    from vcpu_env.calibration import calibration as calibrated
+
+    scenario = None
+    for row in calibrated(seeds):
+        if json_:
+            print(json.dumps(asdict(row)), flush=True)
+            continue
+        if row.scenario != scenario:
+            scenario = row.scenario
+            print(f"{scenario:22} {'':8} {'mean':>10} {'min':>10} {'max':>10} {'measured':>12}")
+        measured = verdict = ""
+        if row.measured_low is not None:
+            ends = dict.fromkeys((row.measured_low, row.measured_high))
+            measured, verdict = "-".join(f"{end:g}" for end in ends), "near" if row.near else "FAR"
+        numbers = " ".join(f"{value:10.1f}" for value in (row.mean, row.low, row.high))
+        print(f"  {row.quantity:20} {row.unit:8} {numbers} {measured:>12} {verdict}".rstrip(), flush=True)
 
 
 @app.command()

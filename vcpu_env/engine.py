@@ -35,14 +35,17 @@ from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, l
 
 @kjit
 def on_tick(w, cpu, now_ns):
-    """The host's tick. It interrupts the guest, delays host work, and stops on an idle CPU (unless ticks are exact)."""
+    """The host's tick. It interrupts the guest and delays host work.
+
+    An idle CPU has none: nothing that it could change matters before the CPU's next task. `exact_ticks` runs it all the same.
+    """
     slot = event_slots(w, 0).tick + cpu
     pc = pcpu(w, cpu)
-    if pc.mode == IDLE and not engine(w, 0).exact_ticks:
-        set_event(w, slot, NEVER)
-        return
-    set_event(w, slot, now_ns + sched_tunables(w, 0).tick_ns)
+    idle = pc.mode == IDLE
+    set_event(w, slot, NEVER if idle and not engine(w, 0).exact_ticks else now_ns + sched_tunables(w, 0).tick_ns)
     update_rq_clock(w, cpu, now_ns)
+    if idle:
+        return
     sched_tick(w, cpu)
     cost = host_costs(w, 0).tick_ns
     if pc.mode == GUEST:

@@ -20,6 +20,7 @@ from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
+from vcpu_env.world import World
 
 CONTROLS = {
     "vcpu_debooster_enabled": ("deboost_params", 2**31 - 1),
@@ -151,16 +152,19 @@ class Machine:
         return other
 
     def counters(self) -> dict[str, Any]:
-        """Everything counted since time 0, under the names of kvm_stat and schedstat where these have one."""
-        settle(self.world.handle, self.now_ns)
-        w = self.world
+        """Everything counted since time 0, under the names of kvm_stat and schedstat where these have one.
+
+        What is under way is booked in a copy: a segment booked in two parts may round differently.
+        """
+        w = self.world.copy()
+        settle(w.handle, self.now_ns)
         clock, rq, vcpu = w["machine_clock"][0], w["rq"], w["kvm_vcpu"]
         yields = w["yield_stats"][0]
         return {
             "time_ns": self.now_ns,
             "events": int(clock["events"]),
             "decisions": int(w["engine"]["decisions"][0]),
-            "vms": [self._vm_counters(i) for i in range(len(w["kvm"]))],
+            "vms": [self._vm_counters(w, i) for i in range(len(w["kvm"]))],
             "kvm": {name: int(vcpu[name].sum()) for name in COUNTERS},
             "sched": {name: int(rq[name].sum()) for name in SCHEDSTAT}
             | {
@@ -171,8 +175,7 @@ class Machine:
             "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
         }
 
-    def _vm_counters(self, vm: int) -> dict[str, Any]:
-        w = self.world
+    def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]
         first, count = int(w["kvm"]["first_vcpu"][vm]), int(w["kvm"]["nr_vcpus"][vm])
         vcpus = w["guest_vcpu"][first : first + count]

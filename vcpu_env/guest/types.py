@@ -18,6 +18,10 @@ AWAKE, HALTED_IDLE, HALTED_PV_WAIT = range(3)
 COMPUTE, SPIN_LOCK, SPIN_OWNER, SPIN_CALL = range(4)
 RUNNABLE, RUNNING, BLOCKED = range(3)
 
+IPI_PHYS, IPI_SHORTHAND_AUTO, IPI_PV = range(3)
+IPI_MODES = {"phys": IPI_PHYS, "shorthand_auto": IPI_SHORTHAND_AUTO, "pv": IPI_PV}
+"""An IPI to many: an ICR write each; one shorthand write if it goes to all others; the KVM_HC_SEND_IPI hypercall."""
+
 LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(6)
 SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV}
 
@@ -147,7 +151,7 @@ GUEST_VM = np.dtype(
         ("nr_vcpus", "i8"),
         ("first_thread", "i8"),
         ("nr_threads", "i8"),
-        ("workload", "i8"),
+        ("ipi_mode", "i8"),
         ("steal_time", "i8"),  # the guest sees vcpu_is_preempted()
         ("work", "i8"),
         ("tick_ns", "i8"),
@@ -163,6 +167,7 @@ GUEST_COSTS = np.dtype(
         ("futex_ns", "i8"),
         ("wake_ns", "i8"),
         ("icr_write_ns", "i8"),
+        ("pv_ipi_ns", "i8"),  # of KVM_HC_SEND_IPI, and as much again for every three targets
         ("timer_ns", "i8"),
         ("call_ns", "i8"),
         ("reschedule_ns", "i8"),

@@ -48,11 +48,13 @@ DBENCH = {
     "global_hold_ns": Parameter(600, "ns", "assumed", "hold of the global spin lock (superblock lists, LRU)"),
     "bucket_locks": Parameter(8, "locks", "assumed", "allocator and dcache bucket locks, one taken by every operation"),
     "bucket_hold_ns": Parameter(300, "ns", "assumed", "hold of a bucket lock"),
-    "parent_share": Parameter(0.02, "of operations", "assumed", "operations on the shared parent directory"),
+    "parent_share": Parameter(
+        0.002, "of operations", "fitted", "operations on the shared parent directory (voluntary context switches)"
+    ),
     "parent_hold_ns": Parameter(3000, "ns", "assumed", "hold of the parent directory's i_rwsem"),
     "reschedule_per_s": Parameter(50, "1/CPU-s", "measured", "RESCHEDULE IPIs that nobody waits for"),
     "shootdown_per_s": Parameter(3, "1/CPU-s", "measured", "TLB shootdowns"),
-    "block_per_s": Parameter(4, "1/CPU-s", "measured", "voluntary context switches"),
+    "block_per_s": Parameter(3, "1/CPU-s", "fitted", "sleeps that are no lock's (voluntary context switches)"),
     "block_ns": Parameter(100_000, "ns", "assumed", "time asleep in each"),
 }
 
@@ -111,7 +113,9 @@ DEDUP = {
     "madvise_ns": Parameter(1300, "ns", "measured", "its kernel time without the shootdown"),
     "faults_per_madvise": Parameter(6.9, "1/madvise", "measured", "page faults"),
     "fault_ns": Parameter(4000, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
-    "mmap_lock_share": Parameter(0.0, "of madvise", "measured", "that take mmap_lock: none since per-VMA locks, 1 before"),
+    "mmap_lock_share": Parameter(
+        0.0, "of madvise", "measured", "that take mmap_lock: none since per-VMA locks, 1 before"
+    ),
     "mprotect_per_madvise": Parameter(0.078, "1/madvise", "measured", "mprotect calls: mmap_lock for writing"),
     "mprotect_ns": Parameter(1000, "ns", "assumed", "hold of mmap_lock in mprotect"),
     "queue_hold_ns": Parameter(1000, "ns", "assumed", "hold of a queue's mutex"),
@@ -221,7 +225,9 @@ VIPS = {
     "image_tail_ns": Parameter(5_000_000, "ns", "assumed", "serial work between two images"),
     "allocate_hold_ns": Parameter(2000, "ns", "assumed", "hold of the global allocate lock"),
     "write_ns": Parameter(20_000, "ns", "assumed", "work of the writer thread for a tile"),
-    "wait_share": Parameter(1.0, "of tiles", "fitted", "after which the worker sleeps once (voluntary context switches)"),
+    "wait_share": Parameter(
+        1.0, "of tiles", "fitted", "after which the worker sleeps once (voluntary context switches)"
+    ),
     "wait_ns": Parameter(50_000, "ns", "assumed", "time asleep in each"),
     "faults_per_tile": Parameter(98, "1/tile", "measured", "page faults (35,000 per CPU-second)"),
     "fault_ns": Parameter(2700, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),

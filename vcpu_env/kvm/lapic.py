@@ -70,11 +70,16 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
 @kjit
 def send_ipi(w, src, dst, vector, now_ns):
     """Unicast fixed IPI between two vCPUs: one x2APIC ICR write, seen by IPI tracking unless hardware delivers it."""
-    mode = kvm_params(w, 0).apicv
-    if mode != APICV_IPIV:
+    if kvm_params(w, 0).apicv != APICV_IPIV:
         kvm_track_ipi_communication(w, src, dst, now_ns, vector)
+    deliver_ipi(w, src, dst, vector, now_ns)
+
+
+@kjit
+def deliver_ipi(w, src, dst, vector, now_ns):
+    """Deliver an IPI that tracking does not see: one of a shorthand's, of a PV multicast's, of IPI virtualisation's."""
     costs = lapic_costs(w, 0)
-    delay = costs.ipi_ns if mode == APICV_OFF else costs.posted_ipi_ns
+    delay = costs.ipi_ns if kvm_params(w, 0).apicv == APICV_OFF else costs.posted_ipi_ns
     accept_interrupt(w, dst, vector, delay, lapic(w, src).cpu, now_ns)
 
 

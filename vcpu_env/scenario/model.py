@@ -54,9 +54,9 @@ class Vm(Part):
 class Run(Part):
     """How long a scenario runs, in simulated time."""
 
-    warmup_ns: int = Field(default=100_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
+    warmup_ns: int = Field(default=200_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
     duration_ns: int = Field(
-        default=500_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns"
+        default=1_000_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns"
     )
 
 
