@@ -28,12 +28,13 @@ from baselines.summary import STOCK, compare, scores
 from vcpu_env import __version__
 from vcpu_env.scenario import Scenario, ScenarioError, apply_overrides, load_scenario
 from vcpu_env.scenario.errors import nearest
+from vcpu_env.warm import ensure_compiled
 
 POLICIES = "vcpu_env.policy.named:POLICIES"
 """Import path of the named policies, a dict from name to policy."""
 
 DEFAULT_POLICIES = (STOCK, "debooster", "ipi", "series-v2")
-SEEDS, QUICK_SEEDS = 5, 2
+SEEDS, QUICK_SEEDS = 8, 2
 QUICK = ("run.warmup_ns=20_000_000", "run.duration_ns=60_000_000")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -64,6 +65,8 @@ def evaluate(
     manifest = _manifest(scenarios, policies, seeds)
     store.write_manifest(manifest | {"status": "partial"})
     missing = [(cell, store.path(cell)) for cell in cells if store.load(cell) is None]
+    if missing and machine == MACHINE:
+        ensure_compiled()
     done = map_unordered(functools.partial(run_and_store, machine=machine), missing, workers)
     columns = TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     console = Console(stderr=True)

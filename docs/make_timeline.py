@@ -71,9 +71,10 @@ def svg(rows: list[list[str]]) -> str:
     for name, colour in COLOURS.items():
         parts.append(f'<path stroke="{colour}" stroke-width="{ROW - 2}" d="{"".join(strokes[name])}"/>')
     for ms in range(0, LENGTH_NS // 1_000_000 + 1, 5):
-        x = LEFT + WIDTH * ms * 1_000_000 / LENGTH_NS
-        parts.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom + 4}" stroke="#ccc" stroke-width="0.5"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{ms} ms</text>')
+        x_ms = LEFT + WIDTH * ms * 1_000_000 / LENGTH_NS
+        ends = f'x1="{x_ms:.1f}" y1="{TOP}" x2="{x_ms:.1f}" y2="{bottom + 4}"'
+        parts.append(f'<line {ends} stroke="#ccc" stroke-width="0.5"/>')
+        parts.append(f'<text x="{x_ms:.1f}" y="{bottom + 18}" text-anchor="middle">{ms} ms</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

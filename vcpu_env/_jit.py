@@ -77,8 +77,8 @@ def kjit(function):
 def entry_point(function):
     """Compile a function of integers once, to be called by symbol from other compiled functions.
 
-    Numba copies a compiled function into every caller's module, and optimises it there again; for the large functions at
-    the borders between layers that is most of the time to compile. All arguments and the result are int64.
+    Numba copies a compiled function into every caller's module, and optimises it there again; for the large functions
+    at the borders between layers that is most of the time to compile. All arguments and the result are int64.
     """
     if not JIT:
         return function

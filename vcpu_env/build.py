@@ -39,8 +39,7 @@ GUEST_COSTS = {
     "io_ns": 2000,
     "notice_ns": 100,
 }
-"""What the guest kernel's own work costs (ns); [assumed] but for the context switch, half a measured pipe round trip."""
-
+"""What the guest kernel's own work costs (ns); [assumed] except the context switch, half a measured round trip."""
 
 TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
@@ -99,7 +98,8 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     plans = []
     for vm in scenario.expanded_vms:
         plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
-        WORKLOADS[vm.workload].build(plan, workload_parameters(vm.workload, vm.params))
+        parameters = workload_parameters(vm.workload, vm.params)
+        WORKLOADS[vm.workload].build(plan, parameters)
         plans.append(plan)
     return plans
 

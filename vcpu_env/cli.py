@@ -98,9 +98,11 @@ def simulate(
     from vcpu_env.machine import Machine
     from vcpu_env.measure import measure
     from vcpu_env.scenario import apply_overrides, load_scenario
+    from vcpu_env.warm import ensure_compiled
 
     try:
         loaded = apply_overrides(load_scenario(scenario), set_ or [])
+        ensure_compiled()
         counted = measure(Machine(loaded, policy, seed), loaded.run)
     except ValueError as error:
         fail(str(error))
@@ -172,7 +174,7 @@ def replay(
                 for line in replayed_lines(path):
                     print(json.dumps(line, separators=(",", ":")))
             else:
-                write_records(out, path, list(replayed_lines(path)))
+                write_records(out, path, replayed_lines(path))
     except TraceError as error:
         fail(str(error))
     if check:

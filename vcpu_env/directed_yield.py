@@ -118,7 +118,7 @@ def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
 
 @kjit
 def try_yield(w, cpu, target, by_kick, now_ns):
-    """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the vCPU is scheduled, or the machine has stopped."""
+    """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the CPU has rescheduled, or the machine stopped."""
     me = pcpu(w, cpu).vcpu
     ret = yield_to_begin(w, cpu, target)
     if ret <= 0:
@@ -156,7 +156,7 @@ def yield_loop(w, cpu, target, now_ns):
 
 @kjit
 def take_target(w, cpu, answer, now_ns):
-    """Do what the answer to a target decision says. A chosen sibling that cannot be yielded to is the loop's first try."""
+    """Do what the answer to a target decision says. A chosen sibling that it can't yield to is the loop's first try."""
     view, me = yield_view(w, 0), pcpu(w, cpu).vcpu
     if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates:
         refuse(w, answer)

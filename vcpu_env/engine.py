@@ -37,7 +37,8 @@ from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, l
 def on_tick(w, cpu, now_ns):
     """The host's tick. It interrupts the guest and delays host work.
 
-    An idle CPU has none: nothing that it could change matters before the CPU's next task. `exact_ticks` runs it all the same.
+    An idle CPU has none: nothing that it could change matters before the CPU's next task. `exact_ticks` runs it all
+    the same.
     """
     slot = event_slots(w, 0).tick + cpu
     pc = pcpu(w, cpu)
@@ -109,7 +110,8 @@ def on_run(w, cpu, now_ns):
 def send_kicks(w, now_ns):
     """Every CPU on which resched_curr() was called: an idle one wakes up, one in guest mode gets a reschedule IPI.
 
-    A CPU in the host kernel sees the flag before it enters the guest; with lazy preemption a running guest is not kicked.
+    A CPU in the host kernel sees the flag before it enters the guest; with lazy preemption a running guest is not
+    kicked.
     """
     cpu = pop_kicked(w)
     while cpu != NIL:

@@ -74,7 +74,9 @@ class Machine:
             ValueError: the decision at which the machine stands has not been answered.
         """
         if self.decision is not None:
-            raise ValueError("run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)")
+            raise ValueError(
+                "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
+            )
         with np.errstate(over="ignore"):
             status = run_until(self.world.handle, end_ns)
         self._check()
@@ -104,7 +106,7 @@ class Machine:
             send_kicks(self.world.handle, self.now_ns)
 
     def answer_penalty(self, penalty_ns: int) -> None:
-        """Answer a penalty decision: virtual time (ns) to charge the yielder with; the view holds the series' own answer.
+        """Answer a penalty decision: virtual time (ns) to charge the yielder with; the view holds the series' answer.
 
         Raises:
             ValueError: the machine does not wait for a penalty, or the answer is negative; nothing has changed.
@@ -127,8 +129,9 @@ class Machine:
         if engine["status"] == FAILED:
             view = self.world["yield_view"][0]
             raise RuleError(
-                f"policy {self.policy.name}: a rule answered {engine['refused']} for vCPU {view['vcpu']} at "
-                f"{self.now_ns} ns (allowed: targets 0..{FIRST_CANDIDATE + view['nr_candidates'] - 1}, penalties from 0)"
+                f"policy {self.policy.name}: a rule answered {engine['refused']} for vCPU {view['vcpu']} "
+                f"at {self.now_ns} ns (allowed: targets 0..{FIRST_CANDIDATE + view['nr_candidates'] - 1}, "
+                "penalties from 0)"
             )
 
     def set_control(self, name: str, value: int) -> None:

@@ -9,7 +9,7 @@ from vcpu_env.scenario.model import Run
 class Runs(Protocol):
     """What can be measured: a machine."""
 
-    def run_until(self, end_ns: int) -> None:
+    def run_until(self, end_ns: int) -> object:
         """Run up to a simulated time."""
 
     def counters(self) -> dict[str, Any]:

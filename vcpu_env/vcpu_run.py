@@ -242,5 +242,3 @@ def halt_again(w, cpu, now_ns):
     kvm_vcpu(w, v).halt_polled_ns = polled
     g.idle_ns += polled
     block(w, cpu, now_ns)
-
-

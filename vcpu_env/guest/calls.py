@@ -8,7 +8,17 @@ import numpy as np
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.locks import notify_spinner, start_spinning
-from vcpu_env.guest.types import COMPUTE, IPI_PHYS, IPI_PV, IPI_SHORTHAND_AUTO, SPIN_CALL, guest_costs, guest_thread, guest_vcpu, guest_vm
+from vcpu_env.guest.types import (
+    COMPUTE,
+    IPI_PHYS,
+    IPI_PV,
+    IPI_SHORTHAND_AUTO,
+    SPIN_CALL,
+    guest_costs,
+    guest_thread,
+    guest_vcpu,
+    guest_vm,
+)
 from vcpu_env.kvm.lapic import VECTOR_CALL, deliver_ipi, send_ipi
 
 

@@ -143,7 +143,7 @@ def do_queue(w, t, op, now_ns):
 
 @kjit
 def do_shootdown(w, t, op, now_ns):
-    """TLB shootdown. 1: done. 0: the thread writes to the ICR (stage 1), then spins until all have answered (stage 2)."""
+    """TLB shootdown. 1: done. 0: the thread writes to the ICR (stage 1), then spins until all answered (stage 2)."""
     th = guest_thread(w, t)
     if th.stage == 2:
         return 1
@@ -156,7 +156,7 @@ def do_shootdown(w, t, op, now_ns):
 
 @kjit
 def advance(w, t, now_ns):
-    """Run the thread's operations until it has time to spend, spins, sleeps or must leave the guest to kick a waiter."""
+    """Run the thread's operations until it has time to spend, spins, sleeps or has to exit to kick a waiter."""
     th = guest_thread(w, t)
     v = th.vcpu
     g = guest_vcpu(w, v)

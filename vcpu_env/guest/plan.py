@@ -77,7 +77,7 @@ def program_ops(plan: GuestPlan) -> dict[int, int]:
 
 
 def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) -> None:
-    """Write a VM's guest into the world's arrays: everything unlocked and empty, thread *i* queued on vCPU *i* mod n."""
+    """Write a VM's guest into the world's arrays: all unlocked and empty, thread *i* queued on vCPU *i* mod n."""
     starts = place_programs(world, plan, at)
     locks = world["guest_lock"][at.lock : at.lock + len(plan.lock_kinds)]
     locks["kind"] = plan.lock_kinds

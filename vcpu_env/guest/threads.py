@@ -1,7 +1,8 @@
 """Guest threads and the run queue of each vCPU: who runs next, blocking, waking, pulling work to an idle vCPU.
 
 The guest's scheduler is a round robin with the slice of its own base slice; a sleeper is put back on its vCPU, or on an
-idle one. One that a device wakes preempts half the time: as often as EEVDF's running task is not eligible. A vCPU that the host has preempted still looks busy or idle as the guest last saw it.
+idle one. One that a device wakes preempts half the time: as often as EEVDF's running task is not eligible. A vCPU
+that the host has preempted still looks busy or idle as the guest last saw it.
 """
 
 from vcpu_env._jit import NIL, kjit

@@ -7,6 +7,7 @@ Nothing is fitted to results under overcommit or to the gain of any policy.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import PICK_OWN, PICK_RANDOM, Instances, Program
@@ -260,8 +261,8 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
             mark = program.maybe(min(1.0, p["shootdowns_per_tile"] / steps))
             program.either(
                 p["write_locked_share"],
-                lambda program=program: locked_shootdown(program, mmap_lock, False, p["munmap_ns"]),
-                lambda program=program: locked_shootdown(program, mmap_lock, True, p["munmap_ns"]),
+                partial(locked_shootdown, program, mmap_lock, False, p["munmap_ns"]),
+                partial(locked_shootdown, program, mmap_lock, True, p["munmap_ns"]),
             )
             program.end_maybe(mark)
         mark = program.maybe(p["reschedule_per_tile"])

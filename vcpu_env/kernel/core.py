@@ -119,7 +119,7 @@ def switch_tasks(w, cpu, prev, p):
 
 @kjit
 def schedule(w, cpu):
-    """core.c: __schedule(). Returns the next task (NIL: idle); the running one stays queued unless its state was set."""
+    """core.c: __schedule(). Returns the next task (NIL: idle); the running one stays queued unless its state is set."""
     try_to_block_task(w, cpu)
     if cpu_rq(w, cpu).active_balance:
         active_load_balance(w, cpu)

@@ -7,11 +7,10 @@ A policy is data. `stock` is v6.19 without the series; a set of patch numbers sw
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
 from vcpu_env.policy.types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
 from vcpu_env.policy.view import YIELD_VIEW
-
-from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.world import World
 
 SERIES_PATCHES = frozenset(range(1, 10))
@@ -26,7 +25,8 @@ class Policy:
         summary: one line.
         patches: patches of the series, v2, that are applied (1..9).
         deboost_v1: the debooster of v1 instead of v2's, if patch 5 is applied.
-        target_rule: who chooses whom to yield to: a function of the view (`policy.view`), EXTERNAL, None: the kernel's loop.
+        target_rule: who chooses whom to yield to: a function of the view (`policy.view`), EXTERNAL; None: the
+            kernel's loop.
         penalty_rule: who chooses the yielder's penalty (patch 5 applied), likewise; None: the series' formula.
         settings: fields of the world's structs to set, as (struct, field) -> value.
     """

@@ -1,8 +1,8 @@
 """Rules for the two decision points: how a user's Python function becomes a function pointer that the machine calls.
 
-A rule takes one argument, the view of the decision (`policy.view`), and returns an int. It is compiled once; the machine
-is not compiled again for it. Rules see what a host kernel could see, except the field `awaited`, which only oracles may
-read.
+A rule takes one argument, the view of the decision (`policy.view`), and returns an int. It is compiled once; the
+machine is not compiled again for it. Rules see what a host kernel could see, except the field `awaited`, which only
+oracles may read.
 """
 
 import inspect
@@ -31,7 +31,7 @@ class RuleError(ValueError):
     """A user's rule that cannot be compiled, or that gave an answer that is not allowed."""
 
 
-def rule_address(rule: Rule, view: np.dtype) -> int:
+def rule_address(rule: Rule | str, view: np.dtype) -> int:
     """Compile a rule; returns the address of its code (uncompiled: its number).
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a rule sees at a decision: the spinning vCPU, its siblings in scan order, and the penalty that the series would take."""
+"""What a rule sees at a decision: the spinning vCPU, its siblings in scan order, and the series' own penalty."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from vcpu_env.policy.rules import RULE_KERNEL
 from vcpu_env.world import StructArray, World
 
 NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
-"""Answers of a target rule: re-enter the guest without yielding; the kernel's own loop; `FIRST_CANDIDATE` + i: the i-th."""
+"""Answers of a target rule: re-enter the guest without yielding; the kernel's loop; `FIRST_CANDIDATE` + i: the i-th."""
 
 _LIST = (MAX_CANDIDATES,)
 YIELD_VIEW = np.dtype(

@@ -8,15 +8,35 @@
 import gzip
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from numba.core.errors import NumbaError
 
 from vcpu_env.trace import replay_kvm, replay_sched
 
 
 class TraceError(ValueError):
     """A file that is not a trace of ours, or not a whole one."""
+
+
+MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, NumbaError)
+"""What comes of a field that is missing or has another type than in any recorded trace."""
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the content of a file is said in one line that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise TraceError(f"{path}: {error}") from None
+    except MALFORMED as error:
+        raise TraceError(
+            f"{path}: a field is missing or of a wrong type ({error!r:.60}); allowed: whole traces"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -41,14 +61,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 try:
                     value = json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise TraceError(f"{path}: line {number} is not JSON ({error.msg}); allowed: one object a line") from None
+                    message = f"{path}: line {number} is not JSON ({error.msg}); allowed: one object a line"
+                    raise TraceError(message) from None
                 if not isinstance(value, dict):
                     raise TraceError(f"{path}: line {number} is not a JSON object; allowed: one object a line")
                 lines.append(value)
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: cannot be read ({error}); allowed: a trace, gzipped or plain") from None
-    if not lines or not ("scenario" in lines[0] or "fn" in lines[0]):
-        raise TraceError(f"{path}: line 1 has neither 'scenario' nor 'fn'; allowed: a trace or a file of function calls")
+    first = lines[0] if lines else {}
+    if not (isinstance(first.get("scenario"), dict) or "fn" in first):
+        raise TraceError(f"{path}: line 1 has no 'scenario' and no 'fn'; allowed: a trace or a file of function calls")
     return lines
 
 
@@ -58,7 +80,7 @@ def play(scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return player(scenario)
 
 
-def replayed_lines(path: Path) -> Iterator[dict[str, Any]]:
+def replayed_lines(path: Path) -> list[dict[str, Any]]:
     """What a replay of the file writes: the first line, then the records (function files: the outputs recomputed).
 
     Raises:
@@ -67,11 +89,8 @@ def replayed_lines(path: Path) -> Iterator[dict[str, Any]]:
     lines = read_lines(path)
     if "fn" in lines[0]:
         raise TraceError(f"{path}: a file of function calls can only be checked; allowed without --check: traces")
-    yield lines[0]
-    try:
-        yield from play(lines[0]["scenario"])
-    except ValueError as error:
-        raise TraceError(f"{path}: {error}") from None
+    with errors_of(path):
+        return [lines[0], *play(lines[0]["scenario"])]
 
 
 def check_file(path: Path) -> Checked:
@@ -81,17 +100,13 @@ def check_file(path: Path) -> Checked:
         TraceError: the file is not a trace, or its scenario is not valid.
     """
     lines = read_lines(path)
-    try:
+    with errors_of(path):
         if "fn" in lines[0]:
             return check_functions(lines)
         scenario, recorded = lines[0]["scenario"], lines[1:]
         own = list(play(scenario))
         compare = replay_kvm.compare_kvm if "mode" in scenario else replay_sched.compare
         return Checked(len(recorded), [str(mismatch) for mismatch in compare(recorded, own)])
-    except ValueError as error:
-        raise TraceError(f"{path}: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise TraceError(f"{path}: a record lacks {error}; allowed: the records of a whole trace") from None
 
 
 def check_functions(lines: list[dict[str, Any]]) -> Checked:
