@@ -83,7 +83,7 @@ def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
         "vm_units_per_s": rates,
     }
     for name in vms[0]:
-        if name not in ("name", "workload", "vcpus", "work_units"):
+        if name not in ("name", "workload", "work_units"):
             row[name] = sum(vm[name] for vm in vms)
             row[f"vm_{name}"] = [vm[name] for vm in vms]
     for group, values in counted.items():

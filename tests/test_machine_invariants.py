@@ -44,7 +44,7 @@ def check_cpus(world):
 
 
 def check_flags(world):
-    """The flags of kvm_vcpu_on_spin(): one that has a CPU is neither preempted nor ready; a blocked one is not queued."""
+    """The flags of kvm_vcpu_on_spin(): who has a CPU is neither preempted nor ready; who is blocked is not queued."""
     for v, vcpu in enumerate(world["kvm_vcpu"]):
         loaded = world["lapic"]["cpu"][v] != NIL
         assert loaded == (v in world["pcpu"]["vcpu"])

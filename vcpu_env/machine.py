@@ -185,7 +185,6 @@ class Machine:
         return {
             "name": spec.name,
             "workload": spec.workload,
-            "vcpus": spec.vcpus,
             "work_units": float(w["guest_vm"]["work"][vm]),
             **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS},
         }
