@@ -34,7 +34,7 @@ POLICIES = "vcpu_env.policy.named:POLICIES"
 """Import path of the named policies, a dict from name to policy."""
 
 DEFAULT_POLICIES = (STOCK, "debooster", "ipi", "series-v2")
-SEEDS, QUICK_SEEDS = 6, 2
+SEEDS, QUICK_SEEDS = 8, 2
 QUICK = ("run.warmup_ns=20_000_000", "run.duration_ns=60_000_000")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

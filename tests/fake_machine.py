@@ -50,7 +50,6 @@ class FakeMachine:
         return {
             "name": vm.name,
             "workload": vm.workload,
-            "vcpus": vm.vcpus,
             "work_units": rate * seconds,
             "run_ns": int(8e9 * seconds),
             "spin_ns": int(1e9 * seconds),
