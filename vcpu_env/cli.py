@@ -97,11 +97,13 @@ def simulate(
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
     from vcpu_env.machine import Machine
     from vcpu_env.measure import measure
+    from vcpu_env.policy.named import policy_named
     from vcpu_env.scenario import apply_overrides, load_scenario
     from vcpu_env.warm import ensure_compiled
 
     try:
         loaded = apply_overrides(load_scenario(scenario), set_ or [])
+        policy_named(policy)
         ensure_compiled()
         counted = measure(Machine(loaded, policy, seed), loaded.run)
     except ValueError as error:
