@@ -11,6 +11,7 @@ The same source runs uncompiled under ``NUMBA_DISABLE_JIT=1``. Two rules keep bo
 from a function (return its index), and keep all state in signed integers.
 """
 
+import ctypes
 import hashlib
 import inspect
 import os
@@ -25,6 +26,9 @@ from numba.extending import intrinsic
 
 JIT = not numba.config.DISABLE_JIT
 DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
+
+DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
+"""Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
 
 _callbacks: dict[str, object] = {}
 """Keeps the machine code of entry points alive."""
@@ -83,8 +87,11 @@ def entry_point(function):
     if not JIT:
         return function
     signature = types.int64(*[types.int64] * len(inspect.signature(function).parameters))
-    callback = cfunc(signature, nopython=True, cache=True, error_model="numpy", nogil=True)(function)
     symbol = f"{function.__module__}.{function.__name__}"
+    if DECLARE_ONLY and function.__module__.startswith(DECLARE_ONLY):
+        llvmlite.binding.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
+        return types.ExternalFunction(symbol, signature)
+    callback = cfunc(signature, nopython=True, cache=True, error_model="numpy", nogil=True)(function)
     _callbacks[symbol] = callback
     llvmlite.binding.add_symbol(symbol, callback.address)
     return types.ExternalFunction(symbol, signature)

@@ -95,7 +95,6 @@ def simulate(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
-    from vcpu_env.machine import Machine
     from vcpu_env.measure import measure
     from vcpu_env.policy.named import policy_named
     from vcpu_env.scenario import apply_overrides, load_scenario
@@ -105,6 +104,8 @@ def simulate(
         loaded = apply_overrides(load_scenario(scenario), set_ or [])
         policy_named(policy)
         ensure_compiled()
+        from vcpu_env.machine import Machine  # compiles on import
+
         counted = measure(Machine(loaded, policy, seed), loaded.run)
     except ValueError as error:
         fail(str(error))

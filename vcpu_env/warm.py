@@ -1,5 +1,7 @@
 """Compiling the machine before it is needed, once after each change of the sources, and saying so."""
 
+import os
+import subprocess
 import sys
 
 from vcpu_env._jit import JIT, cache_dir
@@ -11,12 +13,21 @@ MARKER = "complete"
 def ensure_compiled() -> None:
     """Compile what every simulation needs, unless that has been done since the sources changed.
 
-    Call it before worker processes start: each of them would compile everything for itself.
+    Call it before worker processes start: each of them would compile everything for itself. A second process compiles
+    what lies above the host scheduler while this one compiles the scheduler.
     """
     marker = cache_dir() / MARKER
     if not JIT or marker.exists():
         return
     print("compiling the simulator (about a minute, once after each change)", file=sys.stderr, flush=True)
+    environment = os.environ | {"VCPU_ENV_DECLARE_ONLY": "vcpu_env.kernel"}
+    upper = subprocess.Popen([sys.executable, "-m", "vcpu_env.warm"], env=environment)
+    try:
+        import vcpu_env.kernel.entry_points  # noqa: F401  (compiles on import)
+
+        upper.wait()
+    finally:
+        upper.kill()
     from vcpu_env.machine import Machine
     from vcpu_env.scenario import load_scenario
 
@@ -24,3 +35,17 @@ def ensure_compiled() -> None:
     machine.run_until(1_000_000)
     machine.counters()
     marker.touch()
+
+
+def compile_upper_half() -> None:
+    """Compile guests, KVM and the engine against a scheduler that is only declared; nothing may be run."""
+    from numba import types
+
+    from vcpu_env.engine import run_until, settle, start_tasks
+
+    for function in (run_until, settle, start_tasks):
+        function.compile((types.int64, types.int64))
+
+
+if __name__ == "__main__":
+    compile_upper_half()

@@ -4,8 +4,9 @@ An idle CPU has no tick. A busy CPU's tick finds out, at most as often as the id
 somebody is idle, and lets all idle CPUs balance (the kernel wakes one of them to do that for the others).
 """
 
-from vcpu_env._jit import NIL, kjit
-from vcpu_env.kernel.balance import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE, sched_balance_rq
+from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.kernel import balance
+from vcpu_env.kernel.balance import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.pelt import update_blocked_averages
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.select_cpu import idle_cpu
@@ -16,6 +17,12 @@ BUSY_FACTOR = 16
 NSEC_PER_MSEC = 1_000_000
 BLOCKED_LOAD_INTERVAL_NS = 32 * NSEC_PER_MSEC
 NOHZ_STATS_KICK, NOHZ_BALANCE_KICK = 1, 2
+
+
+@entry_point
+def sched_balance_rq(w, cpu, idle):
+    """`balance.sched_balance_rq`, by symbol: large, and reached from ticks as well as from schedule()."""
+    return balance.sched_balance_rq(w, cpu, idle)
 
 
 @kjit
