@@ -152,9 +152,9 @@ def test_time_of_every_vcpu_adds_up(scenario):
     assert (vcpus["user_ns"] + vcpus["kernel_ns"] == vcpus["run_ns"]).all()
     assert (vcpus["spin_ns"] + vcpus["irq_ns"] <= vcpus["kernel_ns"]).all()
     assert (vcpus["run_ns"] + vcpus["steal_ns"] + vcpus["idle_ns"] <= run.now_ns).all()
-    for vm in run.counters()["vms"]:
+    for vm, spec in zip(run.counters()["vms"], run.scenario.expanded_vms, strict=True):
         assert vm["user_ns"] + vm["kernel_ns"] == vm["run_ns"]
-        assert vm["run_ns"] > 0
+        assert 0 < vm["run_ns"] <= spec.vcpus * run.now_ns
 
 
 @pytest.mark.parametrize("scenario", CROWDED)
