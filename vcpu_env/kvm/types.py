@@ -23,7 +23,7 @@ MAX_CANDIDATES = 64
 
 COUNTERS = [
     # as in kvm_stat
-    "exits", "hypercalls", "pause_exits", "halt_exits", "irq_exits", "irq_injections", "req_event",
+    "exits", "hypercalls", "pause_exits", "halt_exits", "irq_exits", "irq_injections",
     "halt_attempted_poll", "halt_successful_poll", "halt_poll_invalid", "halt_wakeup",
     "halt_poll_success_ns", "halt_poll_fail_ns", "halt_wait_ns",
     "directed_yield_attempted", "directed_yield_successful", "preemption_reported", "preemption_other",
