@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vcpu_env._jit import source_hash
 from vcpu_env.measure import measure
 from vcpu_env.scenario import Scenario
@@ -84,7 +86,8 @@ def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
     }
     for name in vms[0]:
         if name not in ("name", "workload", "work_units"):
-            row[name] = sum(vm[name] for vm in vms)
+            values = [vm[name] for vm in vms]
+            row[name] = np.sum(values, axis=0).tolist() if isinstance(values[0], list) else sum(values)
             row[f"vm_{name}"] = [vm[name] for vm in vms]
     for group, values in counted.items():
         if isinstance(values, Mapping):

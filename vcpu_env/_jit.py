@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numba
@@ -30,7 +31,7 @@ DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
 DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
 """Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
 
-_callbacks: dict[str, object] = {}
+_callbacks: dict[str, Any] = {}
 """Keeps the machine code of entry points alive."""
 
 NIL = -1
@@ -95,6 +96,14 @@ def entry_point(function):
     _callbacks[symbol] = callback
     llvmlite.binding.add_symbol(symbol, callback.address)
     return types.ExternalFunction(symbol, signature)
+
+
+def call(function, *args):
+    """Call an entry point from Python. Compiled, it runs without the global interpreter lock."""
+    if JIT:
+        return _callbacks[function.symbol].ctypes(*args)
+    with np.errstate(over="ignore"):  # int64 bit patterns of u64 wrap
+        return function(*args)
 
 
 class StructView:

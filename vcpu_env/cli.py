@@ -124,8 +124,9 @@ def print_counters(counted: dict[str, Any]) -> None:
                 print(f"  {name:28} {value:>16,}")
         elif isinstance(values, list):
             print("\nvms")
-            for name in values[0]:
-                print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
+            for name, first in values[0].items():
+                if not isinstance(first, list):  # histograms are for --json
+                    print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
         else:
             print(f"{group:30} {values:>16,}")
 

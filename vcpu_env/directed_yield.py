@@ -1,8 +1,9 @@
 """Directed yield of a running machine: the two decision points, and what is done with their answers.
 
 `choose_target` is asked at each kvm_vcpu_on_spin(), `choose_penalty` at each yield that the series would penalise. Each
-is answered by the kernel's own rule, by a user's compiled rule, or from outside: then the machine stops, and goes on
-when `answer_target` or `answer_penalty` is called.
+is answered by the kernel's own rule, by a user's compiled rule, or from outside: then the machine stops, and takes the
+answer when it goes on. With the target goes the kind of boost (`policy.boost`), the view's fields ``boost`` and
+``penalty_scale``.
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -18,9 +19,9 @@ from vcpu_env.engine_state import (
 )
 from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.entry_points import try_to_wake_up, yield_to_begin, yield_to_end
+from vcpu_env.kernel.entry_points import sched_yield, try_to_wake_up, yield_to_begin, yield_to_end
 from vcpu_env.kernel.runqueue import update_rq_clock
-from vcpu_env.kernel.types import cpu_rq, task_struct
+from vcpu_env.kernel.types import cpu_rq, sched_entity, task_struct
 from vcpu_env.kvm.on_spin import (
     on_spin_begin,
     on_spin_finish,
@@ -35,7 +36,19 @@ from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
 from vcpu_env.kvm.types import kvm_vcpu
 from vcpu_env.policy.deboost import choose_penalty
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_KERNEL, call_rule
-from vcpu_env.policy.types import SKIP_NOT_SAME_RQ, SKIP_RATE_LIMIT, SKIP_WRAP, yield_decision
+from vcpu_env.policy.types import (
+    BOOST_PENALTY,
+    BOOST_PLAIN,
+    BOOST_RULE,
+    BOOST_STAY,
+    BOOST_STAY_CREDIT,
+    PENALTY_SCALE_ONE,
+    SKIP_NOT,
+    SKIP_NOT_SAME_RQ,
+    SKIP_RATE_LIMIT,
+    SKIP_WRAP,
+    yield_decision,
+)
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, fill_view, yield_view
 from vcpu_env.vcpu_run import enter_guest, host_work, reschedule
 
@@ -58,6 +71,12 @@ def refuse(w, answer):
 
 
 @kjit
+def stays(boost):
+    """Whether the spinner keeps its CPU after this boost."""
+    return boost == BOOST_STAY or boost == BOOST_STAY_CREDIT
+
+
+@kjit
 def note_yield(w, cpu, me, target, awaited):
     """Statistics of a yield_to() that succeeded, and the hint whose fate the target's CPU will tell."""
     target_cpu = task_struct(w, target).cpu
@@ -65,8 +84,15 @@ def note_yield(w, cpu, me, target, awaited):
     pc.hint_vcpu = target
     pc.hint_awaited = awaited == target
     kvm_vcpu(w, me).ple_yield_same_rq += target_cpu == cpu
+    now_ns = cpu_rq(w, cpu).clock_ns
+    kvm_vcpu(w, target).last_boost_ns = now_ns
+    kvm_vcpu(w, me).last_yield_ns = now_ns
     stats, decision = yield_stats(w, 0), yield_decision(w, 0)
     stats.yields += 1
+    stats.credited += decision.credit_ns > 0
+    stats.credit_ns += decision.credit_ns
+    stats.stayed += stays(decision.boost)
+    stats.not_applied += decision.boost == BOOST_PENALTY and decision.skip != SKIP_NOT
     stats.forfeit += decision.forfeit
     if decision.applied:
         stats.applied += 1
@@ -89,6 +115,7 @@ def view_penalty(w, me, target, now_ns):
     view.gran_ns = decision.gran
     view.need_ns = decision.need
     view.h_nr_queued = decision.n
+    view.depth = sched_entity(w, decision.lca_y).depth
     view.series_penalty_ns = decision.penalty
 
 
@@ -103,6 +130,19 @@ def finish_yield(w, cpu, by_kick, now_ns):
         sched_yield_result(w, me, 1)
     else:
         on_spin_result(w, me, target, 1)
+    if stays(yield_decision(w, 0).boost):
+        on_spin_finish(w, me)
+        host_work(w, cpu, host_costs(w, 0).yield_to_ns, ENTER, now_ns)
+    else:
+        reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
+
+
+@kjit
+def plain_yield(w, cpu, now_ns):
+    """yield() in place of a directed yield: the spinner gives way to whom the scheduler picks."""
+    sched_yield(w, cpu)
+    yield_stats(w, 0).plain += 1
+    kvm_vcpu(w, pcpu(w, cpu).vcpu).parked = 1
     reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
 
 
@@ -160,13 +200,24 @@ def take_target(w, cpu, answer, now_ns):
     view, me = yield_view(w, 0), pcpu(w, cpu).vcpu
     if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates:
         refuse(w, answer)
-    elif answer == NOBODY:
+        return
+    yield_decision(w, 0).boost, yield_decision(w, 0).scale = view.boost, view.penalty_scale
+    if answer == NOBODY:
         on_spin_finish(w, me)
         enter_guest(w, cpu, now_ns)
+    elif view.boost == BOOST_PLAIN:
+        plain_yield(w, cpu, now_ns)
     elif answer == AS_KERNEL:
         yield_loop(w, cpu, on_spin_next(w, me, now_ns), now_ns)
     else:
         yield_loop(w, cpu, view.candidate[answer - FIRST_CANDIDATE], now_ns)
+
+
+@kjit
+def reset_boost(w):
+    """The yield that follows is the kernel's own, unless a rule or an answer says otherwise."""
+    decision = yield_decision(w, 0)
+    decision.boost, decision.scale = BOOST_RULE, PENALTY_SCALE_ONE
 
 
 @kjit
@@ -178,6 +229,7 @@ def on_spin(w, cpu, now_ns):
         return
     engine(w, 0).decisions += 1
     update_rq_clock(w, cpu, now_ns)
+    reset_boost(w)
     rules = decision_rules(w, 0)
     if rules.target_rule == RULE_KERNEL:
         yield_loop(w, cpu, on_spin_next(w, me, now_ns), now_ns)
@@ -197,6 +249,7 @@ def kick_waiter(w, cpu, now_ns):
     target = guest_thread(w, g.kick_thread).vcpu
     g.kick_thread = NIL
     update_rq_clock(w, cpu, now_ns)
+    reset_boost(w)
     kvm_vcpu(w, target).pv_unhalted = 1
     if kvm_vcpu_wake_up(w, target):
         try_to_wake_up(w, target, cpu, 0)
@@ -206,14 +259,11 @@ def kick_waiter(w, cpu, now_ns):
 
 
 @kjit
-def answer_target(w, answer, now_ns):
-    """Answer a target decision that the machine has stopped at."""
-    engine(w, 0).status = RUNNING
-    take_target(w, engine(w, 0).decision_cpu, answer, now_ns)
-
-
-@kjit
-def answer_penalty(w, penalty_ns, now_ns):
-    """Answer a penalty decision that the machine has stopped at."""
-    engine(w, 0).status = RUNNING
-    take_penalty(w, engine(w, 0).decision_cpu, penalty_ns, engine(w, 0).decision_by_kick, now_ns)
+def take_answer(w, now_ns):
+    """Do what was answered, from outside, to the decision that the machine had stopped at."""
+    state = engine(w, 0)
+    state.status = RUNNING
+    if state.decision_kind == DECISION_TARGET:
+        take_target(w, state.decision_cpu, state.answer, now_ns)
+    else:
+        take_penalty(w, state.decision_cpu, state.answer, state.decision_by_kick, now_ns)

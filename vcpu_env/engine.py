@@ -1,8 +1,8 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
-from vcpu_env._jit import NIL, kjit
-from vcpu_env.directed_yield import kick_waiter, on_spin
-from vcpu_env.engine_state import RUNNING, engine, host_costs
+from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.directed_yield import kick_waiter, on_spin, take_answer
+from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, start_timer, timer_expired
 from vcpu_env.kernel.core import pop_kicked
@@ -142,11 +142,17 @@ def dispatch(w, slot, now_ns):
     send_kicks(w, now_ns)
 
 
-@kjit
+@entry_point
 def run_until(w, end_ns):
-    """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status."""
+    """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
+
+    An answer to the decision that the machine had stopped at is taken first.
+    """
     clock = machine_clock(w, 0)
     state = engine(w, 0)
+    if state.status == ANSWERED:
+        take_answer(w, clock.now_ns)
+        send_kicks(w, clock.now_ns)
     while state.status == RUNNING:
         slot = next_slot(w)
         when = event(w, slot).when_ns

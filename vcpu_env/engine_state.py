@@ -5,7 +5,7 @@ import numpy as np
 from vcpu_env._jit import struct
 from vcpu_env.world import StructArray
 
-RUNNING, STOPPED_AT_DECISION, FAILED = range(3)
+RUNNING, STOPPED_AT_DECISION, ANSWERED, FAILED = range(4)
 DECISION_TARGET, DECISION_PENALTY = range(2)
 
 ENGINE = np.dtype(
@@ -16,6 +16,7 @@ ENGINE = np.dtype(
         ("decision_kind", "i8"),  # what a stopped machine waits for
         ("decision_cpu", "i8"),
         ("decision_by_kick", "i8"),  # the yield comes from KVM_HC_KICK_CPU
+        ("answer", "i8"),  # from outside, to be taken when the machine goes on
         ("refused", "i8"),  # the answer that was not allowed
     ],
     align=True,
@@ -53,6 +54,11 @@ YIELD_STATS = np.dtype(
         ("cross_rq", "i8"),  # the slot of the limiter was used up for a target on another run queue
         ("wrapped", "i8"),
         ("forfeit", "i8"),
+        ("credited", "i8"),  # yields whose target was credited with lag
+        ("credit_ns", "i8"),  # service that they were credited with
+        ("plain", "i8"),  # yields without a target
+        ("stayed", "i8"),  # hints after which the spinner kept its CPU
+        ("not_applied", "i8"),  # a penalty was asked for and could not be: the yield was a plain hint
     ],
     align=True,
 )

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env._jit import call
 from vcpu_env.build import build_world
-from vcpu_env.directed_yield import answer_penalty, answer_target
-from vcpu_env.engine import run_until, send_kicks, settle, start_tasks
+from vcpu_env.engine import run_until, settle, start_tasks
 from vcpu_env.engine_state import (
+    ANSWERED,
     DECISION_PENALTY,
     DECISION_TARGET,
     FAILED,
@@ -18,6 +19,7 @@ from vcpu_env.engine_state import (
 from vcpu_env.kvm.types import COUNTERS
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
+from vcpu_env.policy.types import BOOST_RULE, BOOST_STAY_CREDIT, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
 from vcpu_env.world import World
@@ -77,9 +79,8 @@ class Machine:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
-        with np.errstate(over="ignore"):
-            status = run_until(self.world.handle, end_ns)
-        self._check()
+        status = call(run_until, self.world.handle, end_ns)
+        self.check()
         return status == RUNNING
 
     @property
@@ -91,8 +92,11 @@ class Machine:
         engine = self.world["engine"][0]
         return self.world["yield_view"][0] if engine["status"] == STOPPED_AT_DECISION else None
 
-    def answer_target(self, answer: int) -> None:
+    def answer_target(self, answer: int, boost: int = BOOST_RULE, penalty_scale: float = 1.0) -> None:
         """Answer a target decision: 0 nobody, 1 as the kernel's loop would, 2 + i the i-th candidate of the view.
+
+        `boost` (BOOST_*, see `policy.boost`) is what the yield does for its target, `penalty_scale` (0..1024) the factor
+        of a penalty. The answer is taken when the machine goes on.
 
         Raises:
             ValueError: the machine does not wait for a target, or the answer is not allowed; nothing has changed.
@@ -101,9 +105,12 @@ class Machine:
         last = FIRST_CANDIDATE + int(view["nr_candidates"]) - 1
         if not 0 <= answer <= last:
             raise ValueError(f"answer_target: value {answer} (allowed: 0..{last})")
-        with np.errstate(over="ignore"):
-            answer_target(self.world.handle, int(answer), self.now_ns)
-            send_kicks(self.world.handle, self.now_ns)
+        if not BOOST_RULE <= boost <= BOOST_STAY_CREDIT:
+            raise ValueError(f"boost: value {boost} (allowed: {BOOST_RULE}..{BOOST_STAY_CREDIT})")
+        if not 0 <= penalty_scale <= 1024:
+            raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..1024)")
+        view["boost"], view["penalty_scale"] = boost, round(penalty_scale * PENALTY_SCALE_ONE)
+        self._answer(int(answer))
 
     def answer_penalty(self, penalty_ns: int) -> None:
         """Answer a penalty decision: virtual time (ns) to charge the yielder with; the view holds the series' answer.
@@ -114,9 +121,11 @@ class Machine:
         self._stopped_at(DECISION_PENALTY, "answer_penalty")
         if not 0 <= penalty_ns < 2**62:
             raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{2**62 - 1})")
-        with np.errstate(over="ignore"):
-            answer_penalty(self.world.handle, int(penalty_ns), self.now_ns)
-            send_kicks(self.world.handle, self.now_ns)
+        self._answer(int(penalty_ns))
+
+    def _answer(self, answer: int) -> None:
+        engine = self.world["engine"]
+        engine["answer"], engine["status"] = answer, ANSWERED
 
     def _stopped_at(self, kind: int, call: str) -> np.void:
         view = self.decision
@@ -124,7 +133,8 @@ class Machine:
             raise ValueError(f"{call}: called where the machine does not wait for that answer")
         return view
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise RuleError if a rule has given an answer that is not allowed."""
         engine = self.world["engine"][0]
         if engine["status"] == FAILED:
             view = self.world["yield_view"][0]
@@ -181,10 +191,13 @@ class Machine:
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]
         first, count = int(w["kvm"]["first_vcpu"][vm]), int(w["kvm"]["nr_vcpus"][vm])
-        vcpus = w["guest_vcpu"][first : first + count]
+        vcpus, apics = w["guest_vcpu"][first : first + count], w["lapic"][first : first + count]
         return {
             "name": spec.name,
             "workload": spec.workload,
             "work_units": float(w["guest_vm"]["work"][vm]),
             **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS},
+            "lock_wait_log2": w["guest_vm"]["lock_wait_log2"][vm].tolist(),
+            **{name: int(apics[name].sum()) for name in ("ipis", "ipi_latency_ns")},
+            "ipi_latency_log2": apics["ipi_latency_log2"].sum(axis=0).tolist(),
         }

@@ -38,7 +38,7 @@ from vcpu_env.kvm.pcpu import (
     set_mode,
     set_run_event,
 )
-from vcpu_env.kvm.ple import grow_ple_window
+from vcpu_env.kvm.ple import grow_ple_window, ple_window_ns
 from vcpu_env.kvm.preempt import kvm_sched_in, kvm_sched_out, record_steal_time
 from vcpu_env.kvm.types import kvm, kvm_vcpu
 
@@ -61,6 +61,16 @@ def leave_guest(w, cpu, now_ns):
 
 
 @kjit
+def note_pause(w, v, now_ns):
+    """Remember how long a vCPU has been spinning: since the first of PAUSE exits with hardly any guest time between."""
+    vcpu, run_ns = kvm_vcpu(w, v), guest_vcpu(w, v).run_ns
+    if run_ns - vcpu.pause_run_ns > 2 * ple_window_ns(w, v):
+        vcpu.spin_since_ns = now_ns
+    vcpu.pause_run_ns = run_ns
+    vcpu.last_pause_ns = now_ns
+
+
+@kjit
 def handle_exit(w, cpu, reason, now_ns):
     """The guest was left for a reason of its own: the host's work for it."""
     if reason == EXIT_NONE:
@@ -76,6 +86,7 @@ def handle_exit(w, cpu, reason, now_ns):
         host_work(w, cpu, costs.hlt_exit_ns, HALT, now_ns)
     elif reason == EXIT_PAUSE:
         vcpu.pause_exits += 1
+        note_pause(w, v, now_ns)
         vcpu.cpl_kernel = at_cpl0(w, v)
         grow_ple_window(w, v)
         scan_ns = costs.pause_scan_ns * kvm(w, vcpu.vm).nr_vcpus

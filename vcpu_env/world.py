@@ -56,6 +56,12 @@ class World:
         array, start = self.arrays[name], self._offsets[name]
         return self.words.view(np.uint8)[start : start + array.count * array.dtype.itemsize].view(array.dtype)
 
+    def extended(self, extra: list[StructArray]) -> "World":
+        """A copy with more struct arrays, all zero."""
+        other = World([*self.arrays.values(), *extra])
+        other.words[HEADER_WORDS : len(self.words)] = self.words[HEADER_WORDS:]
+        return other
+
     def copy(self) -> "World":
         """An independent copy (a fork)."""
         return World(list(self.arrays.values()), self.words.copy())

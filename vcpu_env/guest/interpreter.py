@@ -2,7 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.calls import start_call
-from vcpu_env.guest.locks import acquire, release, sleep_on, take
+from vcpu_env.guest.locks import acquire, note_lock_wait, release, sleep_on, take
 from vcpu_env.guest.program import (
     OP_BARRIER,
     OP_BLOCK,
@@ -67,7 +67,7 @@ def do_lock(w, t, op, now_ns):
     th = guest_thread(w, t)
     lock = th.wait_lock if th.stage > 0 else pick_instance(w, th, op.a, op.b)
     if th.granted:
-        guest_vcpu(w, th.vcpu).lock_wait_ns += now_ns - th.wait_start_ns
+        note_lock_wait(w, th, now_ns)
         take(w, lock, t)
         return 1
     began = th.wait_start_ns

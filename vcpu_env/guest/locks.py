@@ -29,6 +29,7 @@ from vcpu_env.guest.types import (
     guest_vm,
 )
 from vcpu_env.kernel.timeline import event
+from vcpu_env.kvm.log2 import log2_bin
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 from vcpu_env.kvm.types import kvm_vcpu
 
@@ -45,6 +46,14 @@ def notify_spinner(w, v, now_ns):
     when = now_ns + costs.notice_ns + iteration
     if when < event(w, event_slots(w, 0).run + g.cpu).when_ns:
         set_run_event(w, g.cpu, when)
+
+
+@kjit
+def note_lock_wait(w, th, now_ns):
+    """Book how long a thread has waited for the lock that it takes now."""
+    waited_ns = now_ns - th.wait_start_ns
+    guest_vcpu(w, th.vcpu).lock_wait_ns += waited_ns
+    guest_vm(w, th.vm).lock_wait_log2[log2_bin(waited_ns)] += 1
 
 
 @kjit
@@ -213,7 +222,7 @@ def try_spinner(w, t, now_ns):
                 return -1
             return 0
         remove_waiter(w, lk, t)
-    guest_vcpu(w, th.vcpu).lock_wait_ns += now_ns - th.wait_start_ns
+    note_lock_wait(w, th, now_ns)
     take(w, lock, t)
     return 1
 

@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vcpu_env.guest.program import JUMPS, LOCK_OPS, QUEUE_OPS, Instances, Program
-from vcpu_env.guest.random import NR_PURPOSES, PURPOSE_PICK, stream_key
+from vcpu_env.guest.random import LOCK_ENTITY, NR_PURPOSES, PURPOSE_PICK, stream_key
 from vcpu_env.guest.types import LOCK_FUTEX, LOCK_RWSEM, RUNNABLE
 from vcpu_env.world import World
-
-LOCK_ENTITY = 1 << 20
-"""Stream entities of locks start here, those of threads at 0."""
 
 
 @dataclass

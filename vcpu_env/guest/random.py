@@ -23,6 +23,8 @@ DISTRIBUTIONS = {
     "uniform": UNIFORM,
 }
 PURPOSE_DURATION, PURPOSE_BRANCH, PURPOSE_PICK, NR_PURPOSES = range(4)
+LOCK_ENTITY = 1 << 20
+"""Stream entities of locks start here, those of threads at 0."""
 
 DISTRIBUTION = np.dtype([("q16", "i8", (QUANTILES,))], align=True)
 distribution = struct(33, DISTRIBUTION)

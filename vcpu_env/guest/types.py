@@ -7,6 +7,7 @@ import numpy as np
 
 from vcpu_env._jit import struct
 from vcpu_env.guest.random import NR_PURPOSES, distribution_arrays
+from vcpu_env.kvm.log2 import LOG2_BINS
 from vcpu_env.world import StructArray
 
 OVERHEAD = 16
@@ -154,6 +155,7 @@ GUEST_VM = np.dtype(
         ("ipi_mode", "i8"),
         ("steal_time", "i8"),  # the guest sees vcpu_is_preempted()
         ("work", "i8"),
+        ("lock_wait_log2", "i8", (LOG2_BINS,)),  # contended acquisitions by how long they waited
         ("tick_ns", "i8"),
         ("tick_phase_ns", "i8"),
         ("slice_ns", "i8"),

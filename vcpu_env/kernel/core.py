@@ -55,8 +55,15 @@ from vcpu_env.kernel.types import (
     task_struct,
 )
 from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT
+from vcpu_env.policy.boost import boost_credit, boost_transfer
 from vcpu_env.policy.deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
-from vcpu_env.policy.types import yield_decision
+from vcpu_env.policy.types import (
+    BOOST_CREDIT,
+    BOOST_STAY,
+    BOOST_STAY_CREDIT,
+    BOOST_TRANSFER,
+    yield_decision,
+)
 
 
 @kjit
@@ -229,15 +236,27 @@ def yield_to_begin(w, cpu, p):
 
 @kjit
 def yield_to_end(w, cpu, p):
-    """syscalls.c: yield_to(), from the penalty on: it is charged if one was chosen, then the running task yields."""
+    """syscalls.c: yield_to(), from the penalty on: it is charged if one was chosen, then the running task yields.
+
+    A boost other than the kernel's own takes the penalty's place; one that stays leaves the yielder alone.
+    """
     decision = yield_decision(w, 0)
-    if decision.pending:
-        yield_deboost_apply_penalty(w)
-    decision.forfeit = 1 if yield_task_fair(w, cpu) else 0
     rq, p_cpu = cpu_rq(w, cpu), task_struct(w, p).cpu
-    rq.yld_count += 1
+    decision.credit_ns = 0
+    boost = decision.boost
     if p_cpu != cpu:
         update_rq_clock(w, p_cpu, rq.clock_ns)
+    if decision.pending:
+        yield_deboost_apply_penalty(w)
+    elif boost == BOOST_CREDIT or boost == BOOST_STAY_CREDIT:
+        boost_credit(w, cpu, p)
+    elif boost == BOOST_TRANSFER:
+        boost_transfer(w, cpu, p)
+    decision.forfeit = 0
+    if boost != BOOST_STAY and boost != BOOST_STAY_CREDIT:
+        decision.forfeit = 1 if yield_task_fair(w, cpu) else 0
+        rq.yld_count += 1
+    if p_cpu != cpu:
         resched_curr(w, p_cpu)
 
 

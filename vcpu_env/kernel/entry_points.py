@@ -37,6 +37,13 @@ def wake_up_new_task(w, p, cpu):
 
 
 @entry_point
+def sched_yield(w, cpu):
+    """`core.sched_yield`."""
+    core.sched_yield(w, cpu)
+    return 0
+
+
+@entry_point
 def yield_to_begin(w, cpu, p):
     """`core.yield_to_begin`."""
     return core.yield_to_begin(w, cpu, p)

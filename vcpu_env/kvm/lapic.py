@@ -14,18 +14,21 @@ from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
+from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin
 from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, kvm_params, kvm_vcpu
 from vcpu_env.world import StructArray
 
 VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
+NR_VECTORS = 4
 
 LAPIC = np.dtype(
     [
         ("irr", "i8"),  # accepted, not yet in service
         ("cpu", "i8"),  # physical CPU that has the vCPU loaded, NIL if it is scheduled out
-        ("unserved_since_ns", "i8"),  # when irr became non-zero
-        ("served", "i8"),
-        ("latency_ns", "i8"),  # sum over served interrupts, acceptance to handler
+        ("since_ns", "i8", (NR_VECTORS,)),  # when each pending vector was accepted
+        ("ipis", "i8"),  # IPIs taken into service
+        ("ipi_latency_ns", "i8"),  # their sum of times from acceptance to the handler
+        ("ipi_latency_log2", "i8", (LOG2_BINS,)),  # how many took 2^i ns and less than twice as long
     ],
     align=True,
 )
@@ -41,12 +44,20 @@ def lapic_arrays(nr_vcpus: int) -> list[StructArray]:
 
 
 @kjit
+def vector_number(vector):
+    """0 .. NR_VECTORS - 1 for the bit of a vector."""
+    if vector < VECTOR_RESCHEDULE:
+        return vector - VECTOR_TIMER
+    return 2 if vector == VECTOR_RESCHEDULE else 3
+
+
+@kjit
 def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
     """kvm_apic_set_irq(): the vCPU's APIC takes the interrupt; `delay_ns` is how long a kick to its CPU travels."""
     apic = lapic(w, v)
     vcpu = kvm_vcpu(w, v)
-    if apic.irr == 0:
-        apic.unserved_since_ns = now_ns
+    if apic.irr & vector == 0:
+        apic.since_ns[vector_number(vector)] = now_ns
     apic.irr |= vector
     posted = kvm_params(w, 0).apicv != APICV_OFF
     if posted:
@@ -91,15 +102,16 @@ def take_interrupt(w, v, now_ns):
         return 0
     vector = apic.irr & -apic.irr
     apic.irr &= ~vector
-    apic.served += 1
-    apic.latency_ns += now_ns - apic.unserved_since_ns
+    if vector == VECTOR_CALL or vector == VECTOR_RESCHEDULE:
+        waited_ns = now_ns - apic.since_ns[vector_number(vector)]
+        apic.ipis += 1
+        apic.ipi_latency_ns += waited_ns
+        apic.ipi_latency_log2[log2_bin(waited_ns)] += 1
     if apic.irr == 0:
         vcpu = kvm_vcpu(w, v)
         vcpu.event = 0
         vcpu.pir_pending = 0
         vcpu.irq_injections += 1
-    else:
-        apic.unserved_since_ns = now_ns
     return vector
 
 

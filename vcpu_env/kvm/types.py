@@ -52,6 +52,11 @@ kvm_vcpu_dtype = np.dtype(
         ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
         ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
         ("no_task", "i8"),  # replay only: no task to yield to
+        ("last_pause_ns", "i8"),  # last PAUSE exit; 0: never
+        ("spin_since_ns", "i8"),  # first PAUSE exit of the present spell of spinning, as far as the host can tell
+        ("pause_run_ns", "i8"),  # guest time of the vCPU at its last PAUSE exit
+        ("last_yield_ns", "i8"),  # it yielded to somebody
+        ("last_boost_ns", "i8"),  # somebody yielded to it
         # interrupts
         ("apicv", "i8"),
         ("apic_enabled", "i8"),

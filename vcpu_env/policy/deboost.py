@@ -14,6 +14,8 @@ from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.weights import INT64_MAX, calc_delta_fair
 from vcpu_env.policy.types import (
+    BOOST_PENALTY,
+    BOOST_RULE,
     DEBOOST_NONE,
     DEBOOST_V1,
     PENALTY_SCALE_ONE,
@@ -110,7 +112,7 @@ def yield_deboost_prepare(w, cpu, p):
     decision.cpu, decision.yielder, decision.target = cpu, rq.curr, p
     decision.lca_q, decision.lca_y, decision.lca_t = NIL, NIL, NIL
     decision.applied, decision.forfeit, decision.pending, decision.skip = 0, 0, 0, SKIP_NOT
-    if params.deboost == DEBOOST_NONE:
+    if params.deboost == DEBOOST_NONE or (decision.boost != BOOST_RULE and decision.boost != BOOST_PENALTY):
         return
     decision.skip = yield_deboost_may(w, cpu, p)
     if decision.skip != SKIP_NOT:
@@ -177,6 +179,8 @@ def choose_penalty(w):
     penalty = yield_deboost_limit(params, gran, need, decision.n, penalty)
     if params.penalty_scale != PENALTY_SCALE_ONE:
         penalty = (penalty * params.penalty_scale) >> 16
+    if decision.scale != PENALTY_SCALE_ONE:
+        penalty = (penalty * decision.scale) >> 16
     decision.penalty = penalty
 
 

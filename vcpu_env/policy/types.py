@@ -14,6 +14,9 @@ SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
 
 PENALTY_SCALE_ONE = 1 << 16
 
+BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT = range(8)
+"""What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
+
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
 """The series' caps: queue sizes up to the first number are capped at second / third times the granularity."""
 LAST_CAP = (1, 1)
@@ -61,6 +64,9 @@ YIELD_DECISION = np.dtype(
         ("debounced", "i8"),
         ("applied", "i8"),
         ("forfeit", "i8"),
+        ("boost", "i8"),  # BOOST_*, chosen with the target; BOOST_RULE: as the kernel's own yield_to()
+        ("scale", "i8"),  # fixed-point factor of this decision's penalty, on top of deboost_params.penalty_scale
+        ("credit_ns", "i8"),  # service that the target was credited with
     ],
     align=True,
 )
@@ -93,3 +99,4 @@ def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True)
     decision = world["yield_decision"]
     for field in ("cpu", "yielder", "target", "lca_q", "lca_y", "lca_t"):
         decision[field] = NIL
+    decision["scale"] = PENALTY_SCALE_ONE

@@ -4,11 +4,14 @@ import numpy as np
 
 from vcpu_env._jit import NIL, kjit, struct
 from vcpu_env.kernel.entity import avg_vruntime
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, task_struct
+from vcpu_env.kernel.fair import matching_ancestor
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
-from vcpu_env.kvm.types import MAX_CANDIDATES, candidate, kvm_vcpu
+from vcpu_env.kvm.ple import ple_window_ns
+from vcpu_env.kvm.types import MAX_CANDIDATES, candidate, kvm, kvm_vcpu
 from vcpu_env.policy.rules import RULE_KERNEL
+from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.world import StructArray, World
 
 NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
@@ -18,13 +21,28 @@ _LIST = (MAX_CANDIDATES,)
 YIELD_VIEW = np.dtype(
     [
         ("now_ns", "i8"),
+        # the spinning vCPU
         ("vcpu", "i8"),  # who spins (vCPU ids are unique on the host)
         ("cpu", "i8"),
         ("kernel_mode", "i8"),  # only a sibling that was preempted in kernel mode is wanted
         ("lag_ns", "i8"),  # of the spinner's own entity: positive if it has had less than its share
         ("slice_left_ns", "i8"),  # virtual time to its deadline
-        ("nr_running", "i8"),  # tasks on its CPU
         ("pause_exits", "i8"),  # of the spinner, so far
+        ("ple_window_ns", "i8"),  # grows with each exit, falls back when it is scheduled in
+        ("spin_ns", "i8"),  # since its first PAUSE exit of this spell of spinning
+        ("since_yield_ns", "i8"),  # since it last yielded to somebody
+        ("pending_ipi", "i8"),  # IPI tracking: its last IPI is unanswered
+        ("ipi_age_ns", "i8"),  # since it sent that IPI
+        # its CPU and its cgroup
+        ("nr_running", "i8"),  # tasks on its CPU
+        ("h_nr_queued", "i8"),  # tasks below its own queue; at a penalty decision: below the lowest common queue
+        ("depth", "i8"),  # cgroup levels above its own queue; at a penalty decision: above the lowest common queue
+        ("limiter_age_ns", "i8"),  # since the series' limiter on this CPU last let a yield pass
+        # its VM and the host
+        ("nr_vcpus", "i8"),
+        ("nr_cpus", "i8"),
+        ("nr_busy_cpus", "i8"),
+        ("nr_runnable", "i8"),  # tasks on all CPUs
         ("nr_candidates", "i8"),
         # one entry a candidate: siblings that pass the kernel's ready, halt and spin-loop checks, in scan order
         ("candidate", "i8", _LIST),  # vCPU id
@@ -32,17 +50,25 @@ YIELD_VIEW = np.dtype(
         ("preempted", "i8", _LIST),  # lost its CPU; else it woke up and waits for one
         ("in_kernel", "i8", _LIST),  # was in kernel mode when it lost its CPU
         ("ipi_receiver", "i8", _LIST),  # IPI tracking: the spinner's last IPI went to it, unanswered
+        ("ipi_sender", "i8", _LIST),  # IPI tracking: the last IPI to the spinner came from it
         ("unserved", "i8", _LIST),  # an interrupt waits for it
         ("same_rq", "i8", _LIST),
+        ("in_spin_loop", "i8", _LIST),  # it yielded from a spin loop itself, and has not come back yet
+        ("candidate_spin_ns", "i8", _LIST),  # if so: since the first PAUSE exit of its spell of spinning
         ("candidate_lag_ns", "i8", _LIST),
         ("waited_ns", "i8", _LIST),  # since it was queued
-        # penalty decisions only, in virtual time of the yielder's entity at the lowest common ancestor
+        ("since_boost_ns", "i8", _LIST),  # since somebody last yielded to it
+        ("gap_ns", "i8", _LIST),  # same run queue: its lead in vruntime at the lowest common queue, else 0
+        ("queue_length", "i8", _LIST),  # tasks on its CPU
+        # penalty decisions only, in virtual time of the yielder's entity at the lowest common queue; else 0
         ("target", "i8"),  # NIL at a target decision
         ("gran_ns", "i8"),
         ("need_ns", "i8"),  # the target's lead, as the series computes it (u64)
-        ("h_nr_queued", "i8"),
         ("series_penalty_ns", "i8"),
         ("awaited", "i8"),  # privileged: the vCPU that the spinner waits for, NIL if none
+        # a target rule may set these: what the yield does for its target
+        ("boost", "i8"),  # BOOST_* (policy.boost); BOOST_RULE: as the kernel's own yield_to()
+        ("penalty_scale", "i8"),  # factor of a penalty in 1/65536
     ],
     align=True,
 )
@@ -68,18 +94,31 @@ def init_view(world: World) -> None:
 @kjit
 def fill_view(w, me, awaited, now_ns):
     """Describe the decision that vCPU `me` has to take now."""
-    view, task = yield_view(w, 0), task_struct(w, me)
+    view, task, vcpu = yield_view(w, 0), task_struct(w, me), kvm_vcpu(w, me)
     se = sched_entity(w, me)
     view.now_ns = now_ns
     view.vcpu = me
     view.cpu = task.cpu
-    view.kernel_mode = kvm_vcpu(w, me).scan_kernel_mode
+    view.kernel_mode = vcpu.scan_kernel_mode
     view.lag_ns = avg_vruntime(w, se.cfs_rq) - se.vruntime
     view.slice_left_ns = se.deadline - se.vruntime
-    view.nr_running = cpu_rq(w, task.cpu).nr_running
-    view.pause_exits = kvm_vcpu(w, me).pause_exits
+    view.pause_exits = vcpu.pause_exits
+    view.ple_window_ns = ple_window_ns(w, me)
+    view.spin_ns = now_ns - vcpu.spin_since_ns
+    view.since_yield_ns = now_ns - vcpu.last_yield_ns
+    view.pending_ipi = vcpu.pending_ipi
+    view.ipi_age_ns = now_ns - vcpu.ipi_time_ns
+    rq = cpu_rq(w, task.cpu)
+    view.nr_running = rq.nr_running
+    view.h_nr_queued = cfs_rq(w, se.cfs_rq).h_nr_queued
+    view.depth = se.depth
+    view.limiter_age_ns = now_ns - rq.yield_deboost_last_time_ns
     view.awaited = awaited
     view.target = NIL
+    view.gran_ns, view.need_ns, view.series_penalty_ns = 0, 0, 0
+    view.boost, view.penalty_scale = BOOST_RULE, PENALTY_SCALE_ONE
+    describe_host(w)
+    view.nr_vcpus = kvm(w, vcpu.vm).nr_vcpus
     count = candidates(w, me, view.kernel_mode, now_ns)
     view.nr_candidates = count
     for i in range(count):
@@ -87,16 +126,38 @@ def fill_view(w, me, awaited, now_ns):
 
 
 @kjit
+def describe_host(w):
+    """Fill in the view's facts about all CPUs."""
+    view, nr_cpus = yield_view(w, 0), sched_tunables(w, 0).nr_cpus
+    busy, runnable = 0, 0
+    for cpu in range(nr_cpus):
+        nr_running = cpu_rq(w, cpu).nr_running
+        busy += nr_running > 0
+        runnable += nr_running
+    view.nr_cpus, view.nr_busy_cpus, view.nr_runnable = nr_cpus, busy, runnable
+
+
+@kjit
 def describe_candidate(w, me, i, now_ns):
     """Fill in the i-th entry of the view's lists."""
     view, c = yield_view(w, 0), candidate(w, i)
     vcpu, task, se = kvm_vcpu(w, c.vcpu), task_struct(w, c.vcpu), sched_entity(w, c.vcpu)
+    same_rq = task.cpu == view.cpu
     view.candidate[i] = c.vcpu
     view.good[i] = c.good
     view.preempted[i] = vcpu.preempted
     view.in_kernel[i] = vcpu.preempted_in_kernel
     view.ipi_receiver[i] = kvm_vcpu_is_ipi_receiver(w, me, c.vcpu, now_ns)
+    view.ipi_sender[i] = kvm_vcpu(w, me).last_ipi_sender == vcpu.vcpu_idx
     view.unserved[i] = vcpu.event | vcpu.pir_pending
-    view.same_rq[i] = task.cpu == view.cpu
+    view.same_rq[i] = same_rq
+    view.in_spin_loop[i] = vcpu.in_spin_loop
+    view.candidate_spin_ns[i] = now_ns - vcpu.spin_since_ns if vcpu.in_spin_loop else 0
     view.candidate_lag_ns[i] = avg_vruntime(w, se.cfs_rq) - se.vruntime if cfs_rq(w, se.cfs_rq).nr_queued > 0 else 0
     view.waited_ns[i] = now_ns - task.last_queued_ns if task.last_queued_ns != NIL else 0
+    view.since_boost_ns[i] = now_ns - vcpu.last_boost_ns
+    view.gap_ns[i] = 0
+    if same_rq:
+        mine, its = matching_ancestor(w, me, c.vcpu), matching_ancestor(w, c.vcpu, me)
+        view.gap_ns[i] = sched_entity(w, its).vruntime - sched_entity(w, mine).vruntime
+    view.queue_length[i] = cpu_rq(w, task.cpu).nr_running

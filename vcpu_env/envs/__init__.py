@@ -1,0 +1,1 @@
+"""Gymnasium environments: the host kernel's two decisions of a directed yield, answered by an agent."""

@@ -1,0 +1,193 @@
+"""Keyword arguments of the environments: typed, immutable, validated, with one clear line for each that is wrong."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vcpu_env.envs.observe import GROUPS
+from vcpu_env.envs.types import EVERY_NTH, EVERY_SPIN, PERIOD, REWARD_TERMS, RULE_ACTS, SAME_RQ, SAMPLED
+from vcpu_env.policy.named import POLICIES, Policy
+from vcpu_env.scenario import Scenario, ScenarioError, load_scenario
+from vcpu_env.scenario.errors import error_lines, nearest
+
+FILTERS = {
+    "every_spin": EVERY_SPIN,
+    "same_rq": SAME_RQ,
+    "rule_acts": RULE_ACTS,
+    "every_nth": EVERY_NTH,
+    "sampled": SAMPLED,
+    "period_ns": PERIOD,
+}
+"""Decision filters; the last three take an argument, as in ``every_nth:16``."""
+
+FILTER_ARGUMENTS = {EVERY_NTH: "an integer from 1", SAMPLED: "a probability above 0, up to 1", PERIOD: "ns from 1"}
+
+MAX_LEVELS = 12
+
+ScenarioLike = str | Path | Scenario
+
+
+class EnvConfigError(ValueError):
+    """A keyword argument of an environment that cannot be. One line for each."""
+
+
+def parse_filter(text: str) -> tuple[int, int]:
+    """A decision filter as (number, argument).
+
+    Raises:
+        ValueError: there is no such filter, or its argument is not allowed.
+    """
+    name, colon, argument = text.partition(":")
+    if name not in FILTERS:
+        raise ValueError(f": value '{text}' ({nearest(name, FILTERS)})")
+    number = FILTERS[name]
+    if number not in FILTER_ARGUMENTS:
+        if colon:
+            raise ValueError(f": value '{text}' (allowed: '{name}' without an argument)")
+        return number, 0
+    try:
+        value = float(argument) if number == SAMPLED else int(argument.replace("_", ""))
+    except ValueError:
+        value = -1
+    if not 0 < value <= (1 if number == SAMPLED else 2**62):
+        raise ValueError(f": value '{text}' (allowed: '{name}:ARGUMENT', {FILTER_ARGUMENTS[number]})")
+    return number, round(value * 2**32) if number == SAMPLED else int(value)
+
+
+class EnvConfig(BaseModel):
+    """What an environment is, beside its scenarios and its policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    nr_candidates: int = Field(default=16, ge=1, le=64, description="K: candidates that can be seen and chosen")
+    max_penalty_scale: float = Field(default=4.0, gt=1, le=1024, description="penalty scale of the action 1")
+    penalty_levels: tuple[float, ...] = Field(
+        default=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), description="penalty scales of the discrete actions"
+    )
+    observe: tuple[str, ...] = Field(default=GROUPS, description="groups of features that are shown; others read 0")
+    reward: dict[str, float] = Field(
+        default={"useful": 1.0, "unfairness": -0.1}, description="weights of the reward's terms"
+    )
+    horizon_ns: int = Field(default=10_000_000, ge=1_000, le=10**13, description="simulated time of an episode")
+    max_decisions: int | None = Field(default=None, ge=1, le=2**40, description="most decisions of an episode")
+    epoch_ns: int = Field(default=10_000_000, ge=1_000, le=10**13, description="HostTuner: time between two actions")
+    decision_filter: str = Field(default="every_spin", description="which decisions are the agent's")
+    strict: bool = Field(default=True, description="refuse a candidate that is not there; else it means nobody")
+    privileged: bool = Field(default=False, description="info tells whom the spinner waits for")
+    warm_starts: int = Field(default=4, ge=1, le=1024, description="warmed machines that episodes start from")
+    jitter_ns: int = Field(
+        default=2_000_000, ge=0, le=10**12, description="an episode starts up to this long after the warm-up"
+    )
+
+    @field_validator("decision_filter")
+    @classmethod
+    def check_filter(cls, text: str) -> str:
+        """Refuse a filter that there is not."""
+        parse_filter(text)
+        return text
+
+    @field_validator("observe")
+    @classmethod
+    def check_groups(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a group of features that there is not."""
+        for group in groups:
+            if group not in GROUPS:
+                raise ValueError(f": value '{group}' ({nearest(group, GROUPS)})")
+        return groups
+
+    @field_validator("reward")
+    @classmethod
+    def check_reward(cls, weights: dict[str, float]) -> dict[str, float]:
+        """Refuse a term that there is not."""
+        for term in weights:
+            if term not in REWARD_TERMS:
+                raise ValueError(f": value '{term}' ({nearest(term, REWARD_TERMS)})")
+        return weights
+
+    @field_validator("penalty_levels")
+    @classmethod
+    def check_levels(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """Refuse levels that are not a short list of scales with the series' own."""
+        if not 1 <= len(levels) <= MAX_LEVELS or any(not 0 <= x <= 1024 for x in levels) or 1.0 not in levels:
+            raise ValueError(f": value {list(levels)} (allowed: 1..{MAX_LEVELS} scales in 0..1024, 1 among them)")
+        return levels
+
+
+def env_config(defaults: Mapping[str, Any], given: Mapping[str, Any], also_allowed: Sequence[str]) -> EnvConfig:
+    """The configuration from keyword arguments over an environment's own defaults.
+
+    Raises:
+        EnvConfigError: with one line for every argument that is wrong.
+    """
+    for name in given:
+        if name not in EnvConfig.model_fields:
+            known = [*also_allowed, *EnvConfig.model_fields]
+            raise EnvConfigError(f"{name}: unknown keyword argument ({nearest(name, known)})")
+    try:
+        return EnvConfig(**{**defaults, **given})
+    except ValidationError as error:
+        raise EnvConfigError("\n".join(error_lines(EnvConfig, error))) from None
+
+
+def rule_of(rule: Policy | str) -> Policy:
+    """The policy that answers what the agent does not.
+
+    Raises:
+        EnvConfigError: there is none of this name, or it waits for answers from outside itself.
+    """
+    if isinstance(rule, str):
+        if rule not in POLICIES:
+            raise EnvConfigError(f"rule: value '{rule}' ({nearest(rule, POLICIES)})")
+        return POLICIES[rule]
+    if not isinstance(rule, Policy):
+        raise EnvConfigError(f"rule: value {rule!r} (allowed: the name of a policy, or a Policy)")
+    if isinstance(rule.target_rule, str) or isinstance(rule.penalty_rule, str):
+        raise EnvConfigError(f"rule: value {rule.name} (allowed: a policy that answers by itself)")
+    return rule
+
+
+@dataclasses.dataclass(frozen=True)
+class ScenarioMix:
+    """The scenarios that episodes are drawn from, with their probabilities."""
+
+    scenarios: tuple[Scenario, ...]
+    probabilities: tuple[float, ...]
+
+
+def one_scenario(given: Any) -> Scenario:
+    """A scenario from a name, a file or an object.
+
+    Raises:
+        EnvConfigError: there is no such scenario, or it is wrong.
+    """
+    if isinstance(given, Scenario):
+        return given
+    if not isinstance(given, str | Path):
+        raise EnvConfigError(f"scenario: value {given!r} (allowed: a name, a .toml file, a Scenario, or a list of them)")
+    try:
+        return load_scenario(given)
+    except ScenarioError as error:
+        raise EnvConfigError(str(error)) from None
+
+
+def scenario_mix(given: Any) -> ScenarioMix:
+    """One scenario, or a list of scenarios or of (scenario, weight).
+
+    Raises:
+        EnvConfigError: the list is empty, or an entry is wrong.
+    """
+    if not isinstance(given, list | tuple):
+        return ScenarioMix((one_scenario(given),), (1.0,))
+    scenarios, weights = [], []
+    for entry in given:
+        scenario, weight = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (entry, 1.0)
+        if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            raise EnvConfigError(f"scenario: weight {weight!r} (allowed: a number above 0)")
+        scenarios.append(one_scenario(scenario))
+        weights.append(float(weight))
+    if not scenarios:
+        raise EnvConfigError("scenario: value [] (allowed: at least one scenario)")
+    return ScenarioMix(tuple(scenarios), tuple(weight / sum(weights) for weight in weights))

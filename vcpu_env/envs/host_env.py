@@ -1,0 +1,193 @@
+"""The environments, one machine each. What they have in common is `HostEnv`; a subclass says which decision is its."""
+
+import copy
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from vcpu_env._jit import call
+from vcpu_env.engine_state import FAILED
+from vcpu_env.envs.action import Actions
+from vcpu_env.envs.config import EnvConfig, env_config, rule_of, scenario_mix
+from vcpu_env.envs.decide import env_begin, env_step, env_step_begin, env_step_end, env_step_part
+from vcpu_env.envs.observe import bounds
+from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot
+from vcpu_env.envs.start import nr_features
+from vcpu_env.envs.tuner import TUNER_FEATURES
+from vcpu_env.envs.types import (
+    CANDIDATE_CHOICE,
+    DIRECTED_YIELD,
+    HOST_TUNER,
+    JOINT_YIELD,
+    PENALTY_SCALE,
+    WIDE_YIELD,
+)
+from vcpu_env.machine import Machine
+from vcpu_env.policy.named import Policy
+
+ARGUMENTS = ("scenario", "rule", "render_mode")
+
+
+def observation_space(kind: int, config: EnvConfig) -> spaces.Box:
+    """The observations of one kind of environment."""
+    if kind == HOST_TUNER:
+        low = np.array([feature.low for feature in TUNER_FEATURES], np.float32)
+        return spaces.Box(low, np.ones(len(low), np.float32), dtype=np.float32)
+    low, high = bounds(config.nr_candidates)
+    assert len(low) == nr_features(kind, config)
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+class HostEnv(gymnasium.Env[np.ndarray, Any]):
+    """A simulated host whose directed yields an agent decides.
+
+    Args:
+        scenario: name of a shipped scenario, a TOML file, a `Scenario`, or a list of these or of (scenario, weight)
+            that episodes are drawn from.
+        rule: policy that answers what the agent does not.
+        render_mode: "ansi", "rgb_array", "human" or None.
+        **arguments: see `vcpu_env.envs.config.EnvConfig`.
+
+    Raises:
+        EnvConfigError: an argument that is not allowed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 25}
+    kind: ClassVar[int]
+    scenario: ClassVar[str] = "dedup-2vm"
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self, scenario: Any = None, rule: Policy | str = "series-v2", render_mode: str | None = None, **arguments: Any
+    ):
+        self.config = env_config(self.defaults, arguments, ARGUMENTS)
+        self.rule = rule_of(rule)
+        self.mix = scenario_mix(self.scenario if scenario is None else scenario)
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            allowed = ", ".join(self.metadata["render_modes"])
+            raise ValueError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
+        self.render_mode = render_mode
+        self.actions = Actions(self.kind, self.config)
+        self.action_space = self.actions.space
+        self.observation_space = observation_space(self.kind, self.config)
+        self.slot = Slot(self.kind, self.mix, self.rule, self.config)
+        self._picture = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode. ``options={"scenario": ...}`` chooses its scenario."""
+        super().reset(seed=seed)
+        slot = self.slot
+        episode = slot.draw(self.np_random, options)
+        slot.load(episode.origin)
+        self._run(env_begin, episode.seed, episode.jitter_ns)
+        return slot.observation.copy(), slot.info(self.actions)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Answer the decision and go on to the next.
+
+        Raises:
+            InvalidAction: the action is not in the action space, or (strict) its candidate is not there.
+            ResetNeeded: no episode is under way.
+        """
+        slot, actions = self.slot, self.actions
+        slot.check_running()
+        actions.put(action, slot.mask, slot.action)
+        self._run(env_step)
+        slot.over = slot.integers.item(TRUNCATED) != 0
+        return slot.observation.copy(), slot.floats.item(REWARD), False, slot.over, slot.info(actions)
+
+    def _run(self, entry: Any, *arguments: int) -> None:
+        machine = self.slot.running
+        if call(entry, machine.world.handle, *arguments) == FAILED:
+            self.slot.over = True
+            machine.check()
+
+    @property
+    def machine(self) -> Machine:
+        """The machine, to read counters from."""
+        return self.slot.running
+
+    def action_masks(self) -> np.ndarray:
+        """Which actions are legal now: bool, flat, concatenated over the dimensions, as sb3-contrib wants it."""
+        self.slot.running  # noqa: B018  (raises before the first reset)
+        if not self.actions.nr_candidates:
+            raise AttributeError(f"{type(self).__name__} has no discrete actions, so no masks")
+        return self.slot.mask.astype(bool)
+
+    def sample_masks(self) -> Any:
+        """The same in the form that ``action_space.sample(mask=...)`` takes."""
+        self.slot.running  # noqa: B018
+        return self.actions.sample_masks(self.slot.mask)
+
+    def _arguments(self) -> str:
+        return f"{type(self).__name__} rule={self.rule.name} {self.config.model_dump_json()}"
+
+    def snapshot(self) -> Snapshot:
+        """The whole state as a value: it can be pickled, and restored in another environment with equal arguments."""
+        return self.slot.snapshot(self.np_random, self._arguments())
+
+    def restore(self, snapshot: Snapshot) -> tuple[np.ndarray, dict[str, Any]]:
+        """Go on from a snapshot. Returns the observation and info there.
+
+        Raises:
+            SnapshotError: it is of another version, layout or configuration; nothing has changed.
+        """
+        self.slot.restore(snapshot, self._arguments())
+        self.np_random.bit_generator.state = snapshot.random
+        return self.slot.observation.copy(), self.slot.info(self.actions)
+
+    def fork(self) -> "HostEnv":
+        """An independent environment in the same state, with the same future."""
+        other = copy.copy(self)
+        other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
+        other.slot = Slot(self.kind, self.mix, self.rule, self.config)
+        other._picture = None
+        other._np_random = copy.deepcopy(self.np_random)
+        slot = self.slot
+        other.slot.number = slot.number
+        if slot.machine is not None:
+            other.slot.load(slot.machine)
+            other.slot.over = slot.over
+        return other
+
+
+class DirectedYieldEnv(HostEnv):
+    """Whom to yield to, and at which price."""
+
+    kind = DIRECTED_YIELD
+
+
+class PenaltyScaleEnv(HostEnv):
+    """How large the penalty is."""
+
+    kind = PENALTY_SCALE
+    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 500_000_000}
+
+
+class CandidateChoiceEnv(HostEnv):
+    """Whom to yield to."""
+
+    kind = CANDIDATE_CHOICE
+
+
+class JointYieldEnv(HostEnv):
+    """Whom to yield to, and at which of a few prices."""
+
+    kind = JOINT_YIELD
+
+
+class WideYieldEnv(HostEnv):
+    """Whom to yield to, and what the yield does for it."""
+
+    kind = WIDE_YIELD
+
+
+class HostTunerEnv(HostEnv):
+    """The series' constants, once an epoch."""
+
+    kind = HOST_TUNER
+    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 200_000_000}

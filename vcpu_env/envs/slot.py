@@ -1,0 +1,201 @@
+"""One environment's machine: where its episodes start, how they are seeded, what it shows. Single and batched share it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+
+from vcpu_env import __version__
+from vcpu_env.envs.action import Actions
+from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
+from vcpu_env.envs.start import start, term_units
+from vcpu_env.envs.types import ENV_STATE, REWARD_TERMS
+from vcpu_env.machine import Machine
+from vcpu_env.policy.named import Policy
+from vcpu_env.policy.view import FIRST_CANDIDATE
+from vcpu_env.scenario import Scenario
+from vcpu_env.world import World
+
+RESET_OPTIONS = ("scenario",)
+
+TRUNCATED, ELAPSED_NS, REWARD = ((ENV_STATE.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward"))
+"""Where these lie in an `ENV_STATE`, in words: reading a field of a structured array takes five times as long."""
+
+@dataclass(frozen=True)
+class Episode:
+    """What the random numbers of a reset came to."""
+
+    origin: Machine
+    seed: int
+    jitter_ns: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole state of one environment: plain data that can be pickled.
+
+    `restore` refuses it where the version, the layout or the environment's arguments differ.
+    """
+
+    version: str
+    layout: str
+    arguments: str
+    scenario: str
+    number: int
+    words: bytes
+    random: dict[str, Any]
+    over: bool
+
+
+class SnapshotError(ValueError):
+    """A snapshot of another version, layout or configuration."""
+
+
+def layout_of(world: World) -> str:
+    """A fingerprint of where everything lies in a world."""
+    parts = [(array.slot, name, array.dtype.descr, array.count) for name, array in world.arrays.items()]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class Slot:
+    """A machine that episodes are played on, one after the other.
+
+    Attributes:
+        machine: the present one; None before the first reset.
+        over: the episode has ended.
+    """
+
+    def __init__(self, kind: int, mix: ScenarioMix, rule: Policy, config: EnvConfig):
+        self.kind, self.mix, self.rule, self.config = kind, mix, rule, config
+        self.machine: Machine | None = None
+        self.number = 0
+        self.over = True
+
+    def draw(self, random: np.random.Generator, options: dict[str, Any] | None) -> Episode:
+        """Draw the next episode: scenario, starting machine, seed and how long the machine runs on first.
+
+        Raises:
+            EnvConfigError: an option that there is not, or a scenario that cannot be.
+        """
+        for name in options or {}:
+            if name not in RESET_OPTIONS:
+                raise EnvConfigError(f"options: value '{name}' (allowed: {', '.join(RESET_OPTIONS)})")
+        choice, number = random.random(), int(random.integers(self.config.warm_starts))
+        seed, jitter_ns = int(random.integers(2**31)), int(random.integers(self.config.jitter_ns + 1))
+        scenario = self.mix.scenarios[int(np.searchsorted(np.cumsum(self.mix.probabilities)[:-1], choice, "right"))]
+        if options and "scenario" in options:
+            scenario = one_scenario(options["scenario"])
+        self.number = number
+        return Episode(start(scenario, self.rule, self.kind, self.config, number), seed, jitter_ns)
+
+    def load(self, origin: Machine) -> None:
+        """Become a copy of a machine."""
+        if self.machine is None or self.machine.scenario is not origin.scenario:
+            self.machine = origin.fork()
+            self._look_up()
+        else:
+            np.copyto(self.machine.world.words, origin.world.words)
+        self.over = False
+
+    def _look_up(self) -> None:
+        """Keep the views of what is read after every step."""
+        world = self.running.world
+        self.observation, self.mask = world["observation"]["value"], world["action_mask"]["legal"]
+        self.state, self.view, self.clock = world["env_state"], world["yield_view"], world["machine_clock"]["now_ns"]
+        self.action, self.term = self.state["action"][0], self.state["term"][0]
+        self.integers, self.floats = self.state.view(np.int64), self.state.view(np.float64)
+        self.units = term_units(self.running.scenario)
+
+    @property
+    def running(self) -> Machine:
+        """The machine.
+
+        Raises:
+            ResetNeeded: there has been no reset.
+        """
+        if self.machine is None:
+            raise ResetNeeded("the environment has not been reset (allowed: reset() first)")
+        return self.machine
+
+    def check_running(self) -> None:
+        """Raise ResetNeeded if there is no episode under way."""
+        if self.over:
+            raise ResetNeeded("the episode is over, or none has begun (allowed: reset() first)")
+
+    def info(self, actions: Actions) -> dict[str, Any]:
+        """`info` of a reset or step."""
+        info: dict[str, Any] = {
+            "time_ns": self.clock.item(),
+            "elapsed_ns": self.integers.item(ELAPSED_NS),
+            "reward_terms": self.terms(self.term),
+        }
+        if actions.nr_candidates:
+            info["action_mask"] = self.mask.copy()
+        if self.config.privileged:
+            info["awaited"] = self.awaited()
+        if self.over:
+            info["episode_totals"] = self.totals()
+        return info
+
+    def awaited(self) -> int:
+        """Privileged: the candidate whom the spinner waits for; 0 if it is none of them."""
+        view = self.view[0]
+        if not self.state["at_decision"][0] or view["awaited"] < 0:
+            return 0
+        found = np.flatnonzero(view["candidate"][: min(view["nr_candidates"], self.config.nr_candidates)] == view["awaited"])
+        return FIRST_CANDIDATE + int(found[0]) if len(found) else 0
+
+    def totals(self) -> dict[str, float | int]:
+        """What the episode came to: the reward's terms summed up, decisions, illegal candidates."""
+        state = self.state[0]
+        return {
+            **self.terms(state["total"] - state["first"]),
+            "decisions": int(state["asked"]),
+            "unasked": int(state["seen"] - state["asked"]),
+            "illegal": int(state["illegal"]),
+        }
+
+    def terms(self, counters: np.ndarray) -> dict[str, float]:
+        """Changes of the counters behind the reward's terms, by name, in the reward's units."""
+        return dict(zip(REWARD_TERMS, (counters * self.units).tolist(), strict=True))
+
+    def snapshot(self, random: np.random.Generator, arguments: str) -> Snapshot:
+        """Everything that the future depends on."""
+        machine = self.running
+        return Snapshot(
+            __version__,
+            layout_of(machine.world),
+            arguments,
+            machine.scenario.model_dump_json(),
+            self.number,
+            machine.world.words.tobytes(),
+            dict(random.bit_generator.state),
+            self.over,
+        )
+
+    def restore(self, snapshot: Snapshot, arguments: str) -> None:
+        """Become what a snapshot says. Nothing has changed if it is refused.
+
+        Raises:
+            SnapshotError: it is of another version, layout or configuration.
+        """
+        if not isinstance(snapshot, Snapshot):
+            raise SnapshotError(f"snapshot: value {snapshot!r:.60} (allowed: what snapshot() returned)")
+        if snapshot.version != __version__:
+            raise SnapshotError(f"snapshot.version: value {snapshot.version} (allowed: {__version__})")
+        if snapshot.arguments != arguments:
+            raise SnapshotError(f"snapshot.arguments: value {snapshot.arguments} (allowed: {arguments})")
+        scenario = Scenario.model_validate_json(snapshot.scenario)
+        origin = start(scenario, self.rule, self.kind, self.config, snapshot.number)
+        layout = layout_of(origin.world)
+        if snapshot.layout != layout or len(snapshot.words) != origin.world.words.nbytes:
+            raise SnapshotError(f"snapshot.layout: value {snapshot.layout} (allowed: {layout}, that of this version)")
+        machine = origin.fork()
+        machine.world.words[:] = np.frombuffer(snapshot.words, np.int64)
+        rules, own = machine.world["decision_rules"], origin.world["decision_rules"]
+        rules["target_address"], rules["penalty_address"] = own["target_address"], own["penalty_address"]
+        self.machine, self.number, self.over = machine, snapshot.number, snapshot.over
+        self._look_up()
+

@@ -1,0 +1,93 @@
+"""State of an environment that lives in its machine's world, so that a copy of the world is a copy of the environment."""
+
+import numpy as np
+
+from vcpu_env._jit import struct
+from vcpu_env.world import StructArray
+
+DIRECTED_YIELD, PENALTY_SCALE, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD, HOST_TUNER = range(6)
+"""Which decision is the agent's, and how it answers."""
+
+EVERY_SPIN, SAME_RQ, RULE_ACTS, EVERY_NTH, SAMPLED, PERIOD = range(6)
+"""Which decisions are asked for; the configured rule answers the others."""
+
+REWARD_TERMS = ("work", "useful", "spin", "unfairness", "switches", "ipi_latency")
+NR_TERMS = len(REWARD_TERMS)
+MAX_ACTIONS = 10
+NR_HOST_COUNTERS = 12
+MAX_BOOSTS = 16
+
+ENV_PARAMS = np.dtype(
+    [
+        ("kind", "i8"),
+        ("nr_candidates", "i8"),  # K
+        ("filter", "i8"),
+        ("filter_arg", "i8"),  # every n-th: n; sampled: probability in 2^-32; period: ns
+        ("horizon_ns", "i8"),
+        ("max_decisions", "i8"),  # 0: no limit
+        ("epoch_ns", "i8"),  # HOST_TUNER: time between two actions
+        ("own_rule", "i8"),  # the configured policy has a compiled target rule
+        ("own_penalty_rule", "i8"),
+        ("nr_vms", "i8"),
+        ("nr_threads", "i8"),
+        ("nr_locks", "i8"),
+        ("nr_hidden", "i8"),  # observation features that read 0
+        ("max_penalty_scale", "f8"),
+        ("boost", "i8", (MAX_BOOSTS,)),  # what the second action dimension means
+        ("scale", "i8", (MAX_BOOSTS,)),
+        ("reward_scale", "f8", (NR_TERMS,)),  # weight times unit of each term
+    ],
+    align=True,
+)
+
+ENV_STATE = np.dtype(
+    [
+        ("start_ns", "i8"),
+        ("end_ns", "i8"),
+        ("asked", "i8"),  # decisions answered by the agent
+        ("seen", "i8"),  # decisions of that kind in all
+        ("next_ask_ns", "i8"),
+        ("sample_key", "i8"),
+        ("at_decision", "i8"),
+        ("truncated", "i8"),
+        ("illegal", "i8"),  # candidates that were not there, taken as "nobody"
+        ("last_ns", "i8"),
+        ("elapsed_ns", "i8"),  # simulated time of the last step
+        ("action", "f8", (MAX_ACTIONS,)),
+        ("reward", "f8"),
+        ("total", "i8", (NR_TERMS,)),  # counters behind the reward terms, at the last step
+        ("first", "i8", (NR_TERMS,)),  # and when the episode began
+        ("term", "i8", (NR_TERMS,)),  # their change in the last step
+        ("host_total", "i8", (NR_HOST_COUNTERS,)),  # HOST_TUNER: counters at the last step
+        ("host_term", "i8", (NR_HOST_COUNTERS,)),  # and their change in it
+    ],
+    align=True,
+)
+
+VM_ACCOUNT = np.dtype(
+    [
+        ("run_start_ns", "i8"),  # CPU time that the VM had had when the episode began
+        ("weight", "i8"),
+        ("unit_ns", "i8"),  # time that the configured rule needed for one unit of the VM's work, in the warm-up
+    ],
+    align=True,
+)
+
+env_params = struct(50, ENV_PARAMS)
+env_state = struct(51, ENV_STATE)
+observation = struct(52, np.dtype([("value", "f4")]))
+action_mask = struct(53, np.dtype([("legal", "i1")]))
+vm_account = struct(54, VM_ACCOUNT)
+hidden = struct(55, np.dtype([("index", "i8")]))
+
+
+def env_arrays(nr_features: int, nr_mask: int, nr_vms: int) -> list[StructArray]:
+    """The struct arrays of an environment."""
+    return [
+        StructArray(50, "env_params", ENV_PARAMS, 1),
+        StructArray(51, "env_state", ENV_STATE, 1),
+        StructArray(52, "observation", np.dtype([("value", "f4")]), nr_features),
+        StructArray(53, "action_mask", np.dtype([("legal", "i1")]), max(nr_mask, 1)),
+        StructArray(54, "vm_account", VM_ACCOUNT, nr_vms),
+        StructArray(55, "hidden", np.dtype([("index", "i8")]), nr_features),
+    ]
