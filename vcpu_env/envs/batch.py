@@ -1,0 +1,360 @@
+"""The same environments, many at a time: Gymnasium's vector API over machines that are stepped in compiled code."""
+
+import copy
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from vcpu_env.engine_state import FAILED
+from vcpu_env.envs.action import Actions
+from vcpu_env.envs.config import EnvConfigError, env_config, rule_of, scenario_mix
+from vcpu_env.envs.host_env import (
+    ARGUMENTS,
+    CandidateChoiceEnv,
+    DirectedYieldEnv,
+    HostEnv,
+    HostTunerEnv,
+    JointYieldEnv,
+    PenaltyScaleEnv,
+    WideYieldEnv,
+    observation_space,
+)
+from vcpu_env.envs.parallel import begin_machines, handles, set_threads, show_machines, step_machines
+from vcpu_env.envs.slot import Slot, Snapshot, SnapshotError
+from vcpu_env.envs.start import nr_features
+from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
+from vcpu_env.policy.named import Policy
+
+BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
+
+
+class Shown:
+    """What all machines show after a step: fresh arrays, one row a machine, never handed out twice."""
+
+    def __init__(self, count: int, nr_features: int, nr_mask: int):
+        self.observations = np.empty((count, nr_features), np.float32)
+        self.masks = np.empty((count, nr_mask), np.int8)
+        self.rewards = np.empty(count)
+        self.truncated = np.empty(count, np.bool_)
+        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.terms = np.empty((count, NR_TERMS), np.int64)
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """In the order of `parallel.show`."""
+        return (
+            self.observations,
+            self.masks,
+            self.rewards,
+            self.truncated,
+            self.times_ns,
+            self.elapsed_ns,
+            self.terms,
+        )
+
+
+class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
+    """`num_envs` environments of one kind, stepped on all cores; step for step equal to as many single ones.
+
+    Args:
+        num_envs: how many.
+        scenario, rule, **arguments: as of the single environment (`HostEnv`); one batch can mix scenarios.
+        max_episode_steps: most steps of an episode, over `max_decisions`.
+        autoreset_mode: an `AutoresetMode`, or its value.
+        threads: to use; None: all cores. It changes no result.
+        render_mode: "ansi" or "rgb_array": what `render` returns for each machine.
+
+    Raises:
+        EnvConfigError: an argument that is not allowed.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 25}
+    single: ClassVar[type[HostEnv]]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: Any = None,
+        rule: Policy | str = "series-v2",
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
+        render_mode: str | None = None,
+        **arguments: Any,
+    ):
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+            raise EnvConfigError(f"num_envs: value {num_envs!r} (allowed: an integer from 1)")
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            allowed = ", ".join(mode.value for mode in AutoresetMode)
+            raise EnvConfigError(f"autoreset_mode: value {autoreset_mode!r} (allowed: {allowed})") from None
+        if max_episode_steps is not None:
+            arguments = {**arguments, "max_decisions": max_episode_steps}
+        self.num_envs = num_envs
+        self.config = env_config(self.single.defaults, arguments, BATCH_ARGUMENTS)
+        self.rule = rule_of(rule)
+        self.kind = self.single.kind
+        self.mix = scenario_mix(self.single.scenario if scenario is None else scenario)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            allowed = ", ".join(self.metadata["render_modes"])
+            raise EnvConfigError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
+        self.render_mode = render_mode
+        self.threads = set_threads(threads)
+        self.actions = Actions(self.kind, self.config)
+        self.single_action_space = self.actions.space
+        self.single_observation_space = observation_space(self.kind, self.config)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(num_envs)]
+        self.randoms: list[np.random.Generator] = []
+        self._machines: Any = None
+        self._statuses = np.zeros(num_envs, np.int64)
+        self._over = np.ones(num_envs, np.bool_)
+        self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin episodes everywhere, or where ``options["reset_mask"]`` is true. Machine i is seeded with seed + i."""
+        options = dict(options or {})
+        chosen = options.pop("reset_mask", None)
+        which = np.arange(self.num_envs) if chosen is None else self._chosen(chosen)
+        self._seed(seed, which)
+        shown = self._restart(which, options, self._fresh())
+        if len(which) < self.num_envs:
+            others = np.setdiff1d(np.arange(self.num_envs), which)
+            show_machines(self._machines, others, *shown.arrays())
+        self._masks = shown.masks
+        return shown.observations, self._info(shown)
+
+    def _chosen(self, mask: Any) -> np.ndarray:
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(f"reset_mask: value {mask!r} (allowed: {self.num_envs} booleans, one of them true)")
+        if self._machines is None and not mask.all():
+            raise ResetNeeded("reset_mask: the environments have not been reset (allowed: reset() first)")
+        return np.flatnonzero(mask)
+
+    def _seed(self, seed: int | list[int | None] | None, which: np.ndarray) -> None:
+        """Seed the machines' generators as Gymnasium seeds as many single environments."""
+        seeds: list[int | None]
+        if seed is None or isinstance(seed, int | np.integer):
+            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise ValueError(f"seed: {len(seeds)} seeds (allowed: one, or {self.num_envs})")
+        fresh = not self.randoms
+        made = [
+            seeding.np_random(seeds[i])[0] if fresh or (seeds[i] is not None and i in which) else self.randoms[i]
+            for i in range(self.num_envs)
+        ]
+        self.randoms = made
+
+    def _restart(self, which: np.ndarray, options: dict[str, Any] | None, shown: Shown) -> Shown:
+        """Begin an episode on these machines, and fill in what they show."""
+        episodes = [self.slots[i].draw(self.randoms[i], options) for i in which]
+        for i, episode in zip(which, episodes, strict=True):
+            self.slots[i].load(episode.origin)
+        self._machines = handles([slot.running.world for slot in self.slots])
+        seeds = np.array([episode.seed for episode in episodes])
+        jitters = np.array([episode.jitter_ns for episode in episodes])
+        begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
+        self._over[which] = False
+        self._check(which)
+        return shown
+
+    def _check(self, which: np.ndarray) -> None:
+        """Raise what went wrong on a machine."""
+        if (self._statuses[which] == FAILED).any():
+            self._over[:] = True
+            for i in which:
+                self.slots[i].running.check()
+
+    def _fresh(self) -> Shown:
+        """Arrays for what the machines show next."""
+        return Shown(self.num_envs, nr_features(self.kind, self.config), self.actions.mask_length)
+
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Answer every machine's decision and go on to the next.
+
+        A machine whose episode is over is reset as the autoreset mode says.
+
+        Raises:
+            InvalidAction: an action is not in the space, or (strict) its candidate is not there; nothing has changed.
+            ResetNeeded: (DISABLED) an episode is over and has not been reset.
+        """
+        if self._machines is None:
+            raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
+        over = self._over.copy()
+        if over.any() and self.autoreset_mode == AutoresetMode.DISABLED:
+            raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
+        encoded = self.actions.encode(actions, self.num_envs)
+        going = np.flatnonzero(~over)
+        self.actions.check_legal(encoded[going], self._masks[going])
+        shown = self._fresh()
+        step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
+        self._check(going)
+        if over.any():  # NEXT_STEP: the action is ignored
+            self._restart(np.flatnonzero(over), None, shown)
+        ended = shown.truncated.copy()
+        self._over = ended
+        for i in np.flatnonzero(ended):
+            self.slots[i].over = True
+        final: dict[str, Any] = {}
+        if ended.any():
+            final = self._final(shown, ended)
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                self._begin_again(np.flatnonzero(ended), shown)
+        self._masks = shown.masks
+        terminated = np.zeros(self.num_envs, np.bool_)
+        return shown.observations, shown.rewards, terminated, ended, self._info(shown) | final
+
+    def _begin_again(self, which: np.ndarray, shown: Shown) -> None:
+        """SAME_STEP: the next episodes begin at once; reward, time and terms stay those of the last step."""
+        kept = [array[which] for array in (shown.rewards, shown.elapsed_ns, shown.terms)]
+        self._restart(which, None, shown)
+        shown.rewards[which], shown.elapsed_ns[which], shown.terms[which] = kept
+
+    def _final(self, shown: Shown, ended: np.ndarray) -> dict[str, Any]:
+        """What only the last step of an episode tells."""
+        totals: dict[str, np.ndarray] = {}
+        for i in np.flatnonzero(ended):
+            for name, value in self.slots[i].totals().items():
+                totals.setdefault(name, np.zeros(self.num_envs, type(value)))[i] = value
+        both = {"episode_totals": totals, "_episode_totals": ended.copy()}
+        if self.autoreset_mode != AutoresetMode.SAME_STEP:
+            return both
+        final_obs = np.full(self.num_envs, None, object)
+        for i in np.flatnonzero(ended):
+            final_obs[i] = shown.observations[i].copy()
+        info = self._info(shown)
+        final_info = {name: value for name, value in info.items() if not name.startswith("_")} | {
+            "episode_totals": totals
+        }
+        final_info |= {f"_{name}": ended.copy() for name in list(final_info)}
+        return {
+            "final_obs": final_obs,
+            "_final_obs": ended.copy(),
+            "final_info": final_info,
+            "_final_info": ended.copy(),
+        } | both
+
+    def _info(self, shown: Shown) -> dict[str, Any]:
+        """`info` of a step, as arrays with a mask for each key."""
+        units = np.array([slot.units for slot in self.slots])
+        info: dict[str, Any] = {
+            "time_ns": shown.times_ns,
+            "elapsed_ns": shown.elapsed_ns,
+            "reward_terms": dict(zip(REWARD_TERMS, (shown.terms * units).T, strict=True)),
+        }
+        if self.actions.nr_candidates:
+            info["action_mask"] = shown.masks.copy()
+        if self.config.privileged:
+            info["awaited"] = np.array([slot.awaited() for slot in self.slots])
+        return info | {f"_{name}": np.ones(self.num_envs, np.bool_) for name in list(info)}
+
+    def action_masks(self) -> np.ndarray:
+        """Which actions are legal now: bool, (num_envs, length of the flat mask)."""
+        if not self.actions.nr_candidates:
+            raise AttributeError(f"{type(self).__name__} has no discrete actions, so no masks")
+        return self._masks.astype(bool)
+
+    def sample_masks(self) -> list[Any]:
+        """The same for each machine, in the form that ``single_action_space.sample(mask=...)`` takes."""
+        return [self.actions.sample_masks(mask) for mask in self._masks]
+
+    def _arguments(self) -> str:
+        return f"{self.single.__name__} rule={self.rule.name} {self.config.model_dump_json()}"
+
+    def snapshot(self) -> list[Snapshot]:
+        """The whole state, a snapshot a machine; one of them fits a single environment, too."""
+        arguments = self._arguments()
+        return [slot.snapshot(random, arguments) for slot, random in zip(self.slots, self.randoms, strict=True)]
+
+    def restore(self, snapshots: list[Snapshot]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Go on from a snapshot. Returns the observations and info there.
+
+        Raises:
+            SnapshotError: not one for each machine, or one of another version, layout or configuration.
+        """
+        if not isinstance(snapshots, list) or len(snapshots) != self.num_envs:
+            raise SnapshotError(f"snapshots: value {snapshots!r:.60} (allowed: a list of {self.num_envs})")
+        slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(self.num_envs)]
+        for slot, snapshot in zip(slots, snapshots, strict=True):
+            slot.restore(snapshot, self._arguments())
+        self._take(slots)
+        self.randoms = [np.random.Generator(np.random.PCG64()) for _ in slots]
+        for random, snapshot in zip(self.randoms, snapshots, strict=True):
+            random.bit_generator.state = snapshot.random
+        shown = self._fresh()
+        show_machines(self._machines, np.arange(self.num_envs), *shown.arrays())
+        self._masks = shown.masks
+        return shown.observations, self._info(shown)
+
+    def _take(self, slots: list[Slot]) -> None:
+        """Go on with these machines."""
+        self.slots = slots
+        self._machines = handles([slot.running.world for slot in slots])
+        self._over = np.array([slot.over for slot in slots])
+
+    def fork(self) -> "HostVectorEnv":
+        """An independent batch in the same state, with the same future."""
+        other = copy.copy(self)
+        other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
+        other.randoms = copy.deepcopy(self.randoms)
+        other._statuses, other._masks = self._statuses.copy(), self._masks.copy()
+        other.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in self.slots]
+        for mine, its in zip(self.slots, other.slots, strict=True):
+            its.number = mine.number
+            if mine.machine is not None:
+                its.load(mine.machine)
+                its.over = mine.over
+        if self._machines is not None:
+            other._take(other.slots)
+        else:
+            other._over = self._over.copy()
+        return other
+
+
+class DirectedYieldVectorEnv(HostVectorEnv):
+    """Batched `DirectedYieldEnv`."""
+
+    single = DirectedYieldEnv
+
+
+class PenaltyScaleVectorEnv(HostVectorEnv):
+    """Batched `PenaltyScaleEnv`."""
+
+    single = PenaltyScaleEnv
+
+
+class CandidateChoiceVectorEnv(HostVectorEnv):
+    """Batched `CandidateChoiceEnv`."""
+
+    single = CandidateChoiceEnv
+
+
+class JointYieldVectorEnv(HostVectorEnv):
+    """Batched `JointYieldEnv`."""
+
+    single = JointYieldEnv
+
+
+class WideYieldVectorEnv(HostVectorEnv):
+    """Batched `WideYieldEnv`."""
+
+    single = WideYieldEnv
+
+
+class HostTunerVectorEnv(HostVectorEnv):
+    """Batched `HostTunerEnv`."""
+
+    single = HostTunerEnv

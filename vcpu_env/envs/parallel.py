@@ -1,0 +1,78 @@
+"""Many machines stepped in compiled code on all cores. A machine never sees another, so threads change no result."""
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from vcpu_env._jit import JIT, kjit
+from vcpu_env.envs.decide import env_begin, env_step
+from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
+from vcpu_env.kernel.timeline import machine_clock
+from vcpu_env.world import World
+
+
+def handles(worlds: list[World]):
+    """What the functions here take as machines: their addresses; uncompiled, the handles themselves."""
+    return np.array([world.handle for world in worlds], np.int64) if JIT else [world.handle for world in worlds]
+
+
+def set_threads(threads: int | None) -> int:
+    """Use this many threads (None: all cores); returns how many there are.
+
+    Raises:
+        ValueError: fewer than one, or more than there are cores.
+    """
+    most = numba.config.NUMBA_NUM_THREADS
+    if threads is not None and not 1 <= threads <= most:
+        raise ValueError(f"threads: value {threads} (allowed: 1..{most})")
+    if JIT:
+        numba.set_num_threads(threads or most)
+    return threads or most
+
+
+@kjit
+def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms):
+    """Copy what a machine shows into row i of each array."""
+    state = env_state(w, 0)
+    for j in range(observations.shape[1]):
+        observations[i, j] = observation(w, j).value
+    for j in range(masks.shape[1]):
+        masks[i, j] = action_mask(w, j).legal
+    for j in range(NR_TERMS):
+        terms[i, j] = state.term[j]
+    rewards[i] = state.reward
+    truncated[i] = state.truncated
+    elapsed_ns[i] = state.elapsed_ns
+    times_ns[i] = machine_clock(w, 0).now_ns
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
+                   elapsed_ns, terms):  # fmt: skip
+    """`env_begin` on the machines of these numbers, and what they show then."""
+    for k in prange(len(which)):
+        i = which[k]
+        statuses[i] = env_begin(machines[i], seeds[k], jitters_ns[k])
+        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def step_machines(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
+                  terms):  # fmt: skip
+    """`env_step` with the i-th action on the machines of these numbers, and what they show then."""
+    for k in prange(len(which)):
+        i = which[k]
+        w = machines[i]
+        state = env_state(w, 0)
+        for j in range(actions.shape[1]):
+            state.action[j] = actions[i, j]
+        statuses[i] = env_step(w)
+        show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms):
+    """What the machines of these numbers show now."""
+    for k in prange(len(which)):
+        i = which[k]
+        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
