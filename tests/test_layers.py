@@ -30,7 +30,13 @@ LAYERS = [
     ["vcpu_env.kvm"],
     ["vcpu_env.policy.view"],  # what a rule sees of kernel and KVM
     ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
-    ["vcpu_env.guest"],
+    [
+        "vcpu_env.guest",
+        "vcpu_env.policy.network",  # a network as a policy: it draws from the guests' random streams
+        "vcpu_env.policy.packing",
+        "vcpu_env.policy.weights",
+        "vcpu_env.policy.sb3",
+    ],
     ["vcpu_env.engine_state", "vcpu_env.vcpu_run"],
     ["vcpu_env.directed_yield"],
     ["vcpu_env.engine"],
