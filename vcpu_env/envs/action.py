@@ -167,5 +167,3 @@ class Actions:
         if self.nr_boosts:
             return candidates, mask[self.nr_candidates :].astype(np.int8)
         return candidates
-
-

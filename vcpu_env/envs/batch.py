@@ -23,7 +23,7 @@ from vcpu_env.envs.host_env import (
     WideYieldEnv,
     observation_space,
 )
-from vcpu_env.envs.parallel import begin_machines, handles, set_threads, show_machines, step_machines
+from vcpu_env.envs.parallel import begin_machines, handles, one_at_a_time, set_threads, show_machines, step_machines
 from vcpu_env.envs.slot import Slot, Snapshot, SnapshotError
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
@@ -128,7 +128,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         shown = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            show_machines(self._machines, others, *shown.arrays())
+            with one_at_a_time:
+                show_machines(self._machines, others, *shown.arrays())
         self._masks = shown.masks
         return shown.observations, self._info(shown)
 
@@ -164,7 +165,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._machines = handles([slot.running.world for slot in self.slots])
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
+        with one_at_a_time:
+            begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._check(which)
         return shown
@@ -180,9 +182,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """Arrays for what the machines show next."""
         return Shown(self.num_envs, nr_features(self.kind, self.config), self.actions.mask_length)
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Answer every machine's decision and go on to the next.
 
         A machine whose episode is over is reset as the autoreset mode says.
@@ -200,7 +200,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         going = np.flatnonzero(~over)
         self.actions.check_legal(encoded[going], self._masks[going])
         shown = self._fresh()
-        step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
+        with one_at_a_time:
+            step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
         self._check(going)
         if over.any():  # NEXT_STEP: the action is ignored
             self._restart(np.flatnonzero(over), None, shown)
@@ -295,7 +296,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         for random, snapshot in zip(self.randoms, snapshots, strict=True):
             random.bit_generator.state = snapshot.random
         shown = self._fresh()
-        show_machines(self._machines, np.arange(self.num_envs), *shown.arrays())
+        with one_at_a_time:
+            show_machines(self._machines, np.arange(self.num_envs), *shown.arrays())
         self._masks = shown.masks
         return shown.observations, self._info(shown)
 

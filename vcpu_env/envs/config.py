@@ -166,7 +166,9 @@ def one_scenario(given: Any) -> Scenario:
     if isinstance(given, Scenario):
         return given
     if not isinstance(given, str | Path):
-        raise EnvConfigError(f"scenario: value {given!r} (allowed: a name, a .toml file, a Scenario, or a list of them)")
+        raise EnvConfigError(
+            f"scenario: value {given!r} (allowed: a name, a .toml file, a Scenario, or a list of them)"
+        )
     try:
         return load_scenario(given)
     except ScenarioError as error:

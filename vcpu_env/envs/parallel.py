@@ -1,5 +1,7 @@
 """Many machines stepped in compiled code on all cores. A machine never sees another, so threads change no result."""
 
+from threading import Lock
+
 import numba
 import numpy as np
 from numba import njit, prange
@@ -9,6 +11,14 @@ from vcpu_env.envs.decide import env_begin, env_step
 from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
 from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.world import World
+
+
+if numba.config.THREADING_LAYER == "default":
+    # The OpenMP layer's barrier waits for whole time slices as soon as another process wants a CPU.
+    numba.config.THREADING_LAYER = "workqueue"
+
+one_at_a_time = Lock()
+"""Hold it while calling a parallel function: the work queue serves one Python thread at a time."""
 
 
 def handles(worlds: list[World]):

@@ -20,8 +20,11 @@ from vcpu_env.world import World
 
 RESET_OPTIONS = ("scenario",)
 
-TRUNCATED, ELAPSED_NS, REWARD = ((ENV_STATE.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward"))
+TRUNCATED, ELAPSED_NS, REWARD = (
+    (ENV_STATE.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
+)
 """Where these lie in an `ENV_STATE`, in words: reading a field of a structured array takes five times as long."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -144,7 +147,9 @@ class Slot:
         view = self.view[0]
         if not self.state["at_decision"][0] or view["awaited"] < 0:
             return 0
-        found = np.flatnonzero(view["candidate"][: min(view["nr_candidates"], self.config.nr_candidates)] == view["awaited"])
+        found = np.flatnonzero(
+            view["candidate"][: min(view["nr_candidates"], self.config.nr_candidates)] == view["awaited"]
+        )
         return FIRST_CANDIDATE + int(found[0]) if len(found) else 0
 
     def totals(self) -> dict[str, float | int]:
@@ -198,4 +203,3 @@ class Slot:
         rules["target_address"], rules["penalty_address"] = own["target_address"], own["penalty_address"]
         self.machine, self.number, self.over = machine, snapshot.number, snapshot.over
         self._look_up()
-

@@ -14,7 +14,9 @@ SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
 
 PENALTY_SCALE_ONE = 1 << 16
 
-BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT = range(8)
+BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT = range(
+    8
+)
 """What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
 
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
