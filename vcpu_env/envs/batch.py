@@ -24,7 +24,7 @@ from vcpu_env.envs.host_env import (
     observation_space,
 )
 from vcpu_env.envs.parallel import begin_machines, handles, one_at_a_time, set_threads, show_machines, step_machines
-from vcpu_env.envs.slot import Slot, Snapshot, SnapshotError
+from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
 from vcpu_env.policy.named import Policy
@@ -261,6 +261,26 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         if self.config.privileged:
             info["awaited"] = np.array([slot.awaited() for slot in self.slots])
         return info | {f"_{name}": np.ones(self.num_envs, np.bool_) for name in list(info)}
+
+    def run_together(self, function: Any, *arguments: Any) -> None:
+        """Call a parallel function of all machines."""
+        with one_at_a_time:
+            function(self._machines, *arguments)
+
+    def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:
+        """Let a parallel function step these machines, each up to the end of its episode; then the next one begins."""
+        self.run_together(function, which, positions, self._statuses, *arguments)
+        self._check(which)
+        ended = np.array([i for i in which if self.slots[i].integers.item(TRUNCATED)], np.intp)
+        if ended.size:
+            self._restart(ended, None, self._fresh())
+
+    def refresh(self) -> Shown:
+        """What the machines show now, after they have been stepped past this object."""
+        shown = self._fresh()
+        self.run_together(show_machines, np.arange(self.num_envs), *shown.arrays())
+        self._masks = shown.masks
+        return shown
 
     def action_masks(self) -> np.ndarray:
         """Which actions are legal now: bool, (num_envs, length of the flat mask)."""

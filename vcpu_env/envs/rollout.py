@@ -13,7 +13,6 @@ from vcpu_env._jit import kjit
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.decide import env_step
-from vcpu_env.envs.parallel import one_at_a_time
 from vcpu_env.envs.types import action_mask, env_state, observation
 from vcpu_env.guest.random import mix64
 from vcpu_env.policy.network import act, forward, scratch_size
@@ -165,8 +164,8 @@ class RolloutCollector:
             )  # fmt: skip
         self.counts += steps
         last_observations, last_values = np.empty((count, features), np.float32), np.empty(count)
-        with one_at_a_time:
-            value_machines(environment.machines, layout, weights, last_observations, last_values)
+        environment.run_together(value_machines, layout, weights, last_observations, last_values)
+        environment.refresh()
         return Rollout(*buffers, last_observations, last_values)
 
 
@@ -181,14 +180,13 @@ def check_fits(policy: PolicyWeights, environment: HostVectorEnv) -> None:
     Raises:
         ValueError: naming what does not fit.
     """
-    features = environment.single_observation_space.shape[0]
-    if policy.actor[0].weight.shape[0] != features:
-        raise ValueError(f"policy: takes {policy.actor[0].weight.shape[0]} features (allowed: {features})")
-    actions = environment.actions
-    expected = tuple(n for n in (actions.nr_candidates, actions.nr_boosts) if n)
-    if actions.nr_candidates and actions.width != len(expected):
-        raise ValueError("policy: the environment's actions are mixed (allowed: all discrete, or all continuous)")
-    if actions.nr_candidates and (policy.head != "categorical" or tuple(policy.sizes) != expected):
-        raise ValueError(f"policy: head {policy.head} of sizes {list(policy.sizes)} (allowed: categorical of {list(expected)})")
-    if not actions.nr_candidates and (policy.head == "categorical" or policy.actor[-1].weight.shape[1] != actions.width):
-        raise ValueError(f"policy: head {policy.head} (allowed: gaussian of {actions.width})")
+    features, actions = environment.single_observation_space.shape[0], environment.actions
+    if policy.nr_inputs != features:
+        raise ValueError(f"policy: takes {policy.nr_inputs} features (allowed: {features})")
+    sizes = tuple(n for n in (actions.nr_candidates, actions.nr_boosts) if n)
+    if actions.nr_candidates and len(sizes) != actions.width:
+        raise ValueError("environment: has mixed actions (allowed: all discrete, or all continuous)")
+    if sizes and (policy.head != "categorical" or policy.sizes != sizes):
+        raise ValueError(f"policy: head {policy.head} of {list(policy.sizes)} (allowed: categorical of {list(sizes)})")
+    if not sizes and (policy.head == "categorical" or policy.nr_dims != actions.width):
+        raise ValueError(f"policy: head {policy.head} of {policy.nr_dims} (allowed: gaussian of {actions.width})")
