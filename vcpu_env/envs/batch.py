@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.config import EnvConfigError, env_config, rule_of, scenario_mix
+from vcpu_env.envs.gantt import Gantt
 from vcpu_env.envs.host_env import (
     ARGUMENTS,
     CandidateChoiceEnv,
@@ -24,6 +25,7 @@ from vcpu_env.envs.host_env import (
     observation_space,
 )
 from vcpu_env.envs.parallel import begin_machines, handles, one_at_a_time, set_threads, show_machines, step_machines
+from vcpu_env.envs.render import ansi, rgb_array
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
@@ -116,6 +118,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._statuses = np.zeros(num_envs, np.int64)
         self._over = np.ones(num_envs, np.bool_)
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
+        self._gantts = [Gantt() for _ in range(num_envs)] if render_mode else []
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -169,7 +172,25 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._check(which)
+        if self._gantts:
+            for i in which:
+                self._gantts[i].clear()
+            self._sample()
         return shown
+
+    def _sample(self) -> None:
+        """Note for the pictures what every machine does now."""
+        for gantt, slot in zip(self._gantts, self.slots, strict=True):
+            gantt.sample(slot.running.world, slot.running.now_ns)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """The last 40 ms of each machine, seen once a step; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        draw = ansi if self.render_mode == "ansi" else rgb_array
+        return tuple(
+            draw(gantt, slot.running.scenario.name) for gantt, slot in zip(self._gantts, self.slots, strict=True)
+        )
 
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
@@ -207,6 +228,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             self._restart(np.flatnonzero(over), None, shown)
         ended = shown.truncated.copy()
         self._over = ended
+        self._sample()
         for i in np.flatnonzero(ended):
             self.slots[i].over = True
         final: dict[str, Any] = {}
@@ -315,10 +337,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.randoms = [np.random.Generator(np.random.PCG64()) for _ in slots]
         for random, snapshot in zip(self.randoms, snapshots, strict=True):
             random.bit_generator.state = snapshot.random
-        shown = self._fresh()
-        with one_at_a_time:
-            show_machines(self._machines, np.arange(self.num_envs), *shown.arrays())
-        self._masks = shown.masks
+        shown = self.refresh()
         return shown.observations, self._info(shown)
 
     def _take(self, slots: list[Slot]) -> None:
@@ -333,6 +352,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         other.randoms = copy.deepcopy(self.randoms)
         other._statuses, other._masks = self._statuses.copy(), self._masks.copy()
+        other._gantts = [Gantt() for _ in self._gantts]
         other.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in self.slots]
         for mine, its in zip(self.slots, other.slots, strict=True):
             its.number = mine.number

@@ -12,7 +12,9 @@ from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.config import EnvConfig, env_config, rule_of, scenario_mix
 from vcpu_env.envs.decide import env_begin, env_step, env_step_begin, env_step_end, env_step_part
+from vcpu_env.envs.gantt import Gantt
 from vcpu_env.envs.observe import bounds
+from vcpu_env.envs.render import Window, ansi, rgb_array
 from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.tuner import TUNER_FEATURES
@@ -73,7 +75,8 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self.action_space = self.actions.space
         self.observation_space = observation_space(self.kind, self.config)
         self.slot = Slot(self.kind, self.mix, self.rule, self.config)
-        self._picture = None
+        self._gantt = Gantt() if render_mode else None
+        self._window: Window | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -84,6 +87,9 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         episode = slot.draw(self.np_random, options)
         slot.load(episode.origin)
         self._run(env_begin, episode.seed, episode.jitter_ns)
+        if self._gantt is not None:
+            self._gantt.clear()
+            self._watch()
         return slot.observation.copy(), slot.info(self.actions)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -96,7 +102,10 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         slot, actions = self.slot, self.actions
         slot.check_running()
         actions.put(action, slot.mask, slot.action)
-        self._run(env_step)
+        if self._gantt is None:
+            self._run(env_step)
+        else:
+            self._step_watched(self._gantt)
         slot.over = slot.integers.item(TRUNCATED) != 0
         return slot.observation.copy(), slot.floats.item(REWARD), False, slot.over, slot.info(actions)
 
@@ -105,6 +114,51 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         if call(entry, machine.world.handle, *arguments) == FAILED:
             self.slot.over = True
             machine.check()
+
+    def _step_watched(self, gantt: Gantt) -> None:
+        """A step in parts, with a look at the machine whenever a sample of the picture is due."""
+        handle = self.slot.running.world.handle
+        self._run(env_step_begin)
+        while call(env_step_part, handle, gantt.next_ns):
+            gantt.sample(self.machine.world, self.machine.now_ns)
+        self._run(env_step_end)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Note for the picture what the machine does now; mode "human" shows it."""
+        if self._gantt is not None:
+            self._gantt.sample(self.machine.world, self.machine.now_ns)
+        if self.render_mode == "human":
+            self._show()
+
+    def _show(self) -> None:
+        if self._window is None:
+            self._window = Window(type(self).__name__)
+        self._window.show(rgb_array(self._gantt, self._title()))
+
+    def _title(self) -> str:
+        useful = self.slot.totals()["useful"]
+        return f"{self.machine.scenario.name}, rule {self.rule.name}: {useful:.2f} ms a CPU of useful guest time"
+
+    def render(self) -> Any:
+        """The last 40 ms, every CPU a row: "ansi" a string, "rgb_array" uint8 (height, width, 3), "human" a window."""
+        self.slot.running  # noqa: B018  (raises before the first reset)
+        if self.render_mode == "ansi":
+            return ansi(self._gantt, self._title())
+        if self.render_mode == "rgb_array":
+            return rgb_array(self._gantt, self._title())
+        if self.render_mode == "human":
+            return self._show()
+        gymnasium.logger.warn(
+            'render: the environment was made without a render_mode (allowed: "ansi", "rgb_array", "human")'
+        )
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
 
     @property
     def machine(self) -> Machine:
@@ -138,6 +192,9 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         """
         self.slot.restore(snapshot, self._arguments())
         self.np_random.bit_generator.state = snapshot.random
+        if self._gantt is not None:
+            self._gantt.clear()
+            self._watch()
         return self.slot.observation.copy(), self.slot.info(self.actions)
 
     def fork(self) -> "HostEnv":
@@ -145,13 +202,14 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         other = copy.copy(self)
         other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         other.slot = Slot(self.kind, self.mix, self.rule, self.config)
-        other._picture = None
+        other._gantt, other._window = Gantt() if self._gantt is not None else None, None
         other._np_random = copy.deepcopy(self.np_random)
         slot = self.slot
         other.slot.number = slot.number
         if slot.machine is not None:
             other.slot.load(slot.machine)
             other.slot.over = slot.over
+            other._watch()
         return other
 
 
