@@ -4,7 +4,6 @@ Candidate 0 is nobody, 1 is "as the configured rule would", 2 + i the i-th candi
 action -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np

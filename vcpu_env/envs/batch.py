@@ -180,7 +180,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _sample(self) -> None:
         """Note for the pictures what every machine does now."""
-        for gantt, slot in zip(self._gantts, self.slots, strict=True):
+        for gantt, slot in zip(self._gantts, self.slots):
             gantt.sample(slot.running.world, slot.running.now_ns)
 
     def render(self) -> tuple[Any, ...] | None:

@@ -18,7 +18,6 @@ from vcpu_env.envs.types import (
     MAX_ACTIONS,
     PENALTY_SCALE,
     PERIOD,
-    RULE_ACTS,
     SAME_RQ,
     SAMPLED,
     action_mask,
@@ -36,7 +35,7 @@ from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_ru
 
 @kjit
 def penalty_factor(a, max_scale):
-    """The fixed-point factor of a penalty for an action in -1..1: none at -1, the series' own at 0, else max_scale^a."""
+    """The fixed-point factor of a penalty for an action a in -1..1: 0 at -1, 1 (the series) at 0, else max_scale^a."""
     if a <= -1.0:
         return 0
     return int(max_scale**a * PENALTY_SCALE_ONE + 0.5)

@@ -56,7 +56,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         EnvConfigError: an argument that is not allowed.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 25}
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 25}
     kind: ClassVar[int]
     scenario: ClassVar[str] = "dedup-2vm"
     defaults: ClassVar[dict[str, Any]] = {}
@@ -128,13 +128,13 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         """Note for the picture what the machine does now; mode "human" shows it."""
         if self._gantt is not None:
             self._gantt.sample(self.machine.world, self.machine.now_ns)
-        if self.render_mode == "human":
-            self._show()
+            if self.render_mode == "human":
+                self._show(self._gantt)
 
-    def _show(self) -> None:
+    def _show(self, gantt: Gantt) -> None:
         if self._window is None:
             self._window = Window(type(self).__name__)
-        self._window.show(rgb_array(self._gantt, self._title()))
+        self._window.show(rgb_array(gantt, self._title()))
 
     def _title(self) -> str:
         useful = self.slot.totals()["useful"]
@@ -143,15 +143,15 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     def render(self) -> Any:
         """The last 40 ms, every CPU a row: "ansi" a string, "rgb_array" uint8 (height, width, 3), "human" a window."""
         self.slot.running  # noqa: B018  (raises before the first reset)
-        if self.render_mode == "ansi":
+        if self._gantt is None:
+            allowed = ", ".join(self.metadata["render_modes"])
+            gymnasium.logger.warn(f"render: made without a render_mode (allowed: {allowed})")
+        elif self.render_mode == "ansi":
             return ansi(self._gantt, self._title())
-        if self.render_mode == "rgb_array":
+        elif self.render_mode == "rgb_array":
             return rgb_array(self._gantt, self._title())
-        if self.render_mode == "human":
-            return self._show()
-        gymnasium.logger.warn(
-            'render: the environment was made without a render_mode (allowed: "ansi", "rgb_array", "human")'
-        )
+        else:
+            self._show(self._gantt)
         return None
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
 from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.world import World
 
-
 if numba.config.THREADING_LAYER == "default":
     # The OpenMP layer's barrier waits for whole time slices as soon as another process wants a CPU.
     numba.config.THREADING_LAYER = "workqueue"

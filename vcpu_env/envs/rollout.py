@@ -13,6 +13,7 @@ from vcpu_env._jit import kjit
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.decide import env_step
+from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import action_mask, env_state, observation
 from vcpu_env.guest.random import mix64
 from vcpu_env.policy.network import act, forward, scratch_size
@@ -65,7 +66,8 @@ def put_action(w, action, continuous):
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def roll_machines(machines, which, positions, statuses, layout, weights, keys, counts, continuous, deterministic,
-                  observations, masks, actions, log_probs, values, rewards, elapsed_ns, dones, final_values):  # fmt: skip
+                  observations, masks, actions, log_probs, values, rewards, elapsed_ns, dones,
+                  final_values):  # fmt: skip
     """Let each of these machines fill its column of the buffers, up to the end of its episode or of the buffers."""
     for k in prange(len(which)):
         i = which[k]
@@ -145,28 +147,31 @@ class RolloutCollector:
             raise ValueError(f"steps: value {steps} (allowed: 1 or more)")
         check_fits(policy, environment)
         count, width = environment.num_envs, environment.actions.width
-        features = environment.single_observation_space.shape[0]
-        buffers = (
-            np.empty((steps, count, features), np.float32),
-            np.empty((steps, count, environment.actions.mask_length), np.int8),
-            np.empty((steps, count, width), np.float32),
-            *(np.empty((steps, count)) for _ in range(3)),
-            np.empty((steps, count), np.int64),
-            np.zeros((steps, count), np.bool_),
-            np.zeros((steps, count)),
-        )
+        features = nr_features(environment.kind, environment.config)
+        shape = (steps, count)
+        buffers = {
+            "observations": np.empty((*shape, features), np.float32),
+            "masks": np.empty((*shape, environment.actions.mask_length), np.int8),
+            "actions": np.empty((*shape, width), np.float32),
+            "log_probs": np.empty(shape),
+            "values": np.empty(shape),
+            "rewards": np.empty(shape),
+            "elapsed_ns": np.empty(shape, np.int64),
+            "dones": np.zeros(shape, np.bool_),
+            "final_values": np.zeros(shape),
+        }
         layout, weights = policy.pack()
         positions = np.zeros(count, np.int64)
         while (going := np.flatnonzero(positions < steps)).size:
             environment.roll(
                 roll_machines, going, positions, layout, weights, self.keys, self.counts,
-                policy.head != "categorical", deterministic, *buffers,
+                policy.head != "categorical", deterministic, *buffers.values(),
             )  # fmt: skip
         self.counts += steps
         last_observations, last_values = np.empty((count, features), np.float32), np.empty(count)
         environment.run_together(value_machines, layout, weights, last_observations, last_values)
         environment.refresh()
-        return Rollout(*buffers, last_observations, last_values)
+        return Rollout(**buffers, last_observations=last_observations, last_values=last_values)
 
 
 def action_key(seed: int, machine: int) -> int:
@@ -180,7 +185,7 @@ def check_fits(policy: PolicyWeights, environment: HostVectorEnv) -> None:
     Raises:
         ValueError: naming what does not fit.
     """
-    features, actions = environment.single_observation_space.shape[0], environment.actions
+    features, actions = nr_features(environment.kind, environment.config), environment.actions
     if policy.nr_inputs != features:
         raise ValueError(f"policy: takes {policy.nr_inputs} features (allowed: {features})")
     sizes = tuple(n for n in (actions.nr_candidates, actions.nr_boosts) if n)

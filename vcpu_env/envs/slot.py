@@ -1,4 +1,4 @@
-"""One environment's machine: where its episodes start, how they are seeded, what it shows. Single and batched share it."""
+"""One environment's machine: how its episodes are drawn, what it shows, its snapshots. Single and batched share it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from vcpu_env.world import World
 RESET_OPTIONS = ("scenario",)
 
 TRUNCATED, ELAPSED_NS, REWARD = (
-    (ENV_STATE.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
+    dict(ENV_STATE.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
 )
 """Where these lie in an `ENV_STATE`, in words: reading a field of a structured array takes five times as long."""
 

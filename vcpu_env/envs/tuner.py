@@ -30,11 +30,18 @@ IPI_WINDOW_NS = 50_000_000
 
 SHARES = ("useful", "spin", "host", "idle", "unfairness")
 RATES = ("decisions", "yields", "pause_exits", "halt_exits", "irq_exits", "switches")
-OF_YIELDS = ("same_rq", "ran", "applied", "limited", "cross_rq")
+OF_YIELDS = {
+    "same_rq": "went to a vCPU on the yielder's CPU",
+    "ran": "were followed by their target",
+    "applied": "cost a penalty",
+    "limited": "were too early for a penalty",
+    "cross_rq": "used up a penalty's slot for another CPU's vCPU",
+}
 TUNER_FEATURES = (
     *(Feature(name, "epoch", f"{name} time of all CPUs in the epoch", "ns", "share of CPU time") for name in SHARES),
     *(Feature(name, "epoch", f"{name} in the epoch", "1 per ms and CPU", "log2(1 + 1024 n) / 24") for name in RATES),
-    *(Feature(f"yields_{name}", "epoch", f"yields that were {name}", "yields", "share of yields") for name in OF_YIELDS),
+    *(Feature(f"yields_{name}", "epoch", f"yields that {what}", "yields", "share of all")
+      for name, what in OF_YIELDS.items()),
     Feature("busy", "host", "CPUs with something to run", "CPUs", "share of all"),
     Feature("load", "host", "runnable tasks a CPU", "tasks", "share of 8"),
     Feature("vcpus", "host", "vCPUs a CPU", "vCPUs", "share of 8"),

@@ -1,4 +1,4 @@
-"""State of an environment that lives in its machine's world, so that a copy of the world is a copy of the environment."""
+"""State of an environment. It lies in the machine's world, so that a copy of the world is a copy of the environment."""
 
 import numpy as np
 

@@ -12,9 +12,9 @@ from vcpu_env.kernel.entry_points import try_to_wake_up
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
+from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
-from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin
 from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, kvm_params, kvm_vcpu
 from vcpu_env.world import StructArray
 
