@@ -117,6 +117,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._machines: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over = np.ones(num_envs, np.bool_)
+        self._everyone = np.arange(num_envs)
+        self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
         self._gantts = [Gantt() for _ in range(num_envs)] if render_mode else []
 
@@ -165,7 +167,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         episodes = [self.slots[i].draw(self.randoms[i], options) for i in which]
         for i, episode in zip(which, episodes, strict=True):
             self.slots[i].load(episode.origin)
-        self._machines = handles([slot.running.world for slot in self.slots])
+        self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
         with one_at_a_time:
@@ -192,6 +194,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             draw(gantt, slot.running.scenario.name) for gantt, slot in zip(self._gantts, self.slots, strict=True)
         )
 
+    def _look_up(self) -> None:
+        """Where the machines are, and the units of their rewards."""
+        self._machines = handles([slot.running.world for slot in self.slots])
+        self._units = np.array([slot.units for slot in self.slots])
+
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
         if (self._statuses[which] == FAILED).any():
@@ -214,20 +221,21 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """
         if self._machines is None:
             raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
-        over = self._over.copy()
-        if over.any() and self.autoreset_mode == AutoresetMode.DISABLED:
+        over = self._over
+        any_over = bool(over.any())
+        if any_over and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
         encoded = self.actions.encode(actions, self.num_envs)
-        going = np.flatnonzero(~over)
-        self.actions.check_legal(encoded[going], self._masks[going])
+        going = np.flatnonzero(~over) if any_over else self._everyone
+        self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
         with one_at_a_time:
             step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
         self._check(going)
-        if over.any():  # NEXT_STEP: the action is ignored
+        if any_over:  # NEXT_STEP: the action is ignored
             self._restart(np.flatnonzero(over), None, shown)
         ended = shown.truncated.copy()
-        self._over = ended
+        self._over = ended.copy()
         self._sample()
         for i in np.flatnonzero(ended):
             self.slots[i].over = True
@@ -272,11 +280,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _info(self, shown: Shown) -> dict[str, Any]:
         """`info` of a step, as arrays with a mask for each key."""
-        units = np.array([slot.units for slot in self.slots])
         info: dict[str, Any] = {
             "time_ns": shown.times_ns,
             "elapsed_ns": shown.elapsed_ns,
-            "reward_terms": dict(zip(REWARD_TERMS, (shown.terms * units).T, strict=True)),
+            "reward_terms": dict(zip(REWARD_TERMS, (shown.terms * self._units).T, strict=True)),
         }
         if self.actions.nr_candidates:
             info["action_mask"] = shown.masks.copy()
@@ -343,7 +350,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""
         self.slots = slots
-        self._machines = handles([slot.running.world for slot in slots])
+        self._look_up()
         self._over = np.array([slot.over for slot in slots])
 
     def fork(self) -> "HostVectorEnv":
