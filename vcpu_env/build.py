@@ -150,6 +150,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     fill_guest_kernels(world, scenario, seed)
     policy.apply(world)
     world["engine"]["exact_ticks"] = host.exact_ticks
+    world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
 

@@ -88,7 +88,7 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
 
     vcpus = world["guest_vcpu"][at.vcpu : at.vcpu + plan.vcpus]
     vcpus["vm"], vcpus["index"] = vm, np.arange(plan.vcpus)
-    for name in ("cpu", "current", "rq_head", "rq_tail", "kick_thread", "io_head", "last_cpu"):
+    for name in ("cpu", "current", "rq_head", "rq_tail", "kick_thread", "io_head", "last_cpu", "delayed_since_ns"):
         vcpus[name] = -1
     threads = world["guest_thread"][at.thread : at.thread + len(plan.programs)]
     threads["vm"], threads["index"] = vm, np.arange(len(threads))

@@ -55,6 +55,7 @@ GUEST_VCPU = np.dtype(
         ("ple_expire_ns", "i8"),
         ("spin_start_ns", "i8"),  # start of the current spin episode, on or off a CPU
         ("sched_out_ns", "i8"),
+        ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
         ("halt_start_ns", "i8"),
         ("thread_start_ns", "i8"),  # guest run time of the current thread when it was switched in
         ("call_mask", "i8"),  # vCPUs (bits) whose call requests wait here
