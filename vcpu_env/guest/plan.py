@@ -102,12 +102,11 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
         threads["vcpu"][i] = at.vcpu + i % plan.vcpus
         for purpose in range(NR_PURPOSES):
             threads["key"][i][purpose] = stream_key(seed, at.thread + i, purpose)
-    for v in range(plan.vcpus):
+    for v in range(min(plan.vcpus, len(threads))):
         mine = range(at.thread + v, at.thread + len(threads), plan.vcpus)
         for t, following in zip(mine, [*mine[1:], -1], strict=True):
             world["guest_thread"]["next"][t] = following
-        if len(mine):
-            vcpus["rq_head"][v], vcpus["rq_tail"][v], vcpus["nr_queued"][v] = mine[0], mine[-1], len(mine)
+        vcpus["rq_head"][v], vcpus["rq_tail"][v], vcpus["nr_queued"][v] = mine[0], mine[-1], len(mine)
 
     guest = world["guest_vm"]
     guest["first_vcpu"][vm], guest["nr_vcpus"][vm] = at.vcpu, plan.vcpus
