@@ -78,6 +78,17 @@ def overcommit(scenario: Scenario) -> float:
     return sum(vm.vcpus for vm in scenario.expanded_vms) / scenario.host.cpus
 
 
+def size_of_vms(scenario: Scenario) -> str:
+    """How many VMs there are, and how large."""
+    sizes = Counter(vm.vcpus for vm in scenario.expanded_vms)
+    return " + ".join(f"{count} x {vcpus} vCPUs" for vcpus, count in sizes.items())
+
+
+def programs(scenario: Scenario) -> str:
+    """What runs in the VMs."""
+    return ", ".join(dict.fromkeys(vm.workload for vm in scenario.vms))
+
+
 def scenarios_page() -> str:
     """All shipped scenarios as a Markdown page (docs/scenarios.md is this text)."""
     intro = (__doc__ or "").partition("\n\n")[2].strip()
@@ -93,12 +104,9 @@ def scenarios_page() -> str:
     order = [*SPLITS, DIAGNOSTIC]
     for name in sorted(list_scenarios(), key=lambda name: (order.index(split_of(name)), name)):
         scenario = load_scenario(name)
-        vms = scenario.expanded_vms
-        sizes = Counter(vm.vcpus for vm in vms)
-        shape = " + ".join(f"{count} x {vcpus} vCPUs" for vcpus, count in sizes.items())
-        workloads = ", ".join(dict.fromkeys(vm.workload for vm in vms))
-        cells = (name, shape, workloads, scenario.host.cpus, f"{overcommit(scenario):g}:1", split_of(name))
-        lines.append(f"| {' | '.join(map(str, cells))} | {'P' if name in PUBLISHED else ''} |")
+        host = (scenario.host.cpus, f"{overcommit(scenario):g}:1", split_of(name))
+        cells = (name, size_of_vms(scenario), programs(scenario), *host, "P" if name in PUBLISHED else "")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
