@@ -245,8 +245,8 @@ def test_ferret_blocks_at_full_and_at_empty_queues():
         machine.run_until(end_ns)
         queues = machine.world["guest_queue"]
         assert (queues["items"] <= 20).all()
-        full += int((queues["full_head"] >= 0).sum())
-        empty += int((queues["head"] >= 0).sum())
+        full += int((queues["producers"]["head"] >= 0).sum())
+        empty += int((queues["consumers"]["head"] >= 0).sum())
     assert full > 10 and empty > 10
 
 
