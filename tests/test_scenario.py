@@ -134,6 +134,18 @@ def test_every_wrong_field_is_one_line():
         ),
         ("vms: 4096 vCPUs in all (allowed: up to 1024)", {"vms": [VM | {"vcpus": 64, "count": 64}]}),
         ("vms.0.group: value 'g' (allowed: no group is defined)", {"vms": [VM | {"group": "g"}]}),
+        (
+            "vms.0.vcpu_groups: 1 groups (allowed: one for each of 4 vCPUs)",
+            {"groups": [{"name": "a"}], "vms": [VM | {"vcpu_groups": ["a"]}]},
+        ),
+        (
+            "vms.0.vcpu_groups: value 'b' (allowed: a)",
+            {"groups": [{"name": "a"}], "vms": [VM | {"vcpu_groups": ["a", "a", "b", "a"]}]},
+        ),
+        (
+            "vms.0.vcpu_groups: given (allowed: only without group and weight, which are of the VM's own group)",
+            {"groups": [{"name": "a"}], "vms": [VM | {"vcpu_groups": ["a"] * 4, "weight": 50}]},
+        ),
         ("groups: a name is given twice (allowed: once)", {"groups": [{"name": "a"}, {"name": "a"}]}),
         ("groups.0.parent: value 'b' (allowed: a)", {"groups": [{"name": "a", "parent": "b"}]}),
         ("groups.0.parent: value 'a' closes a cycle (allowed: a tree)", {"groups": [{"name": "a", "parent": "a"}]}),

@@ -238,6 +238,15 @@ def test_bystander_does_not_pay(cgroups):
     assert penalised["vms"][0]["work_units"] < stock["vms"][0]["work_units"]
 
 
+def test_bystander_of_a_vm_in_two_groups():
+    """Penalties hit whole groups here; B, alone in its group, has most CPU time to spin in and is charged most."""
+    stock, penalised = (counted("micro-bystander-split", policy, 600) for policy in ("stock", "debooster"))
+    assert penalised["deboost"]["applied"] > 80
+    spinner, neighbour = ([run["vms"][i]["run_ns"] for run in (stock, penalised)] for i in range(2))
+    assert spinner[1] < 0.9 * spinner[0]
+    assert neighbour[1] > 1.1 * neighbour[0]
+
+
 def test_ferret_blocks_at_full_and_at_empty_queues():
     machine = Machine(load_scenario("ferret-2vm"), "stock", 1)
     full = empty = 0
