@@ -32,7 +32,7 @@ class Measurement:
 
 
 def measurements(scenarios: list[str], quick: bool) -> Iterator[Measurement]:
-    """All figures; `scenarios` (default: the published cells) restricts the per-scenario ones, `quick` runs a tenth of the work once.
+    """All figures; `scenarios` (default: the published cells) restricts those of scenarios, `quick` does a tenth of it.
 
     Raises:
         ScenarioError: no such scenario.
