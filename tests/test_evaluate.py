@@ -148,7 +148,10 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--policy", "series-v3"), "policy: value 'series-v3' (did you mean 'series-v2'?; or a file, as rules.py:NAME)"),
+        (
+            ("--policy", "series-v3"),
+            "policy: value 'series-v3' (did you mean 'series-v2'?; or a file, as rules.py:NAME)",
+        ),
         (
             ("--scenario", "dbench-2"),
             "scenario: value 'dbench-2' (a .toml file or a shipped name; did you mean 'dbench-2vm'?)",

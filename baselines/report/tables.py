@@ -1,0 +1,212 @@
+"""The tables of a report: scores, throughput, fairness, latency, where a gain comes from, power, provenance."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from baselines.attribution import CPU_TIME, QUANTITIES, Quantity, efficiency_change, work_share
+from baselines.policies import STOCK
+from baselines.power import GAINS, seeds_needed
+from baselines.report.document import Entry, Table
+from baselines.report.numbers import (
+    NOTHING,
+    amount,
+    change_entry,
+    duration,
+    interval,
+    percent,
+    share,
+    signed,
+    tone,
+)
+from baselines.report.results import Results
+from baselines.summary import HISTOGRAMS, PERCENTILES, Comparison, Score
+
+COLUMNS_PER_TABLE = 9
+"""Cases side by side, so that a table fits a page."""
+
+
+def score_table(results: Results, layout: str) -> Table:
+    """One line a policy: its score and what the score hides."""
+    summaries = {policy["label"]: policy["summary"] for policy in results.manifest["policies"]}
+    scores = sorted(
+        (score for score in results.scores_of(layout) if score.policy != STOCK), key=lambda score: -score.change.value
+    )
+    with_gap = any(score.gap_closed for score in scores)
+    rows = [_score_row(results, score, summaries[score.policy], with_gap) for score in scores]
+    gap = ["gap to the ceiling closed"] * with_gap
+    columns = ["policy", "score: throughput against stock", "IQM", "P(better)", *gap]
+    return Table([*columns, "cases faster / open / slower", "worst VM"], rows)
+
+
+def _score_row(results: Results, score: Score, summary: str, with_gap: bool) -> list[Entry]:
+    tones = [tone(c.change) for c in score.group] if results.seeds > 1 else []
+    counts = f"{tones.count('good')} / {tones.count('')} / {tones.count('bad')}" if tones else NOTHING
+    better, worst, gap = score.probability_of_improvement, score.worst.worst_vm_change, score.gap_closed
+    closed = [Entry(share(gap.value), (interval(gap),)) if gap else Entry(NOTHING)] * with_gap
+    name = f"{score.policy} (oracle)" if score.policy in results.oracles else score.policy
+    return [
+        Entry(name, (summary,) if summary else ()),
+        change_entry(score.change, results.seeds),
+        change_entry(score.iqm_change, results.seeds),
+        Entry(f"{better.value:.2f}", (f"[{better.low:.2f}, {better.high:.2f}]",)),
+        *closed,
+        Entry(counts),
+        Entry(percent(worst.value), (f"{score.worst.worst_vm} in {score.worst.case}",), tone(worst)),
+    ]
+
+
+def throughput_table(results: Results) -> Table:
+    """Every case and policy: work done, change, published changes."""
+    rows: list[list[Entry]] = []
+    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+        rows.append([Entry(case)])
+        rows += [_throughput_row(c, results.seeds) for c in group]
+    return Table(
+        ["", "work units/s, all VMs", "against stock", "published with v2", "published with v3", "seeds that gained"],
+        rows,
+        "Work units are dbench operations, dedup chunks, vips tiles. In brackets: 95 % bootstrap interval over paired "
+        "seeds. * converted from a reduction r of latency: 1 / (1 - r) - 1.",
+    )
+
+
+def _throughput_row(c: Comparison, seeds: int) -> list[Entry]:
+    work = Entry(amount(c.rate_of_work()))
+    if c.policy == STOCK:
+        return [Entry(c.policy), work, *[Entry("")] * 4]
+    said = [Entry(""), Entry("")]
+    if published := c.published:
+        said = [Entry(percent(published.v2)), Entry(percent(published.v3) + "*" * published.v3_from_latency)]
+    gained = Entry(f"{sum(c.ratios > 1)} of {len(c.ratios)}")
+    return [Entry(c.policy), work, change_entry(c.change, seeds), *said, gained]
+
+
+def fairness_table(results: Results) -> Table:
+    """Every case and policy: the VM that does worst, and how even the VMs are."""
+    rows: list[list[Entry]] = []
+    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+        rows.append([Entry(case)])
+        for c in group:
+            worst = change_entry(c.worst_vm_change, results.seeds)
+            jain = Entry(f"{c.jain.value:.4f}", (f"[{c.jain.low:.4f}, {c.jain.high:.4f}]",))
+            even = Entry(f"{c.min_max_vm:.2f}")
+            blank = c.policy == STOCK
+            rows.append(
+                [Entry(c.policy), Entry("") if blank else worst, Entry("" if blank else c.worst_vm), even, jain]
+            )
+    return Table(["", "worst VM against stock", "which", "slowest / fastest VM", "Jain's index"], rows)
+
+
+def latency_table(results: Results) -> Table:
+    """Every case and policy: percentiles of the latencies that the machine has histograms of."""
+    kinds = [(what, name, part) for what in HISTOGRAMS for name, part in PERCENTILES.items()]
+    rows: list[list[Entry]] = []
+    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+        rows.append([Entry(case)])
+        for c in group:
+            rows.append([Entry(c.policy), *(_latency_entry(c, what, part) for what, _, part in kinds)])
+    names = {"ipi": "IPI, sent to handled", "lock": "wait for a lock"}
+    return Table(["", *(f"{names[what]}: {name}" for what, name, _ in kinds)], rows)
+
+
+def _latency_entry(c: Comparison, what: str, part: float) -> Entry:
+    latency = c.latency(what, part)
+    if latency is None:
+        return Entry(NOTHING)
+    return Entry(duration(latency.value), (f"[{duration(latency.low)}, {duration(latency.high)}]",))
+
+
+def attribution_tables(results: Results, policy: str) -> list[Table]:
+    """What a policy changed, case by case: throughput, CPU time, mechanism."""
+    comparisons = results.comparisons_of(policy)
+    tables = []
+    for start in range(0, len(comparisons), COLUMNS_PER_TABLE):
+        part = comparisons[start : start + COLUMNS_PER_TABLE]
+        rows = [
+            [Entry("throughput"), *(change_entry(c.change, results.seeds) for c in part)],
+            [Entry("= CPU time for work", ("% of stock's",)), *map(_work_entry, part)],
+            [Entry("x work per CPU time", ("% of stock's",)), *map(_efficiency_entry, part)],
+            [Entry("CPU time lost")],
+            *(_quantity_row(quantity, part) for quantity in CPU_TIME),
+            [Entry("Mechanism")],
+            *(_quantity_row(quantity, part) for quantity in QUANTITIES),
+        ]
+        tables.append(Table(["", *(str(c.case) for c in part)], rows, folded=f"{policy}: every counter, case by case"))
+    return tables
+
+
+def _work_entry(c: Comparison) -> Entry:
+    before, after = work_share(c.stock), work_share(c.cells)
+    return Entry(percent(after / before - 1.0), (f"{share(before)} \N{RIGHTWARDS ARROW} {share(after)}",))
+
+
+def _efficiency_entry(c: Comparison) -> Entry:
+    return Entry(percent(efficiency_change(c.cells, c.stock, 1.0 + c.change.value)))
+
+
+def _quantity_row(quantity: Quantity, comparisons: Sequence[Comparison]) -> list[Entry]:
+    return [Entry(quantity.title, (quantity.unit,)), *(_quantity_entry(quantity, c) for c in comparisons)]
+
+
+def _quantity_entry(quantity: Quantity, c: Comparison) -> Entry:
+    shown = share if quantity.share else amount
+    before, after = shown(quantity.value(c.stock)), shown(quantity.value(c.cells))
+    levels = f"{before} \N{RIGHTWARDS ARROW} {after}"
+    if before == after == NOTHING:
+        return Entry(NOTHING)
+    change = quantity.change(c.cells, c.stock)
+    if change is None:
+        return Entry(levels)
+    text = f"{signed(100 * change.value)} pt" if quantity.share else percent(change.value)
+    return Entry(text, (interval(change), levels) if len(c.cells) > 1 else (levels,))
+
+
+def power_table(results: Results) -> Table:
+    """Seeds that it takes to see a gain, as noisy as the gains are here."""
+    rows: list[list[Entry]] = []
+    for layout in results.layouts:
+        rows.append([Entry(f"Score ({layout})")])
+        for score in results.scores_of(layout):
+            if score.policy != STOCK:
+                rows.append([Entry(score.policy), *_seeds_entries(score.strata)])
+    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+        rows.append([Entry(case)])
+        rows += [[Entry(c.policy), *_seeds_entries([c.ratios])] for c in group if c.policy != STOCK]
+    return Table(["", *(f"to see {percent(gain)}" for gain in GAINS)], rows)
+
+
+def _seeds_entries(strata: Sequence) -> list[Entry]:
+    needed = [seeds_needed(strata, gain) for gain in GAINS]
+    return [Entry(NOTHING if seeds is None else f"{seeds:,}".replace(",", "\N{THIN SPACE}")) for seeds in needed]
+
+
+def case_table(results: Results) -> Table:
+    """What was simulated."""
+    rows = []
+    for case in results.cases:
+        scenario, vms = case.scenario, case.scenario.expanded_vms
+        vcpus = sum(vm.vcpus for vm in vms)
+        kinds = [f"{vm.count} x {vm.vcpus} vCPUs of {vm.workload}" for vm in scenario.vms]
+        rows.append(
+            [
+                Entry(str(case)),
+                Entry(", ".join(kinds)),
+                Entry(f"{scenario.host.cpus}"),
+                Entry(f"{vcpus / scenario.host.cpus:.3g}"),
+                Entry(scenario.layout),
+                Entry(f"{scenario.host.hz} / s"),
+                Entry(f"ple {scenario.kvm.ple}, apicv {scenario.kvm.apicv}"),
+                Entry(f"{duration(scenario.run.warmup_ns)} + {duration(scenario.run.duration_ns)}"),
+            ]
+        )
+    columns = ["case", "VMs", "CPUs", "vCPUs per CPU", "layout", "host tick", "KVM", "warm-up + measured"]
+    return Table(columns, rows)
+
+
+def policy_table(results: Results) -> Table:
+    """What was compared."""
+    rows = []
+    for policy in results.manifest["policies"]:
+        source = f"{policy['path']}, content {policy['digest'][:12]}" if policy["path"] else "named, in the source"
+        kind = "sees what no host can see: part of the ceiling" if policy["oracle"] else "host-visible facts only"
+        rows.append([Entry(policy["label"]), Entry(policy["summary"]), Entry(kind), Entry(source)])
+    return Table(["policy", "what it is", "what it sees", "where it is"], rows)
