@@ -2,7 +2,7 @@
 
 from baselines.policies import STOCK
 from baselines.report import figures, tables
-from baselines.report.document import Document, Picture, Section, Table
+from baselines.report.document import Document, Entry, Picture, Section, Table
 from baselines.report.numbers import duration, interval, percent
 from baselines.report.results import Results
 from baselines.statistics import CEILING_FLOOR, RATIO_FLOOR, RESAMPLES
@@ -13,17 +13,17 @@ PAIRED = (
     "guests want the same work. Intervals are 95 % percentile bootstrap intervals over seeds, drawn within each case."
 )
 
-MEASURES = (
-    f"Score: geometric mean of throughput over stock's, over all cases of one layout and all seeds; ratios below "
+MEASURES = {
+    "score": f"Geometric mean of throughput over stock's, over all cases of one layout and all seeds; ratios below "
     f"{RATIO_FLOOR} count as {RATIO_FLOOR}. Layouts and variants are never averaged together.",
-    "IQM: mean of the middle half of all ratios, which a few odd runs cannot move.",
-    "P(better): share of paired runs that beat stock's; ties count one half. 0.5 is no effect.",
-    f"Gap closed: the gain as a share of the gain of the ceiling, the best oracle in that case; only over cases where "
-    f"the ceiling is at least {CEILING_FLOOR} times stock.",
-    "Faster / open / slower: cases whose interval lies above zero, holds it, or lies below.",
-    "Worst VM: the change of the VM that did worst, against the same VM under stock.",
-    "Jain's index: 1 if all VMs get the same, 1/n if one of n gets everything.",
-)
+    "IQM": "Mean of the middle half of all ratios, which a few odd runs cannot move.",
+    "P(better)": "Share of paired runs that beat stock's; ties count one half. 0.5 is no effect.",
+    "gap to the ceiling closed": "The gain as a share of that of the best oracle in the same case; mean over the cases "
+    f"where that oracle has at least {CEILING_FLOOR} times stock's throughput.",
+    "faster / open / slower": "Cases whose interval lies above zero, holds zero, or lies below.",
+    "worst VM": "The VM that lost most, or gained least, against the same VM under stock.",
+    "Jain's index": "1 if all VMs get the same, 1/n if one of n gets everything.",
+}
 
 
 def build_document(results: Results) -> Document:
@@ -52,7 +52,12 @@ def _lead(results: Results) -> list[str]:
         f"({first}..{first + results.seeds - 1}): {len(results.comparisons) * results.seeds} runs of {lengths}, "
         "simulated time.",
         PAIRED,
+        f"Again: {_command(results)} (source `{results.manifest['source']}`).",
     ]
+
+
+def _command(results: Results) -> str:
+    return f"`{results.manifest['command']}`" if results.manifest["command"] else "from Python"
 
 
 def _answer(results: Results) -> Section:
@@ -62,7 +67,8 @@ def _answer(results: Results) -> Section:
         parts.append(f"Layout: {layout}.")
         parts.append(_best(results, scores))
         parts.append(tables.score_table(results, layout))
-    return Section("The answer", [*parts, *MEASURES])
+    rows = [[Entry(name), Entry(meaning)] for name, meaning in MEASURES.items()]
+    return Section("The answer", [*parts, Table(["", ""], rows, folded="What the columns mean", words=True)])
 
 
 def _best(results: Results, scores: list[Score]) -> str:
@@ -77,7 +83,12 @@ def _best(results: Results, scores: list[Score]) -> str:
     if results.seeds == 1:
         return f"Most throughput: `{best.policy}`, {percent(best.change.value)}. One seed: no interval, no claim."
     if best.change.low > 0:
-        return f"Most throughput: `{best.policy}`, {gain}."
+        slower = sum(c.change.high < 0 for c in best.group)
+        faster = sum(c.change.low > 0 for c in best.group)
+        return (
+            f"Most throughput: `{best.policy}`, {gain}; faster in {faster} of {len(best.group)} cases, slower in "
+            f"{slower or 'none'}; the worst VM has {percent(best.worst.worst_vm_change.value)}."
+        )
     return f"No policy is clearly better than stock: the best, `{best.policy}`, has {gain}."
 
 
@@ -122,7 +133,7 @@ def _fairness(results: Results) -> Section:
 
 def _latency(results: Results) -> Section:
     if not any(c.latency(what, 0.5) for c in results.comparisons for what in HISTOGRAMS):
-        return Section("Latency", ["- : these runs have no histograms of IPI or lock latency."])
+        return Section("Latency", ["Not counted: these runs have no histograms of IPI or lock latency."])
     text = "Percentiles over all VMs and seeds, from histograms with a bucket for each power of two of nanoseconds."
     return Section("Latency", [text, tables.latency_table(results)])
 
@@ -137,11 +148,12 @@ def _attribution(results: Results) -> Section:
         caption = f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: sum, = work."
         parts.append(Picture("cpu-time", figures.cpu_time_figure(results, layout), caption))
     parts.append(
-        "Below: change against stock with its interval, then stock's level and the policy's. pt: percentage points. "
-        "`useful`: the vCPU that the spinner waited for ran at once."
+        "Policy by policy, every counter: change against stock with its interval, then stock's level and the "
+        "policy's. pt: percentage points. `useful`: the vCPU that the spinner waited for ran at once."
     )
-    for policy in results.rivals:
-        parts += tables.attribution_tables(results, policy)
+    for layout in results.layouts:
+        for policy in results.rivals:
+            parts += tables.attribution_tables(results, policy, layout)
     return Section("Where a gain comes from", parts)
 
 
@@ -150,15 +162,15 @@ def _power(results: Results) -> Section:
         "Seeds at which a paired t-test (5 %, two-sided) sees a gain of that size four times in five, if runs vary as "
         f"they do here. These results have {results.seeds}."
     )
-    return Section("How small a gain can be seen", [text, tables.power_table(results)])
+    return Section("How small a gain can be seen", [text, *tables.power_tables(results)])
 
 
 def _provenance(results: Results) -> Section:
     manifest = results.manifest
     parts: list[str | Table | Picture] = [
-        f"Made by `{manifest['command'] or 'baselines.evaluate.evaluate()'}`, from vcpu_env {manifest['version']}, "
-        f"source hash `{manifest['source']}`. The same source gives the same numbers, bit for bit; "
-        f"{RESAMPLES:,} resamples with a fixed seed make the intervals the same, too.",
+        f"Made by {_command(results)}, vcpu_env {manifest['version']}, source hash `{manifest['source']}`.",
+        f"The same source gives the same numbers, bit for bit; {RESAMPLES:,} resamples with a fixed seed make the "
+        "intervals the same, too.",
         tables.policy_table(results),
         tables.case_table(results),
     ]

@@ -17,13 +17,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a row of a single entry is a heading of those below it."""
+    """A table; a row of a single entry is a heading of those below it.
+
+    Attributes:
+        folded: if given, the line behind which the table is folded away where that can be done.
+        words: its entries are words, not numbers.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Entry]]
     caption: str = ""
     folded: str = ""
-    """If given: the line behind which the table is folded away where that can be done."""
+    words: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def percent(value: float) -> str:
 
 def share(value: float) -> str:
     """A part of a whole."""
-    return NOTHING if math.isnan(value) else f"{100 * value:.1f} %"
+    return NOTHING if math.isnan(value) else f"{100 * value:.1f} %".replace("-", MINUS)
 
 
 def interval(estimate: Estimate) -> str:

@@ -48,7 +48,7 @@ def _markdown_part(part: str | Table | Picture, drawings: dict[str, str]) -> str
         return f"![{part.caption}](figures/{name})\n\n{part.caption}"
     head = f"### {part.folded}\n\n" if part.folded else ""
     rows = [_markdown_row(row, len(part.columns)) for row in part.rows]
-    align = "|---" + "|---:" * (len(part.columns) - 1) + "|"
+    align = "|---" + ("|---" if part.words else "|---:") * (len(part.columns) - 1) + "|"
     table = "\n".join(["| " + " | ".join(part.columns) + " |", align, *rows])
     return head + table + (f"\n\n{part.caption}" if part.caption else "")
 

@@ -1,5 +1,6 @@
 """The tables of a report: scores, throughput, fairness, latency, where a gain comes from, power, provenance."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -19,6 +20,7 @@ from baselines.report.numbers import (
     tone,
 )
 from baselines.report.results import Results
+from baselines.statistics import geometric_mean
 from baselines.summary import HISTOGRAMS, PERCENTILES, Comparison, Score
 
 COLUMNS_PER_TABLE = 9
@@ -66,6 +68,7 @@ def throughput_table(results: Results) -> Table:
         rows,
         "Work units are dbench operations, dedup chunks, vips tiles. In brackets: 95 % bootstrap interval over paired "
         "seeds. * converted from a reduction r of latency: 1 / (1 - r) - 1.",
+        folded="All cases in numbers",
     )
 
 
@@ -93,7 +96,8 @@ def fairness_table(results: Results) -> Table:
             rows.append(
                 [Entry(c.policy), Entry("") if blank else worst, Entry("" if blank else c.worst_vm), even, jain]
             )
-    return Table(["", "worst VM against stock", "which", "slowest / fastest VM", "Jain's index"], rows)
+    columns = ["", "worst VM against stock", "which", "slowest / fastest VM", "Jain's index"]
+    return Table(columns, rows, folded="All cases in numbers")
 
 
 def latency_table(results: Results) -> Table:
@@ -115,23 +119,34 @@ def _latency_entry(c: Comparison, what: str, part: float) -> Entry:
     return Entry(duration(latency.value), (f"[{duration(latency.low)}, {duration(latency.high)}]",))
 
 
-def attribution_tables(results: Results, policy: str) -> list[Table]:
+def attribution_tables(results: Results, policy: str, layout: str) -> list[Table]:
     """What a policy changed, case by case: throughput, CPU time, mechanism."""
-    comparisons = results.comparisons_of(policy)
+    comparisons = results.comparisons_of(policy, layout)
+    more = f", {layout}" if len(results.layouts) > 1 else ""
+    label = f"{policy}{more}: {_product(comparisons)}"
     tables = []
     for start in range(0, len(comparisons), COLUMNS_PER_TABLE):
         part = comparisons[start : start + COLUMNS_PER_TABLE]
         rows = [
             [Entry("throughput"), *(change_entry(c.change, results.seeds) for c in part)],
-            [Entry("= CPU time for work", ("% of stock's",)), *map(_work_entry, part)],
-            [Entry("x work per CPU time", ("% of stock's",)), *map(_efficiency_entry, part)],
+            [Entry("= CPU time for work", ("stock's share, policy's",)), *map(_work_entry, part)],
+            [Entry("x work in that time"), *map(_efficiency_entry, part)],
             [Entry("CPU time lost")],
             *(_quantity_row(quantity, part) for quantity in CPU_TIME),
             [Entry("Mechanism")],
             *(_quantity_row(quantity, part) for quantity in QUANTITIES),
         ]
-        tables.append(Table(["", *(str(c.case) for c in part)], rows, folded=f"{policy}: every counter, case by case"))
+        tables.append(Table(["", *(str(c.case) for c in part)], rows, folded=label))
     return tables
+
+
+def _product(comparisons: Sequence[Comparison]) -> str:
+    """The gain as a product, geometric means over the cases."""
+    gain = float(geometric_mean([1.0 + c.change.value for c in comparisons]))
+    time = float(geometric_mean([work_share(c.cells) / work_share(c.stock) for c in comparisons]))
+    if math.isnan(gain):
+        return "every counter"
+    return f"{percent(gain - 1)} = {percent(time - 1)} CPU time for work, {percent(gain / time - 1)} work in that time"
 
 
 def _work_entry(c: Comparison) -> Entry:
@@ -160,18 +175,19 @@ def _quantity_entry(quantity: Quantity, c: Comparison) -> Entry:
     return Entry(text, (interval(change), levels) if len(c.cells) > 1 else (levels,))
 
 
-def power_table(results: Results) -> Table:
-    """Seeds that it takes to see a gain, as noisy as the gains are here."""
-    rows: list[list[Entry]] = []
+def power_tables(results: Results) -> list[Table]:
+    """Seeds that it takes to see a gain, as noisy as the gains are here: in the scores, and in each case."""
+    columns = ["", *(f"to see {percent(gain)}" for gain in GAINS)]
+    scored: list[list[Entry]] = []
     for layout in results.layouts:
-        rows.append([Entry(f"Score ({layout})")])
-        for score in results.scores_of(layout):
-            if score.policy != STOCK:
-                rows.append([Entry(score.policy), *_seeds_entries(score.strata)])
+        scored.append([Entry(f"Score ({layout})")])
+        rivals = [score for score in results.scores_of(layout) if score.policy != STOCK]
+        scored += [[Entry(score.policy), *_seeds_entries(score.strata)] for score in rivals]
+    rows: list[list[Entry]] = []
     for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
         rows.append([Entry(case)])
         rows += [[Entry(c.policy), *_seeds_entries([c.ratios])] for c in group if c.policy != STOCK]
-    return Table(["", *(f"to see {percent(gain)}" for gain in GAINS)], rows)
+    return [Table(columns, scored), Table(columns, rows, folded="Case by case")]
 
 
 def _seeds_entries(strata: Sequence) -> list[Entry]:
@@ -199,7 +215,7 @@ def case_table(results: Results) -> Table:
             ]
         )
     columns = ["case", "VMs", "CPUs", "vCPUs per CPU", "layout", "host tick", "KVM", "warm-up + measured"]
-    return Table(columns, rows)
+    return Table(columns, rows, words=True)
 
 
 def policy_table(results: Results) -> Table:
@@ -209,4 +225,4 @@ def policy_table(results: Results) -> Table:
         source = f"{policy['path']}, content {policy['digest'][:12]}" if policy["path"] else "named, in the source"
         kind = "sees what no host can see: part of the ceiling" if policy["oracle"] else "host-visible facts only"
         rows.append([Entry(policy["label"]), Entry(policy["summary"]), Entry(kind), Entry(source)])
-    return Table(["policy", "what it is", "what it sees", "where it is"], rows)
+    return Table(["policy", "what it is", "what it sees", "where it is"], rows, words=True)
