@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from baselines.cells import Row
-from baselines.statistics import Array, Estimate, estimate
+from baselines.statistics import Array, Estimate, estimate, geometric_mean
 
 SECOND = 1e9
 
@@ -108,12 +108,30 @@ CPU_TIME = (
 
 
 def work_share(rows: Sequence[Row]) -> float:
-    """Share of all CPU time that is guest work: the guests' time without what they lose in it."""
-    guest = _sums(rows, ("host_guest_ns",)).sum() - _sums(rows, LOSSES).sum()
-    return float(guest / _sums(rows, ALL_CPU_TIME).sum())
+    """Share of all CPU time that is guest work."""
+    work, whole = _work(rows)
+    return float(work.sum() / whole.sum())
 
 
-def efficiency_change(rows: Sequence[Row], stock: Sequence[Row], ratio: float) -> float:
-    """Relative change of the work done per CPU time of work, given the ratio of throughputs."""
-    before = work_share(stock)
-    return ratio * before / work_share(rows) - 1.0 if before > 0 and work_share(rows) > 0 else float("nan")
+def work_change(rows: Sequence[Row], stock: Sequence[Row]) -> Estimate:
+    """Relative change of the CPU time that is guest work."""
+    return estimate(lambda *sums: _work_ratio(*sums) - 1.0, *_work(rows), *_work(stock))
+
+
+def efficiency_change(rows: Sequence[Row], stock: Sequence[Row], ratios: Array) -> Estimate:
+    """Relative change of the work done per CPU time of work, given the ratios of throughputs."""
+    return estimate(
+        lambda drawn, *sums: geometric_mean(drawn, axis=1) / _work_ratio(*sums) - 1.0,
+        ratios,
+        *_work(rows),
+        *_work(stock),
+    )
+
+
+def _work(rows: Sequence[Row]) -> tuple[Array, Array]:
+    """CPU time of work, the guests' time without what they lose in it, and all CPU time; per seed."""
+    return _sums(rows, ("host_guest_ns",)) - _sums(rows, LOSSES), _sums(rows, ALL_CPU_TIME)
+
+
+def _work_ratio(work: Array, whole: Array, stock_work: Array, stock_whole: Array) -> Array:
+    return (work.sum(axis=1) / whole.sum(axis=1)) / (stock_work.sum(axis=1) / stock_whole.sum(axis=1))

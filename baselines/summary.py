@@ -102,10 +102,12 @@ class Comparison:
             return None
         return estimate(lambda drawn: log2_percentile(drawn.sum(axis=1), share), counts)
 
-    def rate_of_work(self) -> float:
+    @functools.cached_property
+    def rate_of_work(self) -> Estimate:
         """Work units per second of all VMs, mean over seeds; NaN if their workloads differ."""
-        same_unit = len({vm.workload for vm in self.scenario.vms}) == 1
-        return float(self.work.sum(axis=1).mean()) if same_unit else NAN
+        if len({vm.workload for vm in self.scenario.vms}) > 1:
+            return Estimate(NAN, NAN, NAN)
+        return estimate(lambda rates: rates.mean(axis=1), self.work.sum(axis=1))
 
     def row(self) -> Row:
         """The summary of this comparison."""
@@ -116,7 +118,7 @@ class Comparison:
             "layout": self.case.layout,
             "policy": self.policy,
             "seeds": len(self.cells),
-            "units_per_s": self.rate_of_work(),
+            "units_per_s": self.rate_of_work.value,
             **_columns("change", self.change),
             "published_v2": published.v2 if published else NAN,
             "published_v3": published.v3 if published else NAN,

@@ -68,7 +68,7 @@ def test_vms_that_differ_are_compared_by_ratio():
     assert comparison.ratios == pytest.approx([1.0, 1.0])
     assert comparison.worst_vm == "b"
     assert comparison.worst_vm_change.value == pytest.approx(np.sqrt(0.5) - 1)
-    assert np.isnan(comparison.rate_of_work())
+    assert np.isnan(comparison.rate_of_work.value)
 
 
 def test_layouts_are_scored_apart(tmp_path):
@@ -186,14 +186,25 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, line):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupt_and_resume(tmp_path, workers):
-    arguments = ("--scenario", "dbench-2vm", "--seeds", "10", "--out", "stopped", "--workers", workers)
+    arguments = (
+        "--scenario",
+        "dbench-2vm",
+        "--policy",
+        "ipi",
+        "--seeds",
+        "6",
+        "--out",
+        "stopped",
+        "--workers",
+        workers,
+    )
     process = start(*arguments, cwd=tmp_path, seconds=0.05)
     wait_for_cells(process, tmp_path / "stopped", 3)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, "")
     assert "Traceback" not in errors
-    assert "of 40 cells are stored; go on with: python -m baselines.evaluate --scenario dbench-2vm" in errors
+    assert "of 12 cells are stored; go on with: python -m baselines.evaluate --scenario dbench-2vm" in errors
     assert errors.endswith("--resume\n")
     assert json.loads((tmp_path / "stopped/manifest.json").read_text())["status"] == "partial"
     assert not (tmp_path / "stopped/cells.csv").exists()
@@ -203,7 +214,7 @@ def test_interrupt_and_resume(tmp_path, workers):
 
 
 def test_a_killed_run_takes_its_workers_along_and_resumes(tmp_path):
-    arguments = ("--scenario", "vips-2vm", "--seeds", "10", "--out", "killed", "--workers", "2")
+    arguments = ("--scenario", "vips-2vm", "--policy", "ipi", "--seeds", "6", "--out", "killed", "--workers", "2")
     process = start(*arguments, cwd=tmp_path, seconds=0.05)
     wait_for_cells(process, tmp_path / "killed", 3)
     process.kill()

@@ -1,5 +1,7 @@
 """What a report says, in which order: the answer first, then the evidence, then how to make it again."""
 
+import math
+
 from baselines.policies import STOCK
 from baselines.report import figures, tables
 from baselines.report.document import Document, Entry, Picture, Section, Table
@@ -29,21 +31,13 @@ MEASURES = {
 def build_document(results: Results) -> Document:
     """The whole report."""
     manifest = results.manifest
-    sections = [
-        _answer(results),
-        _gains(results),
-        _profiles(results),
-        _fairness(results),
-        _latency(results),
-        _attribution(results),
-        _power(results),
-        _provenance(results),
-    ]
+    evidence = [_gains, _profiles, _fairness, _latency, _attribution, _power] if results.compared else []
+    sections = [section(results) for section in (_answer, *evidence, _provenance)]
     return Document(manifest["title"] or f"Experiment {manifest['experiment']}", _lead(results), sections)
 
 
 def _lead(results: Results) -> list[str]:
-    names = ", ".join(f"`{policy}`" for policy in results.rivals)
+    names = ", ".join(f"`{policy}`" for policy in results.rivals) or "Nothing"
     runs = {case.scenario.run for case in results.cases}
     lengths = " or ".join(f"{duration(run.duration_ns)} after {duration(run.warmup_ns)} of warm-up" for run in runs)
     first = results.manifest["seeds"][0]
@@ -73,9 +67,12 @@ def _answer(results: Results) -> Section:
 
 def _best(results: Results, scores: list[Score]) -> str:
     """The best host-visible policy, in words."""
-    fair = [
-        score for score in scores if score.policy not in results.oracles and score.change.value == score.change.value
-    ]
+    if not results.rivals:
+        return "Only stock was run: there is nothing to compare."
+    visible = [score for score in scores if score.policy not in results.oracles]
+    if not visible:
+        return "Only oracles were run beside stock: the ceiling, without a policy that a host could have."
+    fair = [score for score in visible if not math.isnan(score.change.value)]
     if not fair:
         return "No policy can be scored: some VM did no work under stock. A longer `run.duration_ns` gives it time."
     best = max(fair, key=lambda score: score.change.value)
@@ -94,7 +91,7 @@ def _best(results: Results, scores: list[Score]) -> str:
 
 def _gains(results: Results) -> Section:
     parts: list[str | Table | Picture] = []
-    for layout in results.layouts:
+    for layout in results.compared:
         caption = f"Throughput against stock, mean and 95 % interval ({layout})."
         if figures.has_published(results, layout):
             caption += (
@@ -113,7 +110,7 @@ def _profiles(results: Results) -> Section:
             f"Share of runs whose throughput is above the value on the axis, with 95 % bands ({layout}). Higher is "
             "better; a curve that falls left of zero tells how often, and how much, a policy does harm.",
         )
-        for layout in results.layouts
+        for layout in results.compared
     ]
     return Section("All runs, not just their mean", parts)
 
@@ -126,7 +123,7 @@ def _fairness(results: Results) -> Section:
             f"A dot is a case ({layout}). Left: on the dotted line all VMs gain the same; below it, one falls back. "
             "Right: above zero, VMs are more even than under stock.",
         )
-        for layout in results.layouts
+        for layout in results.compared
     ]
     return Section("Fairness against gain", [*parts, tables.fairness_table(results)])
 
@@ -144,14 +141,14 @@ def _attribution(results: Results) -> Section:
         "throughput is the change of the time left for work, times the change of the work done in that time (fewer "
         "repeated spins and interrupts for the same result, or more)."
     ]
-    for layout in results.layouts:
+    for layout in results.compared:
         caption = f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: sum, = work."
         parts.append(Picture("cpu-time", figures.cpu_time_figure(results, layout), caption))
     parts.append(
         "Policy by policy, every counter: change against stock with its interval, then stock's level and the "
         "policy's. pt: percentage points. `useful`: the vCPU that the spinner waited for ran at once."
     )
-    for layout in results.layouts:
+    for layout in results.compared:
         for policy in results.rivals:
             parts += tables.attribution_tables(results, policy, layout)
     return Section("Where a gain comes from", parts)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-GOOD, BAD, NEUTRAL = "good", "bad", ""
+GOOD, BAD, NEUTRAL, CLEAR, FAINT = "good", "bad", "", "clear", "faint"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a table: what is said, in small print what qualifies it, and whether it is good or bad news."""
+    """One entry of a table: what is said, what qualifies it, in small print, and the tone in which it is said."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -22,6 +22,7 @@ class Table:
     Attributes:
         folded: if given, the line behind which the table is folded away where that can be done.
         words: its entries are words, not numbers.
+        dense: it has many columns.
     """
 
     columns: Sequence[str]
@@ -29,6 +30,7 @@ class Table:
     caption: str = ""
     folded: str = ""
     words: bool = False
+    dense: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a report is about: a finished experiment, read back from its directory."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,16 @@ class Results:
     def layouts(self) -> list[str]:
         """What is scored apart."""
         return list(dict.fromkeys(case.layout for case in self.cases))
+
+    @property
+    def compared(self) -> list[str]:
+        """Layouts in which there is a policy beside stock, and stock got work done in every case."""
+        scored = [score for score in self.scores if score.policy != STOCK]
+        return [
+            layout
+            for layout in self.layouts
+            if any(score.layout == layout and not math.isnan(score.change.value) for score in scored)
+        ]
 
     def comparisons_of(self, policy: str, layout: str | None = None) -> list[Comparison]:
         """A policy's comparisons, in all layouts or one."""

@@ -1,13 +1,13 @@
 """The tables of a report: scores, throughput, fairness, latency, where a gain comes from, power, provenance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from baselines.attribution import CPU_TIME, QUANTITIES, Quantity, efficiency_change, work_share
+from baselines.attribution import CPU_TIME, QUANTITIES, Quantity, efficiency_change, work_change, work_share
 from baselines.policies import STOCK
 from baselines.power import GAINS, seeds_needed
-from baselines.report.document import Entry, Table
+from baselines.report.document import CLEAR, FAINT, Entry, Table
 from baselines.report.numbers import (
     NOTHING,
     amount,
@@ -20,7 +20,7 @@ from baselines.report.numbers import (
     tone,
 )
 from baselines.report.results import Results
-from baselines.statistics import geometric_mean
+from baselines.statistics import Estimate, geometric_mean
 from baselines.summary import HISTOGRAMS, PERCENTILES, Comparison, Score
 
 COLUMNS_PER_TABLE = 9
@@ -64,7 +64,14 @@ def throughput_table(results: Results) -> Table:
         rows.append([Entry(case)])
         rows += [_throughput_row(c, results.seeds) for c in group]
     return Table(
-        ["", "work units/s, all VMs", "against stock", "published with v2", "published with v3", "seeds that gained"],
+        [
+            "",
+            "work units/s, mean of seeds",
+            "against stock",
+            "published with v2",
+            "published with v3",
+            "seeds faster / equal / slower",
+        ],
         rows,
         "Work units are dbench operations, dedup chunks, vips tiles. In brackets: 95 % bootstrap interval over paired "
         "seeds. * converted from a reduction r of latency: 1 / (1 - r) - 1.",
@@ -73,13 +80,14 @@ def throughput_table(results: Results) -> Table:
 
 
 def _throughput_row(c: Comparison, seeds: int) -> list[Entry]:
-    work = Entry(amount(c.rate_of_work()))
+    rate = c.rate_of_work
+    work = Entry(amount(rate.value), (f"[{amount(rate.low)}, {amount(rate.high)}]",) if rate.low == rate.low else ())
     if c.policy == STOCK:
         return [Entry(c.policy), work, *[Entry("")] * 4]
     said = [Entry(""), Entry("")]
     if published := c.published:
         said = [Entry(percent(published.v2)), Entry(percent(published.v3) + "*" * published.v3_from_latency)]
-    gained = Entry(f"{sum(c.ratios > 1)} of {len(c.ratios)}")
+    gained = Entry(" / ".join(str(int(sum(seeds))) for seeds in (c.ratios > 1, c.ratios == 1, c.ratios < 1)))
     return [Entry(c.policy), work, change_entry(c.change, seeds), *said, gained]
 
 
@@ -129,14 +137,14 @@ def attribution_tables(results: Results, policy: str, layout: str) -> list[Table
         part = comparisons[start : start + COLUMNS_PER_TABLE]
         rows = [
             [Entry("throughput"), *(change_entry(c.change, results.seeds) for c in part)],
-            [Entry("= CPU time for work", ("stock's share, policy's",)), *map(_work_entry, part)],
+            [Entry("= CPU time for work", ("share: stock's, policy's",)), *map(_work_entry, part)],
             [Entry("x work in that time"), *map(_efficiency_entry, part)],
             [Entry("CPU time lost")],
             *(_quantity_row(quantity, part) for quantity in CPU_TIME),
             [Entry("Mechanism")],
             *(_quantity_row(quantity, part) for quantity in QUANTITIES),
         ]
-        tables.append(Table(["", *(str(c.case) for c in part)], rows, folded=label))
+        tables.append(Table(["", *(str(c.case) for c in part)], rows, folded=label, dense=True))
     return tables
 
 
@@ -150,12 +158,26 @@ def _product(comparisons: Sequence[Comparison]) -> str:
 
 
 def _work_entry(c: Comparison) -> Entry:
-    before, after = work_share(c.stock), work_share(c.cells)
-    return Entry(percent(after / before - 1.0), (f"{share(before)} \N{RIGHTWARDS ARROW} {share(after)}",))
+    change = work_change(c.cells, c.stock)
+    levels = _levels(share, work_share(c.stock), work_share(c.cells))
+    return _counter_entry(percent(change.value), change, levels, len(c.cells))
 
 
 def _efficiency_entry(c: Comparison) -> Entry:
-    return Entry(percent(efficiency_change(c.cells, c.stock, 1.0 + c.change.value)))
+    change = efficiency_change(c.cells, c.stock, c.ratios)
+    return _counter_entry(percent(change.value), change, "", len(c.cells))
+
+
+def _levels(shown: Callable[[float], str], before: float, after: float) -> str:
+    """Stock's level and the policy's; their unit once."""
+    return f"{shown(before).removesuffix(' %')} \N{RIGHTWARDS ARROW} {shown(after)}"
+
+
+def _counter_entry(text: str, change: Estimate, levels: str, seeds: int) -> Entry:
+    """A change that is neither good nor bad in itself, but clear if its interval does not hold zero."""
+    notes = (*[interval(change)] * (seeds > 1), *[levels] * bool(levels))
+    seen = any(digit in text for digit in "123456789")
+    return Entry(text, notes, CLEAR if seeds > 1 and tone(change) and seen else FAINT)
 
 
 def _quantity_row(quantity: Quantity, comparisons: Sequence[Comparison]) -> list[Entry]:
@@ -163,16 +185,15 @@ def _quantity_row(quantity: Quantity, comparisons: Sequence[Comparison]) -> list
 
 
 def _quantity_entry(quantity: Quantity, c: Comparison) -> Entry:
-    shown = share if quantity.share else amount
-    before, after = shown(quantity.value(c.stock)), shown(quantity.value(c.cells))
-    levels = f"{before} \N{RIGHTWARDS ARROW} {after}"
-    if before == after == NOTHING:
+    before, after = quantity.value(c.stock), quantity.value(c.cells)
+    if math.isnan(before) and math.isnan(after):
         return Entry(NOTHING)
+    levels = _levels(share if quantity.share else amount, before, after)
     change = quantity.change(c.cells, c.stock)
     if change is None:
-        return Entry(levels)
+        return Entry(levels, tone=FAINT if before == after else CLEAR)
     text = f"{signed(100 * change.value)} pt" if quantity.share else percent(change.value)
-    return Entry(text, (interval(change), levels) if len(c.cells) > 1 else (levels,))
+    return _counter_entry(text, change, levels, len(c.cells))
 
 
 def power_tables(results: Results) -> list[Table]:
