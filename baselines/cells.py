@@ -13,6 +13,7 @@ from vcpu_env._jit import source_hash
 from vcpu_env.measure import measure
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.scenario import Scenario
+from vcpu_env.warm import ensure_compiled
 
 MACHINE = "vcpu_env.machine:Machine"
 """Import path of the machine; by path, so that worker processes find it."""
@@ -52,6 +53,12 @@ def load_object(path: str) -> Any:
     """The object that an import path ``module:name`` means."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def compile_here() -> str:
+    """Compile the simulator on this machine; returns the hash of its source."""
+    ensure_compiled()
+    return source_id()
 
 
 def run_cell(cell: Cell, machine: str = MACHINE) -> Row:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from baselines.cells import MACHINE, Cell, CellError, Row, load_object, run_cell, source_id
+from baselines.cells import MACHINE, Cell, CellError, Row, compile_here, load_object, run_cell, source_id
 from baselines.command import run_command, say
 from baselines.executor import Executor, ExecutorError, WorkerDiedError, make_executor
 from baselines.experiment import DEFAULT, Experiment, ExperimentError, Plan, load_experiment, make_plan
@@ -26,7 +26,6 @@ from baselines.report.terminal import print_report, report_console
 from baselines.store import Store, StoreError
 from baselines.summary import compare, scores
 from vcpu_env.scenario import ScenarioError
-from vcpu_env.warm import ensure_compiled
 
 POLICIES = "vcpu_env.policy.named:POLICIES"
 """Import path of the named policies, a dict from name to policy."""
@@ -78,14 +77,9 @@ def evaluate(
 
 def prepare(executor: Executor) -> None:
     """Compile the simulator on every machine, and refuse machines with another source than this one's."""
-    for source in executor.everywhere(_compile):
+    for source in executor.everywhere(compile_here):
         if source != source_id():
             raise ExecutorError(f"address: a machine has source {source} (allowed: {source_id()}, as here)")
-
-
-def _compile() -> str:
-    ensure_compiled()
-    return source_id()
 
 
 def _run(missing: Sequence[Cell], store: Store, executor: Executor, machine: str, total: int) -> dict[str, Row]:
@@ -164,7 +158,7 @@ def command(
         what = "interrupted" if interrupted else "error: a worker died (out of memory?)"
         say(f"{what}: {stored} of {len(cells)} cells are stored; go on with: {again} --resume")
         raise typer.Exit(130 if interrupted else 1) from None
-    print_report(report_console(), summary, score)
+    print_report(report_console([source.label for source in plan.policies]), summary, score)
     say(f"{len(plan.cells())} cells in {store.directory}: cells.parquet, cells.csv, summary.csv, scores.csv")
     say(f"report: python -m baselines.report {store.directory}")
 

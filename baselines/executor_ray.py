@@ -39,10 +39,9 @@ class Ray:
 
     def everywhere(self, function: Callable[[], Result]) -> list[Result]:
         """Call the function once on every machine of the cluster."""
-        task = ray.remote(function)
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-        return [_value(call) for call in [task.options(scheduling_strategy=to).remote() for to in pinned]]
+        return [_value(call) for call in [_run.options(scheduling_strategy=to).remote(function) for to in pinned]]
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
         """Batches of items, to whichever CPU is free; no more in flight than there are CPUs for."""
@@ -62,6 +61,11 @@ class Ray:
         finally:
             for call in flying:
                 ray.cancel(call, force=True)
+
+
+@ray.remote
+def _run(function):
+    return function()
 
 
 @ray.remote

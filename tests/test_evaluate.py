@@ -169,6 +169,13 @@ def test_command(tmp_path):
             ("--scenario", "vips-2vm", "--set", "vms.0.params.refuse=1", "--workers", "2"),
             "vips-2vm, stock, seed N: vms.0.params.refuse: unknown parameter",
         ),
+        (("--executor", "proces"), "executor: value 'proces' (did you mean 'process'?)"),
+        (("--address", "here:1"), "address: given with executor 'process' (allowed: with ray)"),
+        (
+            ("--experiment", "inerd"),
+            "experiment: value 'inerd' (a .toml file or a shipped name; did you mean 'inert'?)",
+        ),
+        (("--workers", "-1"), None),
         (("--seeds", "0"), None),
         (("--seeds", "x"), None),
         (("--nonsense",), None),

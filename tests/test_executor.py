@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from baselines import evaluate, executor, store
+from baselines import cells, evaluate, executor, store
 from baselines.cells import CellError
 from tests.evaluation import FAKE, make_plan
 
@@ -79,7 +79,7 @@ def test_machines_with_another_source_are_refused(monkeypatch):
         def everywhere(self, function):
             return [*super().everywhere(function), "0123456789abcdef"]
 
-    monkeypatch.setattr(evaluate, "ensure_compiled", lambda: None)
+    monkeypatch.setattr(cells, "ensure_compiled", lambda: None)
     evaluate.prepare(executor.Inline())
     with pytest.raises(executor.ExecutorError, match="a machine has source 0123456789abcdef"):
         evaluate.prepare(Elsewhere())

@@ -15,6 +15,9 @@ PAIRED = (
     "guests want the same work. Intervals are 95 % percentile bootstrap intervals over seeds, drawn within each case."
 )
 
+MOST_NAMES = 6
+"""Most policies that are named in the first sentence."""
+
 MEASURES = {
     "score": f"Geometric mean of throughput over stock's, over all cases of one layout and all seeds; ratios below "
     f"{RATIO_FLOOR} count as {RATIO_FLOOR}. Layouts and variants are never averaged together.",
@@ -37,7 +40,10 @@ def build_document(results: Results) -> Document:
 
 
 def _lead(results: Results) -> list[str]:
-    names = ", ".join(f"`{policy}`" for policy in results.rivals) or "Nothing"
+    rivals = results.rivals
+    names = ", ".join(f"`{policy}`" for policy in rivals) or "Nothing"
+    if len(rivals) > MOST_NAMES:
+        names = f"{len(rivals)} policies"
     runs = {case.scenario.run for case in results.cases}
     lengths = " or ".join(f"{duration(run.duration_ns)} after {duration(run.warmup_ns)} of warm-up" for run in runs)
     first = results.manifest["seeds"][0]
@@ -56,6 +62,8 @@ def _command(results: Results) -> str:
 
 def _answer(results: Results) -> Section:
     parts: list[str | Table | Picture] = []
+    if len(results.layouts) > 1 and results.rivals:
+        parts += ["Throughput against stock in each layout; never averaged over them.", tables.layout_table(results)]
     for layout in results.layouts:
         scores = [score for score in results.scores_of(layout) if score.policy != STOCK]
         parts.append(f"Layout: {layout}.")
@@ -142,7 +150,10 @@ def _attribution(results: Results) -> Section:
         "repeated spins and interrupts for the same result, or more)."
     ]
     for layout in results.compared:
-        caption = f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: sum, = work."
+        caption = (
+            f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: their sum, which is "
+            "the change of the time for work."
+        )
         parts.append(Picture("cpu-time", figures.cpu_time_figure(results, layout), caption))
     parts.append(
         "Policy by policy, every counter: change against stock with its interval, then stock's level and the "

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from baselines.attribution import CPU_TIME, work_share
+from baselines.attribution import CPU_TIME
 from baselines.policies import STOCK
 from baselines.published import PUBLISHED
 from baselines.report.results import Results
@@ -19,7 +19,11 @@ from baselines.summary import Comparison
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C564B")
 """Okabe and Ito's palette, which most colour-blind readers can tell apart, in an order that suits few policies."""
+LINES, DOTS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
+"""Told apart by these in addition once the colours are used up."""
 LOSS_COLOURS = ("#D55E00", "#E69F00", "#56B4E9", "#7A5195", "#BBBBBB")
+MOST_BARS = 48
+"""Most bars of CPU time in one drawing."""
 INK, FAINT = "#333333", "#DDDDDD"
 
 STYLE: dict[Any, Any] = {
@@ -41,6 +45,11 @@ def colours(policies: Sequence[str]) -> dict[str, str]:
     """A colour for every policy; stock is grey."""
     others = [policy for policy in policies if policy != STOCK]
     return {STOCK: "#888888"} | {policy: COLOURS[i % len(COLOURS)] for i, policy in enumerate(others)}
+
+
+def _again(results: Results, policy: str) -> int:
+    """How often the colours had been used up when this policy got its own."""
+    return results.rivals.index(policy) // len(COLOURS) % len(LINES)
 
 
 def _svg(figure: Figure, name: str) -> str:
@@ -139,7 +148,7 @@ def profile_figure(results: Results, layout: str) -> str:
         for policy in policies:
             shares, lower, upper = performance_profile(strata[policy], thresholds)
             colour = colours(results.policies)[policy]
-            style = "--" if policy in results.oracles else "-"
+            style = LINES[_again(results, policy)]
             axis.plot(100 * (thresholds - 1), 100 * shares, style, color=colour, linewidth=1.8, label=policy)
             axis.fill_between(100 * (thresholds - 1), 100 * lower, 100 * upper, color=colour, alpha=0.13, linewidth=0)
         axis.set_xlim(100 * (thresholds[0] - 1), 100 * (thresholds[-1] - 1))
@@ -159,6 +168,7 @@ def fairness_figure(results: Results, layout: str) -> str:
         for policy in results.rivals:
             group = results.comparisons_of(policy, layout)
             dots: dict[str, Any] = {"color": colours(results.policies)[policy], "s": 30, "alpha": 0.85, "linewidths": 0}
+            dots["marker"] = DOTS[_again(results, policy)]
             gains = [100 * c.change.value for c in group]
             worst.scatter(gains, [100 * c.worst_vm_change.value for c in group], label=policy, **dots)
             jain.scatter(gains, [c.jain.value - stock[str(c.case)] for c in group], **dots)
@@ -177,31 +187,43 @@ def fairness_figure(results: Results, layout: str) -> str:
 
 def cpu_time_figure(results: Results, layout: str) -> str:
     """What each policy changed in the use of CPU time: to the right, less of it is lost than under stock."""
-    rows = [c for group in zip(*(results.comparisons_of(p, layout) for p in results.rivals)) for c in group]
+    groups = _cpu_time_bars(results, layout)
     gap = len(results.rivals)
-    at: list[float] = [i + 1.5 * (i // gap) for i in range(len(rows))]
+    bars = np.array([bar for _, group in groups for bar in group])
+    at: list[float] = [i + 1.5 * (i // gap) for i in range(len(bars))]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 1.1 + 0.2 * (at[-1] + 1)), layout="constrained")
         axis = figure.subplots()
-        less, more = np.zeros(len(rows)), np.zeros(len(rows))
-        for loss, colour in zip(CPU_TIME, LOSS_COLOURS):
-            freed = np.array([100 * (loss.value(c.stock) - loss.value(c.cells)) for c in rows])
-            base = np.where(freed > 0, more, less)
-            axis.barh(at, freed, left=base, height=0.78, color=colour, label=loss.title)
+        less, more = np.zeros(len(bars)), np.zeros(len(bars))
+        for i, (loss, colour) in enumerate(zip(CPU_TIME, LOSS_COLOURS)):
+            freed = bars[:, i]
+            axis.barh(at, freed, left=np.where(freed > 0, more, less), height=0.78, color=colour, label=loss.title)
             more, less = more + np.maximum(freed, 0), less + np.minimum(freed, 0)
-        work = [100 * (work_share(c.cells) - work_share(c.stock)) for c in rows]
-        axis.plot(work, at, "d", color="black", markersize=4.5, label="work", linestyle="")
+        axis.plot(bars.sum(axis=1), at, "d", color="black", markersize=4.5, label="sum: work", linestyle="")
         axis.axvline(0, color=INK, linewidth=1)
         axis.grid(axis="x", color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
-        axis.set_yticks(at, [c.policy for c in rows])
-        for c, top in zip(rows[::gap], at[::gap]):
-            _heading(axis, c.scenario.name, top - 0.95)
+        axis.set_yticks(at, results.rivals * len(groups))
+        for (heading, _), top in zip(groups, at[::gap]):
+            _heading(axis, heading, top - 0.95)
         axis.tick_params(axis="y", length=0)
         axis.set_ylim(at[-1] + 0.8, -1.6)
         axis.set_xlabel("percentage points of all CPU time freed against stock (left of zero: lost in addition)")
         figure.legend(loc="outside upper center", ncols=6, frameon=False)
         return _svg(figure, f"cpu {layout}")
+
+
+def _cpu_time_bars(results: Results, layout: str) -> list[tuple[str, list[list[float]]]]:
+    """Points freed from each loss, a row for each policy, in groups: the cases, or their mean if bars would be many."""
+
+    def freed(c: Comparison) -> list[float]:
+        return [100 * (loss.value(c.stock) - loss.value(c.cells)) for loss in CPU_TIME]
+
+    of_policies = [[freed(c) for c in results.comparisons_of(policy, layout)] for policy in results.rivals]
+    cases = [case.scenario.name for case in results.cases if case.layout == layout]
+    if len(cases) * len(results.rivals) <= MOST_BARS:
+        return list(zip(cases, map(list, zip(*of_policies))))
+    return [(f"mean of {len(cases)} cases", [list(np.mean(bars, axis=0)) for bars in of_policies])]
 
 
 def has_published(results: Results, layout: str) -> bool:

@@ -40,6 +40,16 @@ def score_table(results: Results, layout: str) -> Table:
     return Table([*columns, "cases faster / open / slower", "worst VM"], rows)
 
 
+def layout_table(results: Results) -> Table:
+    """The scores of all layouts side by side."""
+    changes = {(score.policy, score.layout): score.change for score in results.scores}
+    rows = [
+        [Entry(policy), *(change_entry(changes[policy, layout], results.seeds) for layout in results.layouts)]
+        for policy in results.rivals
+    ]
+    return Table(["policy", *results.layouts], rows, dense=True)
+
+
 def _score_row(results: Results, score: Score, summary: str, with_gap: bool) -> list[Entry]:
     tones = [tone(c.change) for c in score.group] if results.seeds > 1 else []
     counts = f"{tones.count('good')} / {tones.count('')} / {tones.count('bad')}" if tones else NOTHING

@@ -11,13 +11,17 @@ from baselines.cells import Row
 from baselines.policies import STOCK
 
 WIDTH = 100
+USUAL_NAME = 9
+"""Longest name of a policy that leaves room for all columns."""
+
 NOTHING = "-"
 
 
-def report_console() -> Console:
-    """The console of the tables: the terminal's width, 100 columns if the output is no terminal."""
+def report_console(policies: Sequence[str] = ()) -> Console:
+    """The console of the tables: the terminal's width; if the output is none, 100 columns, more for long names."""
     console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    more = max((len(policy) for policy in policies), default=0) - USUAL_NAME
+    return console if console.is_terminal else Console(width=WIDTH + max(0, more))
 
 
 def print_report(console: Console, summary: Sequence[Row], scores: Sequence[Row]) -> None:
