@@ -1,6 +1,7 @@
 """Executors: the same results from all of them, errors passed on, no process left behind."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -72,6 +73,13 @@ def test_results_do_not_depend_on_the_executor(tmp_path):
 def test_unknown_executors(arguments, line):
     with pytest.raises(executor.ExecutorError, match=line):
         executor.make_executor(*arguments)
+
+
+def test_ray_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "baselines.executor_ray", raising=False)
+    with pytest.raises(executor.ExecutorError, match=r"needs Ray: pip install 'vcpu-env\[ray\]'"):
+        executor.make_executor("ray")
 
 
 def test_machines_with_another_source_are_refused(monkeypatch):

@@ -1,5 +1,6 @@
 """The report: what it says, that it stands alone, and how it refuses what it cannot read."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -169,6 +170,17 @@ def test_what_cannot_be_reported_is_one_line_and_code_2(results, tmp_path, wrong
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1
     assert line in errors
+
+
+def test_drawing_is_an_extra(results, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in [name for name in sys.modules if name.startswith("baselines.report.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "argv", ["report", str(results), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("baselines.report.__main__").main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: report: needs matplotlib (pip install 'vcpu-env[report]')\n"
 
 
 def test_a_gain_is_time_times_efficiency():

@@ -6,7 +6,7 @@ import pytest
 
 from baselines import experiment, policies
 from baselines.cells import Cell
-from tests.evaluation import launch, make_plan, run, table
+from tests.evaluation import ROOT, launch, make_plan, run, table
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.scenario import ScenarioError, load_scenario
 
@@ -248,3 +248,14 @@ def test_a_ceiling_needs_an_oracle(tmp_path):
     assert 0.45 < gaps["series-v2"] < 0.55
     _, scores = run(tmp_path / "without")
     assert all(row["gap_closed"] != row["gap_closed"] for row in scores)
+
+
+def test_the_page_on_evaluation_is_true(tmp_path):
+    page = (ROOT / "docs/evaluation.md").read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert experiment.parse_experiment(toml, "page").grid == {"host.hz": (250, 1000)}
+    (rule,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    policy = policies.policy_in_file("longest.py", rule, "")
+    assert (policy.name, policy.summary) == ("longest", "The candidate that has waited longest")
+    named = set(re.findall(r"^\| `(\w+)` \| [A-Z]", page, re.MULTILINE))
+    assert named == set(experiment.list_experiments())

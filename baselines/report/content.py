@@ -151,8 +151,8 @@ def _attribution(results: Results) -> Section:
     ]
     for layout in results.compared:
         caption = (
-            f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: their sum, which is "
-            "the change of the time for work."
+            f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: their sum, "
+            "which is the change of the time for work."
         )
         parts.append(Picture("cpu-time", figures.cpu_time_figure(results, layout), caption))
     parts.append(
