@@ -93,6 +93,8 @@ def test_the_page_says_what_was_found(results):
         "Layout: plain: balanced, per_vm cgroups, pv locks",
         "Layout: flat: balanced, flat cgroups, pv locks",
         "oracle (oracle)",
+        "against series-v2",
+        "With so few seeds they are too narrow",
         "faster in 2 of 2 cases, slower in none",
         "dedup-3vm [flat]",
         "+14.4 %",

@@ -7,6 +7,7 @@ from baselines.statistics import Estimate
 
 NOTHING = "-"
 MINUS = "\N{MINUS SIGN}"
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -17,12 +18,12 @@ def signed(value: float, digits: int = 1) -> str:
 
 def percent(value: float) -> str:
     """A relative change."""
-    return NOTHING if math.isnan(value) else f"{signed(100 * value)} %"
+    return NOTHING if math.isnan(value) else f"{signed(100 * value)}{PERCENT}"
 
 
 def share(value: float) -> str:
     """A part of a whole."""
-    return NOTHING if math.isnan(value) else f"{100 * value:.1f} %".replace("-", MINUS)
+    return NOTHING if math.isnan(value) else f"{100 * value:.1f}{PERCENT}".replace("-", MINUS)
 
 
 def interval(estimate: Estimate) -> str:

@@ -1,7 +1,7 @@
 """The tables of a report: scores, throughput, fairness, latency, where a gain comes from, power, provenance."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from baselines.attribution import CPU_TIME, QUANTITIES, Quantity, efficiency_change, work_change, work_share
@@ -10,6 +10,7 @@ from baselines.power import GAINS, seeds_needed
 from baselines.report.document import CLEAR, FAINT, Entry, Table
 from baselines.report.numbers import (
     NOTHING,
+    PERCENT,
     amount,
     change_entry,
     duration,
@@ -20,8 +21,11 @@ from baselines.report.numbers import (
     tone,
 )
 from baselines.report.results import Results
-from baselines.statistics import Estimate, geometric_mean
+from baselines.statistics import Array, Estimate, change, geometric_mean, paired_ratios
 from baselines.summary import HISTOGRAMS, PERCENTILES, Comparison, Score
+
+SERIES = "series-v2"
+"""What every policy is also compared with: the rules that were proposed."""
 
 COLUMNS_PER_TABLE = 9
 """Cases side by side, so that a table fits a page."""
@@ -34,10 +38,22 @@ def score_table(results: Results, layout: str) -> Table:
         (score for score in results.scores_of(layout) if score.policy != STOCK), key=lambda score: -score.change.value
     )
     with_gap = any(score.gap_closed for score in scores)
-    rows = [_score_row(results, score, summaries[score.policy], with_gap) for score in scores]
-    gap = ["gap to the ceiling closed"] * with_gap
-    columns = ["policy", "score: throughput against stock", "IQM", "P(better)", *gap]
+    series = {str(c.case): c.ratios for c in results.comparisons_of(SERIES, layout)}
+    rows = []
+    for score in scores:
+        name, first, *others = _score_row(results, score, summaries[score.policy], with_gap)
+        against = [_against(score, series, results.seeds)] if series else []
+        rows.append([name, first, *against, *others])
+    beside, gap = [f"against {SERIES}"] * bool(series), ["gap to the ceiling closed"] * with_gap
+    columns = ["policy", "score: against stock", *beside, "IQM", "P(better)", *gap]
     return Table([*columns, "cases faster / open / slower", "worst VM"], rows)
+
+
+def _against(score: Score, others: Mapping[str, Array], seeds: int) -> Entry:
+    """A policy's throughput against another's on the same seeds, over the same cases."""
+    if score.policy == SERIES:
+        return Entry("")
+    return change_entry(change([paired_ratios(c.ratios, others[str(c.case)]) for c in score.group]), seeds)
 
 
 def layout_table(results: Results) -> Table:
@@ -180,7 +196,7 @@ def _efficiency_entry(c: Comparison) -> Entry:
 
 def _levels(shown: Callable[[float], str], before: float, after: float) -> str:
     """Stock's level and the policy's; their unit once."""
-    return f"{shown(before).removesuffix(' %')} \N{RIGHTWARDS ARROW} {shown(after)}"
+    return f"{shown(before).removesuffix(PERCENT)} \N{RIGHTWARDS ARROW} {shown(after)}"
 
 
 def _counter_entry(text: str, change: Estimate, levels: str, seeds: int) -> Entry:
