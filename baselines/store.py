@@ -11,6 +11,7 @@ Files appear under their name only when complete, so that a killed run loses jus
 """
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -133,21 +134,19 @@ def _write_parquet(path: Path, rows: Sequence[Row], metadata: dict[bytes, bytes]
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as CSV; lists become JSON."""
-    temporary = _temporary(path)
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
+    _replace(path, text.getvalue().encode())
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = _temporary(path)
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
-def _temporary(path: Path) -> Path:
-    """A name beside `path` that no other process writes to."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file under a name that no other process writes to, then give it its own name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None

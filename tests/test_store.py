@@ -79,6 +79,13 @@ def test_changed_source_never_mixes_results(tmp_path, monkeypatch):
     assert len(ran) == 8
 
 
+def test_a_directory_that_vanishes_is_an_error(tmp_path):
+    results = store.Store(tmp_path / "out", False)
+    (tmp_path / "out/cells").rmdir()
+    with pytest.raises(store.StoreError, match=r"\.parquet: cannot be written \(No such file or directory\)"):
+        results.save(cells.Cell(load_scenario("dbench-2vm"), STOCK, 0), {"seed": 0})
+
+
 def test_equal_cells_run_once(tmp_path):
     plan = make_plan(("dbench-2vm",), ("stock",), 2)
     plan = plan.__class__(

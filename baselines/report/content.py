@@ -23,8 +23,8 @@ FEW = " With so few seeds they are too narrow: a look, not a result."
 
 MEASURES = {
     "[low, high]": "95 % interval, percentile bootstrap. With few seeds such intervals are too narrow: measured on "
-    "normal samples, those of one case hold the truth in 76 % of all tries with 3 seeds, 84 % with 5, 89 % with 8, 94 % "
-    "with 30; those of a score over nine cases in 89 % with 3 seeds, 92 % with 8.",
+    "normal samples, those of one case hold the truth in 76 % of all tries with 3 seeds, 84 % with 5, 89 % with 8, "
+    "94 % with 30; those of a score over nine cases in 89 % with 3 seeds, 92 % with 8.",
     "score": f"Geometric mean of throughput over stock's, over all cases of one layout and all seeds; ratios below "
     f"{RATIO_FLOOR} count as {RATIO_FLOOR}. Layouts and variants are never averaged together.",
     "IQM": "Mean of the middle half of all ratios, which a few odd runs cannot move.",
