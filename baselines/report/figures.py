@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 
 from baselines.attribution import CPU_TIME
 from baselines.policies import STOCK
-from baselines.published import PUBLISHED
 from baselines.report.results import Results
 from baselines.statistics import performance_profile
 from baselines.summary import Comparison
@@ -93,7 +92,7 @@ def gain_figure(results: Results, layout: str) -> str:
             _heading(axes[0], g, lines[g, results.rivals[0]] - 0.95)
         axes[0].set_ylim(max(lines.values()) + 0.7, -1.6)
         figure.supxlabel("throughput against stock, %", fontsize=9)
-        if any(c.published for c in shown):
+        if has_published(results, layout):
             _published_legend(figure)
         return _svg(figure, f"gain {layout}")
 
@@ -227,5 +226,5 @@ def _cpu_time_bars(results: Results, layout: str) -> list[tuple[str, list[list[f
 
 
 def has_published(results: Results, layout: str) -> bool:
-    """Whether a layout holds scenarios for which gains were published."""
-    return any(case.scenario.name in PUBLISHED for case in results.cases if case.layout == layout)
+    """Whether a layout holds cases for which gains were published."""
+    return any(c.published for policy in results.rivals for c in results.comparisons_of(policy, layout))

@@ -56,4 +56,7 @@ def _markdown_part(part: str | Table | Picture, drawings: dict[str, str]) -> str
 def _markdown_row(row: Sequence[Entry], width: int) -> str:
     if len(row) == 1:
         return f"| **{row[0].text}** |" + " |" * (width - 1)
-    return "| " + " | ".join(" ".join([entry.text, *entry.notes]).replace("|", "\\|") for entry in row) + " |"
+    first, *others = row
+    name = f"{first.text} ({', '.join(first.notes)})" if first.notes else first.text
+    entries = [name, *(" ".join([entry.text, *entry.notes]) for entry in others)]
+    return "| " + " | ".join(entry.replace("|", "\\|") for entry in entries) + " |"
