@@ -1,13 +1,16 @@
 """Compiling the machine before it is needed, once after each change of the sources, and saying so."""
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 
 from vcpu_env._jit import JIT, cache_dir
 
 MARKER = "complete"
-"""File in the directory of compiled code that says that everything a simulation needs is there."""
+"""File in the directory of compiled code that says that everything a simulation needs is there; touched at each use."""
+KEPT = 4
 
 
 def ensure_compiled() -> None:
@@ -17,7 +20,11 @@ def ensure_compiled() -> None:
     what lies above the host scheduler while this one compiles the scheduler.
     """
     marker = cache_dir() / MARKER
-    if not JIT or marker.exists():
+    if not JIT:
+        return
+    if marker.exists():
+        with contextlib.suppress(OSError):  # a cache that may only be read
+            marker.touch()
         return
     print("compiling the simulator (about a minute, once after each change)", file=sys.stderr, flush=True)
     environment = os.environ | {"VCPU_ENV_DECLARE_ONLY": "vcpu_env.kernel"}
@@ -35,6 +42,14 @@ def ensure_compiled() -> None:
     machine.run_until(1_000_000)
     machine.counters()
     marker.touch()
+    forget_old_sources()
+
+
+def forget_old_sources() -> None:
+    """Delete the compiled code of all but the `KEPT` sources used last; each is about 20 MB."""
+    markers = cache_dir().parent.glob(f"*/{MARKER}")
+    for marker in sorted(markers, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        shutil.rmtree(marker.parent, ignore_errors=True)
 
 
 def compile_upper_half() -> None:

@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+import vcpu_env.envs.prepare  # noqa: F401
 from vcpu_env._jit import call
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.action import Actions
