@@ -125,7 +125,8 @@ class Actions:
             array = np.asarray(given)
         except ValueError:
             array = np.empty(0, object)
-        if not np.issubdtype(array.dtype, kind) or array.size != np.prod(shape) or array.ndim > len(shape):
+        fits = [n for n in array.shape if n != 1] == [n for n in shape if n != 1] and array.ndim <= len(shape)
+        if not fits or not np.issubdtype(array.dtype, kind) or np.iscomplexobj(array):
             what = "integers" if kind is np.integer else "numbers"
             raise InvalidAction(f"{name}: value {given!r} (allowed: {what} of shape {shape[1:] or '()'})")
         return array.reshape(shape)
@@ -140,8 +141,10 @@ class Actions:
         if ((values < 0) | (values >= end)).any():
             raise InvalidAction(f"{name} {values.astype(int).tolist()} (allowed: 0..{end - 1})")
 
-    def check_legal(self, actions: np.ndarray, masks: np.ndarray) -> None:
+    def check_legal(self, actions: np.ndarray, masks: np.ndarray, numbers: np.ndarray | None = None) -> None:
         """In strict mode, refuse candidates that are not there. `masks`: (count, mask_length).
+
+        `numbers`: of the environments, for the message.
 
         Raises:
             InvalidAction: naming the environment's number, the candidate and what is allowed.
@@ -153,7 +156,7 @@ class Actions:
         if not legal.all():
             i = int(np.argmin(legal))
             allowed = ", ".join(map(str, np.flatnonzero(masks[i, : self.nr_candidates])))
-            where = f"environment {i}: " if len(actions) > 1 else ""
+            where = "" if numbers is None else f"environment {numbers[i]}: "
             raise InvalidAction(f"{where}candidate: value {candidates[i]} (allowed now: {allowed}; see action_masks())")
 
     def sample_masks(self, mask: np.ndarray) -> Any:

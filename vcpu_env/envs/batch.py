@@ -26,7 +26,7 @@ from vcpu_env.envs.host_env import (
 )
 from vcpu_env.envs.parallel import begin_machines, handles, one_at_a_time, set_threads, show_machines, step_machines
 from vcpu_env.envs.render import ansi, rgb_array
-from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError
+from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
 from vcpu_env.policy.named import Policy
@@ -134,7 +134,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             with one_at_a_time:
                 show_machines(self._machines, others, *shown.arrays())
         self._masks = shown.masks
-        return shown.observations, self._info(shown)
+        return shown.observations, self._info(shown, self._terms(shown))
 
     def _chosen(self, mask: Any) -> np.ndarray:
         mask = np.asarray(mask)
@@ -192,6 +192,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             draw(gantt, slot.running.scenario.name) for gantt, slot in zip(self._gantts, self.slots, strict=True)
         )
 
+    def _check_reset(self) -> None:
+        if self._machines is None:
+            raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
+
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
         if (self._statuses[which] == FAILED).any():
@@ -212,14 +216,13 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             InvalidAction: an action is not in the space, or (strict) its candidate is not there; nothing has changed.
             ResetNeeded: (DISABLED) an episode is over and has not been reset.
         """
-        if self._machines is None:
-            raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
+        self._check_reset()
         over = self._over.copy()
         if over.any() and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
         encoded = self.actions.encode(actions, self.num_envs)
         going = np.flatnonzero(~over)
-        self.actions.check_legal(encoded[going], self._masks[going])
+        self.actions.check_legal(encoded[going], self._masks[going], going)
         shown = self._fresh()
         with one_at_a_time:
             step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
@@ -227,18 +230,19 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         if over.any():  # NEXT_STEP: the action is ignored
             self._restart(np.flatnonzero(over), None, shown)
         ended = shown.truncated.copy()
-        self._over = ended
+        self._over = ended.copy()
         self._sample()
         for i in np.flatnonzero(ended):
             self.slots[i].over = True
+        terms = self._terms(shown)
         final: dict[str, Any] = {}
         if ended.any():
-            final = self._final(shown, ended)
+            final = self._final(shown, terms, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 self._begin_again(np.flatnonzero(ended), shown)
         self._masks = shown.masks
         terminated = np.zeros(self.num_envs, np.bool_)
-        return shown.observations, shown.rewards, terminated, ended, self._info(shown) | final
+        return shown.observations, shown.rewards, terminated, ended, self._info(shown, terms) | final
 
     def _begin_again(self, which: np.ndarray, shown: Shown) -> None:
         """SAME_STEP: the next episodes begin at once; reward, time and terms stay those of the last step."""
@@ -246,7 +250,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._restart(which, None, shown)
         shown.rewards[which], shown.elapsed_ns[which], shown.terms[which] = kept
 
-    def _final(self, shown: Shown, ended: np.ndarray) -> dict[str, Any]:
+    def _final(self, shown: Shown, terms: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
         """What only the last step of an episode tells."""
         totals: dict[str, np.ndarray] = {}
         for i in np.flatnonzero(ended):
@@ -258,10 +262,9 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final_obs[i] = shown.observations[i].copy()
-        info = self._info(shown)
-        final_info = {name: value for name, value in info.items() if not name.startswith("_")} | {
-            "episode_totals": totals
-        }
+        info = copy.deepcopy(self._info(shown, terms))  # the next episodes write to the arrays that are shown
+        final_info = {name: value for name, value in info.items() if not name.startswith("_")}
+        final_info["episode_totals"] = totals
         final_info |= {f"_{name}": ended.copy() for name in list(final_info)}
         return {
             "final_obs": final_obs,
@@ -270,13 +273,17 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             "_final_info": ended.copy(),
         } | both
 
-    def _info(self, shown: Shown) -> dict[str, Any]:
-        """`info` of a step, as arrays with a mask for each key."""
+    def _terms(self, shown: Shown) -> dict[str, np.ndarray]:
+        """The reward's terms of every machine, by name."""
         units = np.array([slot.units for slot in self.slots])
+        return dict(zip(REWARD_TERMS, (shown.terms * units).T, strict=True))
+
+    def _info(self, shown: Shown, terms: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`info` of a step, as arrays with a mask for each key."""
         info: dict[str, Any] = {
             "time_ns": shown.times_ns,
             "elapsed_ns": shown.elapsed_ns,
-            "reward_terms": dict(zip(REWARD_TERMS, (shown.terms * units).T, strict=True)),
+            "reward_terms": terms,
         }
         if self.actions.nr_candidates:
             info["action_mask"] = shown.masks.copy()
@@ -308,17 +315,20 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """Which actions are legal now: bool, (num_envs, length of the flat mask)."""
         if not self.actions.nr_candidates:
             raise AttributeError(f"{type(self).__name__} has no discrete actions, so no masks")
+        self._check_reset()
         return self._masks.astype(bool)
 
     def sample_masks(self) -> list[Any]:
         """The same for each machine, in the form that ``single_action_space.sample(mask=...)`` takes."""
+        self._check_reset()
         return [self.actions.sample_masks(mask) for mask in self._masks]
 
     def _arguments(self) -> str:
-        return f"{self.single.__name__} rule={self.rule.name} {self.config.model_dump_json()}"
+        return arguments_of(self.single.__name__, self.mix, self.rule, self.config)
 
     def snapshot(self) -> list[Snapshot]:
         """The whole state, a snapshot a machine; one of them fits a single environment, too."""
+        self._check_reset()
         arguments = self._arguments()
         return [slot.snapshot(random, arguments) for slot, random in zip(self.slots, self.randoms, strict=True)]
 
@@ -337,8 +347,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.randoms = [np.random.Generator(np.random.PCG64()) for _ in slots]
         for random, snapshot in zip(self.randoms, snapshots, strict=True):
             random.bit_generator.state = snapshot.random
+        for gantt in self._gantts:
+            gantt.clear()
+        self._sample()
         shown = self.refresh()
-        return shown.observations, self._info(shown)
+        return shown.observations, self._info(shown, self._terms(shown))
 
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""

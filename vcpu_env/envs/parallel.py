@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit, prange
 
 from vcpu_env._jit import JIT, kjit
+from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.decide import env_begin, env_step
 from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
 from vcpu_env.kernel.timeline import machine_clock
@@ -29,11 +30,11 @@ def set_threads(threads: int | None) -> int:
     """Use this many threads (None: all cores); returns how many there are.
 
     Raises:
-        ValueError: fewer than one, or more than there are cores.
+        EnvConfigError: fewer than one, or more than there are cores.
     """
     most = numba.config.NUMBA_NUM_THREADS
-    if threads is not None and not 1 <= threads <= most:
-        raise ValueError(f"threads: value {threads} (allowed: 1..{most})")
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
+        raise EnvConfigError(f"threads: value {threads!r} (allowed: 1..{most})")
     if JIT:
         numba.set_num_threads(threads or most)
     return threads or most
@@ -55,6 +56,14 @@ def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, te
     times_ns[i] = machine_clock(w, 0).now_ns
 
 
+@kjit
+def put_action(w, action):
+    """Give a machine its action. A function of its own: a parallel loop drops such writes as dead code."""
+    state = env_state(w, 0)
+    for j in range(len(action)):
+        state.action[j] = action[j]
+
+
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
                    elapsed_ns, terms):  # fmt: skip
@@ -72,9 +81,7 @@ def step_machines(machines, which, actions, statuses, observations, masks, rewar
     for k in prange(len(which)):
         i = which[k]
         w = machines[i]
-        state = env_state(w, 0)
-        for j in range(actions.shape[1]):
-            state.action[j] = actions[i, j]
+        put_action(w, actions[i])
         statuses[i] = env_step(w)
         show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
 
