@@ -1,6 +1,7 @@
 """What an action does: against plain machines, the candidates against the kernel's own checks."""
 
-import gymnasium
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from gymnasium.error import InvalidAction
@@ -29,7 +30,6 @@ from vcpu_env._jit import NIL
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.types import JOINT_YIELD as JOINT_KIND
 from vcpu_env.envs.types import WIDE_YIELD as WIDE_KIND
-from vcpu_env.kvm.types import FILTER_SERIES
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import SERIES_PATCHES, Policy, policy_named
 
@@ -87,32 +87,31 @@ def test_legal_candidates_are_those_that_pass_the_kernel_s_checks(scenario, seed
             env.reset()
 
 
-def test_a_chosen_candidate_is_the_first_that_is_tried():
+def test_a_chosen_candidate_is_tried_first():
+    """The first attempt is the choice's: it is boosted, or it runs or sleeps by then, or both CPUs have one task."""
     env = make(CANDIDATE_CHOICE, scenario=SMALL, horizon_ns=10 * MSEC)
-    rng, tried = np.random.default_rng(1), 0
+    rng, boosted = np.random.default_rng(1), 0
     env.reset(seed=2)
-    for _ in range(400):
-        world, mask = env.machine.world, env.action_masks()
+    for _ in range(300):
+        world = env.machine.world
         me = int(world["yield_view"]["vcpu"][0])
-        choice = int(rng.choice(np.flatnonzero(mask)))
-        before = world["kvm_vcpu"].copy()
-        targets = world["yield_view"]["candidate"][0].copy()
-        nr_running = world["rq"]["nr_running"][world["task_struct"]["cpu"]]
-        cpu = world["task_struct"]["cpu"].copy()
-        if env.step(choice)[3]:
-            env.reset()
-            continue
-        attempts = int(world["kvm_vcpu"]["ple_yield_attempt"][me] - before["ple_yield_attempt"][me])
-        if choice == 0:
-            continue
+        choice = int(rng.choice(np.flatnonzero(env.action_masks())))
+        target = int(world["yield_view"]["candidate"][0][choice - 2])
+        attempts = int(world["kvm_vcpu"]["ple_yield_attempt"][me])
+        cpus = world["task_struct"]["cpu"][[me, target]]
+        possible = (world["rq"]["nr_running"][cpus] != 1).any()
+        possible &= world["rq"]["curr"][cpus[1]] != target
+        possible &= world["task_struct"]["state"][target] == 0 and world["sched_entity"]["on_rq"][target] == 1
+        now_ns = env.machine.now_ns
+        over = env.step(choice)[3]
         if choice >= 2:
-            target = int(targets[choice - 2])
-            alone = nr_running[me] == 1 and nr_running[target] == 1
-            waits = world["kvm_vcpu"]["last_boost_ns"][target] != before["last_boost_ns"][target]
-            tried += 1
-            assert attempts >= 1
-            assert alone or waits or cpu[target] == NIL or attempts >= 1
-    assert tried > 50
+            assert world["kvm_vcpu"]["ple_yield_attempt"][me] > attempts
+            last_boost_ns = int(world["kvm_vcpu"]["last_boost_ns"][target])
+            assert not possible or last_boost_ns >= now_ns
+            boosted += possible
+        if over:
+            env.reset()
+    assert boosted > 30
 
 
 def test_nobody_means_no_yield():
@@ -125,13 +124,6 @@ def test_nobody_means_no_yield():
 
 
 # The rule
-
-
-def plain_machine(env, policy: str | Policy) -> Machine:
-    """A machine in the state of an environment at the beginning of an episode, under a policy's own rules."""
-    machine = env.machine.fork()
-    (policy_named(policy) if isinstance(policy, str) else policy).apply(machine.world)
-    return machine
 
 
 def resume(machine: Machine, policy: Policy) -> None:
@@ -197,7 +189,8 @@ def test_a_compiled_rule_can_be_the_rule(env_id):
     env.reset(seed=3)
     machine = env.machine.fork()
     if machine.decision is not None:
-        machine.answer_target(int(prefers_last(machine.decision)))
+        view = SimpleNamespace(**{name: machine.decision[name] for name in machine.decision.dtype.names})
+        machine.answer_target(int(prefers_last(view)))
     OWN.apply(machine.world)
     while not env.slot.over:
         env.step(AS_RULE[env_id](env))
@@ -210,7 +203,7 @@ def test_a_compiled_rule_can_be_the_rule(env_id):
 
 def penalties(env_id: str, action, seed: int = 3, **arguments) -> dict:
     """What the yields of an episode cost."""
-    env = make(env_id, scenario=STACKED, horizon_ns=30 * MSEC, jitter_ns=0, warm_starts=1, **arguments)
+    env = make(env_id, scenario=STACKED, horizon_ns=100 * MSEC, jitter_ns=0, warm_starts=1, **arguments)
     env.reset(seed=seed)
     before = env.machine.counters()["deboost"]
     while not env.slot.over:
@@ -263,9 +256,7 @@ def test_levels_scale_the_penalties_of_joint_actions():
         env.reset(seed=3)
         stats = env.machine.world["yield_stats"]
         before = stats.copy()
-        while not env.slot.over and stats["penalty_ns"][0] == before["penalty_ns"][0] and (
-            scale > 0 or env.machine.world["yield_decision"]["need"][0] >= 0
-        ):
+        while not env.slot.over and stats["penalty_ns"][0] == before["penalty_ns"][0]:
             env.step(np.array([1, level]))
         charged[scale] = int(stats["penalty_ns"][0] - before["penalty_ns"][0])
     assert charged[0.0] == 0 < charged[1.0]
@@ -362,7 +353,7 @@ def test_a_tuner_acts_once_an_epoch():
         (HOST_TUNER, np.zeros(9), r"allowed: numbers of shape \(10,\)"),
         (DIRECTED_YIELD, 1, r"action: value 1 \(allowed: a dict of 'candidate' and 'penalty_scale'\)"),
         (DIRECTED_YIELD, {"candidate": 1}, r"allowed: a dict of 'candidate' and 'penalty_scale'"),
-        (DIRECTED_YIELD, {"candidate": 1, "penalty_scale": [-2]}, r"penalty_scale: value \[\[-2.0\]\] \(allowed: -1..1\)"),
+        (DIRECTED_YIELD, {"candidate": 1, "penalty_scale": [-2]}, r"penalty_scale: value \[\[-2.0\]\] \(allowed"),
         (DIRECTED_YIELD, {"candidate": 0.5, "penalty_scale": [0]}, r"candidate: value 0.5 \(allowed: integers"),
     ],
 )  # fmt: skip
@@ -393,7 +384,4 @@ def test_a_batch_takes_what_its_space_samples():
             batch.step(batch.action_space.sample())
         rng = np.random.default_rng(1)
         masks = batch.action_masks() if batch.actions.nr_candidates else [None] * 3
-        assert batch.action_space.contains(batch.action_space.sample())
-        assert gymnasium.vector.utils.batch_space(batch.single_action_space, 3) == batch.action_space
         batch.step(stack([answer(batch, rng, mask) for mask in masks]))
-    assert FILTER_SERIES

@@ -143,7 +143,9 @@ def test_what_was_handed_out_stays(env_id):
     env.reset(seed=2)
     rng = np.random.default_rng(3)
     played = [play(env, rng, 1)[0] for _ in range(20)]
-    kept = [(o.copy(), {k: v.copy() if hasattr(v, "copy") else v for k, v in info.items()}) for _, o, _, _, info in played]
+    kept = [
+        (o.copy(), {k: v.copy() if hasattr(v, "copy") else v for k, v in info.items()}) for _, o, _, _, info in played
+    ]
     play(env, rng, 20)
     assert all(same((step[1], step[4]), copy) for step, copy in zip(played, kept))
     assert len({id(step[1]) for step in played}) == 20
@@ -218,7 +220,14 @@ def test_a_watched_environment_behaves_as_any_other():
 
 def test_nothing_works_before_the_first_reset():
     env = make(CANDIDATE_CHOICE, render_mode="ansi")
-    for call in (lambda: env.step(0), env.render, env.action_masks, env.sample_masks, env.snapshot, lambda: env.machine):
+    for call in (
+        lambda: env.step(0),
+        env.render,
+        env.action_masks,
+        env.sample_masks,
+        env.snapshot,
+        lambda: env.machine,
+    ):
         with pytest.raises(ResetNeeded, match="reset"):
             call()
 

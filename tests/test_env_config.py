@@ -50,7 +50,7 @@ WRONG = [
     ({"decision_filter": "sampled:1.5"}, r"decision_filter: value 'sampled:1.5' .*probability above 0, up to 1"),
     ({"decision_filter": "sampled:nan"}, r"decision_filter: value 'sampled:nan' "),
     ({"decision_filter": "period_ns:-3"}, r"decision_filter: value 'period_ns:-3' .*ns from 1"),
-    ({"decision_filter": "same_rq:1"}, r"decision_filter: value 'same_rq:1' \(allowed: 'same_rq' without an argument\)"),
+    ({"decision_filter": "same_rq:1"}, r"value 'same_rq:1' \(allowed: 'same_rq' without an argument\)"),
     ({"render_mode": "rgb"}, r"render_mode: value 'rgb' \(allowed: ansi, rgb_array"),
 ]  # fmt: skip
 
