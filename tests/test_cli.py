@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vcpu_env.cli import app
+from vcpu_env.guest.workloads import WORKLOADS
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import list_scenarios
 
@@ -49,7 +50,7 @@ def write(path: Path, lines: list[dict]) -> Path:
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("scenarios", list_scenarios()), ("policies", list(POLICIES)), ("workloads", ["dbench", "dedup", "vips"])],
+    [("scenarios", list_scenarios()), ("policies", list(POLICIES)), ("workloads", list(WORKLOADS))],
 )
 def test_list(kind, names):
     code, out, errors = call("list", kind)
@@ -96,7 +97,7 @@ def test_simulate_a_file(tmp_path):
         (["dbench-2vm", "--set", "host.hz=251"], "host.hz: value 251 (allowed: 100, 250, 300, 1000)"),
         (["dbench-2vm", "--set", "host.hertz=250"], "host.hertz: unknown field (did you mean 'hz'?)"),
         (["dbench-2vm", "--set", "host.hz"], "set: value 'host.hz' (allowed: KEY=VALUE, as host.hz=250)"),
-        (["dbench-2vm", "--set", "vms.*.workload=games"], "workload: value 'games' (allowed: dbench, dedup, vips)"),
+        (["dbench-2vm", "--set", "vms.*.workload=games"], "workload: value 'games' (allowed: dbench, dedup, vips"),
         (["dbench-2vm", "--set", "vms.*.params.client=3"], "params.client: unknown parameter of dbench (allowed: "),
     ],
 )

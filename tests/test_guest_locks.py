@@ -57,17 +57,17 @@ class Guests:
             first = self.threads[first]["next"]
         return members
 
-    def queue(self, struct: dict, head: str, tail: str) -> list[int]:
+    def queue(self, ends: tuple[int, int]) -> list[int]:
         """The threads of a list with head and tail."""
-        members = self.chain(struct[head])
-        assert struct[tail] == (members[-1] if members else NIL)
+        members = self.chain(ends[0])
+        assert ends[1] == (members[-1] if members else NIL)
         return members
 
     def waiters(self, lock: int) -> list[int]:
-        return self.queue(self.locks[lock], "head", "tail")
+        return self.queue(self.locks[lock]["spinners"])
 
     def sleepers(self, lock: int) -> list[int]:
-        return self.queue(self.locks[lock], "sleep_head", "sleep_tail")
+        return self.queue(self.locks[lock]["sleepers"])
 
     def held(self, t: int) -> list[tuple[int, int]]:
         """The locks of a thread's stack, each with whether it is held for reading."""
@@ -109,10 +109,10 @@ def check_threads(guests: Guests):
         places.update(guests.waiters(lock))
         places.update(guests.sleepers(lock))
     for queue in guests.queues:
-        places.update(guests.queue(queue, "head", "tail"))
-        places.update(guests.queue(queue, "full_head", "full_tail"))
+        places.update(guests.queue(queue["consumers"]))
+        places.update(guests.queue(queue["producers"]))
     for v, g in enumerate(guests.vcpus):
-        here = guests.queue(g, "rq_head", "rq_tail")
+        here = guests.queue(g["run_queue"])
         assert g["nr_queued"] == len(here)
         assert all(guests.threads[t]["state"] == RUNNABLE and guests.threads[t]["vcpu"] == v for t in here)
         places.update(here)
@@ -285,8 +285,8 @@ def test_queues_lose_and_invent_nothing(machine_of, room):
             put, got, *_ = parts(vm)
             assert queue["items"] == put - got
             assert 0 <= queue["items"] <= room
-            full += queue["full_head"] != NIL
-            empty += queue["head"] != NIL
+            full += queue["producers"][0] != NIL
+            empty += queue["consumers"][0] != NIL
     assert all(min(parts(vm)[:2]) > 100 for vm in guests.vms)
     assert full > 0 or room > 5
     assert empty > 0

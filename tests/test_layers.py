@@ -29,7 +29,6 @@ LAYERS = [
     ["vcpu_env.kernel.bench_ticks"],
     ["vcpu_env.kvm"],
     ["vcpu_env.policy.view"],  # what a rule sees of kernel and KVM
-    ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
     [
         "vcpu_env.guest",
         "vcpu_env.policy.network",  # a network as a policy: it draws from the guests' random streams
@@ -37,7 +36,11 @@ LAYERS = [
         "vcpu_env.policy.weights",
         "vcpu_env.policy.sb3",
     ],
-    ["vcpu_env.engine_state", "vcpu_env.vcpu_run"],
+    ["vcpu_env.engine_state"],
+    ["vcpu_env.coscheduling"],
+    ["vcpu_env.policy.policy", "vcpu_env.policy.series", "vcpu_env.policy.rivals", "vcpu_env.policy.oracles"],
+    ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
+    ["vcpu_env.vcpu_run"],
     ["vcpu_env.directed_yield"],
     ["vcpu_env.engine"],
     ["vcpu_env.build"],

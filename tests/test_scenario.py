@@ -1,6 +1,7 @@
 """Scenarios: shipped files, validation and its messages, overrides."""
 
 import pickle
+import re
 
 import pytest
 from hypothesis import given
@@ -37,16 +38,18 @@ def override_refused(line, *overrides, **fields):
 
 
 def test_shipped_scenarios_load_and_are_what_their_names_say():
-    names = list_scenarios()
-    assert len(names) == 15
-    for name in names:
+    for name in list_scenarios():
         scenario = load_scenario(name)
-        workload, size = name.split("-", 1)
         assert scenario.name == name
-        assert {vm.workload for vm in scenario.vms} == {workload}
-        assert len(scenario.expanded_vms) == int(size[0])
-        assert scenario.expanded_vms[0].vcpus == (2 if size.endswith("2vcpu") else 16)
-        assert scenario.host.cpus == (2 if size.endswith("2vcpu") else 16)
+        shape = re.fullmatch(r"(?P<workload>[a-z-]+?)-(?P<vms>\d)vm(-((?P<vcpus>\d+)vcpu|(?P<cpus>\d+)cpu))?", name)
+        if shape is None:
+            assert name.startswith("micro-")
+            continue
+        cpus = int(shape["cpus"] or shape["vcpus"] or 16)
+        assert (len(scenario.expanded_vms), scenario.host.cpus) == (int(shape["vms"]), cpus)
+        if not name.startswith("mixed-"):
+            assert {vm.workload for vm in scenario.vms} == {shape["workload"]}
+            assert {vm.vcpus for vm in scenario.vms} == {cpus}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,18 @@ def test_every_wrong_field_is_one_line():
         ),
         ("vms: 4096 vCPUs in all (allowed: up to 1024)", {"vms": [VM | {"vcpus": 64, "count": 64}]}),
         ("vms.0.group: value 'g' (allowed: no group is defined)", {"vms": [VM | {"group": "g"}]}),
+        (
+            "vms.0.vcpu_groups: 1 groups (allowed: one for each of 4 vCPUs)",
+            {"groups": [{"name": "a"}], "vms": [VM | {"vcpu_groups": ["a"]}]},
+        ),
+        (
+            "vms.0.vcpu_groups: value 'b' (allowed: a)",
+            {"groups": [{"name": "a"}], "vms": [VM | {"vcpu_groups": ["a", "a", "b", "a"]}]},
+        ),
+        (
+            "vms.0.vcpu_groups: given (allowed: only without group and weight, which are of the VM's own group)",
+            {"groups": [{"name": "a"}], "vms": [VM | {"vcpu_groups": ["a"] * 4, "weight": 50}]},
+        ),
         ("groups: a name is given twice (allowed: once)", {"groups": [{"name": "a"}, {"name": "a"}]}),
         ("groups.0.parent: value 'b' (allowed: a)", {"groups": [{"name": "a", "parent": "b"}]}),
         ("groups.0.parent: value 'a' closes a cycle (allowed: a tree)", {"groups": [{"name": "a", "parent": "a"}]}),

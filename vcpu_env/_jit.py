@@ -107,7 +107,7 @@ def call(function, *args):
 
 
 class StructView:
-    """Uncompiled mode: a reference to one struct, with attribute access."""
+    """Uncompiled mode: a reference to one struct, also one within a struct, with attribute access."""
 
     __slots__ = ("_array", "_index")
 
@@ -116,7 +116,8 @@ class StructView:
         object.__setattr__(self, "_index", index)
 
     def __getattr__(self, field):
-        return self._array[field][self._index]
+        column = self._array[field]
+        return StructView(column, self._index) if column.dtype.names else column[self._index]
 
     def __setattr__(self, field, value):
         self._array[field][self._index] = value

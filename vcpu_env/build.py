@@ -70,7 +70,9 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]]]:
     places = []
     for vm in scenario.expanded_vms:
         parent = ids[vm.group] if vm.group else machine_slice
-        if preset == "flat":
+        if vm.vcpu_groups is not None:
+            places.append([ids[name] for name in vm.vcpu_groups])
+        elif preset == "flat":
             places.append([parent] * vm.vcpus)
         elif preset == "per_vm":
             places.append([add(parent, vm.weight)] * vm.vcpus)
@@ -150,6 +152,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     fill_guest_kernels(world, scenario, seed)
     policy.apply(world)
     world["engine"]["exact_ticks"] = host.exact_ticks
+    world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
 

@@ -18,12 +18,13 @@ class Listed:
     def scenarios() -> list[tuple[str, str]]:
         """Shipped scenarios."""
         from vcpu_env.scenario import list_scenarios, load_scenario
+        from vcpu_env.scenario.splits import programs, size_of_vms, split_of
 
         rows = []
         for name in list_scenarios():
             scenario = load_scenario(name)
-            vms = scenario.expanded_vms
-            rows.append((name, f"{len(vms)} x {vms[0].vcpus} vCPUs of {vms[0].workload} on {scenario.host.cpus} CPUs"))
+            vms = f"{size_of_vms(scenario)} of {programs(scenario)} on {scenario.host.cpus} CPUs"
+            rows.append((name, f"{vms} ({split_of(name)})"))
         return rows
 
     @staticmethod
@@ -198,7 +199,7 @@ def write_records(out: Path, path: Path, lines: list[dict[str, Any]]) -> None:
 @app.command()
 def bench(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object a line: name, value, unit")] = False,
-    scenario: Annotated[list[str] | None, typer.Option(help="scenarios to run; default: all shipped")] = None,
+    scenario: Annotated[list[str] | None, typer.Option(help="scenarios to run; default: the published cells")] = None,
     quick: Annotated[bool, typer.Option(help="a tenth of the work")] = False,
 ) -> None:
     """Measure speed: events and simulated seconds per second, ticks, decisions, compile and start times, memory."""

@@ -1,6 +1,7 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
 from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.coscheduling import coscheduling_tick
 from vcpu_env.directed_yield import kick_waiter, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
@@ -48,6 +49,7 @@ def on_tick(w, cpu, now_ns):
     if idle:
         return
     sched_tick(w, cpu)
+    coscheduling_tick(w, cpu, now_ns)
     cost = host_costs(w, 0).tick_ns
     if pc.mode == GUEST:
         kvm_vcpu(w, pc.vcpu).irq_exits += 1

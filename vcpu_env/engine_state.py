@@ -63,9 +63,21 @@ YIELD_STATS = np.dtype(
     align=True,
 )
 
+COSCHEDULING = np.dtype(
+    [
+        ("mode", "i8"),
+        ("nr_vms", "i8"),
+        ("period_ns", "i8"),  # gang: each VM's turn
+        ("skew_ns", "i8"),  # relaxed: how long a sibling may wait while others run
+        ("delay_ns", "i8"),  # delayed preemption: most time that a lock holder is given
+    ],
+    align=True,
+)
+
 engine = struct(47, ENGINE)
 host_costs = struct(48, HOST_COSTS)
 yield_stats = struct(49, YIELD_STATS)
+coscheduling = struct(56, COSCHEDULING)
 
 
 def engine_arrays() -> list[StructArray]:
@@ -74,4 +86,5 @@ def engine_arrays() -> list[StructArray]:
         StructArray(47, "engine", ENGINE, 1),
         StructArray(48, "host_costs", HOST_COSTS, 1),
         StructArray(49, "yield_stats", YIELD_STATS, 1),
+        StructArray(56, "coscheduling", COSCHEDULING, 1),
     ]

@@ -19,7 +19,7 @@ from vcpu_env.engine_state import (
 from vcpu_env.kvm.types import COUNTERS
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
-from vcpu_env.policy.types import BOOST_RULE, BOOST_STAY_CREDIT, PENALTY_SCALE_ONE
+from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
 from vcpu_env.world import World
@@ -105,8 +105,8 @@ class Machine:
         last = FIRST_CANDIDATE + int(view["nr_candidates"]) - 1
         if not 0 <= answer <= last:
             raise ValueError(f"answer_target: value {answer} (allowed: 0..{last})")
-        if not BOOST_RULE <= boost <= BOOST_STAY_CREDIT:
-            raise ValueError(f"boost: value {boost} (allowed: {BOOST_RULE}..{BOOST_STAY_CREDIT})")
+        if not BOOST_RULE <= boost < NR_BOOSTS:
+            raise ValueError(f"boost: value {boost} (allowed: {BOOST_RULE}..{NR_BOOSTS - 1})")
         if not 0 <= penalty_scale <= 1024:
             raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..1024)")
         view["boost"], view["penalty_scale"] = boost, round(penalty_scale * PENALTY_SCALE_ONE)

@@ -5,6 +5,7 @@ What the host kernel calls upwards in Linux is a result here: after a reschedule
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.coscheduling import delays_preemption
 from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import (
@@ -100,10 +101,10 @@ def handle_exit(w, cpu, reason, now_ns):
 def enter_guest(w, cpu, now_ns):
     """vcpu_run(): reschedule if anybody asked for it, else enter the guest."""
     update_rq_clock(w, cpu, now_ns)
-    if cpu_rq(w, cpu).need_resched:
+    v = pcpu(w, cpu).vcpu
+    if cpu_rq(w, cpu).need_resched and not delays_preemption(w, v, now_ns):
         reschedule(w, cpu, 0, now_ns)
         return
-    v = pcpu(w, cpu).vcpu
     wake_from_halt(w, v, now_ns)
     record_steal_time(w, v)
     set_mode(w, cpu, GUEST, now_ns)

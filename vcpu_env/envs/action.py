@@ -32,6 +32,8 @@ from vcpu_env.policy.types import (
 )
 from vcpu_env.policy.view import FIRST_CANDIDATE
 
+FIRST = np.zeros(1, np.intp)
+
 OTHER_BOOSTS = {
     "credit": BOOST_CREDIT,
     "transfer": BOOST_TRANSFER,
@@ -91,7 +93,7 @@ class Actions:
                 out[0] = action
                 return
         encoded = self.encode(action, 1)
-        self.check_legal(encoded, mask[None])
+        self.check_legal(encoded, mask[None], FIRST)
         out[: self.width] = encoded[0]
 
     def encode(self, action: Any, count: int) -> np.ndarray:
@@ -100,64 +102,57 @@ class Actions:
         Raises:
             InvalidAction: wrong shape, not a number, or out of range.
         """
-        out = np.empty((count, self.width))
         if self.kind == DIRECTED_YIELD:
             if not isinstance(action, dict) or set(action) != {"candidate", "penalty_scale"}:
                 raise InvalidAction(f"action: value {action!r} (allowed: a dict of 'candidate' and 'penalty_scale')")
-            out[:, 0] = self._numbers("candidate", action["candidate"], (count,), np.integer)
-            out[:, 1:] = self._numbers("penalty_scale", action["penalty_scale"], (count, 1), np.number)
-            self._check_range("penalty_scale", out[:, 1:])
-        elif self.nr_candidates:
-            out[:] = self._numbers("action", action, (count, self.width), np.integer)
-        else:
-            out[:] = self._numbers("action", action, (count, self.width), np.number)
-            self._check_range("action", out)
-        if self.nr_boosts:
-            self._check_below("action: second value", out[:, 1], self.nr_boosts)
-        if self.nr_candidates:
-            self._check_below("action: candidate", out[:, 0], self.nr_candidates)
-        return out
+            candidates = self._discrete("candidate", action["candidate"], (count,), (self.nr_candidates,))
+            scales = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
+            return np.column_stack([candidates, scales])
+        if not self.nr_candidates:
+            return self._continuous("action", action, (count, self.width))
+        sizes = (self.nr_candidates, self.nr_boosts)[: self.width]
+        return self._discrete("action", action, (count, self.width), sizes).astype(np.float64)
 
     @staticmethod
-    def _numbers(name: str, given: Any, shape: tuple[int, ...], kind: type) -> np.ndarray:
+    def _numbers(name: str, given: Any, shape: tuple[int, ...], kinds: str, what: str) -> np.ndarray:
         """The array that was given, if it is one of this size and kind of number."""
         try:
             array = np.asarray(given)
         except ValueError:
             array = np.empty(0, object)
-        fits = [n for n in array.shape if n != 1] == [n for n in shape if n != 1] and array.ndim <= len(shape)
-        if not fits or not np.issubdtype(array.dtype, kind) or np.iscomplexobj(array):
-            what = "integers" if kind is np.integer else "numbers"
+        fits = array.shape == shape or [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
+        if array.dtype.kind not in kinds or not fits or array.ndim > len(shape):
             raise InvalidAction(f"{name}: value {given!r} (allowed: {what} of shape {shape[1:] or '()'})")
         return array.reshape(shape)
 
-    @staticmethod
-    def _check_range(name: str, values: np.ndarray) -> None:
+    def _continuous(self, name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
+        values = self._numbers(name, given, shape, "fiu", "numbers").astype(np.float64)
         if not (np.abs(values) <= 1.0).all():
             raise InvalidAction(f"{name}: value {values.tolist()} (allowed: -1..1)")
+        return values
 
-    @staticmethod
-    def _check_below(name: str, values: np.ndarray, end: int) -> None:
-        if ((values < 0) | (values >= end)).any():
-            raise InvalidAction(f"{name} {values.astype(int).tolist()} (allowed: 0..{end - 1})")
+    def _discrete(self, name: str, given: Any, shape: tuple[int, ...], sizes: tuple[int, ...]) -> np.ndarray:
+        values = self._numbers(name, given, shape, "iu", "integers")
+        if values.min() < 0 or (values >= sizes).any():
+            allowed = " and ".join(f"0..{size - 1}" for size in sizes)
+            raise InvalidAction(f"{name}: value {values.tolist()} (allowed: {allowed})")
+        return values
 
-    def check_legal(self, actions: np.ndarray, masks: np.ndarray, numbers: np.ndarray | None = None) -> None:
-        """In strict mode, refuse candidates that are not there. `masks`: (count, mask_length).
-
-        `numbers`: of the environments, for the message.
+    def check_legal(self, actions: np.ndarray, masks: np.ndarray, which: np.ndarray) -> None:
+        """In strict mode, refuse candidates that are not there, of environments `which`. `masks`: (count, mask_length).
 
         Raises:
             InvalidAction: naming the environment's number, the candidate and what is allowed.
         """
         if not self.strict or not self.nr_candidates:
             return
-        candidates = actions[:, 0].astype(np.intp)
-        legal = masks[np.arange(len(actions)), candidates]
+        legal = masks[which, actions[which, 0].astype(np.intp)]
         if not legal.all():
-            i = int(np.argmin(legal))
+            i = which[np.argmin(legal)]
             allowed = ", ".join(map(str, np.flatnonzero(masks[i, : self.nr_candidates])))
-            where = "" if numbers is None else f"environment {numbers[i]}: "
-            raise InvalidAction(f"{where}candidate: value {candidates[i]} (allowed now: {allowed}; see action_masks())")
+            where = f"environment {i}: " if len(masks) > 1 else ""
+            chosen = int(actions[i, 0])
+            raise InvalidAction(f"{where}candidate: value {chosen} (allowed now: {allowed}; see action_masks())")
 
     def sample_masks(self, mask: np.ndarray) -> Any:
         """A flat mask in the form that ``action_space.sample(mask=...)`` takes; None if there is no mask."""

@@ -117,6 +117,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._machines: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over = np.ones(num_envs, np.bool_)
+        self._everyone = np.arange(num_envs)
+        self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
         self._gantts = [Gantt() for _ in range(num_envs)] if render_mode else []
 
@@ -165,7 +167,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         episodes = [self.slots[i].draw(self.randoms[i], options) for i in which]
         for i, episode in zip(which, episodes, strict=True):
             self.slots[i].load(episode.origin)
-        self._machines = handles([slot.running.world for slot in self.slots])
+        self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
         with one_at_a_time:
@@ -196,6 +198,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         if self._machines is None:
             raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
 
+    def _look_up(self) -> None:
+        """Where the machines are, and the units of their rewards."""
+        self._machines = handles([slot.running.world for slot in self.slots])
+        self._units = np.array([slot.units for slot in self.slots])
+
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
         if (self._statuses[which] == FAILED).any():
@@ -217,17 +224,18 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             ResetNeeded: (DISABLED) an episode is over and has not been reset.
         """
         self._check_reset()
-        over = self._over.copy()
-        if over.any() and self.autoreset_mode == AutoresetMode.DISABLED:
+        over = self._over
+        any_over = bool(over.any())
+        if any_over and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
         encoded = self.actions.encode(actions, self.num_envs)
-        going = np.flatnonzero(~over)
-        self.actions.check_legal(encoded[going], self._masks[going], going)
+        going = np.flatnonzero(~over) if any_over else self._everyone
+        self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
         with one_at_a_time:
             step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
         self._check(going)
-        if over.any():  # NEXT_STEP: the action is ignored
+        if any_over:  # NEXT_STEP: the action is ignored
             self._restart(np.flatnonzero(over), None, shown)
         ended = shown.truncated.copy()
         self._over = ended.copy()
@@ -275,8 +283,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _terms(self, shown: Shown) -> dict[str, np.ndarray]:
         """The reward's terms of every machine, by name."""
-        units = np.array([slot.units for slot in self.slots])
-        return dict(zip(REWARD_TERMS, (shown.terms * units).T, strict=True))
+        return dict(zip(REWARD_TERMS, (shown.terms * self._units).T, strict=True))
 
     def _info(self, shown: Shown, terms: dict[str, np.ndarray]) -> dict[str, Any]:
         """`info` of a step, as arrays with a mask for each key."""
@@ -356,7 +363,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""
         self.slots = slots
-        self._machines = handles([slot.running.world for slot in slots])
+        self._look_up()
         self._over = np.array([slot.over for slot in slots])
 
     def fork(self) -> "HostVectorEnv":

@@ -149,7 +149,7 @@ class RolloutCollector:
         count, width = environment.num_envs, environment.actions.width
         features = nr_features(environment.kind, environment.config)
         shape = (steps, count)
-        buffers = {
+        buffers: dict[str, np.ndarray] = {
             "observations": np.empty((*shape, features), np.float32),
             "masks": np.empty((*shape, environment.actions.mask_length), np.int8),
             "actions": np.empty((*shape, width), np.float32),

@@ -85,6 +85,8 @@ class Slot:
         self.machine: Machine | None = None
         self.number = 0
         self.over = True
+        self._bounds = np.cumsum(mix.probabilities)[:-1]
+        self._origins: dict[tuple[int, int], Machine] = {}
 
     def draw(self, random: np.random.Generator, options: dict[str, Any] | None) -> Episode:
         """Draw the next episode: scenario, starting machine, seed and how long the machine runs on first.
@@ -97,11 +99,19 @@ class Slot:
                 raise EnvConfigError(f"options: value '{name}' (allowed: {', '.join(RESET_OPTIONS)})")
         choice, number = random.random(), int(random.integers(self.config.warm_starts))
         seed, jitter_ns = int(random.integers(2**31)), int(random.integers(self.config.jitter_ns + 1))
-        scenario = self.mix.scenarios[int(np.searchsorted(np.cumsum(self.mix.probabilities)[:-1], choice, "right"))]
         if options and "scenario" in options:
-            scenario = one_scenario(options["scenario"])
+            origin = start(one_scenario(options["scenario"]), self.rule, self.kind, self.config, number)
+        else:
+            origin = self._origin(int(np.searchsorted(self._bounds, choice, "right")), number)
         self.number = number
-        return Episode(start(scenario, self.rule, self.kind, self.config, number), seed, jitter_ns)
+        return Episode(origin, seed, jitter_ns)
+
+    def _origin(self, index: int, number: int) -> Machine:
+        """A starting machine of one of the scenarios of the mix."""
+        if (index, number) not in self._origins:
+            scenario = self.mix.scenarios[index]
+            self._origins[index, number] = start(scenario, self.rule, self.kind, self.config, number)
+        return self._origins[index, number]
 
     def load(self, origin: Machine) -> None:
         """Become a copy of a machine."""

@@ -51,23 +51,30 @@ def sends_unicasts(vm, mask):
 
 
 @kjit
-def start_call(w, t, stage, now_ns):
-    """Stage 1: find the targets and charge the ICR writes. Stage 2: the IPIs are out, spin. 1: there is no target."""
+def choose_targets(w, v, wanted, first):
+    """Whom to call: siblings that run a thread, from the `first`-th after `v` on, `wanted` at most (0: all)."""
+    g = guest_vcpu(w, v)
+    vm = guest_vm(w, g.vm)
+    g.csd_mask = 0
+    targets = 0
+    others = vm.nr_vcpus - 1
+    for step in range(others):
+        i = (g.index + 1 + (first + step) % others) % vm.nr_vcpus
+        if guest_vcpu(w, vm.first_vcpu + i).current != NIL:
+            g.csd_mask |= bit(i)
+            targets += 1
+            if targets == wanted:
+                return targets
+    return targets
+
+
+@kjit
+def start_call(w, t, now_ns):
+    """smp_call_function_many(): the IPIs to the chosen targets are out, the thread spins."""
     th = guest_thread(w, t)
     v = th.vcpu
     g = guest_vcpu(w, v)
     vm = guest_vm(w, th.vm)
-    if stage == 1:
-        targets = 0
-        g.csd_mask = 0
-        for i in range(vm.nr_vcpus):
-            if i != g.index and guest_vcpu(w, vm.first_vcpu + i).current != NIL:
-                g.csd_mask |= bit(i)
-                targets += 1
-        if targets == 0:
-            return 1
-        th.remaining_ns = multicast_cost(w, vm, targets)
-        return 0
     g.calls += 1
     g.call_start_ns = now_ns
     unicast = sends_unicasts(vm, g.csd_mask)
@@ -81,7 +88,6 @@ def start_call(w, t, stage, now_ns):
             elif queued == 0:
                 deliver_ipi(w, v, vm.first_vcpu + i, VECTOR_CALL, now_ns)
     start_spinning(w, t, v, SPIN_CALL, now_ns)
-    return 0
 
 
 @kjit

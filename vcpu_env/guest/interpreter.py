@@ -1,7 +1,7 @@
 """The interpreter of guest programs: runs a thread's operations until one of them takes time, spins or sleeps."""
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.calls import start_call
+from vcpu_env.guest.calls import choose_targets, multicast_cost, start_call
 from vcpu_env.guest.locks import acquire, note_lock_wait, release, sleep_on, take
 from vcpu_env.guest.program import (
     OP_BARRIER,
@@ -145,13 +145,22 @@ def do_queue(w, t, op, now_ns):
 def do_shootdown(w, t, op, now_ns):
     """TLB shootdown. 1: done. 0: the thread writes to the ICR (stage 1), then spins until all answered (stage 2)."""
     th = guest_thread(w, t)
+    vm = guest_vm(w, th.vm)
     if th.stage == 2:
-        return 1
-    if th.stage == 0 and op.prob_q32 < (1 << 32) and next_draw(w, th, PURPOSE_BRANCH) >= op.prob_q32:
         return 1
     th.stage += 1
     th.in_kernel = 1
-    return start_call(w, t, th.stage, now_ns)
+    if th.stage == 2:
+        start_call(w, t, now_ns)
+        return 0
+    first = 0
+    if op.a > 0:
+        first = (next_draw(w, th, PURPOSE_PICK) * (vm.nr_vcpus - 1)) >> 32
+    targets = choose_targets(w, th.vcpu, op.a, first)
+    if targets == 0:
+        return 1
+    th.remaining_ns = multicast_cost(w, vm, targets)
+    return 0
 
 
 @kjit

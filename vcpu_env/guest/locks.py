@@ -10,6 +10,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.random import draw
+from vcpu_env.guest.thread_queue import append, pop, push_front, remove
 from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import (
     COMPUTE,
@@ -57,57 +58,6 @@ def note_lock_wait(w, th, now_ns):
 
 
 @kjit
-def append_waiter(w, lk, t):
-    """Put a thread at the tail of a lock's spinning waiters."""
-    guest_thread(w, t).next = NIL
-    if lk.tail == NIL:
-        lk.head = t
-    else:
-        guest_thread(w, lk.tail).next = t
-    lk.tail = t
-
-
-@kjit
-def remove_waiter(w, lk, t):
-    """Take a thread out of a lock's spinning waiters, wherever it stands."""
-    previous = NIL
-    u = lk.head
-    while u != t:
-        previous = u
-        u = guest_thread(w, u).next
-    following = guest_thread(w, t).next
-    if previous == NIL:
-        lk.head = following
-    else:
-        guest_thread(w, previous).next = following
-    if lk.tail == t:
-        lk.tail = previous
-    guest_thread(w, t).next = NIL
-
-
-@kjit
-def append_sleeper(w, lk, t):
-    """Put a thread at the tail of a lock's sleeping waiters."""
-    guest_thread(w, t).next = NIL
-    if lk.sleep_tail == NIL:
-        lk.sleep_head = t
-    else:
-        guest_thread(w, lk.sleep_tail).next = t
-    lk.sleep_tail = t
-
-
-@kjit
-def pop_sleeper(w, lk):
-    """Take the first sleeping waiter off the queue (which is not empty)."""
-    t = lk.sleep_head
-    lk.sleep_head = guest_thread(w, t).next
-    if lk.sleep_head == NIL:
-        lk.sleep_tail = NIL
-    guest_thread(w, t).next = NIL
-    return t
-
-
-@kjit
 def take(w, lock, t):
     """The lock is the thread's from now on."""
     lk = guest_lock(w, lock)
@@ -135,10 +85,10 @@ def is_free(w, lock, t):
         return False
     if lk.kind == LOCK_RWSEM:
         if th.shared:
-            return lk.sleep_head == NIL or th.handoff == 1
+            return lk.sleepers.head == NIL or th.handoff == 1
         return lk.readers == 0
-    if lk.kind == LOCK_PV and lk.head != NIL and lk.head != t:
-        return guest_thread(w, lk.head).pv_halted == 1
+    if lk.kind == LOCK_PV and lk.spinners.head != NIL and lk.spinners.head != t:
+        return guest_thread(w, lk.spinners.head).pv_halted == 1
     return True
 
 
@@ -173,7 +123,7 @@ def acquire(w, t, lock, shared, now_ns):
     lk = guest_lock(w, lock)
     th.shared = shared
     th.wait_lock = lock
-    if is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.head == NIL):
+    if is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.spinners.head == NIL):
         take(w, lock, t)
         return 1
     th.wait_start_ns = now_ns
@@ -183,10 +133,10 @@ def acquire(w, t, lock, shared, now_ns):
     if lk.kind >= LOCK_MUTEX:
         if shared or not owner_runs(w, lock):
             return -1
-        append_waiter(w, lk, t)
+        append(w, lk.spinners, t)
         start_spinning(w, t, th.vcpu, SPIN_OWNER, now_ns)
         return 0
-    append_waiter(w, lk, t)
+    append(w, lk.spinners, t)
     start_spinning(w, t, th.vcpu, SPIN_LOCK, now_ns)
     return 0
 
@@ -195,16 +145,11 @@ def acquire(w, t, lock, shared, now_ns):
 def sleep_on(w, t, lock):
     """The thread gives its vCPU up until the lock is released. One that was woken in vain goes to the front."""
     lk = guest_lock(w, lock)
-    append_sleeper(w, lk, t)
     th = guest_thread(w, t)
-    if th.handoff and lk.sleep_head != t:
-        u = lk.sleep_head
-        while guest_thread(w, u).next != t:
-            u = guest_thread(w, u).next
-        guest_thread(w, u).next = NIL
-        lk.sleep_tail = u
-        th.next = lk.sleep_head
-        lk.sleep_head = t
+    if th.handoff:
+        push_front(w, lk.sleepers, t)
+    else:
+        append(w, lk.sleepers, t)
     block_current(w, th.vcpu)
 
 
@@ -215,13 +160,13 @@ def try_spinner(w, t, now_ns):
     lock = th.wait_lock
     lk = guest_lock(w, lock)
     if th.granted == 0:
-        ready = is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.head == t)
+        ready = is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.spinners.head == t)
         if not ready:
             if th.activity == SPIN_OWNER and not owner_runs(w, lock):
-                remove_waiter(w, lk, t)
+                remove(w, lk.spinners, t)
                 return -1
             return 0
-        remove_waiter(w, lk, t)
+        remove(w, lk.spinners, t)
     note_lock_wait(w, th, now_ns)
     take(w, lock, t)
     return 1
@@ -236,7 +181,7 @@ def halts_early(w, t):
         return False
     if th.spun_ns >= guest_costs(w, 0).spin_threshold_ns:
         return True
-    u = lk.head
+    u = lk.spinners.head
     while u != t:
         following = guest_thread(w, u).next
         if following == t:
@@ -249,7 +194,7 @@ def halts_early(w, t):
 def grant(w, lock, t, now_ns):
     """Hand the lock to a waiter that spins; it notices when it runs."""
     lk = guest_lock(w, lock)
-    remove_waiter(w, lk, t)
+    remove(w, lk.spinners, t)
     th = guest_thread(w, t)
     th.granted = 1
     lk.owner = t
@@ -261,7 +206,7 @@ def running_spinner(w, lock):
     """One of the waiters that are spinning in guest mode right now, each with equal chance, or NIL."""
     lk = guest_lock(w, lock)
     count = 0
-    t = lk.head
+    t = lk.spinners.head
     while t != NIL:
         count += guest_vcpu(w, guest_thread(w, t).vcpu).cpu != NIL
         t = guest_thread(w, t).next
@@ -269,7 +214,7 @@ def running_spinner(w, lock):
         return NIL
     lk.draws += 1
     pick = (draw(lk.key, lk.draws) * count) >> 32
-    t = lk.head
+    t = lk.spinners.head
     while True:
         if guest_vcpu(w, guest_thread(w, t).vcpu).cpu != NIL:
             if pick == 0:
@@ -294,18 +239,18 @@ def release(w, t, now_ns):
     if lk.kind >= LOCK_MUTEX:
         release_sleeping(w, lock, t, now_ns)
         return
-    if lk.head == NIL:
+    if lk.spinners.head == NIL:
         return
     if lk.kind == LOCK_TAS:
         winner = running_spinner(w, lock)
         if winner != NIL:
             grant(w, lock, winner, now_ns)
         return
-    head = guest_thread(w, lk.head)
+    head = guest_thread(w, lk.spinners.head)
     if head.pv_halted:
-        guest_vcpu(w, th.vcpu).kick_thread = lk.head
+        guest_vcpu(w, th.vcpu).kick_thread = lk.spinners.head
         return
-    grant(w, lock, lk.head, now_ns)
+    grant(w, lock, lk.spinners.head, now_ns)
 
 
 @kjit
@@ -313,19 +258,19 @@ def release_sleeping(w, lock, t, now_ns):
     """Unlock a mutex, futex or rwsem: a spinner has it at once; else the first sleeper is woken and tries again."""
     lk = guest_lock(w, lock)
     waker = guest_thread(w, t).vcpu
-    first = lk.sleep_head
-    if lk.head != NIL and (first == NIL or guest_thread(w, first).handoff == 0) and lk.readers == 0:
-        grant(w, lock, lk.head, now_ns)
+    first = lk.sleepers.head
+    if lk.spinners.head != NIL and (first == NIL or guest_thread(w, first).handoff == 0) and lk.readers == 0:
+        grant(w, lock, lk.spinners.head, now_ns)
         return
-    while lk.sleep_head != NIL:
-        u = pop_sleeper(w, lk)
+    while lk.sleepers.head != NIL:
+        u = pop(w, lk.sleepers)
         th = guest_thread(w, u)
         if th.handoff and not th.shared:
             th.granted = 1
             lk.owner = u
         th.handoff = 1
         wake_thread(w, u, waker, 0, now_ns)
-        if lk.sleep_head == NIL or not (th.shared and guest_thread(w, lk.sleep_head).shared):
+        if lk.sleepers.head == NIL or not (th.shared and guest_thread(w, lk.sleepers.head).shared):
             return
 
 
@@ -336,7 +281,7 @@ def notify_owner_spinners(w, t, now_ns):
     for i in range(th.nr_held):
         lk = guest_lock(w, th.held[i])
         if lk.kind >= LOCK_MUTEX:
-            u = lk.head
+            u = lk.spinners.head
             while u != NIL:
                 notify_spinner(w, guest_thread(w, u).vcpu, now_ns)
                 u = guest_thread(w, u).next

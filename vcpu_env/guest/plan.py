@@ -78,18 +78,18 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
     starts = place_programs(world, plan, at)
     locks = world["guest_lock"][at.lock : at.lock + len(plan.lock_kinds)]
     locks["kind"] = plan.lock_kinds
-    for name in ("owner", "head", "tail", "sleep_head", "sleep_tail"):
-        locks[name] = -1
+    locks["owner"] = -1
+    locks["spinners"] = locks["sleepers"] = (-1, -1)
     locks["key"] = [stream_key(seed, LOCK_ENTITY + at.lock + i, PURPOSE_PICK) for i in range(len(locks))]
     queues = world["guest_queue"][at.queue : at.queue + len(plan.queue_capacities)]
     queues["capacity"] = plan.queue_capacities
-    for name in ("head", "tail", "full_head", "full_tail"):
-        queues[name] = -1
+    queues["consumers"] = queues["producers"] = (-1, -1)
 
     vcpus = world["guest_vcpu"][at.vcpu : at.vcpu + plan.vcpus]
     vcpus["vm"], vcpus["index"] = vm, np.arange(plan.vcpus)
-    for name in ("cpu", "current", "rq_head", "rq_tail", "kick_thread", "io_head", "last_cpu"):
+    for name in ("cpu", "current", "kick_thread", "io_head", "last_cpu", "delayed_since_ns"):
         vcpus[name] = -1
+    vcpus["run_queue"] = (-1, -1)
     threads = world["guest_thread"][at.thread : at.thread + len(plan.programs)]
     threads["vm"], threads["index"] = vm, np.arange(len(threads))
     threads["wait_lock"] = threads["next"] = -1
@@ -99,12 +99,11 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
         threads["vcpu"][i] = at.vcpu + i % plan.vcpus
         for purpose in range(NR_PURPOSES):
             threads["key"][i][purpose] = stream_key(seed, at.thread + i, purpose)
-    for v in range(plan.vcpus):
+    for v in range(min(plan.vcpus, len(threads))):
         mine = range(at.thread + v, at.thread + len(threads), plan.vcpus)
         for t, following in zip(mine, [*mine[1:], -1], strict=True):
             world["guest_thread"]["next"][t] = following
-        if len(mine):
-            vcpus["rq_head"][v], vcpus["rq_tail"][v], vcpus["nr_queued"][v] = mine[0], mine[-1], len(mine)
+        vcpus["run_queue"][v], vcpus["nr_queued"][v] = (mine[0], mine[-1]), len(mine)
 
     guest = world["guest_vm"]
     guest["first_vcpu"][vm], guest["nr_vcpus"][vm] = at.vcpu, plan.vcpus

@@ -97,9 +97,19 @@ class Program:
         """Release the lock taken last."""
         self._add(OP_UNLOCK)
 
-    def shootdown(self, probability_served_locally: float = 0.0) -> None:
-        """TLB shootdown: a synchronous cross-call to every vCPU of the VM that runs a thread."""
-        self._add(OP_SHOOTDOWN, prob=1.0 - probability_served_locally)
+    def hold(self, locks: Instances, mean_ns: float, pick: int = PICK_FIRST) -> None:
+        """A critical section of the guest kernel: take a lock, compute, release it."""
+        self.lock(locks, pick)
+        self.kernel(mean_ns, "lognormal_0.8")
+        self.unlock()
+
+    def shootdown(self, targets: int = 0) -> None:
+        """TLB shootdown: a synchronous cross-call to the sibling vCPUs that run a thread.
+
+        Args:
+            targets: call as many of them at most, beginning at random (where a process ran before); 0: all.
+        """
+        self._add(OP_SHOOTDOWN, a=targets)
 
     def reschedule(self) -> None:
         """Send a RESCHEDULE IPI to a random sibling vCPU; nobody waits for it."""

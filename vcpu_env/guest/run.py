@@ -271,7 +271,9 @@ def at_cpl0(w, v):
 
 @kjit
 def awaited_vcpu(w, v):
-    """The vCPU that a spinning vCPU waits for: its lock's owner, or the first that has not answered its call; or NIL.
+    """The vCPU that a spinning vCPU waits for: its lock's owner, or one that has not answered its call; or NIL.
+
+    Of several, one that is not running: the others will answer without help.
 
     No host kernel can know this; it is for oracles and statistics.
     """
@@ -283,9 +285,12 @@ def awaited_vcpu(w, v):
         return NIL
     if th.activity == SPIN_CALL:
         first = guest_vm(w, g.vm).first_vcpu
+        late = NIL
         for i in range(guest_vm(w, g.vm).nr_vcpus):
             if g.csd_mask >> i & 1:
-                return first + i
-        return NIL
+                if guest_vcpu(w, first + i).cpu == NIL:
+                    return first + i
+                late = first + i
+        return late
     owner = guest_lock(w, th.wait_lock).owner
     return NIL if owner == NIL else guest_thread(w, owner).vcpu

@@ -7,6 +7,7 @@ that the host has preempted still looks busy or idle as the guest last saw it.
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.random import draw
+from vcpu_env.guest.thread_queue import append, pop, push_front
 from vcpu_env.guest.types import (
     BLOCKED,
     HALTED_IDLE,
@@ -31,12 +32,7 @@ def enqueue_thread(w, t, v):
     th = guest_thread(w, t)
     th.vcpu = v
     th.state = RUNNABLE
-    th.next = NIL
-    if g.rq_tail == NIL:
-        g.rq_head = t
-    else:
-        guest_thread(w, g.rq_tail).next = t
-    g.rq_tail = t
+    append(w, g.run_queue, t)
     g.nr_queued += 1
 
 
@@ -47,10 +43,7 @@ def enqueue_in_front(w, t, v):
     th = guest_thread(w, t)
     th.vcpu = v
     th.state = RUNNABLE
-    th.next = g.rq_head
-    g.rq_head = t
-    if g.rq_tail == NIL:
-        g.rq_tail = t
+    push_front(w, g.run_queue, t)
     g.nr_queued += 1
 
 
@@ -58,14 +51,8 @@ def enqueue_in_front(w, t, v):
 def dequeue_first(w, v):
     """Take the thread at the head of a vCPU's run queue (which is not empty)."""
     g = guest_vcpu(w, v)
-    t = g.rq_head
-    th = guest_thread(w, t)
-    g.rq_head = th.next
-    if g.rq_head == NIL:
-        g.rq_tail = NIL
     g.nr_queued -= 1
-    th.next = NIL
-    return t
+    return pop(w, g.run_queue)
 
 
 @kjit

@@ -29,14 +29,16 @@ SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV}
 MAX_HELD = 4
 """Locks that a thread may hold at once."""
 
+THREAD_QUEUE = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
+"""First and last thread of a list (`guest.thread_queue`), NIL if it is empty."""
+
 GUEST_VCPU = np.dtype(
     [
         ("vm", "i8"),
         ("index", "i8"),  # vcpu_idx within the VM, a bit number of the masks below
         ("cpu", "i8"),  # physical CPU on which it is in guest mode, NIL if it is not
         ("current", "i8"),  # guest thread, NIL in the idle loop
-        ("rq_head", "i8"),
-        ("rq_tail", "i8"),
+        ("run_queue", THREAD_QUEUE),
         ("nr_queued", "i8"),
         ("need_resched", "i8"),
         ("segment", "i8"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
@@ -55,6 +57,7 @@ GUEST_VCPU = np.dtype(
         ("ple_expire_ns", "i8"),
         ("spin_start_ns", "i8"),  # start of the current spin episode, on or off a CPU
         ("sched_out_ns", "i8"),
+        ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
         ("halt_start_ns", "i8"),
         ("thread_start_ns", "i8"),  # guest run time of the current thread when it was switched in
         ("call_mask", "i8"),  # vCPUs (bits) whose call requests wait here
@@ -118,10 +121,8 @@ GUEST_LOCK = np.dtype(
         ("kind", "i8"),
         ("owner", "i8"),  # thread, NIL if free (or held by readers)
         ("readers", "i8"),
-        ("head", "i8"),  # spinning waiters, first come first
-        ("tail", "i8"),
-        ("sleep_head", "i8"),  # sleeping waiters
-        ("sleep_tail", "i8"),
+        ("spinners", THREAD_QUEUE),  # first come first
+        ("sleepers", THREAD_QUEUE),
         ("acquisitions", "i8"),
         ("contended", "i8"),
         ("key", "i8"),
@@ -134,10 +135,8 @@ GUEST_QUEUE = np.dtype(
     [
         ("items", "i8"),
         ("capacity", "i8"),  # of a barrier: how many threads meet
-        ("head", "i8"),  # threads that wait for an item, or at the barrier
-        ("tail", "i8"),
-        ("full_head", "i8"),  # threads that wait for room
-        ("full_tail", "i8"),
+        ("consumers", THREAD_QUEUE),  # threads that wait for an item, or at the barrier
+        ("producers", THREAD_QUEUE),  # threads that wait for room
     ],
     align=True,
 )

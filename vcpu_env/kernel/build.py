@@ -121,7 +121,7 @@ def build_kernel(
 def build_run_queues(world: World, nr_cpus: int) -> None:
     """sched_init(): every run queue idle, every queue of entities empty."""
     rq, cfs = world["rq"], world["cfs_rq"]
-    rq["curr"], rq["kicked_next"] = NIL, NIL
+    rq["curr"], rq["kicked_next"], rq["forced"] = NIL, NIL, NIL
     rq["cpu"] = np.arange(nr_cpus)
     rq["avg_idle_ns"], rq["max_idle_balance_cost_ns"] = 1_000_000, 500_000
     rq["newidle_ratio"], rq["newidle_call"], rq["newidle_success"] = 512, 512, 256

@@ -55,13 +55,19 @@ from vcpu_env.kernel.types import (
     task_struct,
 )
 from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT
-from vcpu_env.policy.boost import boost_credit, boost_transfer
+from vcpu_env.policy.boost import boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
 from vcpu_env.policy.deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
+from vcpu_env.policy.forfeit import forfeit
 from vcpu_env.policy.types import (
     BOOST_CREDIT,
+    BOOST_FORCE,
+    BOOST_MINIMAL,
+    BOOST_RULE,
     BOOST_STAY,
     BOOST_STAY_CREDIT,
     BOOST_TRANSFER,
+    DEBOOST_V3,
+    deboost_params,
     yield_decision,
 )
 
@@ -94,6 +100,17 @@ def try_to_block_task(w, cpu):
 
 
 @kjit
+def take_forced(w, cpu, p):
+    """The task that an oracle forced on this CPU, if it still waits here; else `p`. Not a rule of any kernel."""
+    rq = cpu_rq(w, cpu)
+    forced = rq.forced
+    rq.forced = NIL
+    task = task_struct(w, forced)
+    waits = task.cpu == cpu and task.on_rq != 0 and task.state == TASK_RUNNING
+    return forced if waits and sched_entity(w, forced).sched_delayed == 0 else p
+
+
+@kjit
 def pick_and_switch(w, cpu):
     """core.c: __schedule() after the block: pick the next task, switch to it, drop the resched bits; returns it."""
     rq = cpu_rq(w, cpu)
@@ -103,6 +120,8 @@ def pick_and_switch(w, cpu):
     p = pick_task_fair(w, cpu)
     if p == NIL and sched_balance_newidle(w, cpu):
         p = pick_task_fair(w, cpu)
+    if rq.forced != NIL:
+        p = take_forced(w, cpu, p)
     if p != prev:
         switch_tasks(w, cpu, prev, p)
     rq.need_resched = 0
@@ -252,9 +271,15 @@ def yield_to_end(w, cpu, p):
         boost_credit(w, cpu, p)
     elif boost == BOOST_TRANSFER:
         boost_transfer(w, cpu, p)
+    elif boost == BOOST_MINIMAL:
+        boost_minimal(w, cpu, p)
+    elif boost == BOOST_FORCE:
+        boost_force(w, p)
+    elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:
+        boost_v3(w, cpu, p)
     decision.forfeit = 0
     if boost != BOOST_STAY and boost != BOOST_STAY_CREDIT:
-        decision.forfeit = 1 if yield_task_fair(w, cpu) else 0
+        decision.forfeit = 1 if forfeit(w, cpu) else 0
         rq.yld_count += 1
     if p_cpu != cpu:
         resched_curr(w, p_cpu)

@@ -215,6 +215,7 @@ RQ = np.dtype(
         ("util_avg", "i8"),
         ("runnable_sum", "i8"),
         ("runnable_avg", "i8"),
+        ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
         ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),
         ("yield_deboost_last_src_pid", "i8"),

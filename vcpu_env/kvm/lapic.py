@@ -13,9 +13,10 @@ from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin
+from vcpu_env.kvm.on_spin import sender_bit
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
-from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, kvm_params, kvm_vcpu
+from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, FILTER_STRICT, kvm_params, kvm_vcpu
 from vcpu_env.world import StructArray
 
 VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
@@ -83,6 +84,8 @@ def send_ipi(w, src, dst, vector, now_ns):
     """Unicast fixed IPI between two vCPUs: one x2APIC ICR write, seen by IPI tracking unless hardware delivers it."""
     if kvm_params(w, 0).apicv != APICV_IPIV:
         kvm_track_ipi_communication(w, src, dst, now_ns, vector)
+        if kvm_params(w, 0).filter == FILTER_STRICT and lapic(w, dst).cpu == NIL:
+            kvm_vcpu(w, dst).ipi_senders |= sender_bit(w, src)
     deliver_ipi(w, src, dst, vector, now_ns)
 
 

@@ -45,6 +45,7 @@ def kvm_sched_in(w, vcpu):
     v.ready = 0
     v.blocking = 0
     v.asleep = 0
+    v.ipi_senders = 0
     if v.scheduled_out:
         shrink_ple_window(w, vcpu)
     v.scheduled_out = 0

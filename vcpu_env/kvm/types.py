@@ -13,7 +13,8 @@ from vcpu_env.world import StructArray, World
 
 PLE_OFF, PLE_VMX, PLE_SVM = 0, 1, 2
 APICV_OFF, APICV_ON, APICV_IPIV = 0, 1, 2
-FILTER_BASE, FILTER_SERIES = 0, 1
+FILTER_BASE, FILTER_SERIES, FILTER_STRICT, FILTER_ANY_IPI = range(4)
+"""Whom the first round takes: v6.19's filter, the series', VEE'21's strict boost, the series' with any sender's IPI."""
 TRACK_OFF, TRACK_V2, TRACK_V3 = 0, 1, 2
 """Patches 6 and 7 of the series: absent, as posted in v2, and v3's clearing by matching vector (a model of it)."""
 LOOP_6_19, LOOP_6_13, LOOP_6_12 = 0, 1, 2
@@ -72,6 +73,7 @@ kvm_vcpu_dtype = np.dtype(
         ("pending_ipi", "i8"),
         ("last_ipi_vector", "i8"),  # v3
         ("ipi_time_ns", "i8"),
+        ("ipi_senders", "i8"),  # strict boost: siblings (bits) that may boost this descheduled vCPU
         # pause-loop window (cycles on VMX, PAUSEs on SVM) and halt polling
         ("ple_window", "i8"),
         ("halt_poll_ns", "i8"),
@@ -100,6 +102,7 @@ kvm_dtype = np.dtype(
         ("last_boosted_vcpu", "i8"),
         ("override_halt_poll_ns", "i8"),  # KVM_CAP_HALT_POLL set the VM's own limit, the next field
         ("max_halt_poll_ns", "i8"),
+        ("ipi_response_ns", "i8"),  # adaptive window: running mean of the time from sending an IPI to its EOI
     ],
     align=True,
 )
@@ -117,6 +120,8 @@ kvm_params_dtype = np.dtype(
         ("ipi_tracking_enabled", "i8"),
         ("enable_relaxed_boost", "i8"),
         ("ipi_window_ns", "i8"),
+        ("adaptive_window", "i8"),  # the window follows the VM's own response times
+        ("ipi_chain", "i8"),  # the receiver of my receiver's IPI counts as mine
         ("ple_gap", "i8"),
         ("ple_window", "i8"),
         ("ple_window_grow", "i8"),
@@ -187,7 +192,7 @@ def kvm_init(world: World, vcpus_per_vm: Sequence[int], **params: int) -> None:
 
     vcpus, first = world["kvm_vcpu"], 0
     for vm, count in enumerate(vcpus_per_vm):
-        world["kvm"][vm] = (first, count, 0, 0, 0)
+        world["kvm"][vm] = (first, count, 0, 0, 0, 0)
         vcpus["vm"][first : first + count] = vm
         vcpus["vcpu_idx"][first : first + count] = np.arange(count)
         first += count

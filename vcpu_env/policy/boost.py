@@ -9,8 +9,11 @@ that the average moves past the target; here the target itself is moved:
 * transfer: the same, and the yielder's chain is charged with the service that the target was credited with, as far as
   its lag may fall. On one queue the average stays where it is.
 
-Two more need no arithmetic: a plain yield has no target, and "stay" hints (or credits) the target while the spinner
-keeps its own CPU.
+* minimal: the yielder's entity at the lowest common queue is charged with as little as makes the target eligible, as
+  far as its lag may fall; on one run queue only.
+
+Three more need no arithmetic: a plain yield has no target, "stay" hints (or credits) the target while the spinner keeps
+its own CPU, and "force" lets the target's CPU pick it next, eligible or not, at nobody's expense: a ceiling, no policy.
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -20,11 +23,15 @@ from vcpu_env.kernel.entity import (
     avg_vruntime,
     entity_eligible,
     place_entity,
+    protect_slice,
+    resched_curr,
     update_curr,
 )
+from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
-from vcpu_env.policy.types import yield_decision
+from vcpu_env.policy.deboost import yield_deboost_rate_limit
+from vcpu_env.policy.types import deboost_params, yield_decision
 
 MARGIN_FULL_DEPTH = 8
 """Queue length at which the margin of a credit reaches one base slice."""
@@ -42,7 +49,7 @@ def credit_margin(w, q, se):
     """Lag that a credited entity is given: an eighth of its base slice for each entity queued, at most all of it."""
     depth = min(cfs_rq(w, q).nr_queued, MARGIN_FULL_DEPTH)
     margin = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, se) * depth // MARGIN_FULL_DEPTH
-    return min(margin, lag_limit(w, se))
+    return min(margin * deboost_params(w, 0).credit_margin_1024 >> 10, lag_limit(w, se))
 
 
 @kjit
@@ -121,6 +128,56 @@ def shares_queue(w, q, p):
             return True
         p = sched_entity(w, p).parent
     return False
+
+
+@kjit
+def boost_minimal(w, cpu, p):
+    """The smallest bounded charge on the running task's chain that makes the target eligible, where they meet."""
+    if task_struct(w, p).cpu != cpu:
+        return
+    y, t = matching_ancestor(w, cpu_rq(w, cpu).curr, p), matching_ancestor(w, p, cpu_rq(w, cpu).curr)
+    q = sched_entity(w, y).cfs_rq
+    update_curr(w, q)
+    if entity_eligible(w, q, t):
+        return
+    cfs, se = cfs_rq(w, q), sched_entity(w, y)
+    weight = max(scale_load_down(se.weight), 1)
+    missing = (sched_entity(w, t).vruntime - cfs.zero_vruntime) * (cfs.avg_load + weight)
+    missing -= cfs.avg_vruntime + (se.vruntime - cfs.zero_vruntime) * weight
+    room = lag_limit(w, se) + avg_vruntime(w, q) - se.vruntime
+    delta = min((missing + weight - 1) // weight, room)
+    if delta > 0:
+        se.vruntime += delta
+        se.deadline += delta
+        yield_decision(w, 0).penalty = delta
+        yield_decision(w, 0).applied = 1
+
+
+@kjit
+def boost_force(w, p):
+    """The target's CPU will pick it next."""
+    cpu_rq(w, task_struct(w, p).cpu).forced = p
+
+
+@kjit
+def boost_v3(w, cpu, p):
+    """v3: credit the target on the yielder's own run queue; once in 6 ms end the yielder's slice protection as well.
+
+    The forced reschedule is a model of yield_to_local_force_resched(), of which only the description is known.
+    """
+    if task_struct(w, p).cpu != cpu:
+        return
+    boost_credit(w, cpu, p)
+    rq = cpu_rq(w, cpu)
+    if yield_deboost_rate_limit(rq, rq.clock_ns, deboost_params(w, 0).rate_limit_ns, False):
+        return
+    se_id = rq.curr
+    while se_id != NIL:
+        se = sched_entity(w, se_id)
+        if protect_slice(se):
+            se.vlag = se.vruntime
+        se_id = se.parent
+    resched_curr(w, cpu)
 
 
 @kjit

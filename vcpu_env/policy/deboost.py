@@ -9,7 +9,7 @@ divisions go through `u64_less` and `u64_div`.
 """
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.kernel.entity import avg_vruntime
+from vcpu_env.kernel.entity import avg_vruntime, update_curr
 from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.weights import INT64_MAX, calc_delta_fair
@@ -18,6 +18,8 @@ from vcpu_env.policy.types import (
     BOOST_RULE,
     DEBOOST_NONE,
     DEBOOST_V1,
+    DEBOOST_V3,
+    DEBOOST_VEE21,
     PENALTY_SCALE_ONE,
     SKIP_DISABLED,
     SKIP_LCA,
@@ -85,6 +87,8 @@ def yield_deboost_may(w, cpu, p):
         return SKIP_DISABLED
     v1 = params.deboost == DEBOOST_V1
     now = rq.clock_read_ns if v1 else rq.clock_ns
+    if params.late_limiter and task_struct(w, p).cpu != cpu:
+        return SKIP_NOT_SAME_RQ
     limited = yield_deboost_rate_limit(rq, now, params.rate_limit_ns, v1)
     if not v1:
         rq.clock_read_ns = rq.clock_ns
@@ -109,21 +113,29 @@ def yield_deboost_prepare(w, cpu, p):
     series' guard before update_curr() is never true.
     """
     rq, params, decision = cpu_rq(w, cpu), deboost_params(w, 0), yield_decision(w, 0)
+    debounced = False
     decision.cpu, decision.yielder, decision.target = cpu, rq.curr, p
     decision.lca_q, decision.lca_y, decision.lca_t = NIL, NIL, NIL
     decision.applied, decision.forfeit, decision.pending, decision.skip = 0, 0, 0, SKIP_NOT
     if params.deboost == DEBOOST_NONE or (decision.boost != BOOST_RULE and decision.boost != BOOST_PENALTY):
         return
+    if params.deboost == DEBOOST_V3:
+        return
+    if params.live_debounce:
+        debounced = yield_deboost_debounce(rq, rq.curr, p, rq.clock_ns, params.debounce_ns)
     decision.skip = yield_deboost_may(w, cpu, p)
     if decision.skip != SKIP_NOT:
         return
     yielder = sched_entity(w, decision.lca_y)
+    if params.fresh_gap:
+        update_curr(w, decision.lca_q)
     decision.y_v = yielder.vruntime
     decision.t_v = sched_entity(w, decision.lca_t).vruntime
     decision.gran = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, yielder)
     decision.need = yield_deboost_need(decision.y_v, decision.t_v)
-    window_ns = params.debounce_ns
-    decision.debounced = 1 if yield_deboost_debounce(rq, rq.curr, p, rq.clock_ns, window_ns) else 0
+    if not params.live_debounce:
+        debounced = yield_deboost_debounce(rq, rq.curr, p, rq.clock_ns, params.debounce_ns)
+    decision.debounced = 1 if debounced else 0
     decision.pending = 1
 
 
@@ -155,6 +167,8 @@ def yield_deboost_limit(params, gran, need, n, penalty):
         penalty = gran
     if u64_less(limit, penalty):
         penalty = limit
+    if need == 0 and params.live_baseline:
+        penalty = 0
     if need == 0:
         i = 0
         while i < 5 and n > params.baseline_up_to[i]:
@@ -167,9 +181,17 @@ def yield_deboost_limit(params, gran, need, n, penalty):
 
 @kjit
 def choose_penalty(w):
-    """The rule of the series (v1 and v2 alike): fill in the penalty of the pending decision."""
+    """The rule of the series (v1 and v2 alike): fill in the penalty of the pending decision.
+
+    VEE'21's debooster has another: just enough for CFS's buddy test, which lets a target be ahead by a granularity.
+    """
     params, decision = deboost_params(w, 0), yield_decision(w, 0)
     gran, need = decision.gran, decision.need
+    if params.deboost == DEBOOST_VEE21:
+        slack = calc_delta_fair(params.wakeup_gran_ns, sched_entity(w, decision.lca_y))
+        decision.raw = need - slack if u64_less(slack, need) else 0
+        decision.penalty = decision.raw
+        return
     penalty = yield_deboost_raw(params, gran, need)
     decision.raw = penalty
     if decision.debounced:

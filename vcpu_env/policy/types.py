@@ -5,8 +5,9 @@ import numpy as np
 from vcpu_env._jit import NIL, struct
 from vcpu_env.world import StructArray, World
 
-DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2 = 0, 1, 2
+DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2, DEBOOST_V3, DEBOOST_VEE21 = range(5)
 DEBOOST = {"none": DEBOOST_NONE, "v1": DEBOOST_V1, "v2": DEBOOST_V2}
+"""As recorded traces name them."""
 
 SKIP_NOT, SKIP_DISABLED, SKIP_RATE_LIMIT, SKIP_NOT_SAME_RQ, SKIP_LCA, SKIP_WRAP = range(6)
 SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
@@ -14,9 +15,13 @@ SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
 
 PENALTY_SCALE_ONE = 1 << 16
 
-BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT = range(
-    8
-)
+FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
+"""What the yielder gives up: v6.19's forfeit of its own entity, or one of the two that reviewers proposed."""
+
+(
+    BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
+    BOOST_MINIMAL, BOOST_FORCE, NR_BOOSTS,
+) = range(11)  # fmt: skip
 """What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
 
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
@@ -34,6 +39,14 @@ DEBOOST_PARAMS = np.dtype(
         ("debounce_ns", "i8"),
         ("surcharge_div", "i8"),
         ("penalty_scale", "i8"),
+        ("forfeit", "i8"),
+        ("credit_margin_1024", "i8"),  # of a full margin: how far a credited entity is placed behind the average
+        ("wakeup_gran_ns", "i8"),  # VEE'21: CFS's wakeup granularity
+        # v2 as its cover letter describes it, each 0 as posted
+        ("live_debounce", "i8"),  # every directed yield counts as the last pair, limited or not
+        ("live_baseline", "i8"),  # without a gap the table of baselines decides, not the granularity
+        ("fresh_gap", "i8"),  # the yielder is charged before the gap is measured
+        ("late_limiter", "i8"),  # only a yield that could be penalised uses up the limiter's slot
         ("cap_up_to", "i8", (6,)),
         ("cap_num", "i8", (7,)),
         ("cap_den", "i8", (7,)),
@@ -92,6 +105,7 @@ def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True)
     params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000
     params["surcharge_div"] = 10
     params["penalty_scale"] = PENALTY_SCALE_ONE
+    params["credit_margin_1024"], params["wakeup_gran_ns"] = 1024, 4_000_000
     params["cap_up_to"][0] = [size for size, _, _ in CAPS]
     params["cap_num"][0] = [num for _, num, _ in CAPS] + [LAST_CAP[0]]
     params["cap_den"][0] = [den for _, _, den in CAPS] + [LAST_CAP[1]]

@@ -16,6 +16,7 @@ MAX_VCPUS = 1024
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 CpuList = Annotated[tuple[int, ...], Field(strict=False)]
+NameList = Annotated[tuple[Name, ...], Field(strict=False)]
 
 
 class Group(Part):
@@ -42,6 +43,9 @@ class Vm(Part):
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
+    vcpu_groups: NameList | None = Field(
+        default=None, description="cgroup of each vCPU's thread, in place of groups of the VM's own; none: those"
+    )
     ipi_mode: Literal["phys", "shorthand_auto", "pv"] = Field(
         default="phys",
         description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall",
@@ -112,6 +116,7 @@ class Scenario(Part):
         groups = [group.name for group in self.groups]
         for i, vm in enumerate(self.vms):
             self._check_pinning(i, vm)
+            self._check_vcpu_groups(i, vm, groups)
             if vm.weight != 100 and self.host.cgroups == "flat":
                 raise ValueError(f"vms.{i}.weight: value {vm.weight} (allowed: 100, since host.cgroups is 'flat')")
             if vm.group is not None and vm.group not in groups:
@@ -131,6 +136,20 @@ class Scenario(Part):
         for cpu in vm.pinning:
             if not 0 <= cpu < cpus:
                 raise ValueError(f"{where}: value {cpu} (allowed: CPUs 0..{cpus - 1})")
+
+    def _check_vcpu_groups(self, i: int, vm: Vm, groups: list[str]) -> None:
+        if vm.vcpu_groups is None:
+            return
+        where = f"vms.{i}.vcpu_groups"
+        if vm.group is not None or vm.weight != 100:
+            raise ValueError(
+                f"{where}: given (allowed: only without group and weight, which are of the VM's own group)"
+            )
+        if len(vm.vcpu_groups) != vm.vcpus:
+            raise ValueError(f"{where}: {len(vm.vcpu_groups)} groups (allowed: one for each of {vm.vcpus} vCPUs)")
+        for name in vm.vcpu_groups:
+            if name not in groups:
+                raise ValueError(f"{where}: value '{name}' (allowed: {', '.join(groups) or 'no group is defined'})")
 
     @model_validator(mode="after")
     def check_groups(self) -> "Scenario":

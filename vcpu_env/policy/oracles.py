@@ -1,0 +1,79 @@
+"""Ceilings: rules that know whom the spinner waits for, which no host kernel can.
+
+The naive one can lose to stock: a hint for a vCPU that is not eligible is in vain, and the forfeit costs all the same.
+"""
+
+from numba import njit
+
+from vcpu_env.policy.policy import Policy
+from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP
+from vcpu_env.policy.rules import Rule
+from vcpu_env.policy.types import (
+    BOOST_CREDIT,
+    BOOST_FORCE,
+    BOOST_HINT,
+    BOOST_PLAIN,
+    BOOST_STAY,
+    BOOST_STAY_CREDIT,
+    BOOST_TRANSFER,
+)
+
+NOBODY_AWAITED = 0
+
+
+@njit
+def awaited(view):
+    """The candidate whom the spinner waits for, 0 if it is none of them (it runs, or it is not known)."""
+    for i in range(view.nr_candidates):
+        if view.candidate[i] == view.awaited:
+            return FIRST + i
+    return 0
+
+
+def oracle_rule(boost: int, otherwise: int, only_eligible: bool, same_rq_only: bool) -> Rule:
+    """Yield to whom the spinner waits for with a boost; otherwise the kernel's loop, a plain yield or nobody."""
+
+    def rule(view):
+        answer = awaited(view)
+        if answer == 0 or (only_eligible and view.candidate_lag_ns[answer - FIRST] < 0):
+            if otherwise == BOOST_PLAIN:
+                view.boost = BOOST_PLAIN
+                return KERNEL_LOOP
+            return otherwise
+        if not same_rq_only or view.same_rq[answer - FIRST]:
+            view.boost = boost
+        return answer
+
+    return rule
+
+
+def oracle(
+    name: str,
+    how: str,
+    boost: int,
+    otherwise: int = KERNEL_LOOP,
+    only_eligible: bool = False,
+    same_rq_only: bool = False,
+    patches: frozenset[int] = frozenset(),
+) -> Policy:
+    """A ceiling."""
+    rule = oracle_rule(boost, otherwise, only_eligible, same_rq_only)
+    summary = f"knows whom the spinner waits for: {how}"
+    return Policy(f"oracle-{name}", summary, patches, target_rule=rule, oracle=True, source="ceiling")
+
+
+ORACLES = (
+    oracle("naive", "hint", BOOST_HINT),
+    oracle("eligible", "hint if it is eligible, else the kernel's loop", BOOST_HINT, only_eligible=True),
+    oracle("eligible-plain", "hint if eligible, else a plain yield", BOOST_HINT, BOOST_PLAIN, only_eligible=True),
+    oracle("series", "v2's penalty for it, else v2", 0, patches=frozenset(range(1, 10))),
+    oracle("credit", "lag credit", BOOST_CREDIT),
+    oracle("credit-same-rq", "lag credit on the own run queue, else a hint", BOOST_CREDIT, same_rq_only=True),
+    oracle("transfer", "lag transfer", BOOST_TRANSFER),
+    oracle("transfer-plain", "lag transfer, else a plain yield", BOOST_TRANSFER, BOOST_PLAIN),
+    oracle("transfer-nobody", "lag transfer, else nobody", BOOST_TRANSFER, NOBODY_AWAITED),
+    oracle("force", "it runs next, eligible or not", BOOST_FORCE),
+    oracle("force-nobody", "it runs next, eligible or not, else nobody", BOOST_FORCE, NOBODY_AWAITED),
+    oracle("stay", "hint, the spinner stays", BOOST_STAY, NOBODY_AWAITED),
+    oracle("stay-credit", "lag credit, the spinner stays", BOOST_STAY_CREDIT, NOBODY_AWAITED),
+)

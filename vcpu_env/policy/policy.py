@@ -1,0 +1,84 @@
+"""A policy: which patches of the series a host runs, which rules answer the two decision points, what else is set.
+
+A policy is data. Patches 1-4 of v2 (fields and helpers that nobody calls), 6 and 7 (IPI state that nobody reads) change
+no decision.
+"""
+
+from dataclasses import dataclass, field
+
+from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
+from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
+from vcpu_env.policy.types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
+from vcpu_env.policy.view import YIELD_VIEW
+from vcpu_env.world import World
+
+SERIES_PATCHES = frozenset(range(1, 10))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a host does when a vCPU spins.
+
+    Attributes:
+        name: as in tables and on the command line.
+        summary: one line.
+        patches: patches of the series, v2, that are applied (1..9).
+        deboost_v1: the debooster of v1 instead of v2's, if patch 5 is applied.
+        target_rule: who chooses whom to yield to: a function of the view (`policy.view`), EXTERNAL; None: the
+            kernel's loop.
+        penalty_rule: who chooses the yielder's penalty (patch 5 applied), likewise; None: the series' formula.
+        settings: fields of the world's structs to set, as (struct, field) -> value.
+        keep_apart: every vCPU stays on the CPU where it was placed, so that siblings never share one (placement
+            "balanced", and no more vCPUs a VM than CPUs).
+        oracle: it uses what no host kernel can know: a ceiling, no policy.
+        source: where it comes from.
+    """
+
+    name: str
+    summary: str
+    patches: frozenset[int] = frozenset()
+    deboost_v1: bool = False
+    target_rule: Rule | str | None = None
+    penalty_rule: Rule | str | None = None
+    settings: dict[tuple[str, str], int] = field(default_factory=dict)
+    keep_apart: bool = False
+    oracle: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.patches - SERIES_PATCHES)
+        if unknown:
+            raise ValueError(f"patches: value {unknown[0]} (allowed: 1..9)")
+        if self.penalty_rule is not None and 5 not in self.patches:
+            raise ValueError("penalty_rule: given (allowed: only with patch 5, which computes penalties)")
+
+    def apply(self, world: World) -> None:
+        """Set a world's parameters to this policy."""
+        deboost = DEBOOST_NONE
+        if 5 in self.patches:
+            deboost = DEBOOST_V1 if self.deboost_v1 else DEBOOST_V2
+        world["deboost_params"]["deboost"] = deboost
+        params = world["kvm_params"]
+        params["track"] = TRACK_V2 if {6, 7} <= self.patches else TRACK_OFF
+        params["filter"] = FILTER_SERIES if 8 in self.patches else FILTER_BASE
+        params["relaxed_round"] = 9 in self.patches
+        for point, rule in (("target", self.target_rule), ("penalty", self.penalty_rule)):
+            rules = world["decision_rules"]
+            rules[f"{point}_rule"] = RULE_KERNEL if rule is None else RULE_POINTER
+            if rule == EXTERNAL:
+                rules[f"{point}_rule"] = RULE_EXTERNAL
+            elif rule is not None:
+                rules[f"{point}_address"] = rule_address(rule, YIELD_VIEW)
+        for (struct, name), value in self.settings.items():
+            world[struct][name] = value
+        if self.keep_apart:
+            stay_apart(world)
+
+
+def stay_apart(world: World) -> None:
+    """Let every vCPU thread run on the CPU where it was placed only."""
+    tasks = world["task_struct"]
+    tasks["cpus_allowed"] = 0
+    for task in tasks:
+        bit = int(task["cpu"]) % 64
+        task["cpus_allowed"][int(task["cpu"]) // 64] = -(1 << 63) if bit == 63 else 1 << bit

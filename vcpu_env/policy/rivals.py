@@ -1,0 +1,230 @@
+"""Rules of a host that sees what a kernel sees: other candidate orders, other boosts, other uses of a PAUSE exit.
+
+A rule answers 0 (nobody), 1 (the kernel's loop) or 2 + i (the i-th candidate), and may set ``view.boost``. The orders
+and their combinations with boosts follow the project's feasibility study: unserved interrupt first, oldest spinner
+first, same run queue first; what happens when an order finds nobody is the kernel's loop, or a plain yield.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from vcpu_env.coscheduling import COSCHED_DELAY, COSCHED_GANG, COSCHED_RELAXED
+from vcpu_env.guest.random import mix64
+from vcpu_env.policy.policy import Policy
+from vcpu_env.policy.rules import Rule
+from vcpu_env.policy.types import (
+    BOOST_CREDIT,
+    BOOST_HINT,
+    BOOST_MINIMAL,
+    BOOST_PLAIN,
+    BOOST_STAY,
+    BOOST_STAY_CREDIT,
+    BOOST_TRANSFER,
+)
+
+KERNEL_LOOP = 1
+FIRST = 2
+
+
+def kernel_order(view):
+    """The first candidate that the kernel's filter takes."""
+    for i in range(view.nr_candidates):
+        if view.good[i]:
+            return FIRST + i
+    return 0
+
+
+def unserved_first(view):
+    """The first sibling for which an interrupt waits, one that lost its CPU before others."""
+    found = 0
+    for i in range(view.nr_candidates):
+        if view.unserved[i]:
+            if view.preempted[i]:
+                return FIRST + i
+            if found == 0:
+                found = FIRST + i
+    return found
+
+
+def oldest_spinner_first(view):
+    """An unserved interrupt first, else the waiting sibling that has been spinning longest: locks are first come."""
+    found, longest = 0, 0
+    for i in range(view.nr_candidates):
+        if view.unserved[i]:
+            return FIRST + i
+        if view.candidate_spin_ns[i] > longest:
+            found, longest = FIRST + i, view.candidate_spin_ns[i]
+    return found
+
+
+def same_rq_first(view):
+    """The first sibling on the spinner's own run queue that the kernel's filter takes."""
+    for i in range(view.nr_candidates):
+        if view.same_rq[i] and view.good[i]:
+            return FIRST + i
+    return 0
+
+
+def longest_wait_first(view):
+    """The sibling that lost its CPU in kernel mode and has waited longest."""
+    found, longest = 0, -1
+    for i in range(view.nr_candidates):
+        if view.preempted[i] and view.in_kernel[i] and view.waited_ns[i] > longest:
+            found, longest = FIRST + i, view.waited_ns[i]
+    return found
+
+
+def ipi_tiers(view):
+    """The series' tiers as priorities: my IPI's receiver, else a pending interrupt, else what its filter takes."""
+    for i in range(view.nr_candidates):
+        if view.ipi_receiver[i]:
+            return FIRST + i
+    for i in range(view.nr_candidates):
+        if view.unserved[i]:
+            return FIRST + i
+    return KERNEL_LOOP
+
+
+def random_candidate(view):
+    """Any candidate, all equally likely."""
+    if view.nr_candidates == 0:
+        return 0
+    return FIRST + ((mix64(view.now_ns * 1024 + view.vcpu) >> 33) & 0x7FFFFFFF) % view.nr_candidates
+
+
+def round_robin(view):
+    """The next candidate in scan order, whatever it was doing."""
+    return FIRST if view.nr_candidates > 0 else 0
+
+
+def nobody(view):
+    """Back into the guest at once."""
+    return 0
+
+
+def plain(view):
+    """yield() instead of a directed yield."""
+    view.boost = BOOST_PLAIN
+    return KERNEL_LOOP
+
+
+def kernel_loop_with(boost: int) -> Rule:
+    """The kernel's loop with another boost."""
+
+    def rule(view):
+        view.boost = boost
+        return KERNEL_LOOP
+
+    return rule
+
+
+def order_with(order: Callable[..., int], boost: int, otherwise: Callable[..., int], same_rq_only: bool) -> Rule:
+    """A candidate order with a boost; if it finds nobody, another rule answers without that boost."""
+    from numba import njit
+
+    choose, fall_back = njit(order), njit(otherwise)
+
+    def rule(view):
+        answer = choose(view)
+        if answer == 0:
+            return fall_back(view)
+        if answer == KERNEL_LOOP or not same_rq_only or view.same_rq[answer - FIRST]:
+            view.boost = boost
+        return answer
+
+    return rule
+
+
+def kernel_loop(view):
+    """The kernel's own loop."""
+    return KERNEL_LOOP
+
+
+ORDERS: dict[str, tuple[Callable[..., int], str]] = {
+    "unserved": (unserved_first, "a sibling with an unserved interrupt first"),
+    "spinner": (oldest_spinner_first, "unserved interrupt, else the oldest spinner first"),
+    "same-rq": (same_rq_first, "a sibling on the own run queue first"),
+    "longest-wait": (longest_wait_first, "the sibling longest preempted in kernel mode first"),
+}
+BOOSTS = {
+    "hint": (BOOST_HINT, "plain hint"),
+    "credit": (BOOST_CREDIT, "lag credit"),
+    "transfer": (BOOST_TRANSFER, "lag transfer"),
+    "minimal": (BOOST_MINIMAL, "smallest bounded penalty"),
+    "stay": (BOOST_STAY, "hint, the spinner stays"),
+    "stay-credit": (BOOST_STAY_CREDIT, "lag credit, the spinner stays"),
+}
+STUDY = "feasibility study of this project"
+
+
+def ordered(order: str, boost: str, *, else_plain: bool = False, same_rq_only: bool = False) -> Policy:
+    """The policy of a candidate order and a boost."""
+    rule, what = ORDERS[order]
+    number, how = BOOSTS[boost]
+    name = f"{order}-{boost}" + ("-same-rq" if same_rq_only else "") + ("-else-plain" if else_plain else "")
+    where = ", own run queue only" if same_rq_only else ""
+    otherwise = "else a plain yield" if else_plain else "else the kernel's loop"
+    composed = order_with(rule, number, plain if else_plain else kernel_loop, same_rq_only)
+    return Policy(name, f"{what}, {how}{where}; {otherwise}", target_rule=composed, source=STUDY)
+
+
+def simple(name: str, summary: str, rule: Rule, **more: Any) -> Policy:
+    """A policy that is one rule."""
+    return Policy(name, summary, target_rule=rule, **{"source": STUDY, **more})
+
+
+RIVALS = (
+    Policy("no-ple", "no PAUSE exits: a spinner spins on", settings={("kvm_params", "ple_gap"): 0}, source="ple_gap=0"),
+    simple("ignore", "PAUSE exits, but nobody is yielded to", nobody),
+    simple("plain", "yield() instead of a directed yield", plain),
+    simple("stay", "the kernel's candidate is hinted, the spinner keeps its CPU", kernel_loop_with(BOOST_STAY)),
+    simple("stock-credit", "the kernel's candidate, with lag credit", kernel_loop_with(BOOST_CREDIT)),
+    simple("stock-transfer", "the kernel's candidate, with lag transfer", kernel_loop_with(BOOST_TRANSFER)),
+    simple("stock-minimal", "the kernel's candidate, smallest bounded penalty", kernel_loop_with(BOOST_MINIMAL)),
+    *(ordered(order, boost) for order in ORDERS for boost in ("hint", "credit", "transfer")),
+    ordered("unserved", "stay-credit"),
+    ordered("spinner", "stay-credit"),
+    ordered("unserved", "transfer", else_plain=True),
+    ordered("spinner", "transfer", else_plain=True),
+    ordered("unserved", "credit", same_rq_only=True),
+    ordered("unserved", "transfer", same_rq_only=True),
+    ordered("same-rq", "minimal"),
+    simple("random", "any candidate, all equally likely", random_candidate),
+    simple("round-robin", "the next candidate in scan order, whatever it was doing", round_robin),
+    Policy(
+        "series-v2-priorities",
+        "v2 with its three tiers as priorities between candidates",
+        frozenset(range(1, 10)),
+        target_rule=ipi_tiers,
+        source="cover letter of v2",
+    ),
+    Policy(
+        "micro-slices",
+        "base slice of 0.7 ms instead of the host's (ticks of 1 ms bound it)",
+        settings={
+            ("sched_tunables", "base_slice_ns"): 700_000,
+            ("sched_tunables", "normalized_base_slice_ns"): 700_000,
+        },
+        source="micro-sliced CPUs: Ahn, Park, Heo, Huh, EuroSys 2018, by the base slice",
+    ),
+    Policy("balance", "siblings never share a CPU", keep_apart=True, source="Sukwong, Kim, EuroSys 2011, by pinning"),
+    Policy(
+        "relaxed-co-scheduling",
+        "siblings that waited 3 ms while others ran are run",
+        settings={("coscheduling", "mode"): COSCHED_RELAXED, ("coscheduling", "skew_ns"): 3_000_000},
+        source="VMware ESX, relaxed co-scheduling",
+    ),
+    Policy(
+        "gang",
+        "VMs take turns of 10 ms, siblings kept apart",
+        settings={("coscheduling", "mode"): COSCHED_GANG, ("coscheduling", "period_ns"): 10_000_000},
+        keep_apart=True,
+        source="Ousterhout, ICDCS 1982, at ticks",
+    ),
+    Policy(
+        "delayed-preemption",
+        "a vCPU whose guest says that it holds a lock keeps its CPU up to 0.5 ms longer",
+        settings={("coscheduling", "mode"): COSCHED_DELAY, ("coscheduling", "delay_ns"): 500_000},
+        source="eCS: Kashyap, Min, Kim, USENIX ATC 2018 (needs a paravirtual guest)",
+    ),
+)
