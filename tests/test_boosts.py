@@ -11,7 +11,7 @@ from tests.test_policies import differing
 from vcpu_env._jit import NIL
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.machine import Machine
-from vcpu_env.policy.boost import boost_credit, boost_transfer, credit_target
+from vcpu_env.policy.boost import boost_credit, boost_minimal, boost_transfer, credit_target
 from vcpu_env.policy.named import SERIES_PATCHES, Policy
 from vcpu_env.policy.rules import EXTERNAL
 from vcpu_env.policy.types import (
@@ -142,6 +142,32 @@ def test_a_transfer_is_charged_up_to_the_queue_that_both_share():
     assert across.v("G") == pytest.approx(service * 1024 / weight, rel=1e-6)
 
 
+@pytest.mark.core
+def test_a_minimal_charge_makes_the_target_just_eligible():
+    """The average has to move from 1.8 to 3, by 3.6 for one of three. One nanosecond less would not do."""
+    cpu = three().put(B=(5, 5 + SLICE))
+    boost_minimal(cpu.w, 0, cpu.scenario.tasks["B"])
+    check(cpu.world)
+    decision = cpu.world["yield_decision"][0]
+    assert not cpu.eligible("B") and cpu.v("A") == close(2 * SLICE + 7 / 3)  # its lag may fall no further
+    cpu = three().put(B=(3, 3 + SLICE), C=(2.4, 2.4 + SLICE))
+    boost_minimal(cpu.w, 0, cpu.scenario.tasks["B"])
+    check(cpu.world)
+    assert cpu.eligible("B") and cpu.v("A") == close(3.6) and cpu.d("A") == close(3.6 + SLICE)
+    assert cpu.V() == close(3) and int(cpu.world["yield_decision"]["penalty"][0]) / MSEC == close(3.6)
+    assert decision["applied"] == 1 == cpu.world["yield_decision"]["applied"][0]
+    cpu.world["sched_entity"]["vruntime"][cpu.scenario.tasks["A"]] -= 1
+    assert not cpu.eligible("B")
+
+
+@pytest.mark.core
+def test_a_minimal_charge_is_due_where_they_meet():
+    cpu = groups().put(a=(0, SLICE), b=(0, SLICE), h=(9, 9 + SLICE), G=(0, SLICE), H=(1, 1 + SLICE))
+    boost_minimal(cpu.w, 0, cpu.scenario.tasks["h"])
+    check(cpu.world)
+    assert cpu.v("a") == 0 and cpu.v("G") == close(1) and cpu.eligible("H")
+
+
 vruntimes = st.integers(-20 * MSEC, 20 * MSEC)
 LAYOUTS = {
     "flat": (("A", "B", "C", "D"), ()),
@@ -156,10 +182,10 @@ LAYOUTS = {
     layout=st.sampled_from(sorted(LAYOUTS)),
     places=st.lists(vruntimes, min_size=7, max_size=7),
     target=st.integers(0, 3),
-    transfer=st.booleans(),
+    boost=st.sampled_from([boost_credit, boost_transfer, boost_minimal]),
     nice=st.lists(st.sampled_from([-5, 0, 7]), min_size=4, max_size=4),
 )
-def test_wherever_everybody_is(layout, places, target, transfer, nice):
+def test_wherever_everybody_is(layout, places, target, boost, nice):
     """The target becomes eligible on all levels, the queues stay consistent, nobody but the yielder pays by charge."""
     tasks, parents = LAYOUTS[layout]
     tasks = [
@@ -174,13 +200,13 @@ def test_wherever_everybody_is(layout, places, target, transfer, nice):
     if goal == cpu.running:
         return
     before, averages = cpu.world["sched_entity"].copy(), all_averages(cpu)
-    service = boosted(cpu, boost_transfer if transfer else boost_credit, goal)
+    service = boosted(cpu, boost, goal)
     chain = chain_of(cpu, goal)
-    assert all(cpu.eligible(name_of(cpu, i)) for i in chain)
+    assert boost is boost_minimal or all(cpu.eligible(name_of(cpu, i)) for i in chain)
     after = cpu.world["sched_entity"]
     moved = {i for i in range(len(after)) if after["vruntime"][i] != before["vruntime"][i]}
-    payers = set(chain_of(cpu, cpu.running)) if transfer else set()
-    assert moved <= set(chain) | payers
+    payers = set() if boost is boost_credit else set(chain_of(cpu, cpu.running))
+    assert moved <= payers if boost is boost_minimal else moved <= set(chain) | payers
     assert service == 0 or moved & set(chain)
     for i in payers - set(chain):
         assert after["vruntime"][i] >= before["vruntime"][i]

@@ -32,19 +32,19 @@ TINY = Scenario(
     name="tiny",
     host={"cpus": 2, "cgroups": "flat"},
     vms=[{"name": "vm", "count": 2, "vcpus": 3, "workload": "dbench"}],
-    run={"warmup_ns": 4 * MSEC},
+    run={"warmup_ns": 2 * MSEC},
 )
 
 
 def episodes_hash(env_id: str) -> str:
-    """Of 25 random steps of a single environment, and 8 of a batch of two."""
-    arguments = {"scenario": TINY, "horizon_ns": 1 * MSEC, "epoch_ns": 200_000, "warm_starts": 1}
+    """Of 15 random steps of a single environment, and 5 of a batch of two."""
+    arguments = {"scenario": TINY, "horizon_ns": 500_000, "epoch_ns": 100_000, "warm_starts": 1}
     if env_id == PENALTY_SCALE:
         arguments["horizon_ns"] = 10 * MSEC
     env, batch = make(env_id, **arguments), make_vec(env_id, 2, **arguments)
-    results = [env.reset(seed=3), play(env, np.random.default_rng(1), 25), batch.reset(seed=4)]
+    results = [env.reset(seed=3), play(env, np.random.default_rng(1), 15), batch.reset(seed=4)]
     rng = np.random.default_rng(2)
-    for _ in range(8):
+    for _ in range(5):
         masks = batch.action_masks() if batch.actions.nr_candidates else [None] * 2
         results.append(batch.step(stack([answer(batch, rng, mask) for mask in masks])))
     return hashlib.sha256(pickle.dumps(results)).hexdigest()

@@ -66,8 +66,8 @@ def arguments_of(name: str, mix: ScenarioMix, rule: Policy, config: EnvConfig) -
     """An environment and its arguments in a line: names to read, and a fingerprint of what they stand for."""
     scenarios = [scenario.model_dump_json() for scenario in mix.scenarios]
     rules = [getattr(given, "__qualname__", given) for given in (rule.target_rule, rule.penalty_rule)]
-    patches = (sorted(rule.patches), rule.deboost_v1, rules, sorted(rule.settings.items()))
-    digest = hashlib.sha256(repr((scenarios, mix.probabilities, patches)).encode()).hexdigest()[:8]
+    behind = (sorted(rule.patches), rule.deboost_v1, rules, sorted(rule.settings.items()), rule.keep_apart)
+    digest = hashlib.sha256(repr((scenarios, mix.probabilities, behind)).encode()).hexdigest()[:8]
     names = ",".join(scenario.name for scenario in mix.scenarios)
     return f"{name} scenario={names} rule={rule.name} ({digest}) {config.model_dump_json()}"
 
