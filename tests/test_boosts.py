@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.one_cpu import OneCpu, ns
-from tests.small_env import FLAT, MSEC, STACKED
+from tests.small_env import FLAT, MSEC
 from tests.test_invariants import State, check_average, check_counts, check_tree
 from tests.test_policies import differing
 from vcpu_env._jit import NIL
@@ -244,27 +244,33 @@ def name_of(cpu: OneCpu, entity: int) -> str:
 ASKS = Policy("asks", "", SERIES_PATCHES, target_rule=EXTERNAL)
 
 
-def at_decision(scenario=STACKED, same_rq: bool = True) -> Machine:
-    """A machine at a decision whose first candidate waits behind others, on the spinner's CPU or on another one."""
-    machine = Machine(scenario, ASKS, 1)
+def at_decision(same_rq: bool, rule: Policy = ASKS) -> Machine:
+    """A machine at a decision whose first candidate can be credited, on the spinner's CPU or on another one."""
+    machine = Machine(FLAT, rule, 1)
     while True:
         assert not machine.run_until(500 * MSEC), "no such decision"
         view = machine.decision
-        if view["nr_candidates"] and bool(view["same_rq"][0]) == same_rq and view["candidate_lag_ns"][0] < 0:
-            if view["preempted"][0]:
+        if view["nr_candidates"] and bool(view["same_rq"][0]) == same_rq:
+            credited = answered(machine, BOOST_CREDIT).world["yield_stats"]["credited"][0]
+            if credited:
                 return machine
         machine.answer_target(1)
 
 
-def boosted_machine(boost: int, same_rq: bool = True) -> tuple[Machine, Machine, int, int, int]:
-    """(before, at the instant after the answer, spinner, its CPU, target)"""
-    before = at_decision(FLAT, same_rq)
-    view = before.decision
-    me, cpu, target = int(view["vcpu"]), int(view["cpu"]), int(view["candidate"][0])
-    after = before.fork()
+def answered(machine: Machine, boost: int) -> Machine:
+    """The machine at the instant after its first candidate was chosen."""
+    after = machine.fork()
     after.answer_target(2, boost=boost)
     after.run_until(after.now_ns)
-    return before, after, me, cpu, target
+    return after
+
+
+def boosted_machine(boost: int, same_rq: bool = True) -> tuple[Machine, Machine, int, int, int]:
+    """(before, at the instant after the answer, spinner, its CPU, target)"""
+    before = at_decision(same_rq)
+    view = before.decision
+    me, cpu, target = int(view["vcpu"]), int(view["cpu"]), int(view["candidate"][0])
+    return before, answered(before, boost), me, cpu, target
 
 
 @pytest.mark.parametrize("same_rq", [True, False])
@@ -312,6 +318,13 @@ def test_a_penalty_that_cannot_be_is_a_hint():
     _, rule, *_ = boosted_machine(BOOST_RULE, same_rq=False)
     assert penalty.world["yield_stats"]["not_applied"][0] == 1
     assert differing(penalty.world, rule.world, {"yield_stats", "yield_decision", "yield_view"}) == set()
+
+
+def test_a_penalty_without_a_debooster_is_a_hint():
+    stock = at_decision(True, Policy("stock asks", "", target_rule=EXTERNAL))
+    penalty, hint = answered(stock, BOOST_PENALTY), answered(stock, BOOST_HINT)
+    assert penalty.world["yield_stats"]["not_applied"][0] == 1
+    assert differing(penalty.world, hint.world, {"yield_stats", "yield_decision", "yield_view"}) == set()
 
 
 def test_credits_are_counted_in_service_of_the_target():

@@ -123,6 +123,18 @@ def test_threads_change_nothing(env_id):
     assert same(*runs)
 
 
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")
+def test_every_batch_uses_its_own_threads():
+    batches = [make_vec(CANDIDATE_CHOICE, 2, threads=threads) for threads in (1, 2, None)]
+    for batch in batches:
+        batch.reset(seed=1)
+    used = []
+    for batch in batches:
+        batch.step(np.zeros(2, int))
+        used.append(numba.get_num_threads())
+    assert used == [1, 2, numba.config.NUMBA_NUM_THREADS]
+
+
 def test_batches_of_any_size_have_the_same_trajectories():
     rows = {}
     for count in (1, 4):

@@ -24,7 +24,7 @@ from vcpu_env.envs.host_env import (
     WideYieldEnv,
     observation_space,
 )
-from vcpu_env.envs.parallel import begin_machines, handles, one_at_a_time, set_threads, show_machines, step_machines
+from vcpu_env.envs.parallel import begin_machines, checked_threads, handles, show_machines, step_machines, together
 from vcpu_env.envs.render import ansi, rgb_array
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
@@ -106,7 +106,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             allowed = ", ".join(self.metadata["render_modes"])
             raise EnvConfigError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
         self.render_mode = render_mode
-        self.threads = set_threads(threads)
+        self.threads = checked_threads(threads)
         self.actions = Actions(self.kind, self.config)
         self.single_action_space = self.actions.space
         self.single_observation_space = observation_space(self.kind, self.config)
@@ -133,7 +133,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         shown = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            with one_at_a_time:
+            with together(self.threads):
                 show_machines(self._machines, others, *shown.arrays())
         self._masks = shown.masks
         return shown.observations, self._info(shown, self._terms(shown))
@@ -170,7 +170,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        with one_at_a_time:
+        with together(self.threads):
             begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._check(which)
@@ -232,7 +232,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
-        with one_at_a_time:
+        with together(self.threads):
             step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
         self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
@@ -300,7 +300,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def run_together(self, function: Any, *arguments: Any) -> None:
         """Call a parallel function of all machines."""
-        with one_at_a_time:
+        with together(self.threads):
             function(self._machines, *arguments)
 
     def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:

@@ -1,5 +1,7 @@
 """Many machines stepped in compiled code on all cores. A machine never sees another, so threads change no result."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 import numba
@@ -17,8 +19,16 @@ if numba.config.THREADING_LAYER == "default":
     # The OpenMP layer's barrier waits for whole time slices as soon as another process wants a CPU.
     numba.config.THREADING_LAYER = "workqueue"
 
-one_at_a_time = Lock()
-"""Hold it while calling a parallel function: the work queue serves one Python thread at a time."""
+_one_at_a_time = Lock()
+
+
+@contextmanager
+def together(threads: int) -> Iterator[None]:
+    """Around every call of a parallel function: its threads; the work queue serves one Python thread at a time."""
+    with _one_at_a_time:
+        if JIT:
+            numba.set_num_threads(threads)
+        yield
 
 
 def handles(worlds: list[World]):
@@ -26,8 +36,8 @@ def handles(worlds: list[World]):
     return np.array([world.handle for world in worlds], np.int64) if JIT else [world.handle for world in worlds]
 
 
-def set_threads(threads: int | None) -> int:
-    """Use this many threads (None: all cores); returns how many there are.
+def checked_threads(threads: int | None) -> int:
+    """How many threads to use; None: all cores.
 
     Raises:
         EnvConfigError: fewer than one, or more than there are cores.
@@ -35,8 +45,6 @@ def set_threads(threads: int | None) -> int:
     most = numba.config.NUMBA_NUM_THREADS
     if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
         raise EnvConfigError(f"threads: value {threads!r} (allowed: 1..{most})")
-    if JIT:
-        numba.set_num_threads(threads or most)
     return threads or most
 
 
