@@ -40,5 +40,5 @@ $(VENV)/.simulator: pyproject.toml constraints.txt $(VENV)/.venv
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.simulator
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,agents]'
 	touch $@

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from baselines.policies import PolicySource
 from vcpu_env._jit import source_hash
 from vcpu_env.measure import measure
+from vcpu_env.policy.rules import RuleError
 from vcpu_env.scenario import Scenario
+from vcpu_env.warm import ensure_compiled
 
 MACHINE = "vcpu_env.machine:Machine"
 """Import path of the machine; by path, so that worker processes find it."""
 
-ROW_FORMAT = 1
+ROW_FORMAT = 2
 """Counted up whenever `table_row` changes what its columns mean."""
 
 Row = dict[str, Any]
@@ -26,7 +27,7 @@ source_id = functools.cache(source_hash)
 
 
 class CellError(Exception):
-    """A cell that cannot be built."""
+    """A cell that cannot be built or run."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,18 @@ class Cell:
     """One run of one scenario under one policy with one seed."""
 
     scenario: Scenario
-    policy: str
+    policy: PolicySource
     seed: int
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Address by content: changes with the scenario, the policy, the seed and the source of the simulator."""
-        content = [self.scenario.model_dump(mode="json"), self.policy, self.seed, source_id(), ROW_FORMAT]
+        policy = [self.policy.label, self.policy.digest]
+        content = [self.scenario.model_dump(mode="json"), policy, self.seed, source_id(), ROW_FORMAT]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
-        return f"{self.scenario.name}, {self.policy}, seed {self.seed}"
+        return f"{self.scenario.name}, {self.policy.label}, seed {self.seed}"
 
 
 def load_object(path: str) -> Any:
@@ -53,18 +55,26 @@ def load_object(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def compile_here() -> str:
+    """Compile the simulator on this machine; returns the hash of its source."""
+    ensure_compiled()
+    return source_id()
+
+
 def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
     """Run a cell and return what it counted between the end of the warm-up and the end of the run.
 
     Raises:
-        CellError: if the machine refuses the scenario or the policy.
+        CellError: if the machine refuses the scenario or the policy, or a rule's answer.
     """
-    run = cell.scenario.run
     try:
-        running = load_object(machine)(cell.scenario, cell.policy, cell.seed)
+        running = load_object(machine)(cell.scenario, cell.policy.load(), cell.seed)
     except ValueError as error:
-        raise CellError(f"{cell}: {error}") from error
-    return table_row(cell, measure(running, run))
+        raise CellError(f"{cell}: {error}") from None
+    try:
+        return table_row(cell, measure(running, cell.scenario.run))
+    except RuleError as error:
+        raise CellError(f"{cell}: {error}") from None
 
 
 def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
@@ -75,7 +85,7 @@ def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
     row: Row = {
         "scenario": cell.scenario.name,
         "layout": cell.scenario.layout,
-        "policy": cell.policy,
+        "policy": cell.policy.label,
         "seed": cell.seed,
         "time_ns": counted["time_ns"],
         "events": counted["events"],
@@ -87,8 +97,8 @@ def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
     for name in vms[0]:
         if name not in ("name", "workload", "work_units"):
             values = [vm[name] for vm in vms]
-            row[name] = np.sum(values, axis=0).tolist() if isinstance(values[0], list) else sum(values)
-            row[f"vm_{name}"] = [vm[name] for vm in vms]
+            row[name] = [sum(counts) for counts in zip(*values)] if isinstance(values[0], list) else sum(values)
+            row[f"vm_{name}"] = values
     for group, values in counted.items():
         if isinstance(values, Mapping):
             row |= {f"{group}_{name}": value for name, value in values.items()}

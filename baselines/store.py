@@ -11,6 +11,7 @@ Files appear under their name only when complete, so that a killed run loses jus
 """
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -20,11 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from baselines.cells import MACHINE, Cell, Row, run_cell
+from baselines.cells import Cell, Row
+
+KEY = b"vcpu_env.cell"
+"""Where a cell's file says which cell it holds, so that a file under a wrong name is noticed."""
 
 
 class StoreError(Exception):
-    """A directory that cannot take the results."""
+    """A directory that cannot take or give results."""
 
 
 class Store:
@@ -40,24 +44,16 @@ class Store:
         self.manifest = directory / "manifest.json"
         if directory.exists() and not directory.is_dir():
             raise StoreError(f"out: value '{directory}' (allowed: a directory)")
-        if directory.exists() and any(directory.iterdir()):
-            if not self.manifest.exists():
-                raise StoreError(f"out: value '{directory}' (allowed: an empty directory or one of results)")
-            if not resume:
-                raise StoreError(
-                    f"out: value '{directory}' holds results that are {self.status()} (--resume uses them)"
-                )
         try:
+            if directory.exists() and any(directory.iterdir()):
+                if not self.manifest.exists():
+                    raise StoreError(f"out: value '{directory}' (allowed: an empty directory or one of results)")
+                status = read_manifest(directory)["status"]
+                if not resume:
+                    raise StoreError(f"out: value '{directory}' holds results that are {status} (--resume uses them)")
             (directory / "cells").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"out: value '{directory}' (allowed: a directory to write to; {error.strerror})") from None
-
-    def status(self) -> str:
-        """ "partial" or "complete"."""
-        try:
-            return str(json.loads(self.manifest.read_text("utf-8"))["status"])
-        except (OSError, ValueError, KeyError):
-            return "partial"
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """Write what the directory holds."""
@@ -68,11 +64,25 @@ class Store:
         return self.directory / "cells" / f"{cell.key[:32]}.parquet"
 
     def load(self, cell: Cell) -> Row | None:
-        """The row of a finished cell; None if it is missing or cannot be read."""
+        """The row of a finished cell; None if there is none.
+
+        Raises:
+            StoreError: its file cannot be read, or holds something else.
+        """
+        path = self.path(cell)
         try:
-            return pq.read_table(self.path(cell)).to_pylist()[0]  # type: ignore[no-any-return]
-        except (OSError, pa.ArrowException, IndexError):
+            table = pq.read_table(path, page_checksum_verification=True)
+            if (table.schema.metadata or {}).get(KEY) == cell.key.encode():
+                return table.to_pylist()[0]  # type: ignore[no-any-return]
+        except FileNotFoundError:
             return None
+        except (OSError, pa.ArrowException, IndexError):
+            pass
+        raise StoreError(f"{path}: not the result of {cell}")
+
+    def save(self, cell: Cell, row: Row) -> None:
+        """Store the row of a finished cell."""
+        _write_parquet(self.path(cell), [row], {KEY: cell.key.encode()})
 
     def write_tables(self, rows: Sequence[Row], summary: Sequence[Row], scores: Sequence[Row]) -> None:
         """Write the tables of a finished experiment."""
@@ -81,35 +91,62 @@ class Store:
             _write_csv(self.directory / f"{name}.csv", table)
 
 
-def run_and_store(task: tuple[Cell, Path], machine: str = MACHINE) -> None:
-    """Run a cell and store its row: what worker processes do."""
-    cell, path = task
-    _write_parquet(path, [run_cell(cell, machine)])
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """What a directory of results holds.
+
+    Raises:
+        StoreError: it holds none.
+    """
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
+        if isinstance(manifest, dict) and {"status", "source", "policies", "seeds", "cases"} <= manifest.keys():
+            return manifest
+    except NotADirectoryError:
+        raise StoreError(f"results: value '{directory}' (allowed: a directory of results)") from None
+    except OSError as error:
+        raise StoreError(
+            f"results: value '{directory}' (allowed: a directory of results; manifest.json: {error.strerror})"
+        ) from None
+    except ValueError:
+        pass
+    raise StoreError(f"{directory / 'manifest.json'}: not written by an evaluation")
 
 
-def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def read_rows(directory: Path) -> list[Row]:
+    """The rows of all cells of a finished experiment.
+
+    Raises:
+        StoreError: its table is not there or cannot be read.
+    """
+    path = directory / "cells.parquet"
+    try:
+        return pq.read_table(path, page_checksum_verification=True).to_pylist()  # type: ignore[no-any-return]
+    except (OSError, pa.ArrowException):
+        raise StoreError(f"{path}: cannot be read (baselines.evaluate with --resume writes it again)") from None
+
+
+def _write_parquet(path: Path, rows: Sequence[Row], metadata: dict[bytes, bytes] | None = None) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows)), sink)
+    table = pa.Table.from_pylist(list(rows)).replace_schema_metadata(metadata)
+    pq.write_table(table, sink, write_page_checksum=True)
     _replace(path, sink.getvalue().to_pybytes())
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as CSV; lists become JSON."""
-    temporary = _temporary(path)
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
+    _replace(path, text.getvalue().encode())
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = _temporary(path)
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
-def _temporary(path: Path) -> Path:
-    """A name beside `path` that no other process writes to."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file under a name that no other process writes to, then give it its own name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None

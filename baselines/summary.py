@@ -5,145 +5,206 @@ mean of the VMs' own ratios, since units of different workloads do not add up. M
 work if they are alike, else by work relative to stock.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+from baselines.attribution import QUANTITIES
 from baselines.cells import Row
-from baselines.published import PUBLISHED
+from baselines.experiment import Case
+from baselines.policies import STOCK
+from baselines.published import PUBLISHED, Published
 from baselines.statistics import (
     Array,
+    Estimate,
+    bootstrap_interval,
     change,
+    estimate,
+    gap_closed,
     geometric_mean,
+    improvements,
     iqm,
     jain,
+    log2_percentile,
     paired_ratios,
-    probability_of_improvement,
 )
-from vcpu_env.scenario import Scenario
 
-STOCK = "stock"
-"""Name of the baseline: the unchanged kernel."""
+NAN = float("nan")
+
+HISTOGRAMS = {"ipi": "ipi_latency_log2", "lock": "lock_wait_log2"}
+"""Log2 histograms of latencies that a machine may count: what of, and the column."""
+
+PERCENTILES = {"p50": 0.50, "p99": 0.99}
 
 
 class Comparison:
-    """The cells of one scenario under one policy, beside stock's on the same seeds.
+    """The cells of one case under one policy, beside stock's on the same seeds.
 
     Attributes:
         ratios: throughput relative to stock, per seed.
         vm_ratios: the same for every VM, shape (seeds, VMs).
     """
 
-    def __init__(self, scenario: Scenario, policy: str, cells: Sequence[Row], stock: Sequence[Row]):
-        self.scenario, self.policy, self.cells = scenario, policy, cells
+    def __init__(self, case: Case, policy: str, cells: Sequence[Row], stock: Sequence[Row]):
+        self.case, self.policy, self.cells, self.stock = case, policy, cells, stock
+        self.scenario = case.scenario
         self.work = np.array([row["vm_units_per_s"] for row in cells])
         stock_work = np.array([row["vm_units_per_s"] for row in stock])
-        self.alike = len({vm.model_copy(update={"name": "", "count": 1}).model_dump_json() for vm in scenario.vms}) == 1
+        vms = self.scenario.vms
+        self.alike = len({vm.model_copy(update={"name": "", "count": 1}).model_dump_json() for vm in vms}) == 1
         self.vm_ratios: Array = paired_ratios(self.work, stock_work)
         if self.alike:
             self.ratios: Array = paired_ratios(self.work.sum(axis=1), stock_work.sum(axis=1))
         else:
             self.ratios = geometric_mean(self.vm_ratios)
+        self.change = change([self.ratios])
 
     @property
-    def worst_vm(self) -> tuple[float, str]:
-        """Change of the VM that does worst, and its name."""
-        changes = geometric_mean(self.vm_ratios, axis=0) - 1.0
-        worst = int(np.argmin(changes))
-        return float(changes[worst]), str(self.cells[0]["vm_name"][worst])
+    def worst_vm(self) -> str:
+        """The VM that does worst."""
+        return str(self.cells[0]["vm_name"][int(np.argmin(geometric_mean(self.vm_ratios, axis=0)))])
 
-    def rate(self, column: str) -> float:
-        """A counter per simulated second, over all seeds; NaN if the machine does not count it."""
-        return float(self._total(column) / (self._total("time_ns") / 1e9))
+    @functools.cached_property
+    def worst_vm_change(self) -> Estimate:
+        """Change of the throughput of the VM that does worst (in every resample, whichever that is)."""
+        return estimate(lambda ratios: geometric_mean(ratios, axis=1).min(axis=-1) - 1.0, self.vm_ratios)
 
-    def share(self, column: str, of: str) -> float:
-        """A counter as a share of another, over all seeds; NaN if the other is 0 or one is not counted."""
-        whole = self._total(of)
-        return float(self._total(column) / whole) if whole else float("nan")
+    @functools.cached_property
+    def jain(self) -> Estimate:
+        """Jain's index between VMs, mean over seeds."""
+        return estimate(lambda index: index.mean(axis=1), jain(self._between))
 
-    def _total(self, column: str) -> float:
-        return float(sum(row.get(column, float("nan")) for row in self.cells))
+    @property
+    def min_max_vm(self) -> float:
+        """Throughput of the slowest VM over that of the fastest, mean over seeds."""
+        ends = [(values.min(), values.max()) for values in self._between]
+        return float(np.mean([low / high if high > 0 else 1.0 for low, high in ends]))
+
+    @property
+    def _between(self) -> Array:
+        return self.work if self.alike else self.vm_ratios
+
+    @property
+    def published(self) -> Published | None:
+        """What the authors of the series published for this scenario and policy. They did not name the layout."""
+        published = PUBLISHED.get(self.scenario.name)
+        return published if published is not None and published.policy == self.policy else None
+
+    def latency(self, what: str, share: float) -> Estimate | None:
+        """Percentile (ns) of a latency over all seeds; None if the machine has no histogram of it."""
+        column = HISTOGRAMS[what]
+        if not all(row.get(column) for row in self.cells):
+            return None
+        counts = np.array([row[column] for row in self.cells])
+        if not counts.sum(axis=1).all():
+            return None
+        return estimate(lambda drawn: log2_percentile(drawn.sum(axis=1), share), counts)
+
+    @functools.cached_property
+    def rate_of_work(self) -> Estimate:
+        """Work units per second of all VMs, mean over seeds; NaN if their workloads differ."""
+        if len({vm.workload for vm in self.scenario.vms}) > 1:
+            return Estimate(NAN, NAN, NAN)
+        return estimate(lambda rates: rates.mean(axis=1), self.work.sum(axis=1))
 
     def row(self) -> Row:
         """The summary of this comparison."""
-        estimate = change([self.ratios])
-        between = self.work if self.alike else self.vm_ratios
-        worst, worst_name = self.worst_vm
-        published = PUBLISHED.get(self.scenario.name)
-        shown = published is not None and published.policy == self.policy
+        published = self.published
         return {
             "scenario": self.scenario.name,
-            "layout": self.scenario.layout,
+            "variant": self.case.variant,
+            "layout": self.case.layout,
             "policy": self.policy,
             "seeds": len(self.cells),
-            "units_per_s": self.rate_of_work(),
-            "change": estimate.value,
-            "change_low": estimate.low,
-            "change_high": estimate.high,
-            "published_v2": published.v2 if shown and published else float("nan"),
-            "published_v3": published.v3 if shown and published else float("nan"),
-            "published_v3_from_latency": bool(shown and published and published.v3_from_latency),
-            "min_max_vm": float(np.mean([_min_max(values) for values in between])),
-            "jain": float(np.mean([jain(values) for values in between])),
-            "worst_vm_change": worst,
-            "worst_vm": worst_name,
-            "ple_exits_per_s": self.rate("kvm_pause_exits"),
-            "yields_tried_per_s": self.rate("kvm_ple_yield_attempt"),
-            "yields_ok_per_s": self.rate("kvm_ple_yield_ok"),
-            "yields_useful_per_s": self.rate("kvm_ple_yield_useful"),
-            "yields_same_rq_per_s": self.rate("kvm_ple_yield_same_rq"),
-            "yields_ok_share": self.share("kvm_ple_yield_ok", "kvm_ple_yield_attempt"),
-            "yields_useful_share": self.share("kvm_ple_yield_useful", "kvm_ple_yield_attempt"),
-            "spin_share": self.share("spin_ns", "run_ns"),
-            "penalties_per_s": self.rate("deboost_applied"),
-            "events_per_s": self.rate("events"),
+            "units_per_s": self.rate_of_work.value,
+            **_columns("change", self.change),
+            "published_v2": published.v2 if published else NAN,
+            "published_v3": published.v3 if published else NAN,
+            "published_v3_from_latency": bool(published and published.v3_from_latency),
+            "min_max_vm": self.min_max_vm,
+            **_columns("jain", self.jain),
+            **_columns("worst_vm_change", self.worst_vm_change),
+            "worst_vm": self.worst_vm,
+            **{quantity.name: quantity.value(self.cells) for quantity in QUANTITIES},
+            **{
+                f"{what}_{name}_ns": latency.value if (latency := self.latency(what, share)) else NAN
+                for what in HISTOGRAMS
+                for name, share in PERCENTILES.items()
+            },
         }
 
-    def rate_of_work(self) -> float:
-        """Work units per second of all VMs, mean over seeds; NaN if their workloads differ."""
-        same_unit = len({vm.workload for vm in self.scenario.vms}) == 1
-        return float(self.work.sum(axis=1).mean()) if same_unit else float("nan")
 
-
-def compare(scenarios: Sequence[Scenario], policies: Sequence[str], rows: Sequence[Row]) -> list[Comparison]:
-    """Every scenario under every policy, in this order. `policies` must hold stock."""
+def compare(cases: Sequence[Case], policies: Sequence[str], rows: Sequence[Row]) -> list[Comparison]:
+    """Every case under every policy, in this order. `policies` must hold stock."""
     cells: dict[Any, list[Row]] = {}
     for row in sorted(rows, key=lambda row: int(row["seed"])):
-        cells.setdefault((row["scenario"], row["policy"]), []).append(row)
-    return [
-        Comparison(scenario, policy, cells[scenario.name, policy], cells[scenario.name, STOCK])
-        for scenario in scenarios
-        for policy in policies
-    ]
+        cells.setdefault((row["variant"], row["scenario"], row["policy"]), []).append(row)
+
+    def of(case: Case, policy: str) -> list[Row]:
+        return cells[case.variant, case.scenario.name, policy]
+
+    return [Comparison(case, policy, of(case, policy), of(case, STOCK)) for case in cases for policy in policies]
 
 
-def scores(comparisons: Sequence[Comparison]) -> list[Row]:
-    """One row for every layout and policy: the geometric mean over scenarios and seeds, and what it hides."""
+class Score:
+    """All comparisons of one policy in one layout: the geometric mean over scenarios and seeds, and what it hides."""
+
+    def __init__(self, group: Sequence[Comparison], oracles: Sequence[Sequence[Comparison]]):
+        """Take a policy's comparisons, and for each of its cases those of the oracles."""
+        self.group = group
+        self.layout, self.policy = group[0].case.layout, group[0].policy
+        self.strata = [comparison.ratios for comparison in group]
+        self.change = change(self.strata)
+        pairs = [(c.ratios, np.array([o.ratios for o in best])) for c, best in zip(group, oracles) if best]
+        self.gap_closed = gap_closed(pairs)
+        self.worst = min(group, key=lambda comparison: comparison.worst_vm_change.value)
+
+    @functools.cached_property
+    def iqm_change(self) -> Estimate:
+        """Interquartile mean of all ratios, less one."""
+        low, high = bootstrap_interval(self.strata, iqm)
+        return Estimate(float(iqm(np.concatenate(self.strata))) - 1.0, low - 1.0, high - 1.0)
+
+    @functools.cached_property
+    def probability_of_improvement(self) -> Estimate:
+        """Share of paired runs that beat stock's, mean over scenarios."""
+        strata = [improvements(ratios) for ratios in self.strata]
+        interval = bootstrap_interval(strata, lambda drawn: drawn.mean(axis=-1))
+        return Estimate(float(np.mean([stratum.mean() for stratum in strata])), *interval)
+
+    def row(self) -> Row:
+        """The score as a row."""
+        nothing = Estimate(NAN, NAN, NAN)
+        return {
+            "layout": self.layout,
+            "policy": self.policy,
+            "scenarios": len(self.group),
+            "seeds": len(self.strata[0]),
+            **_columns("change", self.change),
+            **_columns("iqm_change", self.iqm_change),
+            **_columns("probability_of_improvement", self.probability_of_improvement),
+            **_columns("gap_closed", self.gap_closed or nothing),
+            **_columns("worst_vm_change", self.worst.worst_vm_change),
+            "worst_vm": f"{self.worst.scenario.name}:{self.worst.worst_vm}",
+        }
+
+
+def scores(comparisons: Sequence[Comparison], oracles: Collection[str] = ()) -> list[Score]:
+    """One score for every layout and policy.
+
+    Args:
+        oracles: names of the policies that make the ceiling.
+    """
     groups: dict[tuple[str, str], list[Comparison]] = {}
+    best: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
-        groups.setdefault((comparison.scenario.layout, comparison.policy), []).append(comparison)
-    return [_score(layout, policy, group) for (layout, policy), group in groups.items()]
+        groups.setdefault((comparison.case.layout, comparison.policy), []).append(comparison)
+        if comparison.policy in oracles:
+            best.setdefault(str(comparison.case), []).append(comparison)
+    return [Score(group, [best.get(str(c.case), []) for c in group]) for group in groups.values()]
 
 
-def _score(layout: str, policy: str, group: Sequence[Comparison]) -> Row:
-    strata = [comparison.ratios for comparison in group]
-    estimate = change(strata)
-    worst = min(group, key=lambda comparison: comparison.worst_vm[0])
-    return {
-        "layout": layout,
-        "policy": policy,
-        "scenarios": len(group),
-        "seeds": len(strata[0]),
-        "change": estimate.value,
-        "change_low": estimate.low,
-        "change_high": estimate.high,
-        "iqm_change": float(iqm(np.concatenate(strata))) - 1.0,
-        "probability_of_improvement": probability_of_improvement(strata, [np.ones_like(s) for s in strata]),
-        "worst_vm_change": worst.worst_vm[0],
-        "worst_vm": f"{worst.scenario.name}:{worst.worst_vm[1]}",
-    }
-
-
-def _min_max(values: Array) -> float:
-    return float(values.min() / values.max()) if values.max() > 0 else 1.0
+def _columns(name: str, value: Estimate) -> Row:
+    return {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}

@@ -13,7 +13,7 @@ CROWDED = ("dbench-2vm", "dedup-2vm", "vips-2vm")
 SEEDS = (0, 3)
 
 PARAMETERS = {"deboost_params", "kvm_params"}
-IPI_STATE = {"last_ipi_sender", "last_ipi_receiver", "pending_ipi", "last_ipi_vector", "ipi_time_ns"}
+IPI_STATE = {"last_ipi_sender", "last_ipi_receiver", "pending_ipi", "last_ipi_vector", "ipi_time_ns", "ipi_response_ns"}
 """What patches 6 and 7 write, and only patches 8 and 9 read."""
 CURSOR = {"scan_round"}
 """Scratch of one kvm_vcpu_on_spin(): the round in which it ended, the relaxed one too if it found nobody."""
@@ -168,7 +168,7 @@ def test_series_is_inert_without_overcommit(workload):
 def test_names():
     assert {"stock", "debooster", "ipi", "series-v2", "debooster-v1"} <= POLICIES.keys()
     assert all(policy.name == name and policy.summary for name, policy in POLICIES.items())
-    with pytest.raises(ValueError, match=r"policy: value 'serie' \(allowed: stock, "):
+    with pytest.raises(ValueError, match=r"policy: value 'serie' \(did you mean 'series-v"):
         policy_named("serie")
     with pytest.raises(ValueError, match=r"level: value 10 \(allowed: 0..9\)"):
         series_level(10)

@@ -1,5 +1,7 @@
 """All policies by name."""
 
+import difflib
+
 from vcpu_env.policy.oracles import ORACLES
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
 from vcpu_env.policy.rivals import RIVALS
@@ -38,5 +40,8 @@ def policy_named(name: str) -> Policy:
         ValueError: there is none.
     """
     if name not in POLICIES:
-        raise ValueError(f"policy: value '{name}' (allowed: {', '.join(POLICIES)})")
+        close = difflib.get_close_matches(name, POLICIES, n=3, cutoff=0.5)
+        hint = " or ".join(f"'{other}'" for other in close)
+        allowed = f"did you mean {hint}?" if close else f"allowed: {', '.join(POLICIES)}"
+        raise ValueError(f"policy: value '{name}' ({allowed})")
     return POLICIES[name]

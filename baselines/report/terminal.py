@@ -8,16 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from baselines.cells import Row
-from baselines.summary import STOCK
+from baselines.policies import STOCK
 
 WIDTH = 100
+USUAL_NAME = 9
+"""Longest name of a policy that leaves room for all columns."""
+
 NOTHING = "-"
 
 
-def report_console() -> Console:
-    """The console of the tables: the terminal's width, 100 columns if the output is no terminal."""
+def report_console(policies: Sequence[str] = ()) -> Console:
+    """The console of the tables: the terminal's width; if the output is none, 100 columns, more for long names."""
     console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    more = max((len(policy) for policy in policies), default=0) - USUAL_NAME
+    return console if console.is_terminal else Console(width=WIDTH + max(0, more))
 
 
 def print_report(console: Console, summary: Sequence[Row], scores: Sequence[Row]) -> None:
@@ -47,8 +51,9 @@ def _add_rows(table: Table, rows: Sequence[Row], entries: Sequence[tuple[str, ..
     """Add one line per row, under a line with the name of the scenario where that changes."""
     last = None
     for row, entry in zip(rows, entries, strict=True):
-        if row["scenario"] != last:
-            last = row["scenario"]
+        case = f"{row['scenario']} ({row['variant']})" if row["variant"] else row["scenario"]
+        if case != last:
+            last = case
             table.add_row(f"[bold]{last}[/bold]")
         table.add_row(f"  {row['policy']}", *entry)
 
@@ -94,14 +99,16 @@ def _mechanisms(summary: Sequence[Row]) -> Table:
 
 
 def _scores(layout: str, scores: Sequence[Row]) -> Table:
+    with_gap = any(not math.isnan(row["gap_closed"]) for row in scores)
     table = _table(
         f"Score: geometric mean over scenarios and seeds ({layout})",
-        *("", "vs stock", "95 %", "IQM", "P(better)", "worst VM", ""),
+        *("", "vs stock", "95 %", "IQM", "P(better)", *["gap closed"] * with_gap, "worst VM", ""),
     )
     for row in scores:
         entries = (
             _percent(row["iqm_change"], "n/a"),
             f"{row['probability_of_improvement']:.2f}",
+            *[_share(row["gap_closed"])] * with_gap,
             _percent(row["worst_vm_change"], "n/a"),
             str(row["worst_vm"]),
         )

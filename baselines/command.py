@@ -1,0 +1,23 @@
+"""What the commands of this package share: how they end, and how they say what is wrong."""
+
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+
+def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
+    """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        say(f"error: {message}")
+    except errors as error:
+        say("error: " + "; ".join(str(error).splitlines()))
+    sys.exit(2)
+
+
+def say(line: str) -> None:
+    """Tell the user something that is no result."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,237 @@
+"""Experiments as data: which scenarios, changed how, run under which policies with which seeds; a TOML file.
+
+::
+
+    title = "Does the gain depend on the cgroup layout?"
+    scenarios = ["dedup-2vm", "mine.toml"]   # shipped names; files, relative to this one
+    policies = ["series-v2", "rules.py:mine"]
+    seeds = 8                                # paired: every policy sees the same ones
+    set = ["run.duration_ns=500_000_000"]    # changes of every scenario
+
+    [[variants]]                             # every scenario runs in every variant
+    name = "libvirt"
+    set = ["host.cgroups=libvirt"]
+
+    [grid]                                   # every combination of these, in every variant
+    "host.hz" = [250, 1000]
+"""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from baselines.cells import Cell, source_id
+from baselines.policies import PolicySource, choose_policies, is_file
+from vcpu_env import __version__
+from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
+from vcpu_env.scenario.errors import error_lines, nearest
+from vcpu_env.scenario.host import Part
+from vcpu_env.scenario.model import Name
+
+SHIPPED = resources.files("baselines") / "experiments"
+DEFAULT = "published"
+LARGEST_SEED = 2**31 - 1
+
+
+class ExperimentError(ValueError):
+    """An experiment that cannot be, with one line for every wrong field."""
+
+
+def _texts(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f": value {value!r} (allowed: a list of strings)")
+    return tuple(value)
+
+
+def _some_texts(value: Any) -> Any:
+    if value in ([], ()):
+        raise ValueError(": empty (allowed: at least one)")
+    return _texts(value)
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f": value {value!r} (allowed: a string)")
+    return value
+
+
+def _axes(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f": value {value!r} (allowed: a table of lists of values)")
+    for key, values in value.items():
+        if not isinstance(values, list | tuple) or not values:
+            raise ValueError(f".{key}: value {values!r} (allowed: a list of values, at least one)")
+    return {key: tuple(values) for key, values in value.items()}
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+SomeTexts = Annotated[tuple[str, ...], BeforeValidator(_some_texts)]
+
+
+class Variant(Part):
+    """A change of all scenarios."""
+
+    name: Name = Field(description="name in tables")
+    set: Texts = Field(default=(), description="KEY=VALUE, as host.cgroups=libvirt")
+
+
+class Experiment(Part):
+    """What is to be compared."""
+
+    name: Name = Field(description="name of the directory of results")
+    title: Annotated[str, BeforeValidator(_text)] = Field(default="", description="the question")
+    scenarios: SomeTexts = Field(description="shipped names or TOML files")
+    policies: SomeTexts = Field(description="names, FILE.py:NAME or FILE.py; stock is added")
+    seeds: int = Field(default=8, ge=1, le=1_000_000, description="runs of each scenario under each policy")
+    first_seed: int = Field(default=0, ge=0, le=LARGEST_SEED - 1_000_000, description="the first of these seeds")
+    set: Texts = Field(default=(), description="changes of all scenarios")
+    variants: Annotated[tuple[Variant, ...], Field(strict=False)] = Field(default=(), description="sets of changes")
+    grid: Annotated[dict[str, Any], BeforeValidator(_axes)] = Field(
+        default_factory=dict, description="values of scenario fields, of which every combination is run"
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario in one variant."""
+
+    scenario: Scenario
+    variant: str = ""
+
+    @property
+    def layout(self) -> str:
+        """What is scored together: one variant in one layout."""
+        return f"{self.variant}: {self.scenario.layout}" if self.variant else self.scenario.layout
+
+    def __str__(self) -> str:
+        return f"{self.scenario.name} [{self.variant}]" if self.variant else self.scenario.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with everything loaded and checked: all of its cells."""
+
+    name: str
+    title: str
+    cases: Sequence[Case]
+    policies: Sequence[PolicySource]
+    seeds: range
+
+    def cells(self) -> dict[tuple[int, str, int], Cell]:
+        """Cells by number of the case, label of the policy, and seed."""
+        return {
+            (i, policy.label, seed): Cell(case.scenario, policy, seed)
+            for i, case in enumerate(self.cases)
+            for policy in self.policies
+            for seed in self.seeds
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything that the results depend on."""
+        return {
+            "version": __version__,
+            "source": source_id(),
+            "experiment": self.name,
+            "title": self.title,
+            "policies": [
+                {"label": p.label, "summary": p.summary, "digest": p.digest, "oracle": p.oracle, "path": p.path}
+                for p in self.policies
+            ],
+            "seeds": [self.seeds.start, len(self.seeds)],
+            "cases": [
+                {"variant": case.variant, "scenario": case.scenario.model_dump(mode="json")} for case in self.cases
+            ],
+        }
+
+
+def list_experiments() -> list[str]:
+    """Names of the experiments that come with the package."""
+    return sorted(entry.name[:-5] for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_experiment(name_or_path: str) -> Experiment:
+    """Load a shipped experiment by name, or any from a TOML file.
+
+    Raises:
+        ExperimentError: there is no such experiment, or it is wrong.
+    """
+    if name_or_path in list_experiments():
+        return parse_experiment((SHIPPED / f"{name_or_path}.toml").read_text("utf-8"), name_or_path)
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise ExperimentError(
+            f"experiment: value '{name_or_path}' (a .toml file or a shipped name; "
+            f"{nearest(name_or_path, list_experiments())})"
+        )
+    try:
+        return parse_experiment(path.read_text("utf-8"), path.stem, path.parent)
+    except OSError as error:
+        raise ExperimentError(
+            f"experiment: value '{name_or_path}' (allowed: a file that can be read; {error.strerror})"
+        ) from None
+    except UnicodeDecodeError:
+        raise ExperimentError(f"experiment: value '{name_or_path}' (allowed: a TOML file in UTF-8)") from None
+
+
+def parse_experiment(toml: str, default_name: str, directory: Path = Path()) -> Experiment:
+    """Make an experiment from the text of a TOML file in a directory, at which its relative paths start."""
+    try:
+        data = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(f"experiment: value '{default_name}' (allowed: a TOML file; {error})") from None
+    try:
+        experiment = Experiment(**{"name": default_name} | data)
+    except ValidationError as error:
+        lines = error_lines(Experiment, error)
+        raise ExperimentError("\n".join(f"experiment {default_name}: {line}" for line in lines)) from None
+    scenarios = [str(directory / name) if name.endswith(".toml") else name for name in experiment.scenarios]
+    policies = [str(directory / name) if is_file(name) else name for name in experiment.policies]
+    return experiment.model_copy(update={"scenarios": tuple(scenarios), "policies": tuple(policies)})
+
+
+def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
+    """Load what an experiment names.
+
+    Args:
+        known: the named policies.
+        overrides: changes of all scenarios, after those of the experiment.
+
+    Raises:
+        ExperimentError, ScenarioError, PolicyError: something in it is wrong.
+    """
+    cases = [
+        Case(apply_overrides(load_scenario(name), [*experiment.set, *changes, *overrides]), variant)
+        for variant, changes in _variants(experiment)
+        for name in experiment.scenarios
+    ]
+    _check_distinct(cases)
+    seeds = range(experiment.first_seed, experiment.first_seed + experiment.seeds)
+    policies = choose_policies(experiment.policies, known)
+    return Plan(experiment.name, experiment.title, cases, policies, seeds)
+
+
+def _variants(experiment: Experiment) -> list[tuple[str, list[str]]]:
+    """Name and changes of every variant, in every combination of the grid."""
+    variants = [(variant.name, list(variant.set)) for variant in experiment.variants] or [("", [])]
+    axes = [[f"{key}={json.dumps(value)}" for value in values] for key, values in experiment.grid.items()]
+    combined = []
+    for (name, changes), point in itertools.product(variants, itertools.product(*axes)):
+        label = ", ".join([name] * bool(name) + [change.replace('"', "") for change in point])
+        combined.append((label, [*changes, *point]))
+    return combined
+
+
+def _check_distinct(cases: Sequence[Case]) -> None:
+    for i, case in enumerate(cases):
+        for other in cases[:i]:
+            if str(other) == str(case):
+                raise ExperimentError(f"scenario: '{case}' given twice (allowed: names that differ)")
+            if other.scenario == case.scenario:
+                raise ExperimentError(f"variants: '{case}' is the same as '{other}' (allowed: ones that differ)")

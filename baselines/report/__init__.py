@@ -1,0 +1,1 @@
+"""Reports on finished experiments: tables for the terminal, Markdown, and one HTML page."""

@@ -1,0 +1,62 @@
+"""Writes a document as Markdown with drawings beside it, or as one HTML page that needs nothing else."""
+
+import html
+import re
+from collections.abc import Sequence
+from importlib import resources
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from baselines.report.document import Document, Entry, Picture, Table
+
+TEMPLATE = resources.files("baselines.report") / "page.html.j2"
+
+
+def to_html(document: Document) -> str:
+    """One self-contained page."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"code": _code, "anchor": _anchor, "kind": lambda part: type(part).__name__}
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(document=document)
+
+
+def _code(text: str) -> Markup:
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text)))
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def to_markdown(document: Document) -> tuple[str, dict[str, str]]:
+    """The text, and the drawings that it refers to by file name."""
+    lines = [f"# {document.title}", *document.lead]
+    drawings: dict[str, str] = {}
+    for section in document.sections:
+        lines.append(f"## {section.title}")
+        lines += [_markdown_part(part, drawings) for part in section.parts]
+    return "\n\n".join(lines) + "\n", drawings
+
+
+def _markdown_part(part: str | Table | Picture, drawings: dict[str, str]) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Picture):
+        same = sum(name.startswith(f"{part.name}.") or name.startswith(f"{part.name}-") for name in drawings)
+        name = f"{part.name}.svg" if same == 0 else f"{part.name}-{same + 1}.svg"
+        drawings[name] = part.svg
+        return f"![{part.caption}](figures/{name})\n\n{part.caption}"
+    head = f"### {part.folded}\n\n" if part.folded else ""
+    rows = [_markdown_row(row, len(part.columns)) for row in part.rows]
+    align = "|---" + ("|---" if part.words else "|---:") * (len(part.columns) - 1) + "|"
+    table = "\n".join(["| " + " | ".join(part.columns) + " |", align, *rows])
+    return head + table + (f"\n\n{part.caption}" if part.caption else "")
+
+
+def _markdown_row(row: Sequence[Entry], width: int) -> str:
+    if len(row) == 1:
+        return f"| **{row[0].text}** |" + " |" * (width - 1)
+    first, *others = row
+    name = f"{first.text} ({', '.join(first.notes)})" if first.notes else first.text
+    entries = [name, *(" ".join([entry.text, *entry.notes]) for entry in others)]
+    return "| " + " | ".join(entry.replace("|", "\\|") for entry in entries) + " |"

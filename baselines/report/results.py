@@ -1,0 +1,92 @@
+"""What a report is about: a finished experiment, read back from its directory."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baselines.experiment import Case
+from baselines.policies import STOCK
+from baselines.store import StoreError, read_manifest, read_rows
+from baselines.summary import Comparison, Score, compare, scores
+from vcpu_env.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished experiment.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what was asked for.
+        cases: scenarios in their variants.
+        policies: names, stock first.
+        comparisons: of every case and policy.
+        scores: of every layout and policy.
+    """
+
+    directory: Path
+    manifest: dict[str, Any]
+    cases: list[Case]
+    policies: list[str]
+    comparisons: list[Comparison]
+    scores: list[Score]
+
+    @property
+    def oracles(self) -> set[str]:
+        """Policies that see what no host can see."""
+        return {policy["label"] for policy in self.manifest["policies"] if policy["oracle"]}
+
+    @property
+    def rivals(self) -> list[str]:
+        """All policies but stock."""
+        return [policy for policy in self.policies if policy != STOCK]
+
+    @property
+    def seeds(self) -> int:
+        """Seeds per case and policy."""
+        return int(self.manifest["seeds"][1])
+
+    @property
+    def layouts(self) -> list[str]:
+        """What is scored apart."""
+        return list(dict.fromkeys(case.layout for case in self.cases))
+
+    @property
+    def compared(self) -> list[str]:
+        """Layouts in which there is a policy beside stock, and stock got work done in every case."""
+        scored = [score for score in self.scores if score.policy != STOCK]
+        return [
+            layout
+            for layout in self.layouts
+            if any(score.layout == layout and not math.isnan(score.change.value) for score in scored)
+        ]
+
+    def comparisons_of(self, policy: str, layout: str | None = None) -> list[Comparison]:
+        """A policy's comparisons, in all layouts or one."""
+        return [c for c in self.comparisons if c.policy == policy and layout in (None, c.case.layout)]
+
+    def scores_of(self, layout: str) -> list[Score]:
+        """The scores in a layout, stock's among them."""
+        return [score for score in self.scores if score.layout == layout]
+
+
+def read_results(directory: Path) -> Results:
+    """Read a finished experiment.
+
+    Raises:
+        StoreError: there is none in the directory, it is not finished, or its files do not fit together.
+    """
+    manifest = read_manifest(directory)
+    if manifest["status"] != "complete":
+        again = manifest.get("command") or "baselines.evaluate"
+        raise StoreError(f"results: value '{directory}' holds results that are partial (go on with: {again} --resume)")
+    rows = read_rows(directory)
+    try:
+        cases = [Case(Scenario(**entry["scenario"]), entry["variant"]) for entry in manifest["cases"]]
+        policies = [policy["label"] for policy in manifest["policies"]]
+        oracles = [policy["label"] for policy in manifest["policies"] if policy["oracle"]]
+        comparisons = compare(cases, policies, rows)
+        return Results(directory, manifest, cases, policies, comparisons, scores(comparisons, oracles))
+    except (KeyError, TypeError, IndexError, ValueError):
+        raise StoreError(f"{directory}: manifest.json and cells.parquet do not fit (--resume writes both)") from None
