@@ -24,7 +24,15 @@ from vcpu_env.envs.host_env import (
     WideYieldEnv,
     observation_space,
 )
-from vcpu_env.envs.parallel import begin_machines, checked_threads, handles, show_machines, step_machines, together
+from vcpu_env.envs.parallel import (
+    Shown,
+    begin_machines,
+    checked_threads,
+    handles,
+    show_machines,
+    step_machines,
+    together,
+)
 from vcpu_env.envs.render import ansi, rgb_array
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
@@ -32,30 +40,6 @@ from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
 from vcpu_env.policy.named import Policy
 
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
-
-
-class Shown:
-    """What all machines show after a step: fresh arrays, one row a machine, never handed out twice."""
-
-    def __init__(self, count: int, nr_features: int, nr_mask: int):
-        self.observations = np.empty((count, nr_features), np.float32)
-        self.masks = np.empty((count, nr_mask), np.int8)
-        self.rewards = np.empty(count)
-        self.truncated = np.empty(count, np.bool_)
-        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
-        self.terms = np.empty((count, NR_TERMS), np.int64)
-
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """In the order of `parallel.show`."""
-        return (
-            self.observations,
-            self.masks,
-            self.rewards,
-            self.truncated,
-            self.times_ns,
-            self.elapsed_ns,
-            self.terms,
-        )
 
 
 class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -274,12 +258,8 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         final_info = {name: value for name, value in info.items() if not name.startswith("_")}
         final_info["episode_totals"] = totals
         final_info |= {f"_{name}": ended.copy() for name in list(final_info)}
-        return {
-            "final_obs": final_obs,
-            "_final_obs": ended.copy(),
-            "final_info": final_info,
-            "_final_info": ended.copy(),
-        } | both
+        final = {"final_obs": final_obs, "final_info": final_info}
+        return both | final | {f"_{name}": ended.copy() for name in final}
 
     def _terms(self, shown: Shown) -> dict[str, np.ndarray]:
         """The reward's terms of every machine, by name."""
@@ -354,8 +334,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.randoms = [np.random.Generator(np.random.PCG64()) for _ in slots]
         for random, snapshot in zip(self.randoms, snapshots, strict=True):
             random.bit_generator.state = snapshot.random
-        for gantt in self._gantts:
-            gantt.clear()
+        self._gantts = [Gantt() for _ in self._gantts]
         self._sample()
         shown = self.refresh()
         return shown.observations, self._info(shown, self._terms(shown))
@@ -371,7 +350,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         other = copy.copy(self)
         other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         other.randoms = copy.deepcopy(self.randoms)
-        other._statuses, other._masks = self._statuses.copy(), self._masks.copy()
+        other._statuses, other._masks, other._over = self._statuses.copy(), self._masks.copy(), self._over.copy()
         other._gantts = [Gantt() for _ in self._gantts]
         other.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in self.slots]
         for mine, its in zip(self.slots, other.slots, strict=True):
@@ -381,8 +360,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
                 its.over = mine.over
         if self._machines is not None:
             other._take(other.slots)
-        else:
-            other._over = self._over.copy()
         return other
 
 

@@ -48,6 +48,30 @@ def checked_threads(threads: int | None) -> int:
     return threads or most
 
 
+class Shown:
+    """What all machines show after a step: fresh arrays, one row a machine, never handed out twice."""
+
+    def __init__(self, count: int, nr_features: int, nr_mask: int):
+        self.observations = np.empty((count, nr_features), np.float32)
+        self.masks = np.empty((count, nr_mask), np.int8)
+        self.rewards = np.empty(count)
+        self.truncated = np.empty(count, np.bool_)
+        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.terms = np.empty((count, NR_TERMS), np.int64)
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """In the order of `show`."""
+        return (
+            self.observations,
+            self.masks,
+            self.rewards,
+            self.truncated,
+            self.times_ns,
+            self.elapsed_ns,
+            self.terms,
+        )
+
+
 @kjit
 def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms):
     """Copy what a machine shows into row i of each array."""
