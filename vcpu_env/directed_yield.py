@@ -43,7 +43,6 @@ from vcpu_env.policy.types import (
     BOOST_STAY,
     BOOST_STAY_CREDIT,
     PENALTY_SCALE_ONE,
-    SKIP_NOT,
     SKIP_NOT_SAME_RQ,
     SKIP_RATE_LIMIT,
     SKIP_WRAP,
@@ -92,7 +91,7 @@ def note_yield(w, cpu, me, target, awaited):
     stats.credited += decision.credit_ns > 0
     stats.credit_ns += decision.credit_ns
     stats.stayed += stays(decision.boost)
-    stats.not_applied += decision.boost == BOOST_PENALTY and decision.skip != SKIP_NOT
+    stats.not_applied += decision.boost == BOOST_PENALTY and decision.applied == 0 and decision.scale > 0
     stats.forfeit += decision.forfeit
     if decision.applied:
         stats.applied += 1

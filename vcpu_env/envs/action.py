@@ -4,7 +4,6 @@ Candidate 0 is nobody, 1 is "as the configured rule would", 2 + i the i-th candi
 action -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -121,7 +120,8 @@ class Actions:
             array = np.asarray(given)
         except ValueError:
             array = np.empty(0, object)
-        if array.dtype.kind not in kinds or array.size != math.prod(shape) or array.ndim > len(shape):
+        fits = array.shape == shape or [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
+        if array.dtype.kind not in kinds or not fits or array.ndim > len(shape):
             raise InvalidAction(f"{name}: value {given!r} (allowed: {what} of shape {shape[1:] or '()'})")
         return array.reshape(shape)
 

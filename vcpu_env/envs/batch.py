@@ -24,38 +24,22 @@ from vcpu_env.envs.host_env import (
     WideYieldEnv,
     observation_space,
 )
-from vcpu_env.envs.parallel import begin_machines, handles, one_at_a_time, set_threads, show_machines, step_machines
+from vcpu_env.envs.parallel import (
+    Shown,
+    begin_machines,
+    checked_threads,
+    handles,
+    show_machines,
+    step_machines,
+    together,
+)
 from vcpu_env.envs.render import ansi, rgb_array
-from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError
+from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
 from vcpu_env.policy.named import Policy
 
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
-
-
-class Shown:
-    """What all machines show after a step: fresh arrays, one row a machine, never handed out twice."""
-
-    def __init__(self, count: int, nr_features: int, nr_mask: int):
-        self.observations = np.empty((count, nr_features), np.float32)
-        self.masks = np.empty((count, nr_mask), np.int8)
-        self.rewards = np.empty(count)
-        self.truncated = np.empty(count, np.bool_)
-        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
-        self.terms = np.empty((count, NR_TERMS), np.int64)
-
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """In the order of `parallel.show`."""
-        return (
-            self.observations,
-            self.masks,
-            self.rewards,
-            self.truncated,
-            self.times_ns,
-            self.elapsed_ns,
-            self.terms,
-        )
 
 
 class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -106,7 +90,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             allowed = ", ".join(self.metadata["render_modes"])
             raise EnvConfigError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
         self.render_mode = render_mode
-        self.threads = set_threads(threads)
+        self.threads = checked_threads(threads)
         self.actions = Actions(self.kind, self.config)
         self.single_action_space = self.actions.space
         self.single_observation_space = observation_space(self.kind, self.config)
@@ -133,10 +117,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         shown = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            with one_at_a_time:
+            with together(self.threads):
                 show_machines(self._machines, others, *shown.arrays())
         self._masks = shown.masks
-        return shown.observations, self._info(shown)
+        return shown.observations, self._info(shown, self._terms(shown))
 
     def _chosen(self, mask: Any) -> np.ndarray:
         mask = np.asarray(mask)
@@ -170,7 +154,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        with one_at_a_time:
+        with together(self.threads):
             begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._check(which)
@@ -193,6 +177,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return tuple(
             draw(gantt, slot.running.scenario.name) for gantt, slot in zip(self._gantts, self.slots, strict=True)
         )
+
+    def _check_reset(self) -> None:
+        if self._machines is None:
+            raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
 
     def _look_up(self) -> None:
         """Where the machines are, and the units of their rewards."""
@@ -219,8 +207,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             InvalidAction: an action is not in the space, or (strict) its candidate is not there; nothing has changed.
             ResetNeeded: (DISABLED) an episode is over and has not been reset.
         """
-        if self._machines is None:
-            raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
+        self._check_reset()
         over = self._over
         any_over = bool(over.any())
         if any_over and self.autoreset_mode == AutoresetMode.DISABLED:
@@ -229,7 +216,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
-        with one_at_a_time:
+        with together(self.threads):
             step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
         self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
@@ -239,14 +226,15 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._sample()
         for i in np.flatnonzero(ended):
             self.slots[i].over = True
+        terms = self._terms(shown)
         final: dict[str, Any] = {}
         if ended.any():
-            final = self._final(shown, ended)
+            final = self._final(shown, terms, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 self._begin_again(np.flatnonzero(ended), shown)
         self._masks = shown.masks
         terminated = np.zeros(self.num_envs, np.bool_)
-        return shown.observations, shown.rewards, terminated, ended, self._info(shown) | final
+        return shown.observations, shown.rewards, terminated, ended, self._info(shown, terms) | final
 
     def _begin_again(self, which: np.ndarray, shown: Shown) -> None:
         """SAME_STEP: the next episodes begin at once; reward, time and terms stay those of the last step."""
@@ -254,7 +242,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._restart(which, None, shown)
         shown.rewards[which], shown.elapsed_ns[which], shown.terms[which] = kept
 
-    def _final(self, shown: Shown, ended: np.ndarray) -> dict[str, Any]:
+    def _final(self, shown: Shown, terms: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
         """What only the last step of an episode tells."""
         totals: dict[str, np.ndarray] = {}
         for i in np.flatnonzero(ended):
@@ -266,24 +254,23 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final_obs[i] = shown.observations[i].copy()
-        info = self._info(shown)
-        final_info = {name: value for name, value in info.items() if not name.startswith("_")} | {
-            "episode_totals": totals
-        }
+        info = copy.deepcopy(self._info(shown, terms))  # the next episodes write to the arrays that are shown
+        final_info = {name: value for name, value in info.items() if not name.startswith("_")}
+        final_info["episode_totals"] = totals
         final_info |= {f"_{name}": ended.copy() for name in list(final_info)}
-        return {
-            "final_obs": final_obs,
-            "_final_obs": ended.copy(),
-            "final_info": final_info,
-            "_final_info": ended.copy(),
-        } | both
+        final = {"final_obs": final_obs, "final_info": final_info}
+        return both | final | {f"_{name}": ended.copy() for name in final}
 
-    def _info(self, shown: Shown) -> dict[str, Any]:
+    def _terms(self, shown: Shown) -> dict[str, np.ndarray]:
+        """The reward's terms of every machine, by name."""
+        return dict(zip(REWARD_TERMS, (shown.terms * self._units).T, strict=True))
+
+    def _info(self, shown: Shown, terms: dict[str, np.ndarray]) -> dict[str, Any]:
         """`info` of a step, as arrays with a mask for each key."""
         info: dict[str, Any] = {
             "time_ns": shown.times_ns,
             "elapsed_ns": shown.elapsed_ns,
-            "reward_terms": dict(zip(REWARD_TERMS, (shown.terms * self._units).T, strict=True)),
+            "reward_terms": terms,
         }
         if self.actions.nr_candidates:
             info["action_mask"] = shown.masks.copy()
@@ -293,7 +280,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def run_together(self, function: Any, *arguments: Any) -> None:
         """Call a parallel function of all machines."""
-        with one_at_a_time:
+        with together(self.threads):
             function(self._machines, *arguments)
 
     def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:
@@ -315,17 +302,20 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """Which actions are legal now: bool, (num_envs, length of the flat mask)."""
         if not self.actions.nr_candidates:
             raise AttributeError(f"{type(self).__name__} has no discrete actions, so no masks")
+        self._check_reset()
         return self._masks.astype(bool)
 
     def sample_masks(self) -> list[Any]:
         """The same for each machine, in the form that ``single_action_space.sample(mask=...)`` takes."""
+        self._check_reset()
         return [self.actions.sample_masks(mask) for mask in self._masks]
 
     def _arguments(self) -> str:
-        return f"{self.single.__name__} rule={self.rule.name} {self.config.model_dump_json()}"
+        return arguments_of(self.single.__name__, self.mix, self.rule, self.config)
 
     def snapshot(self) -> list[Snapshot]:
         """The whole state, a snapshot a machine; one of them fits a single environment, too."""
+        self._check_reset()
         arguments = self._arguments()
         return [slot.snapshot(random, arguments) for slot, random in zip(self.slots, self.randoms, strict=True)]
 
@@ -344,8 +334,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.randoms = [np.random.Generator(np.random.PCG64()) for _ in slots]
         for random, snapshot in zip(self.randoms, snapshots, strict=True):
             random.bit_generator.state = snapshot.random
+        self._gantts = [Gantt() for _ in self._gantts]
+        self._sample()
         shown = self.refresh()
-        return shown.observations, self._info(shown)
+        return shown.observations, self._info(shown, self._terms(shown))
 
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""
@@ -358,7 +350,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         other = copy.copy(self)
         other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         other.randoms = copy.deepcopy(self.randoms)
-        other._statuses, other._masks = self._statuses.copy(), self._masks.copy()
+        other._statuses, other._masks, other._over = self._statuses.copy(), self._masks.copy(), self._over.copy()
         other._gantts = [Gantt() for _ in self._gantts]
         other.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in self.slots]
         for mine, its in zip(self.slots, other.slots, strict=True):
@@ -368,8 +360,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
                 its.over = mine.over
         if self._machines is not None:
             other._take(other.slots)
-        else:
-            other._over = self._over.copy()
         return other
 
 

@@ -186,7 +186,7 @@ def env_begin(w, seed, jitter_ns):
     for i in range(MAX_ACTIONS):
         state.action[i] = 0.0
     if params.kind == HOST_TUNER:
-        state.at_decision = 1
+        state.at_decision = 0
         count_host(w)
     else:
         advance(w, end_ns + params.horizon_ns)
@@ -203,6 +203,7 @@ def take_action(w):
     """Do what `env_state.action` says."""
     state = env_state(w, 0)
     if env_params(w, 0).kind == HOST_TUNER:
+        state.seen += 1
         state.asked += 1
         state.next_ask_ns = min(state.end_ns, machine_clock(w, 0).now_ns + env_params(w, 0).epoch_ns)
         tune(w)

@@ -11,12 +11,12 @@ import vcpu_env.envs.prepare  # noqa: F401
 from vcpu_env._jit import call
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.config import EnvConfig, env_config, rule_of, scenario_mix
+from vcpu_env.envs.config import EnvConfig, EnvConfigError, env_config, rule_of, scenario_mix
 from vcpu_env.envs.decide import env_begin, env_step, env_step_begin, env_step_end, env_step_part
 from vcpu_env.envs.gantt import Gantt
 from vcpu_env.envs.observe import bounds
 from vcpu_env.envs.render import Window, ansi, rgb_array
-from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot
+from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot, arguments_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.tuner import TUNER_FEATURES
 from vcpu_env.envs.types import (
@@ -70,7 +70,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self.mix = scenario_mix(self.scenario if scenario is None else scenario)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             allowed = ", ".join(self.metadata["render_modes"])
-            raise ValueError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
+            raise EnvConfigError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
         self.render_mode = render_mode
         self.actions = Actions(self.kind, self.config)
         self.action_space = self.actions.space
@@ -179,7 +179,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         return self.actions.sample_masks(self.slot.mask)
 
     def _arguments(self) -> str:
-        return f"{type(self).__name__} rule={self.rule.name} {self.config.model_dump_json()}"
+        return arguments_of(type(self).__name__, self.mix, self.rule, self.config)
 
     def snapshot(self) -> Snapshot:
         """The whole state as a value: it can be pickled, and restored in another environment with equal arguments."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.envs.types import env_params, env_state, hidden, observation
-from vcpu_env.policy.view import yield_view
+from vcpu_env.policy.view import describe_host, yield_view
 
 LOG2_SPAN = 24.0
 QUEUE_SPAN = 16.0
@@ -127,6 +127,8 @@ def share(part, whole):
 def observe(w):
     """Fill in the observation of the decision that the machine has stopped at, or of the end of the episode."""
     view, params, state = yield_view(w, 0), env_params(w, 0), env_state(w, 0)
+    if not state.at_decision:
+        describe_host(w)  # the view is that of the last decision
     observe_host(w)
     if state.at_decision:
         observe_yielder(w)
@@ -173,7 +175,7 @@ def observe_yielder(w):
 def observe_host(w):
     """The VM, the host and the time: entries 17 to 21."""
     view, state = yield_view(w, 0), env_state(w, 0)
-    observation(w, 17).value = share(view.nr_vcpus, VCPU_SPAN)
+    observation(w, 17).value = share(view.nr_vcpus, VCPU_SPAN) if state.at_decision else 0.0
     observation(w, 18).value = share(view.nr_busy_cpus, max(float(view.nr_cpus), 1.0))
     observation(w, 19).value = share(view.nr_runnable, LOAD_SPAN * max(float(view.nr_cpus), 1.0))
     observation(w, 20).value = share(view.nr_candidates, max(float(view.nr_vcpus), 1.0)) if state.at_decision else 0.0

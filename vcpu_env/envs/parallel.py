@@ -1,5 +1,7 @@
 """Many machines stepped in compiled code on all cores. A machine never sees another, so threads change no result."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 import numba
@@ -7,6 +9,7 @@ import numpy as np
 from numba import njit, prange
 
 from vcpu_env._jit import JIT, kjit
+from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.decide import env_begin, env_step
 from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
 from vcpu_env.kernel.timeline import machine_clock
@@ -16,8 +19,16 @@ if numba.config.THREADING_LAYER == "default":
     # The OpenMP layer's barrier waits for whole time slices as soon as another process wants a CPU.
     numba.config.THREADING_LAYER = "workqueue"
 
-one_at_a_time = Lock()
-"""Hold it while calling a parallel function: the work queue serves one Python thread at a time."""
+_one_at_a_time = Lock()
+
+
+@contextmanager
+def together(threads: int) -> Iterator[None]:
+    """Around every call of a parallel function: its threads; the work queue serves one Python thread at a time."""
+    with _one_at_a_time:
+        if JIT:
+            numba.set_num_threads(threads)
+        yield
 
 
 def handles(worlds: list[World]):
@@ -25,18 +36,40 @@ def handles(worlds: list[World]):
     return np.array([world.handle for world in worlds], np.int64) if JIT else [world.handle for world in worlds]
 
 
-def set_threads(threads: int | None) -> int:
-    """Use this many threads (None: all cores); returns how many there are.
+def checked_threads(threads: int | None) -> int:
+    """How many threads to use; None: all cores.
 
     Raises:
-        ValueError: fewer than one, or more than there are cores.
+        EnvConfigError: fewer than one, or more than there are cores.
     """
     most = numba.config.NUMBA_NUM_THREADS
-    if threads is not None and not 1 <= threads <= most:
-        raise ValueError(f"threads: value {threads} (allowed: 1..{most})")
-    if JIT:
-        numba.set_num_threads(threads or most)
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
+        raise EnvConfigError(f"threads: value {threads!r} (allowed: 1..{most})")
     return threads or most
+
+
+class Shown:
+    """What all machines show after a step: fresh arrays, one row a machine, never handed out twice."""
+
+    def __init__(self, count: int, nr_features: int, nr_mask: int):
+        self.observations = np.empty((count, nr_features), np.float32)
+        self.masks = np.empty((count, nr_mask), np.int8)
+        self.rewards = np.empty(count)
+        self.truncated = np.empty(count, np.bool_)
+        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.terms = np.empty((count, NR_TERMS), np.int64)
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """In the order of `show`."""
+        return (
+            self.observations,
+            self.masks,
+            self.rewards,
+            self.truncated,
+            self.times_ns,
+            self.elapsed_ns,
+            self.terms,
+        )
 
 
 @kjit
@@ -53,6 +86,14 @@ def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, te
     truncated[i] = state.truncated
     elapsed_ns[i] = state.elapsed_ns
     times_ns[i] = machine_clock(w, 0).now_ns
+
+
+@kjit
+def put_action(w, action):
+    """Give a machine its action. A function of its own: a parallel loop drops such writes as dead code."""
+    state = env_state(w, 0)
+    for j in range(len(action)):
+        state.action[j] = action[j]
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
@@ -72,9 +113,7 @@ def step_machines(machines, which, actions, statuses, observations, masks, rewar
     for k in prange(len(which)):
         i = which[k]
         w = machines[i]
-        state = env_state(w, 0)
-        for j in range(actions.shape[1]):
-            state.action[j] = actions[i, j]
+        put_action(w, actions[i])
         statuses[i] = env_step(w)
         show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
 

@@ -62,6 +62,16 @@ def layout_of(world: World) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
+def arguments_of(name: str, mix: ScenarioMix, rule: Policy, config: EnvConfig) -> str:
+    """An environment and its arguments in a line: names to read, and a fingerprint of what they stand for."""
+    scenarios = [scenario.model_dump_json() for scenario in mix.scenarios]
+    rules = [getattr(given, "__qualname__", given) for given in (rule.target_rule, rule.penalty_rule)]
+    behind = (sorted(rule.patches), rule.deboost_v1, rules, sorted(rule.settings.items()), rule.keep_apart)
+    digest = hashlib.sha256(repr((scenarios, mix.probabilities, behind)).encode()).hexdigest()[:8]
+    names = ",".join(scenario.name for scenario in mix.scenarios)
+    return f"{name} scenario={names} rule={rule.name} ({digest}) {config.model_dump_json()}"
+
+
 class Slot:
     """A machine that episodes are played on, one after the other.
 
@@ -168,7 +178,7 @@ class Slot:
         return {
             **self.terms(state["total"] - state["first"]),
             "decisions": int(state["asked"]),
-            "unasked": int(state["seen"] - state["asked"]),
+            "unasked": int(state["seen"] - state["asked"] - state["at_decision"]),
             "illegal": int(state["illegal"]),
         }
 

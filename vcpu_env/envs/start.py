@@ -25,7 +25,7 @@ _starts: dict[Hashable, Machine] = {}
 def rule_key(rule: Policy) -> Hashable:
     """What tells one policy from another."""
     settings = tuple(sorted(rule.settings.items()))
-    return (rule.name, rule.patches, rule.deboost_v1, rule.target_rule, rule.penalty_rule, settings)
+    return (rule.name, rule.patches, rule.deboost_v1, rule.target_rule, rule.penalty_rule, settings, rule.keep_apart)
 
 
 def keep(kept: dict[Hashable, Machine], key: Hashable, machine: Machine) -> Machine:

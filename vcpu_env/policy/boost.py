@@ -109,6 +109,7 @@ def charge_yielder(w, cpu, p, service_ns):
     while se_id != NIL:
         se = sched_entity(w, se_id)
         q = se.cfs_rq
+        update_curr(w, q)
         room = lag_limit(w, se) + avg_vruntime(w, q) - se.vruntime
         delta = min(service_ns * 1024 // max(scale_load_down(se.weight), 1), room)
         if delta > 0:

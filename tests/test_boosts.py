@@ -1,0 +1,332 @@
+"""Boosts other than the series' penalty: worked examples on one CPU, and what must hold wherever they are applied."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.one_cpu import OneCpu, ns
+from tests.small_env import FLAT, MSEC
+from tests.test_invariants import State, check_average, check_counts, check_tree
+from tests.test_policies import differing
+from vcpu_env._jit import NIL
+from vcpu_env.kernel.entity import avg_vruntime
+from vcpu_env.machine import Machine
+from vcpu_env.policy.boost import boost_credit, boost_minimal, boost_transfer, credit_target
+from vcpu_env.policy.named import SERIES_PATCHES, Policy
+from vcpu_env.policy.rules import EXTERNAL
+from vcpu_env.policy.types import (
+    BOOST_CREDIT,
+    BOOST_HINT,
+    BOOST_PENALTY,
+    BOOST_PLAIN,
+    BOOST_RULE,
+    BOOST_STAY,
+    BOOST_STAY_CREDIT,
+    BOOST_TRANSFER,
+)
+
+SLICE = 2.8
+ROUNDING_MS = 3e-6
+
+
+def close(ms: float):
+    return pytest.approx(ms, abs=ROUNDING_MS)
+
+
+def boosted(cpu: OneCpu, boost, target: str) -> float:
+    """Apply a boost to a yield of the running task; returns the service that the target was credited with (ms)."""
+    boost(cpu.w, 0, cpu.scenario.tasks[target])
+    check(cpu.world)
+    return int(cpu.world["yield_decision"]["credit_ns"][0]) / MSEC
+
+
+def check(world) -> None:
+    state = State(world)
+    check_average(state, world)
+    check_tree(state)
+    check_counts(state)
+
+
+def three() -> OneCpu:
+    """A runs at 0, B waits at 4, C at 2: the average is 2, B is not eligible."""
+    cpu = OneCpu("A", "B", "C").wake("A").wake("B", "C")
+    return cpu.put(A=(0, SLICE), B=(4, 4 + SLICE), C=(2, 2 + SLICE))
+
+
+@pytest.mark.core
+def test_a_credit_puts_the_target_a_margin_behind_the_average():
+    """Three tasks queued: the margin is 3/8 of a slice. The target, 2 ahead, lands 1.05 behind the new average."""
+    cpu = three()
+    assert cpu.running == "A" and cpu.V() == close(2) and not cpu.eligible("B")
+    assert boosted(cpu, boost_credit, "B") == close(4.575)
+    assert (cpu.v("A"), cpu.v("B"), cpu.v("C")) == (0, close(-0.575), 2)
+    assert cpu.d("B") == close(-0.575 + SLICE)
+    assert cpu.V() == close(0.475) and cpu.eligible("B")
+
+
+@pytest.mark.core
+def test_a_transfer_charges_the_yielder_and_leaves_the_average():
+    cpu = three()
+    assert boosted(cpu, boost_transfer, "B") == close(4.575)
+    assert (cpu.v("A"), cpu.v("B"), cpu.v("C")) == (close(4.575), close(-0.575), 2)
+    assert cpu.d("A") == close(4.575 + SLICE)
+    assert cpu.V() == close(2) and cpu.eligible("B") and not cpu.eligible("A")
+
+
+@pytest.mark.core
+def test_an_eligible_target_needs_nothing():
+    for boost in (boost_credit, boost_transfer):
+        cpu = three()
+        before = cpu.world.words.copy()
+        assert boosted(cpu, boost, "C") == 0
+        assert (cpu.world.words == before).all()
+
+
+@pytest.mark.core
+def test_the_margin_grows_up_to_a_slice():
+    for others, margin in ((1, 2 / 8), (2, 3 / 8), (6, 7 / 8), (7, 1), (12, 1)):
+        names = [f"W{i}" for i in range(others)]
+        cpu = OneCpu("T", *names).wake(names[0]).wake(*names[1:], "T")
+        cpu.put(**{name: (0, SLICE) for name in names}, T=(30, 30 + SLICE))
+        boosted(cpu, boost_credit, "T")
+        assert cpu.V() - cpu.v("T") == close(margin * SLICE)
+
+
+@pytest.mark.core
+def test_a_yielder_is_charged_no_more_than_its_lag_may_fall():
+    """Lag may fall to minus two slices: from 16.1 ahead of the average no more than that."""
+    cpu = three().put(B=(70, 70 + SLICE))
+    service = boosted(cpu, boost_transfer, "B")
+    assert service > 2 * 2 * SLICE
+    assert cpu.v("A") < service
+    without = three().put(B=(70, 70 + SLICE))
+    boosted(without, boost_credit, "B")
+    assert cpu.v("A") - without.v("A") == close(2 * SLICE + without.V() - without.v("A"))
+
+
+def groups() -> OneCpu:
+    """Groups G (a runs, b waits) and H (h waits)."""
+    return OneCpu("G/a", "G/b", "H/h", groups=("G", "H")).wake("a").wake("b", "h")
+
+
+@pytest.mark.core
+def test_every_level_of_the_target_is_credited():
+    """b is not eligible in G, and G, which runs, is not on the root queue: there it is moved with its protection."""
+    cpu = groups().put(a=(0, SLICE), b=(3, 3 + SLICE), G=(5, 5 + SLICE), H=(1, 1 + SLICE))
+    assert cpu.running == "a" and not cpu.eligible("b") and not cpu.eligible("G")
+    protected = cpu.vprot("G") - cpu.v("G")
+    slice_left = cpu.d("G") - cpu.v("G")
+    service = boosted(cpu, boost_credit, "b")
+    assert cpu.eligible("b") and cpu.eligible("G")
+    assert cpu.vprot("G") - cpu.v("G") == close(protected) and cpu.d("G") - cpu.v("G") == close(slice_left)
+    # two queued on either level: a quarter of a slice; the share of each group follows its weight
+    margin = {name: SLICE / 4 * 1024 / (int(cpu.se(name)["weight"]) >> 10) for name in ("b", "G")}
+    assert cpu.V("G") - cpu.v("b") == close(margin["b"])
+    assert cpu.V() - cpu.v("G") == pytest.approx(margin["G"], rel=1e-4)
+    given = {
+        name: (start - cpu.v(name)) * (int(cpu.se(name)["weight"]) >> 10) / 1024 for name, start in (("b", 3), ("G", 5))
+    }
+    assert service == pytest.approx(max(given.values()), rel=1e-6)
+    assert (cpu.v("a"), cpu.v("H")) == (0, 1)
+
+
+@pytest.mark.core
+def test_a_transfer_is_charged_up_to_the_queue_that_both_share():
+    within = groups().put(a=(0, SLICE), b=(3, 3 + SLICE), G=(0, SLICE), H=(1, 1 + SLICE))
+    service = boosted(within, boost_transfer, "b")
+    assert within.v("a") == close(service) and within.v("G") == 0
+    across = groups().put(a=(0, SLICE), b=(0, SLICE), h=(0, SLICE), G=(0, SLICE), H=(2, 2 + SLICE))
+    service = boosted(across, boost_transfer, "h")
+    weight = int(across.se("G")["weight"]) >> 10
+    assert across.v("a") == close(min(service, 2 * SLICE))
+    assert across.v("G") == pytest.approx(service * 1024 / weight, rel=1e-6)
+
+
+@pytest.mark.core
+def test_a_minimal_charge_makes_the_target_just_eligible():
+    """The average has to move from 1.8 to 3, by 3.6 for one of three. One nanosecond less would not do."""
+    cpu = three().put(B=(5, 5 + SLICE))
+    boost_minimal(cpu.w, 0, cpu.scenario.tasks["B"])
+    check(cpu.world)
+    decision = cpu.world["yield_decision"][0]
+    assert not cpu.eligible("B") and cpu.v("A") == close(2 * SLICE + 7 / 3)  # its lag may fall no further
+    cpu = three().put(B=(3, 3 + SLICE), C=(2.4, 2.4 + SLICE))
+    boost_minimal(cpu.w, 0, cpu.scenario.tasks["B"])
+    check(cpu.world)
+    assert cpu.eligible("B") and cpu.v("A") == close(3.6) and cpu.d("A") == close(3.6 + SLICE)
+    assert cpu.V() == close(3) and int(cpu.world["yield_decision"]["penalty"][0]) / MSEC == close(3.6)
+    assert decision["applied"] == 1 == cpu.world["yield_decision"]["applied"][0]
+    cpu.world["sched_entity"]["vruntime"][cpu.scenario.tasks["A"]] -= 1
+    assert not cpu.eligible("B")
+
+
+@pytest.mark.core
+def test_a_minimal_charge_is_due_where_they_meet():
+    cpu = groups().put(a=(0, SLICE), b=(0, SLICE), h=(9, 9 + SLICE), G=(0, SLICE), H=(1, 1 + SLICE))
+    boost_minimal(cpu.w, 0, cpu.scenario.tasks["h"])
+    check(cpu.world)
+    assert cpu.v("a") == 0 and cpu.v("G") == close(1) and cpu.eligible("H")
+
+
+vruntimes = st.integers(-20 * MSEC, 20 * MSEC)
+LAYOUTS = {
+    "flat": (("A", "B", "C", "D"), ()),
+    "groups": (("G/A", "G/B", "H/C", "H/D"), ("G", "H")),
+    "nested": (("G/A", "K/B", "H/C", "D"), ("G", "G/K", "H")),
+}
+
+
+@pytest.mark.core
+@settings(max_examples=60)
+@given(
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    places=st.lists(vruntimes, min_size=7, max_size=7),
+    target=st.integers(0, 3),
+    boost=st.sampled_from([boost_credit, boost_transfer, boost_minimal]),
+    nice=st.lists(st.sampled_from([-5, 0, 7]), min_size=4, max_size=4),
+)
+def test_wherever_everybody_is(layout, places, target, boost, nice):
+    """The target becomes eligible on all levels, the queues stay consistent, nobody but the yielder pays by charge."""
+    tasks, parents = LAYOUTS[layout]
+    tasks = [
+        {"id": name.split("/")[-1], "group": name.rpartition("/")[0] or None, "nice": n} for name, n in zip(tasks, nice)
+    ]
+    names = [task["id"] for task in tasks]
+    cpu = OneCpu(*tasks, groups=parents).wake(names[0]).wake(*names[1:])
+    entities = names + [group.split("/")[-1] for group in parents]
+    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places)})
+    check(cpu.world)
+    goal = names[target]
+    if goal == cpu.running:
+        return
+    before, averages = cpu.world["sched_entity"].copy(), all_averages(cpu)
+    service = boosted(cpu, boost, goal)
+    chain = chain_of(cpu, goal)
+    assert boost is boost_minimal or all(cpu.eligible(name_of(cpu, i)) for i in chain)
+    after = cpu.world["sched_entity"]
+    moved = {i for i in range(len(after)) if after["vruntime"][i] != before["vruntime"][i]}
+    payers = set() if boost is boost_credit else set(chain_of(cpu, cpu.running))
+    assert moved <= payers if boost is boost_minimal else moved <= set(chain) | payers
+    assert service == 0 or moved & set(chain)
+    for i in payers - set(chain):
+        assert after["vruntime"][i] >= before["vruntime"][i]
+        if after["vruntime"][i] > before["vruntime"][i]:
+            lag = int(avg_vruntime(cpu.w, int(after["cfs_rq"][i])) - after["vruntime"][i])
+            assert lag >= -two_slices(cpu, i)
+    if not moved:
+        assert all_averages(cpu) == averages
+
+
+def two_slices(cpu: OneCpu, i: int) -> int:
+    """Two slices in the entity's virtual time."""
+    se = cpu.world["sched_entity"][i]
+    return 2 * int(se["slice_ns"]) * 1024 // (int(se["weight"]) >> 10) + 1
+
+
+def all_averages(cpu: OneCpu) -> list[int]:
+    return [int(avg_vruntime(cpu.w, q)) for q in range(len(cpu.world["cfs_rq"]))]
+
+
+def chain_of(cpu: OneCpu, task: str) -> list[int]:
+    i, chain = cpu.scenario.entities[task], []
+    while i != NIL:
+        chain.append(i)
+        i = int(cpu.world["sched_entity"]["parent"][i])
+    return chain
+
+
+def name_of(cpu: OneCpu, entity: int) -> str:
+    return next(name for name, i in cpu.scenario.entities.items() if i == entity)
+
+
+# On a machine
+
+ASKS = Policy("asks", "", SERIES_PATCHES, target_rule=EXTERNAL)
+
+
+def at_decision(same_rq: bool, rule: Policy = ASKS) -> Machine:
+    """A machine at a decision whose first candidate can be credited, on the spinner's CPU or on another one."""
+    machine = Machine(FLAT, rule, 1)
+    while True:
+        assert not machine.run_until(500 * MSEC), "no such decision"
+        view = machine.decision
+        if view["nr_candidates"] and bool(view["same_rq"][0]) == same_rq:
+            credited = answered(machine, BOOST_CREDIT).world["yield_stats"]["credited"][0]
+            if credited:
+                return machine
+        machine.answer_target(1)
+
+
+def answered(machine: Machine, boost: int) -> Machine:
+    """The machine at the instant after its first candidate was chosen."""
+    after = machine.fork()
+    after.answer_target(2, boost=boost)
+    after.run_until(after.now_ns)
+    return after
+
+
+def boosted_machine(boost: int, same_rq: bool = True) -> tuple[Machine, Machine, int, int, int]:
+    """(before, at the instant after the answer, spinner, its CPU, target)"""
+    before = at_decision(same_rq)
+    view = before.decision
+    me, cpu, target = int(view["vcpu"]), int(view["cpu"]), int(view["candidate"][0])
+    return before, answered(before, boost), me, cpu, target
+
+
+@pytest.mark.parametrize("same_rq", [True, False])
+@pytest.mark.parametrize("boost", [BOOST_STAY, BOOST_STAY_CREDIT])
+def test_who_stays_keeps_its_cpu_and_its_place(boost, same_rq):
+    before, after, me, cpu, target = boosted_machine(boost, same_rq)
+    assert after.world["rq"]["curr"][cpu] == me
+    assert after.world["sched_entity"]["deadline"][me] == before.world["sched_entity"]["deadline"][me]
+    assert after.world["rq"]["yld_count"][cpu] == before.world["rq"]["yld_count"][cpu]
+    stats = after.world["yield_stats"][0]
+    assert stats["stayed"] == 1 and stats["forfeit"] == before.world["yield_stats"]["forfeit"][0]
+    assert stats["credited"] == (boost == BOOST_STAY_CREDIT)
+    assert not after.world["kvm_vcpu"]["in_spin_loop"][me] and not after.world["kvm_vcpu"]["parked"][me]
+    assert after.world["kvm_vcpu"]["last_boost_ns"][target] == after.now_ns
+
+
+def test_a_plain_yield_names_nobody():
+    before, after, me, cpu, target = boosted_machine(BOOST_PLAIN)
+    assert after.world["yield_stats"]["plain"][0] == 1
+    assert after.world["yield_stats"]["yields"][0] == before.world["yield_stats"]["yields"][0]
+    assert after.world["rq"]["yld_count"][cpu] == before.world["rq"]["yld_count"][cpu] + 1
+    assert after.world["kvm_vcpu"]["last_boost_ns"][target] == before.world["kvm_vcpu"]["last_boost_ns"][target]
+    assert after.world["kvm_vcpu"]["ple_yield_attempt"][me] == before.world["kvm_vcpu"]["ple_yield_attempt"][me]
+
+
+@pytest.mark.parametrize("same_rq", [True, False])
+@pytest.mark.parametrize("boost", [BOOST_CREDIT, BOOST_TRANSFER])
+def test_a_credit_works_on_any_run_queue(boost, same_rq):
+    before, after, me, cpu, target = boosted_machine(boost, same_rq)
+    stats = after.world["yield_stats"][0]
+    assert stats["credited"] == 1 and stats["credit_ns"] > 0
+    assert after.world["sched_entity"]["vruntime"][target] < before.world["sched_entity"]["vruntime"][target]
+    charged = int(after.world["sched_entity"]["vruntime"][me] - before.world["sched_entity"]["vruntime"][me])
+    hinted = boosted_machine(BOOST_HINT, same_rq)[1]
+    plain = int(hinted.world["sched_entity"]["vruntime"][me] - before.world["sched_entity"]["vruntime"][me])
+    if boost == BOOST_TRANSFER:
+        assert charged > 0 and charged != plain
+    else:
+        assert charged <= plain
+
+
+def test_a_penalty_that_cannot_be_is_a_hint():
+    """On another run queue: the same but for the records."""
+    _, penalty, *_ = boosted_machine(BOOST_PENALTY, same_rq=False)
+    _, rule, *_ = boosted_machine(BOOST_RULE, same_rq=False)
+    assert penalty.world["yield_stats"]["not_applied"][0] == 1
+    assert differing(penalty.world, rule.world, {"yield_stats", "yield_decision", "yield_view"}) == set()
+
+
+def test_a_penalty_without_a_debooster_is_a_hint():
+    stock = at_decision(True, Policy("stock asks", "", target_rule=EXTERNAL))
+    penalty, hint = answered(stock, BOOST_PENALTY), answered(stock, BOOST_HINT)
+    assert penalty.world["yield_stats"]["not_applied"][0] == 1
+    assert differing(penalty.world, hint.world, {"yield_stats", "yield_decision", "yield_view"}) == set()
+
+
+def test_credits_are_counted_in_service_of_the_target():
+    cpu = three()
+    assert credit_target(cpu.w, cpu.scenario.tasks["B"]) == pytest.approx(ns(4.575), abs=3)
