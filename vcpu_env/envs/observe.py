@@ -39,7 +39,7 @@ class Feature:
 
 
 FEATURES = (
-    Feature("at_decision", "always", "a decision waits; 0 in the last observation of an episode", "", "flag"),
+    Feature("at_decision", "always", "a decision waits; 0 when the horizon has ended the episode", "", "flag"),
     Feature("penalty_decision", "always", "it is the penalty's; 0: the target's", "", "flag"),
     Feature("kernel_mode", "yielder", "only siblings preempted in kernel mode are wanted", "", "flag"),
     Feature("lag", "yielder", "lag of the spinning vCPU's entity", "ns", "signed time", -1.0),
@@ -75,7 +75,7 @@ CANDIDATE_FEATURES = (
     Feature("candidate_spin", "spin", "if so: how long it has been spinning", "ns", "time"),
     Feature("since_boost", "spin", "since somebody last yielded to it", "ns", "time"),
     Feature("same_rq", "sched", "it waits on the spinner's CPU", "", "flag"),
-    Feature("candidate_lag", "sched", "lag of its entity", "ns", "signed time", -1.0),
+    Feature("candidate_lag", "sched", "lag of its entity, as of its CPU's last update", "ns", "signed time", -1.0),
     Feature("waited", "sched", "since it was queued", "ns", "time"),
     Feature("gap", "sched", "same CPU: its lead in vruntime at the common queue", "ns", "signed time", -1.0),
     Feature("queue_length", "sched", "tasks on its CPU", "tasks", "share of 16"),

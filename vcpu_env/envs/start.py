@@ -5,7 +5,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from vcpu_env.envs.action import Actions, boosts
-from vcpu_env.envs.config import EnvConfig, parse_filter
+from vcpu_env.envs.config import EnvConfig, EnvConfigError, parse_filter
 from vcpu_env.envs.observe import GROUPS, NR_CANDIDATE_FEATURES, NR_FEATURES, hidden_features
 from vcpu_env.envs.tuner import TUNER_FEATURES
 from vcpu_env.envs.types import CANDIDATE_CHOICE, DIRECTED_YIELD, HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
@@ -14,6 +14,12 @@ from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
 from vcpu_env.policy.types import PENALTY_SCALE_ONE
 from vcpu_env.scenario import Scenario
+
+SHARE_ONE = 10_000
+"""A VM's share of the CPU time is kept in ten-thousandths: times the CPU time of hours, that still fits an int64."""
+
+FEWEST_UNITS = 10
+"""Work units that a VM must complete in the warm-up for the reward's ``work`` to be defined."""
 
 MOST_KEPT = 512
 """Warmed machines kept; about 0.4 MiB each."""
@@ -102,8 +108,15 @@ def fill_reward(machine: Machine, config: EnvConfig) -> None:
     world["env_params"]["reward_scale"][0] = weights * term_units(scenario)
     accounts = world["vm_account"]
     work = world["guest_vm"]["work"]
-    accounts["weight"] = np.rint(np.array(vm_shares(scenario)) * 1e6)
-    accounts["unit_ns"] = scenario.run.warmup_ns // np.maximum(work, 1)
+    accounts["weight"] = np.rint(np.array(vm_shares(scenario)) * SHARE_ONE)
+    enough = work >= FEWEST_UNITS
+    accounts["unit_ns"] = np.where(enough, scenario.run.warmup_ns // np.maximum(work, 1), 0)
+    if config.reward.get("work") and not enough.all():
+        vm = int(np.argmin(work))
+        raise EnvConfigError(
+            f"reward.work: {scenario.expanded_vms[vm].name} of {scenario.name} completes {work[vm]} units in the warm-up "
+            f"(allowed: {FEWEST_UNITS} or more, to know what one is worth; lengthen run.warmup_ns)"
+        )
 
 
 def term_units(scenario: Scenario) -> np.ndarray:
