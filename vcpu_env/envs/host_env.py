@@ -215,38 +215,156 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
 
 
 class DirectedYieldEnv(HostEnv):
-    """Whom to yield to, and at which price."""
+    """Whom to yield to, and at which price.
+
+    ## Action Space
+    A dict of ``candidate`` (0 nobody, 1 as the rule would, 2 + i the i-th candidate) and ``penalty_scale``, a in -1..1:
+    no penalty at -1, the series' own at 0, else ``max_penalty_scale**a`` times that, where a penalty is computed.
+
+    ## Observation Space
+    `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
+
+    ## Rewards
+    Change of the host-wide terms, weighted (``reward``).
+
+    ## Starting State
+    A machine warmed up under the rule, its random streams keyed by the seed.
+
+    ## Episode End
+    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+
+    ## Arguments
+    See `HostEnv`; ``docs/environments/directed_yield.md``.
+    """
 
     kind = DIRECTED_YIELD
 
 
 class PenaltyScaleEnv(HostEnv):
-    """How large the penalty is."""
+    """How large the penalty is, where the series computes one: at most once in 6 ms and CPU.
+
+    ## Action Space
+    ``Box(-1, 1, (1,))``: no penalty at -1, the series' own at 0, else ``max_penalty_scale**a`` times that.
+
+    ## Observation Space
+    `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
+
+    ## Rewards
+    Change of the host-wide terms, weighted (``reward``).
+
+    ## Starting State
+    A machine warmed up under the rule, its random streams keyed by the seed.
+
+    ## Episode End
+    Truncation after ``horizon_ns`` (500 ms) or ``max_decisions``; never terminated.
+
+    ## Arguments
+    See `HostEnv`; ``docs/environments/penalty_scale.md``.
+    """
 
     kind = PENALTY_SCALE
     defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 500_000_000}
 
 
 class CandidateChoiceEnv(HostEnv):
-    """Whom to yield to."""
+    """Whom to yield to.
+
+    ## Action Space
+    ``Discrete(K + 2)`` with a mask: 0 nobody, 1 as the rule would, 2 + i the i-th candidate.
+
+    ## Observation Space
+    `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
+
+    ## Rewards
+    Change of the host-wide terms, weighted (``reward``).
+
+    ## Starting State
+    A machine warmed up under the rule, its random streams keyed by the seed.
+
+    ## Episode End
+    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+
+    ## Arguments
+    See `HostEnv`; ``docs/environments/candidate_choice.md``.
+    """
 
     kind = CANDIDATE_CHOICE
 
 
 class JointYieldEnv(HostEnv):
-    """Whom to yield to, and at which of a few prices."""
+    """Whom to yield to, and at which of a few prices.
+
+    ## Action Space
+    ``MultiDiscrete([K + 2, P])`` with a mask: the candidate as in `CandidateChoiceEnv`, then one of ``penalty_levels``,
+    the factor of the series' penalty where one is computed.
+
+    ## Observation Space
+    `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
+
+    ## Rewards
+    Change of the host-wide terms, weighted (``reward``).
+
+    ## Starting State
+    A machine warmed up under the rule, its random streams keyed by the seed.
+
+    ## Episode End
+    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+
+    ## Arguments
+    See `HostEnv`; ``docs/environments/joint_yield.md``.
+    """
 
     kind = JOINT_YIELD
 
 
 class WideYieldEnv(HostEnv):
-    """Whom to yield to, and what the yield does for it."""
+    """Whom to yield to, and what the yield does for it.
+
+    ## Action Space
+    ``MultiDiscrete([K + 2, B])`` with a mask: the candidate as in `CandidateChoiceEnv`, then the boost
+    (`action.boosts`): a hint, the series' penalty times each of ``penalty_levels`` above 0, lag credit, lag transfer,
+    a plain yield, a hint or a credit while the spinner keeps its CPU.
+
+    ## Observation Space
+    `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
+
+    ## Rewards
+    Change of the host-wide terms, weighted (``reward``).
+
+    ## Starting State
+    A machine warmed up under the rule, its random streams keyed by the seed.
+
+    ## Episode End
+    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+
+    ## Arguments
+    See `HostEnv`; ``docs/environments/wide_yield.md``.
+    """
 
     kind = WIDE_YIELD
 
 
 class HostTunerEnv(HostEnv):
-    """The series' constants, once an epoch."""
+    """The series' constants, once an epoch.
+
+    ## Action Space
+    ``Box(-1, 1, (10,))``: `tuner.CONSTANTS`, 0 is the series' own value of each.
+
+    ## Observation Space
+    `tuner.TUNER_FEATURES`: what happened in the last epoch, float32 within -1..1.
+
+    ## Rewards
+    Change of the host-wide terms, weighted (``reward``).
+
+    ## Starting State
+    A machine warmed up under the rule, its random streams keyed by the seed.
+
+    ## Episode End
+    Truncation after ``horizon_ns`` (200 ms, 20 epochs) or ``max_decisions`` epochs; never terminated.
+
+    ## Arguments
+    See `HostEnv`; ``docs/environments/host_tuner.md``.
+    """
 
     kind = HOST_TUNER
     defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 200_000_000}

@@ -1,0 +1,19 @@
+"""A random agent that keeps to the mask: the plain loop of Gymnasium."""
+
+import gymnasium
+
+import vcpu_env
+
+gymnasium.register_envs(vcpu_env)
+env = gymnasium.make("vcpu_env/CandidateChoice-v0", scenario="dedup-2vm")
+env.action_space.seed(0)
+
+for episode in range(3):
+    observation, info = env.reset(seed=episode)
+    total, truncated = 0.0, False
+    while not truncated:
+        action = env.action_space.sample(mask=info["action_mask"])
+        observation, reward, terminated, truncated, info = env.step(action)
+        total += float(reward)
+    totals = info["episode_totals"]
+    print(f"episode {episode}: return {total:.3f}, {totals['decisions']} decisions, {totals['spin']:.2f} ms spinning")
