@@ -113,9 +113,10 @@ def fill_reward(machine: Machine, config: EnvConfig) -> None:
     accounts["unit_ns"] = np.where(enough, scenario.run.warmup_ns // np.maximum(work, 1), 0)
     if config.reward.get("work") and not enough.all():
         vm = int(np.argmin(work))
+        name = scenario.expanded_vms[vm].name
         raise EnvConfigError(
-            f"reward.work: {scenario.expanded_vms[vm].name} of {scenario.name} completes {work[vm]} units in the warm-up "
-            f"(allowed: {FEWEST_UNITS} or more, to know what one is worth; lengthen run.warmup_ns)"
+            f"reward.work: {name} of {scenario.name} completes {work[vm]} units in the warm-up (allowed: "
+            f"{FEWEST_UNITS} or more, to know what one is worth; lengthen run.warmup_ns)"
         )
 
 
