@@ -15,6 +15,13 @@ HEADER_WORDS = 64
 ALIGN_BYTES = 64
 
 
+def aligned_words(count: int) -> np.ndarray:
+    """Zeros that begin at a cache line."""
+    room = np.zeros(count + ALIGN_BYTES // 8, np.int64)
+    start = -room.ctypes.data % ALIGN_BYTES // 8
+    return room[start : start + count]
+
+
 @dataclass(frozen=True)
 class StructArray:
     """One struct array of a layout: its header slot, name, dtype and length."""
@@ -44,7 +51,7 @@ class World:
             offsets[array.name] = end
             end += -(-array.count * array.dtype.itemsize // ALIGN_BYTES) * ALIGN_BYTES
         if words is None:
-            words = np.zeros(end // 8, np.int64)
+            words = aligned_words(end // 8)
             for array in arrays:
                 words[array.slot] = offsets[array.name]
         self.words = words
@@ -64,4 +71,6 @@ class World:
 
     def copy(self) -> "World":
         """An independent copy (a fork)."""
-        return World(list(self.arrays.values()), self.words.copy())
+        words = aligned_words(len(self.words))
+        words[:] = self.words
+        return World(list(self.arrays.values()), words)

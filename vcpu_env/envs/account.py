@@ -9,58 +9,45 @@
 Times count what is under way up to now, so that totals agree with `Machine.counters()` at any moment.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env._jit import kjit
 from vcpu_env.envs.types import NR_TERMS, env_params, env_state, vm_account
 from vcpu_env.guest.run import COLD_LOSS_TENTHS
-from vcpu_env.guest.types import SEG_COMPUTE, SEG_SPIN, guest_vcpu, guest_vm
+from vcpu_env.guest.types import SEG_COMPUTE, SEG_SPIN, guest_totals, guest_vcpu, guest_vm
 from vcpu_env.kernel.timeline import machine_clock
-from vcpu_env.kernel.types import cpu_rq, sched_tunables
-from vcpu_env.kvm.lapic import lapic
+from vcpu_env.kernel.types import rq_totals, sched_tunables
+from vcpu_env.kvm.lapic import ipi_totals
+from vcpu_env.kvm.pcpu import GUEST, pcpu
 
 WORK, USEFUL, SPIN, UNFAIRNESS, SWITCHES, IPI_LATENCY = range(NR_TERMS)
 
 
 @kjit
-def vm_run_ns(w, vm, now_ns):
-    """CPU time that a VM's vCPUs have had in guest mode."""
-    guest = guest_vm(w, vm)
-    run_ns = 0
-    for v in range(guest.first_vcpu, guest.first_vcpu + guest.nr_vcpus):
-        g = guest_vcpu(w, v)
-        run_ns += g.run_ns
-        if g.cpu != NIL:
-            run_ns += max(now_ns - g.segment_start_ns, 0)
-    return run_ns
+def add_running(w, cpu, now_ns):
+    """Add what the vCPU in guest mode on this CPU has done since its time was last booked."""
+    pc = pcpu(w, cpu)
+    if pc.mode != GUEST:
+        return
+    g, total = guest_vcpu(w, pc.vcpu), env_state(w, 0).total
+    past = max(now_ns - g.segment_start_ns, 0)
+    vm_account(w, g.vm).run_ns += past
+    if g.segment == SEG_SPIN:
+        total[SPIN] += past
+    elif g.segment == SEG_COMPUTE:
+        total[USEFUL] += past - min(past * COLD_LOSS_TENTHS // 10, g.cold_ns)
 
 
 @kjit
-def add_vcpu(w, v, now_ns):
-    """Add a vCPU's useful and spinning time and its IPIs' latency to the totals."""
-    g, total = guest_vcpu(w, v), env_state(w, 0).total
-    useful = g.user_ns + g.kernel_ns - g.spin_ns - g.irq_ns - g.cold_lost_ns
-    spin = g.spin_ns
-    if g.cpu != NIL:
-        past = max(now_ns - g.segment_start_ns, 0)
-        if g.segment == SEG_SPIN:
-            spin += past
-        elif g.segment == SEG_COMPUTE:
-            useful += past - min(past * COLD_LOSS_TENTHS // 10, g.cold_ns)
-    total[USEFUL] += useful
-    total[SPIN] += spin
-    total[IPI_LATENCY] += lapic(w, v).ipi_latency_ns
-
-
-@kjit
-def unfairness(w, now_ns):
+def unfairness(w):
     """Half the sum over VMs of |CPU time since the episode began - the share of all that its weight is worth|."""
     run_ns, weights = 0, 0
     for vm in range(env_params(w, 0).nr_vms):
-        run_ns += vm_run_ns(w, vm, now_ns) - vm_account(w, vm).run_start_ns
-        weights += vm_account(w, vm).weight
+        account = vm_account(w, vm)
+        run_ns += account.run_ns - account.run_start_ns
+        weights += account.weight
     wrong = 0
     for vm in range(env_params(w, 0).nr_vms):
         account = vm_account(w, vm)
-        wrong += abs(vm_run_ns(w, vm, now_ns) - account.run_start_ns - run_ns * account.weight // weights)
+        wrong += abs(account.run_ns - account.run_start_ns - run_ns * account.weight // weights)
     return wrong // 2
 
 
@@ -68,26 +55,26 @@ def unfairness(w, now_ns):
 def count_totals(w):
     """Bring `env_state.total` up to now."""
     now_ns = machine_clock(w, 0).now_ns
-    total = env_state(w, 0).total
-    for k in range(NR_TERMS):
-        total[k] = 0
+    total, guests = env_state(w, 0).total, guest_totals(w, 0)
+    total[USEFUL], total[SPIN] = guests.useful_ns, guests.spin_ns
+    total[SWITCHES], total[IPI_LATENCY] = rq_totals(w, 0).nr_switches, ipi_totals(w, 0).latency_ns
+    total[WORK] = 0
     for vm in range(env_params(w, 0).nr_vms):
-        guest = guest_vm(w, vm)
-        total[WORK] += guest.work * vm_account(w, vm).unit_ns
-        for v in range(guest.first_vcpu, guest.first_vcpu + guest.nr_vcpus):
-            add_vcpu(w, v, now_ns)
+        guest, account = guest_vm(w, vm), vm_account(w, vm)
+        account.run_ns = guest.run_ns
+        total[WORK] += guest.work * account.unit_ns
     for cpu in range(sched_tunables(w, 0).nr_cpus):
-        total[SWITCHES] += cpu_rq(w, cpu).nr_switches
-    total[UNFAIRNESS] = unfairness(w, now_ns)
+        add_running(w, cpu, now_ns)
+    total[UNFAIRNESS] = unfairness(w)
 
 
 @kjit
 def begin_account(w):
     """An episode begins: nothing has been earned yet."""
-    now_ns = machine_clock(w, 0).now_ns
-    for vm in range(env_params(w, 0).nr_vms):
-        vm_account(w, vm).run_start_ns = vm_run_ns(w, vm, now_ns)
     count_totals(w)
+    for vm in range(env_params(w, 0).nr_vms):
+        vm_account(w, vm).run_start_ns = vm_account(w, vm).run_ns
+    env_state(w, 0).total[UNFAIRNESS] = 0
     state = env_state(w, 0)
     for k in range(NR_TERMS):
         state.first[k] = state.total[k]

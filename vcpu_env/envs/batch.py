@@ -100,7 +100,9 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.randoms: list[np.random.Generator] = []
         self._machines: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
-        self._over = np.ones(num_envs, np.bool_)
+        self._over, self._any_over = np.ones(num_envs, np.bool_), True
+        self._all = np.ones(num_envs, np.bool_)
+        self._all.flags.writeable = False
         self._everyone = np.arange(num_envs)
         self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
@@ -157,6 +159,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         with together(self.threads):
             begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
+        self._any_over = bool(self._over.any())
         self._check(which)
         if self._gantts:
             for i in which:
@@ -190,7 +193,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
         if (self._statuses[which] == FAILED).any():
-            self._over[:] = True
+            self._over[:], self._any_over = True, True
             for i in which:
                 self.slots[i].running.check()
 
@@ -208,8 +211,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             ResetNeeded: (DISABLED) an episode is over and has not been reset.
         """
         self._check_reset()
-        over = self._over
-        any_over = bool(over.any())
+        over, any_over = self._over, self._any_over
         if any_over and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
         encoded = self.actions.encode(actions, self.num_envs)
@@ -217,18 +219,19 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
         with together(self.threads):
-            step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
-        self._check(going)
+            failed, nr_ended = step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
+        if failed:
+            self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
             self._restart(np.flatnonzero(over), None, shown)
         ended = shown.truncated.copy()
-        self._over = ended.copy()
+        self._over, self._any_over = ended.copy(), nr_ended > 0
         self._sample()
-        for i in np.flatnonzero(ended):
-            self.slots[i].over = True
         terms = self._terms(shown)
         final: dict[str, Any] = {}
-        if ended.any():
+        if nr_ended:
+            for i in np.flatnonzero(ended):
+                self.slots[i].over = True
             final = self._final(shown, terms, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 self._begin_again(np.flatnonzero(ended), shown)
@@ -276,7 +279,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             info["action_mask"] = shown.masks.copy()
         if self.config.privileged:
             info["awaited"] = np.array([slot.awaited() for slot in self.slots])
-        return info | {f"_{name}": np.ones(self.num_envs, np.bool_) for name in list(info)}
+        return info | {f"_{name}": self._all for name in list(info)}
 
     def run_together(self, function: Any, *arguments: Any) -> None:
         """Call a parallel function of all machines."""
@@ -344,6 +347,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.slots = slots
         self._look_up()
         self._over = np.array([slot.over for slot in slots])
+        self._any_over = bool(self._over.any())
 
     def fork(self) -> "HostVectorEnv":
         """An independent batch in the same state, with the same future."""

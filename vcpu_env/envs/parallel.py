@@ -1,5 +1,6 @@
 """Many machines stepped in compiled code on all cores. A machine never sees another, so threads change no result."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -9,15 +10,16 @@ import numpy as np
 from numba import njit, prange
 
 from vcpu_env._jit import JIT, kjit
+from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.decide import env_begin, env_step
 from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
 from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.world import World
 
-if numba.config.THREADING_LAYER == "default":
-    # The OpenMP layer's barrier waits for whole time slices as soon as another process wants a CPU.
-    numba.config.THREADING_LAYER = "workqueue"
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# OpenMP's barriers spin, by default for so long that a machine with other work to do stands still. This is about as
+# long as Python needs between two steps, and much less than a time slice. Read when the first parallel function runs.
 
 _one_at_a_time = Lock()
 
@@ -26,7 +28,7 @@ _one_at_a_time = Lock()
 def together(threads: int) -> Iterator[None]:
     """Around every call of a parallel function: its threads; the work queue serves one Python thread at a time."""
     with _one_at_a_time:
-        if JIT:
+        if JIT and numba.get_num_threads() != threads:
             numba.set_num_threads(threads)
         yield
 
@@ -109,13 +111,20 @@ def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, m
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def step_machines(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
                   terms):  # fmt: skip
-    """`env_step` with the i-th action on the machines of these numbers, and what they show then."""
+    """`env_step` with the i-th action on the machines of these numbers, and what they show then.
+
+    Returns how many failed, and of how many the episode is over.
+    """
+    failed, ended = 0, 0
     for k in prange(len(which)):
         i = which[k]
         w = machines[i]
         put_action(w, actions[i])
         statuses[i] = env_step(w)
         show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+        failed += 1 if statuses[i] == FAILED else 0
+        ended += 1 if truncated[i] else 0
+    return failed, ended
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")

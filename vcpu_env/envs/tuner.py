@@ -5,7 +5,7 @@ from vcpu_env.engine_state import engine, yield_stats
 from vcpu_env.envs.observe import Feature, log_time, share
 from vcpu_env.envs.types import NR_HOST_COUNTERS, NR_TERMS, env_params, env_state, observation
 from vcpu_env.guest.types import guest_vm
-from vcpu_env.kernel.types import cpu_rq, sched_tunables
+from vcpu_env.kernel.types import rq_totals, sched_tunables
 from vcpu_env.kvm.pcpu import pcpu
 from vcpu_env.kvm.types import kvm_params, kvm_vcpu
 from vcpu_env.policy.types import CAPS, PENALTY_SCALE_ONE, deboost_params
@@ -129,13 +129,8 @@ def observe_host_tuner(w):
 @kjit
 def observe_load(w, at):
     """Busy CPUs, load and vCPUs a CPU: three entries from `at` on."""
-    nr_cpus = sched_tunables(w, 0).nr_cpus
-    busy, runnable = 0, 0
-    for cpu in range(nr_cpus):
-        nr_running = cpu_rq(w, cpu).nr_running
-        busy += nr_running > 0
-        runnable += nr_running
+    nr_cpus, totals = sched_tunables(w, 0).nr_cpus, rq_totals(w, 0)
     last = guest_vm(w, env_params(w, 0).nr_vms - 1)
-    observation(w, at).value = share(busy, float(nr_cpus))
-    observation(w, at + 1).value = share(runnable, 8.0 * nr_cpus)
+    observation(w, at).value = share(totals.nr_busy_cpus, float(nr_cpus))
+    observation(w, at + 1).value = share(totals.nr_running, 8.0 * nr_cpus)
     observation(w, at + 2).value = share(last.first_vcpu + last.nr_vcpus, 8.0 * nr_cpus)

@@ -67,6 +67,7 @@ ENV_STATE = np.dtype(
 VM_ACCOUNT = np.dtype(
     [
         ("run_start_ns", "i8"),  # CPU time that the VM had had when the episode began
+        ("run_ns", "i8"),  # and has had by the last step
         ("weight", "i8"),
         ("unit_ns", "i8"),  # time that the configured rule needed for one unit of the VM's work, in the warm-up
     ],

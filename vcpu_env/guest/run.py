@@ -21,6 +21,7 @@ from vcpu_env.guest.types import (
     guest_costs,
     guest_lock,
     guest_thread,
+    guest_totals,
     guest_vcpu,
     guest_vm,
 )
@@ -53,6 +54,7 @@ def account_segment(w, v, now_ns):
     if past <= 0:
         return
     g.run_ns += past
+    guest_vm(w, g.vm).run_ns += past
     if g.segment == SEG_IRQ:
         g.irq_remaining_ns -= past
         g.irq_ns += past
@@ -62,11 +64,13 @@ def account_segment(w, v, now_ns):
     if g.segment == SEG_SPIN:
         g.spin_ns += past
         g.kernel_ns += past
+        guest_totals(w, 0).spin_ns += past
         th.spun_ns += past
         return
     lost = min(past * COLD_LOSS_TENTHS // 10, g.cold_ns)
     g.cold_ns -= lost
     g.cold_lost_ns += lost
+    guest_totals(w, 0).useful_ns += past - lost
     th.remaining_ns -= past - lost
     if th.in_kernel:
         g.kernel_ns += past

@@ -34,14 +34,18 @@ THREAD_QUEUE = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
 
 GUEST_VCPU = np.dtype(
     [
+        # what is read most lies together
         ("vm", "i8"),
         ("index", "i8"),  # vcpu_idx within the VM, a bit number of the masks below
         ("cpu", "i8"),  # physical CPU on which it is in guest mode, NIL if it is not
+        ("segment", "i8"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
+        ("segment_start_ns", "i8"),
+        ("cold_ns", "i8"),  # time still to be lost to a cold cache
+        ("run_ns", "i8"),
         ("current", "i8"),  # guest thread, NIL in the idle loop
         ("run_queue", THREAD_QUEUE),
         ("nr_queued", "i8"),
         ("need_resched", "i8"),
-        ("segment", "i8"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
         ("halted", "i8"),
         ("irq", "i8"),  # vector in service, OVERHEAD, or 0
         ("kick_thread", "i8"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
@@ -50,10 +54,8 @@ GUEST_VCPU = np.dtype(
         ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
         ("notice_draws", "i8"),
         ("wake_draws", "i8"),
-        ("segment_start_ns", "i8"),
         ("irq_remaining_ns", "i8"),
         ("overhead_ns", "i8"),  # kernel work still to be charged
-        ("cold_ns", "i8"),  # time still to be lost to a cold cache
         ("ple_expire_ns", "i8"),
         ("spin_start_ns", "i8"),  # start of the current spin episode, on or off a CPU
         ("sched_out_ns", "i8"),
@@ -70,7 +72,6 @@ GUEST_VCPU = np.dtype(
         ("cold_lost_ns", "i8"),
         ("idle_ns", "i8"),
         ("steal_ns", "i8"),
-        ("run_ns", "i8"),
         ("call_wait_ns", "i8"),
         ("calls", "i8"),
         ("ipi_reschedule", "i8"),  # received, as RES, CAL/TLB, LOC of /proc/interrupts
@@ -154,6 +155,7 @@ GUEST_VM = np.dtype(
         ("ipi_mode", "i8"),
         ("steal_time", "i8"),  # the guest sees vcpu_is_preempted()
         ("work", "i8"),
+        ("run_ns", "i8"),  # of all its vCPUs, booked
         ("lock_wait_log2", "i8", (LOG2_BINS,)),  # contended acquisitions by how long they waited
         ("tick_ns", "i8"),
         ("tick_phase_ns", "i8"),
@@ -161,6 +163,9 @@ GUEST_VM = np.dtype(
     ],
     align=True,
 )
+
+GUEST_TOTALS = np.dtype([("useful_ns", "i8"), ("spin_ns", "i8")], align=True)
+"""Sums over all vCPUs of time booked: neither spinning nor interrupts nor lost to cold caches, and spinning."""
 
 GUEST_COSTS = np.dtype(
     [
@@ -187,6 +192,7 @@ guest_queue = struct(31, GUEST_QUEUE)
 guest_op = struct(32, GUEST_OP)
 guest_vm = struct(34, GUEST_VM)
 guest_costs = struct(35, GUEST_COSTS)
+guest_totals = struct(36, GUEST_TOTALS)
 
 
 def guest_arrays(nr_vcpus, nr_threads, nr_locks, nr_queues, nr_ops, nr_vms) -> list[StructArray]:
@@ -200,4 +206,5 @@ def guest_arrays(nr_vcpus, nr_threads, nr_locks, nr_queues, nr_ops, nr_vms) -> l
         *distribution_arrays(),
         StructArray(34, "guest_vm", GUEST_VM, nr_vms),
         StructArray(35, "guest_costs", GUEST_COSTS, 1),
+        StructArray(36, "guest_totals", GUEST_TOTALS, 1),
     ]

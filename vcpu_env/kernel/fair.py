@@ -36,6 +36,7 @@ from vcpu_env.kernel.types import (
     WF_SYNC,
     cfs_rq,
     cpu_rq,
+    rq_totals,
     sched_entity,
     sched_features,
     sched_tunables,
@@ -69,6 +70,16 @@ def refresh_ancestors(w, se_id, slice_ns, queued, runnable, idle):
 
 
 @kjit
+def add_nr_running(w, cpu, count):
+    """sched.h: add_nr_running(), sub_nr_running()."""
+    rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
+    totals.nr_busy_cpus -= rq.nr_running > 0
+    rq.nr_running += count
+    totals.nr_running += count
+    totals.nr_busy_cpus += rq.nr_running > 0
+
+
+@kjit
 def enqueue_task_fair(w, p, flags):
     """fair.c: enqueue_task_fair(). A task joins its queue, and its groups join theirs as far as they were empty."""
     if flags & ENQUEUE_DELAYED:
@@ -99,7 +110,7 @@ def enqueue_task_fair(w, p, flags):
         flags = ENQUEUE_WAKEUP
         se_id = se.parent
     refresh_ancestors(w, se_id, slice_ns, 1, runnable, idle)
-    cpu_rq(w, task_struct(w, p).cpu).nr_running += 1
+    add_nr_running(w, task_struct(w, p).cpu, 1)
 
 
 @kjit
@@ -142,7 +153,7 @@ def dequeue_entities(w, se_id, flags):
         flags |= DEQUEUE_SLEEP
         flags &= ~(DEQUEUE_DELAYED | DEQUEUE_SPECIAL)
     refresh_ancestors(w, se_id, slice_ns, -queued, -runnable, -idle)
-    cpu_rq(w, cpu).nr_running -= queued
+    add_nr_running(w, cpu, -queued)
     if is_task and task_delayed:
         task_struct(w, first).on_rq = 0
     return True

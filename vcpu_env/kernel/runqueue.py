@@ -5,7 +5,15 @@ from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.pelt import remove_entity_load_avg
-from vcpu_env.kernel.types import DEQUEUE_MIGRATING, ENQUEUE_MIGRATED, TASK_RUNNING, cpu_rq, sched_entity, task_struct
+from vcpu_env.kernel.types import (
+    DEQUEUE_MIGRATING,
+    ENQUEUE_MIGRATED,
+    TASK_RUNNING,
+    cpu_rq,
+    rq_totals,
+    sched_entity,
+    task_struct,
+)
 
 
 @kjit
@@ -40,6 +48,7 @@ def sched_info_switch(w, cpu, prev, p):
     """stats.h: sched_info_switch(), and the counts of switches. `prev` leaves the CPU, `p` arrives."""
     rq = cpu_rq(w, cpu)
     rq.nr_switches += 1
+    rq_totals(w, 0).nr_switches += 1
     if prev != NIL:
         task = task_struct(w, prev)
         rq.rq_cpu_time_ns += rq.clock_ns - task.last_arrival_ns

@@ -228,6 +228,9 @@ TASK_GROUP = np.dtype(
     [("shares", "i8"), ("load_avg", "i8"), ("parent", "i8"), ("idle", "i8"), ("depth", "i8")], align=True
 )
 
+RQ_TOTALS = np.dtype([("nr_running", "i8"), ("nr_busy_cpus", "i8"), ("nr_switches", "i8")], align=True)
+"""Sums over all run queues, kept because looking at every run queue costs more than a step of the machine."""
+
 KICKED_CPUS = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
 
 SCHED_DOMAIN_SHARED = np.dtype(
@@ -242,6 +245,7 @@ cfs_rq = struct(4, CFS_RQ)
 cpu_rq = struct(5, RQ)
 task_group = struct(6, TASK_GROUP)
 kicked_cpus = struct(7, KICKED_CPUS)
+rq_totals = struct(9, RQ_TOTALS)
 sched_domain_shared = struct(8, SCHED_DOMAIN_SHARED)
 
 
@@ -256,5 +260,6 @@ def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int) -> list[StructArr
         StructArray(5, "rq", RQ, nr_cpus),
         StructArray(6, "task_group", TASK_GROUP, nr_groups + 1),
         StructArray(7, "kicked_cpus", KICKED_CPUS, 1),
+        StructArray(9, "rq_totals", RQ_TOTALS, 1),
         StructArray(8, "sched_domain_shared", SCHED_DOMAIN_SHARED, 1),
     ]

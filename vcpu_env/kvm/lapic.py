@@ -33,15 +33,21 @@ LAPIC = np.dtype(
     ],
     align=True,
 )
+IPI_TOTALS = np.dtype([("latency_ns", "i8")], align=True)
 LAPIC_COSTS = np.dtype([("ipi_ns", "i8"), ("posted_ipi_ns", "i8"), ("eoi_exit_ns", "i8")], align=True)
 
 lapic = struct(25, LAPIC)
 lapic_costs = struct(27, LAPIC_COSTS)
+ipi_totals = struct(37, IPI_TOTALS)
 
 
 def lapic_arrays(nr_vcpus: int) -> list[StructArray]:
     """The struct arrays of the local APICs."""
-    return [StructArray(25, "lapic", LAPIC, nr_vcpus), StructArray(27, "lapic_costs", LAPIC_COSTS, 1)]
+    return [
+        StructArray(25, "lapic", LAPIC, nr_vcpus),
+        StructArray(27, "lapic_costs", LAPIC_COSTS, 1),
+        StructArray(37, "ipi_totals", IPI_TOTALS, 1),
+    ]
 
 
 @kjit
@@ -109,6 +115,7 @@ def take_interrupt(w, v, now_ns):
         waited_ns = now_ns - apic.since_ns[vector_number(vector)]
         apic.ipis += 1
         apic.ipi_latency_ns += waited_ns
+        ipi_totals(w, 0).latency_ns += waited_ns
         apic.ipi_latency_log2[log2_bin(waited_ns)] += 1
     if apic.irr == 0:
         vcpu = kvm_vcpu(w, v)

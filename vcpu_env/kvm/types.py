@@ -34,46 +34,47 @@ COUNTERS = [
 
 kvm_vcpu_dtype = np.dtype(
     [
+        # what a scan of the siblings looks at lies together, in the first two cache lines
         ("vm", "i8"),
         ("vcpu_idx", "i8"),
-        ("task", "i8"),  # the host task that runs this vCPU
-        # what preempt notifiers and kvm_vcpu_block() leave behind
         ("preempted", "i8"),
         ("ready", "i8"),
         ("preempted_in_kernel", "i8"),  # sampled at sched-out, meaningful only while preempted
-        ("scheduled_out", "i8"),
         ("blocking", "i8"),  # rcuwait active: inside kvm_vcpu_block()
+        ("in_spin_loop", "i8"),
+        ("dy_eligible", "i8"),
+        ("event", "i8"),  # KVM_REQ_EVENT
+        ("pir_pending", "i8"),  # posted-interrupt descriptor ON; never set on SVM, which has no such hook
+        ("spin_since_ns", "i8"),  # first PAUSE exit of the present spell of spinning, as far as the host can tell
+        ("last_boost_ns", "i8"),  # somebody yielded to it
+        # arch.ipi_context of the series
+        ("last_ipi_sender", "i8"),
+        ("last_ipi_receiver", "i8"),
+        ("pending_ipi", "i8"),
+        ("ipi_time_ns", "i8"),
+        ("last_ipi_vector", "i8"),  # v3
+        ("ipi_senders", "i8"),  # strict boost: siblings (bits) that may boost this descheduled vCPU
+        # what preempt notifiers and kvm_vcpu_block() leave behind, besides
+        ("task", "i8"),  # the host task that runs this vCPU
+        ("scheduled_out", "i8"),
         ("asleep", "i8"),  # blocking, and nobody woke it yet
         ("at_instruction_boundary", "i8"),  # the last exit was a host interrupt
         ("st_preempted", "i8"),  # the steal-time byte that the guest reads
         # directed yield
-        ("in_spin_loop", "i8"),
-        ("dy_eligible", "i8"),
         ("parked", "i8"),  # a yield_to() succeeded and has not returned yet
         ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
         ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
         ("no_task", "i8"),  # replay only: no task to yield to
         ("last_pause_ns", "i8"),  # last PAUSE exit; 0: never
-        ("spin_since_ns", "i8"),  # first PAUSE exit of the present spell of spinning, as far as the host can tell
         ("pause_run_ns", "i8"),  # guest time of the vCPU at its last PAUSE exit
         ("last_yield_ns", "i8"),  # it yielded to somebody
-        ("last_boost_ns", "i8"),  # somebody yielded to it
         # interrupts
         ("apicv", "i8"),
         ("apic_enabled", "i8"),
-        ("pir_pending", "i8"),  # posted-interrupt descriptor ON; never set on SVM, which has no such hook
-        ("event", "i8"),  # KVM_REQ_EVENT
         ("nmi", "i8"),  # KVM_REQ_NMI
         ("smi", "i8"),  # KVM_REQ_SMI
         ("pv_unhalted", "i8"),
         ("async_pf", "i8"),  # a completed asynchronous page fault is queued
-        # arch.ipi_context of the series
-        ("last_ipi_sender", "i8"),
-        ("last_ipi_receiver", "i8"),
-        ("pending_ipi", "i8"),
-        ("last_ipi_vector", "i8"),  # v3
-        ("ipi_time_ns", "i8"),
-        ("ipi_senders", "i8"),  # strict boost: siblings (bits) that may boost this descheduled vCPU
         # pause-loop window (cycles on VMX, PAUSEs on SVM) and halt polling
         ("ple_window", "i8"),
         ("halt_poll_ns", "i8"),

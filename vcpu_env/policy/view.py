@@ -5,7 +5,7 @@ import numpy as np
 from vcpu_env._jit import NIL, kjit, struct
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.fair import matching_ancestor
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
 from vcpu_env.kvm.ple import ple_window_ns
@@ -128,13 +128,9 @@ def fill_view(w, me, awaited, now_ns):
 @kjit
 def describe_host(w):
     """Fill in the view's facts about all CPUs."""
-    view, nr_cpus = yield_view(w, 0), sched_tunables(w, 0).nr_cpus
-    busy, runnable = 0, 0
-    for cpu in range(nr_cpus):
-        nr_running = cpu_rq(w, cpu).nr_running
-        busy += nr_running > 0
-        runnable += nr_running
-    view.nr_cpus, view.nr_busy_cpus, view.nr_runnable = nr_cpus, busy, runnable
+    view, totals = yield_view(w, 0), rq_totals(w, 0)
+    view.nr_cpus = sched_tunables(w, 0).nr_cpus
+    view.nr_busy_cpus, view.nr_runnable = totals.nr_busy_cpus, totals.nr_running
 
 
 @kjit
