@@ -4,7 +4,7 @@ import numpy as np
 
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
-from vcpu_env.guest.random import init_distributions, stream_key
+from vcpu_env.guest.random import stream_key
 from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
@@ -139,7 +139,6 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
         ]
     )
     init_timeline(world)
-    init_distributions(world)
     init_pcpus(world, nr_vcpus, nr_threads)
     init_policy(world)
     init_view(world)

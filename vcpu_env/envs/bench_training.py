@@ -92,7 +92,7 @@ def rates(env: Sb3VecEnv | FreeVecEnv, rate: Callable[[Callable[[], int]], float
         return COUNT
 
     def train() -> int:
-        model.learn(COUNT * N_STEPS)
+        model.learn(COUNT * N_STEPS, reset_num_timesteps=False)  # or every call would begin new episodes
         return COUNT * N_STEPS
 
     return rate(step), rate(infer), rate(train)

@@ -103,7 +103,7 @@ def do_timed(w, t, op, now_ns):
             th.remaining_ns = guest_costs(w, 0).icr_write_ns
             send_ipi(w, th.vcpu, target, VECTOR_RESCHEDULE, now_ns)
         return
-    duration = sample(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
+    duration = sample(op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
     if op.kind == OP_BLOCK:
         set_event(w, event_slots(w, 0).io + t, now_ns + duration)
         block_current(w, th.vcpu)

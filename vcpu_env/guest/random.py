@@ -10,8 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from vcpu_env._jit import kjit, struct
-from vcpu_env.world import StructArray
+from vcpu_env._jit import kjit
 
 QUANTILES = 4096
 FIXED, EXPONENTIAL, LOGNORMAL_06, LOGNORMAL_08, UNIFORM = range(5)
@@ -26,22 +25,17 @@ PURPOSE_DURATION, PURPOSE_BRANCH, PURPOSE_PICK, NR_PURPOSES = range(4)
 LOCK_ENTITY = 1 << 20
 """Stream entities of locks start here, those of threads at 0."""
 
-DISTRIBUTION = np.dtype([("q16", "i8", (QUANTILES,))], align=True)
-distribution = struct(33, DISTRIBUTION)
-
 _INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15, the splitmix64 increment, as a signed integer
 _MULTIPLY_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MULTIPLY_2 = -7723592293110705685  # 0x94D049BB133111EB
 _ENTITY = -3335678366873096957  # an odd constant that keeps streams apart
 
 
-def distribution_arrays() -> list[StructArray]:
-    """The struct array of the quantile tables."""
-    return [StructArray(33, "distribution", DISTRIBUTION, len(DISTRIBUTIONS))]
+def quantile_tables() -> np.ndarray:
+    """Mid-point quantiles in 1/65536 of the mean, scaled so that the mean is exact; one distribution after another.
 
-
-def init_distributions(world) -> None:
-    """Fill the tables: mid-point quantiles in 1/65536 of the mean, scaled so that the mean is exact."""
+    They are constants of the compiled code: all machines of a process share them.
+    """
     points = [(i + 0.5) / QUANTILES for i in range(QUANTILES)]
     normal = [NormalDist().inv_cdf(p) for p in points]
     tables = {
@@ -51,9 +45,11 @@ def init_distributions(world) -> None:
         LOGNORMAL_08: [math.exp(0.8 * z) for z in normal],
         UNIFORM: [2 * p for p in points],
     }
-    for kind, values in tables.items():
-        table = np.array(values)
-        world["distribution"]["q16"][kind] = np.rint(table / table.mean() * 65536).astype(np.int64)
+    scaled = [np.rint(np.array(tables[kind]) / np.mean(tables[kind]) * 65536) for kind in sorted(tables)]
+    return np.concatenate(scaled).astype(np.int32)
+
+
+QUANTILES_Q16 = quantile_tables()
 
 
 @kjit
@@ -78,8 +74,8 @@ def draw(key, count):
 
 
 @kjit
-def sample(w, kind, mean_ns, bits):
+def sample(kind, mean_ns, bits):
     """A duration (ns) of the given distribution and mean from 32 uniform bits."""
     if kind == FIXED:
         return mean_ns
-    return (mean_ns * distribution(w, kind).q16[bits >> 20]) >> 16
+    return (mean_ns * np.int64(QUANTILES_Q16[kind * QUANTILES + (bits >> 20)])) >> 16

@@ -6,7 +6,7 @@ A guest vCPU has the same id as its `kvm_vcpu` and as its host task. Interrupt v
 import numpy as np
 
 from vcpu_env._jit import struct
-from vcpu_env.guest.random import NR_PURPOSES, distribution_arrays
+from vcpu_env.guest.random import NR_PURPOSES
 from vcpu_env.kvm.log2 import LOG2_BINS
 from vcpu_env.world import StructArray
 
@@ -203,7 +203,6 @@ def guest_arrays(nr_vcpus, nr_threads, nr_locks, nr_queues, nr_ops, nr_vms) -> l
         StructArray(30, "guest_lock", GUEST_LOCK, max(nr_locks, 1)),
         StructArray(31, "guest_queue", GUEST_QUEUE, max(nr_queues, 1)),
         StructArray(32, "guest_op", GUEST_OP, nr_ops),
-        *distribution_arrays(),
         StructArray(34, "guest_vm", GUEST_VM, nr_vms),
         StructArray(35, "guest_costs", GUEST_COSTS, 1),
         StructArray(36, "guest_totals", GUEST_TOTALS, 1),
