@@ -18,6 +18,7 @@ from tests.small_env import (
     answer,
     make,
 )
+from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.start import vm_shares
 from vcpu_env.envs.types import REWARD_TERMS
 from vcpu_env.scenario import Scenario
@@ -31,9 +32,12 @@ UNEQUAL = Scenario(
         {"name": "b", "vcpus": 4, "workload": "dbench", "group": "gold"},
         {"name": "c", "vcpus": 3, "workload": "vips"},
     ],
-    run={"warmup_ns": 30 * MSEC},
 )
-SCENARIOS = {scenario.name: scenario for scenario in (SMALL, FLAT, STACKED, UNEQUAL)}
+SCENARIOS = {
+    scenario.name: Scenario(**scenario.model_dump(exclude_unset=True) | {"run": {"warmup_ns": 400 * MSEC}})
+    for scenario in (SMALL, FLAT, STACKED, UNEQUAL)
+}
+"""Warmed up for long enough to know what a unit of work is worth."""
 
 
 def terms_of(env, first: dict, last: dict) -> dict[str, float]:
@@ -146,3 +150,8 @@ def test_totals_are_at_the_end_only():
 )
 def test_what_a_vm_is_entitled_to(scenario, shares):
     assert vm_shares(scenario) == pytest.approx(shares)
+
+
+def test_work_must_be_measurable():
+    with pytest.raises(EnvConfigError, match=r"reward.work: vm-1 of small completes \d units in the warm-up"):
+        make(CANDIDATE_CHOICE, reward={"work": 1.0}).reset(seed=0)

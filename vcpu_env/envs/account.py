@@ -47,7 +47,9 @@ def unfairness(w):
     wrong = 0
     for vm in range(env_params(w, 0).nr_vms):
         account = vm_account(w, vm)
-        wrong += abs(account.run_ns - account.run_start_ns - run_ns * account.weight // weights)
+        # in two parts: their product would overflow after minutes
+        entitled = run_ns // weights * account.weight + run_ns % weights * account.weight // weights
+        wrong += abs(account.run_ns - account.run_start_ns - entitled)
     return wrong // 2
 
 

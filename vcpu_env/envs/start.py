@@ -15,8 +15,8 @@ from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
 from vcpu_env.policy.types import PENALTY_SCALE_ONE
 from vcpu_env.scenario import Scenario
 
-SHARE_ONE = 10_000
-"""A VM's share of the CPU time is kept in ten-thousandths: times the CPU time of hours, that still fits an int64."""
+SHARE_ONE = 1_000_000
+"""A VM's share of the CPU time is kept in millionths."""
 
 FEWEST_UNITS = 10
 """Work units that a VM must complete in the warm-up for the reward's ``work`` to be defined."""
