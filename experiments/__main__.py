@@ -1,4 +1,4 @@
-"""``python -m experiments STUDY``: run a study's sweeps, then write its tables and drawings, and those in its README."""
+"""``python -m experiments STUDY``: run a study's sweeps; write its tables, its drawings, and those in its README."""
 
 import runpy
 from pathlib import Path
@@ -41,8 +41,9 @@ def command(
     store = Store(results or Path("results") / (f"{study}-quick" if quick else study), resume=True)
     run_cells(plans, store, make_executor("process", workers))
     if not only:
-        tables = runpy.run_path(str(directory / "tables.py"))["tables"]
-        tables(read_sweeps(plans, store), directory, out or directory)
+        script = directory / f"{study.replace('-', '_')}.py"
+        write_study = runpy.run_path(str(script))["write_study"]
+        write_study(read_sweeps(plans, store), directory, out or directory)
 
 
 def main() -> None:

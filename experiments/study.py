@@ -1,11 +1,12 @@
 """A study: a directory of sweeps (experiments, `baselines.experiment`) whose cells lie in one store."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from baselines.cells import Cell, Row, load_object, run_cell, source_id
+from baselines.cells import MACHINE, Cell, Row, load_object, run_cell, source_id
 from baselines.command import say
 from baselines.evaluate import POLICIES, QUICK, QUICK_SEEDS, prepare
 from baselines.executor import Executor
@@ -80,19 +81,30 @@ def load_plans(directory: Path, only: Sequence[str] = (), quick: bool = False) -
     return plans
 
 
-def run_cells(plans: Mapping[str, Plan], store: Store, executor: Executor) -> None:
-    """Run those cells of the sweeps that the store does not hold. What several sweeps share is run once."""
-    store.write_manifest({"source": source_id(), "sweeps": {name: plan.manifest() for name, plan in plans.items()}})
+def run_cells(plans: Mapping[str, Plan], store: Store, executor: Executor, machine: str = MACHINE) -> None:
+    """Run those cells of the sweeps that the store does not hold. What several sweeps share is run once.
+
+    Args:
+        machine: import path of the machine.
+    """
+    store.write_manifest(_manifest(plans))
     cells = {cell.key: cell for plan in plans.values() for cell in plan.cells().values()}
     missing = [cell for cell in cells.values() if stored(store, cell) is None]
     if not missing:
         return
-    prepare(executor)
+    if machine == MACHINE:
+        prepare(executor)
     say(f"{len(missing)} of {len(cells)} cells to run")
-    for done, (i, row) in enumerate(executor.map(functools.partial(run_cell), missing), 1):
+    for done, (i, row) in enumerate(executor.map(functools.partial(run_cell, machine=machine), missing), 1):
         store.save(missing[i], row)
         if done % PROGRESS == 0 or done == len(missing):
             say(f"{done} of {len(missing)}")
+
+
+def _manifest(plans: Mapping[str, Plan]) -> dict[str, Any]:
+    """What a store of several sweeps holds; no report can be made of it as a whole."""
+    sweeps = {name: plan.manifest() for name, plan in plans.items()}
+    return {"status": "study", "source": source_id(), "policies": [], "seeds": [], "cases": [], "sweeps": sweeps}
 
 
 def stored(store: Store, cell: Cell) -> Row | None:
@@ -120,8 +132,3 @@ def _read_sweep(plan: Plan, store: Store) -> Sweep:
             raise StudyError(f"{plan.name}: {cell} has not been run")
         rows.append({"variant": plan.cases[case].variant} | row)
     return Sweep(plan, compare(plan.cases, [policy.label for policy in plan.policies], rows))
-
-
-def missing_cells(plans: Iterable[Plan], store: Store) -> int:
-    """How many cells have not been run."""
-    return sum(stored(store, cell) is None for plan in plans for cell in plan.cells().values())
