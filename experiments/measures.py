@@ -12,8 +12,8 @@ from baselines.summary import Comparison
 TRIED, DONE = "kvm_ple_yield_attempt", "kvm_ple_yield_ok"
 RAN, USEFUL, SAME_RQ = "kvm_ple_yield_ran", "kvm_ple_yield_useful", "kvm_ple_yield_same_rq"
 
-NOT_COUNTED = ("variant", "policy")
-"""Columns of a row that say what it is of."""
+NOT_COMPARED = ("variant", "policy", "deboost_limited", "deboost_cross_rq")
+"""Columns of a row that say what it is of, or what the debooster looked at without doing anything."""
 
 
 def against(ours: Comparison, other: Comparison) -> Estimate:
@@ -87,9 +87,9 @@ def _shares(rows: Sequence[Row]) -> Array:
 
 
 def equal_cells(ours: Sequence[Row], others: Sequence[Row]) -> int:
-    """How many cells have the same value in every counter as those of another policy."""
+    """How many cells have the same value in every counter of what happened as those of another policy."""
 
     def counted(row: Row) -> dict[str, Any]:
-        return {name: value for name, value in row.items() if name not in NOT_COUNTED}
+        return {name: value for name, value in row.items() if name not in NOT_COMPARED}
 
     return sum(counted(mine) == counted(other) for mine, other in zip(ours, others, strict=True))

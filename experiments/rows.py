@@ -32,8 +32,8 @@ def changes(sweep: Sweep, policies: Sequence[str], name: Callable[[Comparison], 
     return [name(stock) | {c.policy: c.change for c in rivals} for stock, rivals in pairs(sweep, policies)]
 
 
-def mechanism(sweep: Sweep, policies: Sequence[str]) -> list[Row]:
-    """The cover letter's three causes, against stock."""
+def mechanism(sweep: Sweep, policies: Sequence[str], variant: str | None = None) -> list[Row]:
+    """The cover letter's three causes, against stock; of one variant only, if that is given."""
     return [
         by_scenario(c)
         | {
@@ -45,8 +45,9 @@ def mechanism(sweep: Sweep, policies: Sequence[str]) -> list[Row]:
             "wait per call": each(c, "call_wait_ns", "calls"),
             "switches per unit": per_unit(c, "sched_nr_switches"),
         }
-        for _, rivals in pairs(sweep, policies)
+        for stock, rivals in pairs(sweep, policies)
         for c in rivals
+        if variant in (None, stock.case.variant)
     ]
 
 

@@ -23,6 +23,11 @@ def causes(sweeps: Sweeps) -> Table:
     return Table("causes", mechanism(sweeps["core"], HALVES))
 
 
+def causes_pinned(sweeps: Sweeps) -> Table:
+    """The same where siblings share run queues."""
+    return Table("causes-pinned", mechanism(sweeps["placement"], HALVES, "random_pinning"))
+
+
 def micro(sweeps: Sweeps) -> Table:
     """The same where only one of them is at work."""
     return Table("micro", mechanism(sweeps["micro"], HALVES))
@@ -212,17 +217,19 @@ def interrupts(sweeps: Sweeps) -> Table:
 
 
 def inert(sweeps: Sweeps) -> Table:
-    """Cells that are equal to stock's in every counter."""
+    """How many cells are equal to stock's in every counter."""
     rows: list[Row] = []
-    found = [*sweeps["inert"].comparisons, *sweeps["placement"].of("debooster", variant="one_to_one")]
-    for c in found:
-        if c.policy != "stock":
-            rows.append(
-                by_variant(c)
-                | {"VMs": len(c.scenario.expanded_vms), "policy": c.policy, "cells": len(c.cells)}
-                | {"equal to stock's": equal_cells(c.cells, c.stock), "PLE exits/s": rate(c.cells, "kvm_pause_exits")}
-                | {"yields tried/s": rate(c.cells, TRIED), "penalties/s": rate(c.cells, "deboost_applied")}
-            )
+    for sweep, policies in ((sweeps["inert"], [*HALVES, "series-v3"]), (sweeps["placement"], ["debooster"])):
+        for stock, found in pairs(sweep, policies):
+            if stock.case.variant in sweeps["inert"].variants:
+                equal = {c.policy: equal_cells(c.cells, c.stock) for c in found}
+                rows.append(
+                    by_variant(stock)
+                    | {"VMs": len(stock.scenario.expanded_vms), "cells": len(stock.cells)}
+                    | {policy: equal.get(policy) for policy in (*HALVES, "series-v3")}
+                    | {"largest change": max((c.change for c in found), key=lambda change: abs(change.value))}
+                    | {"PLE exits/s": rate(stock.cells, "kvm_pause_exits"), "yields tried/s": rate(stock.cells, TRIED)}
+                )
     return Table("inert", rows)
 
 
@@ -337,8 +344,8 @@ def fairness(sweeps: Sweeps) -> Table:
 
 
 TABLES = (
-    causes, micro, halves, published, overcommit, verdicts, losses, regression, layouts, one_cgroup, alternatives,
-    versions, tracking, patches, interrupts, inert, futile, pingpong, local, right_target, switches, limiter, exact,
+    causes, causes_pinned, micro, halves, published, overcommit, verdicts, losses, regression, layouts, one_cgroup,
+    alternatives, versions, tracking, patches, interrupts, inert, futile, pingpong, local, right_target, switches, limiter, exact,
     bystander, fairness,
 )  # fmt: skip
 
