@@ -345,8 +345,8 @@ def fairness(sweeps: Sweeps) -> Table:
 
 TABLES = (
     causes, causes_pinned, micro, halves, published, overcommit, verdicts, losses, regression, layouts, one_cgroup,
-    alternatives, versions, tracking, patches, interrupts, inert, futile, pingpong, local, right_target, switches, limiter, exact,
-    bystander, fairness,
+    alternatives, versions, tracking, patches, interrupts, inert, futile, pingpong, local, right_target, switches,
+    limiter, exact, bystander, fairness,
 )  # fmt: skip
 
 
