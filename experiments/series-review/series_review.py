@@ -308,9 +308,13 @@ def limiter(sweeps: Sweeps) -> Table:
             | {"policy": c.policy, "penalties/s": rate(c.cells, "deboost_applied")}
             | {"mean penalty, ms": (share(c.cells, "deboost_penalty_ns", "deboost_applied") or 0.0) / 100 / 1e6}
             | {"refused by the limiter, %": share(c.cells, "deboost_limited", "deboost_yields")}
-            | {"slots used up by another CPU's target, %": share(c.cells, "deboost_cross_rq", *slots)}
+            | {
+                "slots used up by another CPU's target, %": share(c.cells, "deboost_cross_rq", *slots)
+                if posted
+                else None
+            }
             for _, found in pairs(sweep, names)
-            for c in found
+            for c, posted in zip(found, (True, True, False, False))
         ],
     )
 
