@@ -65,7 +65,7 @@ def _text(value: Value) -> str:
         text = f"{_percent(value.value)} ({_percent(value.low)} to {_percent(value.high)})"
         return f"**{text}**" if holds_no_zero(value) else text
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
     return str(value)
 
 

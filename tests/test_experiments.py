@@ -76,7 +76,7 @@ def test_the_machine_counts_what_tables_read(tmp_path):
     sweeps = study.read_sweeps(plans, store)
     script = runpy.run_path(str(study.ROOT / "series-review" / "series_review.py"))
     made = script["pingpong"](sweeps)
-    assert len(made.rows) == 2 * 7
+    assert len(made.rows) == 2 * 8
     assert all(row["yields per 1000 units"] > 0 for row in made.rows)
     rows = script["mechanism"](sweeps["pingpong"], ["series-v2"])
     assert all(isinstance(row["switches per unit"], Estimate) for row in rows)
