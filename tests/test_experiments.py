@@ -80,7 +80,9 @@ def test_the_machine_counts_what_tables_read(tmp_path):
     assert all(row["yields per 1000 units"] > 0 for row in made.rows)
     rows = script["mechanism"](sweeps["pingpong"], ["series-v2"])
     assert all(isinstance(row["switches per unit"], Estimate) for row in rows)
-    assert len(script["limiter"]({"switches": sweeps["pingpong"]}).rows) > 0
+    assert len(script["by_vm"](sweeps["pingpong"], ["stock", "series-v2"])) == 2 * 2
+    counted = sweeps["pingpong"].of("series-v2")[0].cells[0]
+    assert {f"deboost_{name}" for name in ("limited", "cross_rq", "wrapped", "penalty_ns", "forfeit")} <= counted.keys()
 
 
 def test_every_process_gives_a_policy_the_same_address():
