@@ -191,6 +191,7 @@ def fingerprint(value: Any) -> str:
         return "(" + ",".join(sorted(map(fingerprint, value))) + ")"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    value = getattr(value, "py_func", value)  # compiled: its repr holds an address
     if inspect.isfunction(value):
         captured = [cell.cell_contents for cell in value.__closure__ or ()]
         return f"{value.__qualname__}{fingerprint([*captured, value.__defaults__])}"
