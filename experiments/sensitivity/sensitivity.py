@@ -46,7 +46,7 @@ def same_rq(sweep: Sweep) -> Table:
 
 
 def spread(sweep: Sweep) -> Table:
-    """Over all variants: from the worst change to the best, and how many gain and lose for certain."""
+    """Over all variants: from the worst change to the best, and how many gain and lose as far as can be told."""
     rows: list[Row] = []
     for scenario in dict.fromkeys(c.scenario.name for c in sweep.comparisons):
         for policy in POLICIES:

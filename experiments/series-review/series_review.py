@@ -92,7 +92,7 @@ def regression(sweeps: Sweeps) -> Table:
 
 
 def losses(sweeps: Sweeps) -> Table:
-    """Those in which the series or a half of it loses for certain."""
+    """Those in which a loss of the series or of a half of it can be told."""
     rows = regression(sweeps).rows
     lost = [row for row in rows if any(isinstance(v, Estimate) and v.high < 0 for v in row.values())]
     return Table("losses", lost or [{"scenario": "none"}])
