@@ -3,16 +3,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate test check fmt clean
+.PHONY: help evaluate study test check fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
+	@echo "make study      answer the reviewers' claims and the sensitivity grid anew (20 minutes)"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
 evaluate: $(VENV)/.simulator
 	$(BIN)/python -m baselines.evaluate
+
+study: $(VENV)/.dev
+	$(BIN)/python -m experiments series-review
+	$(BIN)/python -m experiments sensitivity
 
 test check: $(VENV)/.dev
 	$(BIN)/ruff format --check
