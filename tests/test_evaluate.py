@@ -14,7 +14,7 @@ from rich.console import Console
 from baselines import cells, published, summary
 from baselines.experiment import Case
 from baselines.policies import PolicySource
-from baselines.report import terminal
+from baselines.report import numbers, terminal
 from tests.evaluation import FAKE, launch, plan_of, run, start, table, wait_for_cells
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 
@@ -105,7 +105,7 @@ def test_report_fits_100_columns(tmp_path):
     ],
 )
 def test_amounts_are_short(value, text):
-    assert terminal._amount(value) == text
+    assert numbers.amount(value) == text
 
 
 def test_published_numbers():

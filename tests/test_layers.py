@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("vcpu_env", "baselines", "agents")
+PACKAGES = ("vcpu_env", "baselines", "agents", "experiments")
 
 # Low to high. A module has the rank of its longest listed prefix; the kernel's modules are listed one by one.
 LAYERS = [
@@ -49,6 +49,7 @@ LAYERS = [
     ["vcpu_env.envs"],
     ["vcpu_env", "vcpu_env.cli", "vcpu_env.__main__"],
     ["baselines"],
+    ["experiments"],
     ["agents"],
 ]
 RANK = {prefix: rank for rank, layer in enumerate(LAYERS) for prefix in layer}

@@ -9,12 +9,11 @@ from rich.table import Table
 
 from baselines.cells import Row
 from baselines.policies import STOCK
+from baselines.report.numbers import NOTHING, amount
 
 WIDTH = 100
 USUAL_NAME = 9
 """Longest name of a policy that leaves room for all columns."""
-
-NOTHING = "-"
 
 
 def report_console(policies: Sequence[str] = ()) -> Console:
@@ -64,7 +63,7 @@ def _changes(summary: Sequence[Row]) -> Table:
     )
     entries = [
         (
-            _amount(row["units_per_s"]),
+            amount(row["units_per_s"]),
             *_estimate(row),
             _percent(row["published_v2"]),
             _percent(row["published_v3"]) + ("*" if row["published_v3_from_latency"] else ""),
@@ -85,11 +84,11 @@ def _mechanisms(summary: Sequence[Row]) -> Table:
     )
     entries = [
         (
-            _amount(row["ple_exits_per_s"]),
-            _amount(row["yields_tried_per_s"]),
+            amount(row["ple_exits_per_s"]),
+            amount(row["yields_tried_per_s"]),
             _share(row["yields_ok_share"]),
             _share(row["yields_useful_share"]),
-            _amount(row["penalties_per_s"]),
+            amount(row["penalties_per_s"]),
             _share(row["spin_share"]),
         )
         for row in summary
@@ -131,13 +130,3 @@ def _percent(value: float, missing: str = "") -> str:
 
 def _share(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{100 * value:.1f}%"
-
-
-def _amount(value: float) -> str:
-    """A number in at most five characters."""
-    if math.isnan(value):
-        return NOTHING
-    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * factor:
-            return f"{value / factor:.3g}{unit}" if value < 999.5 * factor else f"{value / factor:.0f}{unit}"
-    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
