@@ -7,7 +7,7 @@ from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
 from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
-from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
+from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
 from vcpu_env.kernel.types import (
     FEATURES,
@@ -174,13 +174,9 @@ def fill_kernel(world: World, scenario: Scenario, groups: list[Group], places: l
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
     build_kernel(world, host.cpus, tasks, groups, tunables, features)
-    allowed = world["task_struct"]["cpus_allowed"]
     for p, task in enumerate(tasks):
-        allowed[p] = -1
         if pinned[p]:
-            allowed[p] = 0
-            bit = task.cpu % 64
-            allowed[p][task.cpu // 64] = np.int64(-(1 << 63)) if bit == 63 else 1 << bit
+            allow_only(world, p, task.cpu)
 
 
 def fill_kvm(world: World, scenario: Scenario) -> None:

@@ -119,8 +119,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         shown = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            with together(self.threads):
-                show_machines(self._machines, others, *shown.arrays())
+            self.run_together(show_machines, others, *shown.arrays())
         self._masks = shown.masks
         return shown.observations, self._info(shown, self._terms(shown))
 
@@ -156,8 +155,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        with together(self.threads):
-            begin_machines(self._machines, which, seeds, jitters, self._statuses, *shown.arrays())
+        self.run_together(begin_machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)
@@ -218,8 +216,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
-        with together(self.threads):
-            failed, nr_ended = step_machines(self._machines, going, encoded, self._statuses, *shown.arrays())
+        failed, nr_ended = self.run_together(step_machines, going, encoded, self._statuses, *shown.arrays())
         if failed:
             self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
@@ -281,10 +278,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             info["awaited"] = np.array([slot.awaited() for slot in self.slots])
         return info | {f"_{name}": self._all for name in list(info)}
 
-    def run_together(self, function: Any, *arguments: Any) -> None:
+    def run_together(self, function: Any, *arguments: Any) -> Any:
         """Call a parallel function of all machines."""
         with together(self.threads):
-            function(self._machines, *arguments)
+            return function(self._machines, *arguments)
 
     def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:
         """Let a parallel function step these machines, each up to the end of its episode; then the next one begins."""

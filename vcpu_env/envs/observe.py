@@ -80,6 +80,8 @@ CANDIDATE_FEATURES = (
     Feature("gap", "sched", "same CPU: its lead in vruntime at the common queue", "ns", "signed time", -1.0),
     Feature("queue_length", "sched", "tasks on its CPU", "tasks", "share of 16"),
 )
+HOST_AT = next(i for i, feature in enumerate(FEATURES) if feature.group == "host")
+"""Entries before this one describe a decision; from here on the host, which is there at the end of an episode too."""
 NR_FEATURES, NR_CANDIDATE_FEATURES = len(FEATURES), len(CANDIDATE_FEATURES)
 GROUPS = tuple(dict.fromkeys(f.group for f in FEATURES + CANDIDATE_FEATURES if f.group != "always"))
 """Names of the groups that can be hidden."""
@@ -136,7 +138,7 @@ def observe(w):
             observe_candidate(w, i, NR_FEATURES + i * NR_CANDIDATE_FEATURES)
         first_absent = min(view.nr_candidates, params.nr_candidates)
     else:
-        for i in range(17):
+        for i in range(HOST_AT):
             observation(w, i).value = 0.0
         first_absent = 0
     for i in range(

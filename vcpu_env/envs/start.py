@@ -8,7 +8,7 @@ from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, parse_filter
 from vcpu_env.envs.observe import GROUPS, NR_CANDIDATE_FEATURES, NR_FEATURES, hidden_features
 from vcpu_env.envs.tuner import TUNER_FEATURES
-from vcpu_env.envs.types import CANDIDATE_CHOICE, DIRECTED_YIELD, HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
+from vcpu_env.envs.types import HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
@@ -89,8 +89,6 @@ def make_start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, n
         params["own_penalty_rule"] = rules["penalty_rule"] == RULE_POINTER
         point = "penalty_rule" if kind == PENALTY_SCALE else "target_rule"
         rules[point] = RULE_EXTERNAL
-        if kind == DIRECTED_YIELD or kind == CANDIDATE_CHOICE:
-            params["scale"] = PENALTY_SCALE_ONE
     return machine
 
 

@@ -2,8 +2,9 @@
 
 from vcpu_env._jit import kjit
 from vcpu_env.engine_state import engine, yield_stats
+from vcpu_env.envs.account import SPIN, SWITCHES, UNFAIRNESS, USEFUL
 from vcpu_env.envs.observe import Feature, log_time, share
-from vcpu_env.envs.types import NR_HOST_COUNTERS, NR_TERMS, env_params, env_state, observation
+from vcpu_env.envs.types import NR_HOST_COUNTERS, env_params, env_state, observation
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.kernel.types import rq_totals, sched_tunables
 from vcpu_env.kvm.pcpu import pcpu
@@ -104,17 +105,17 @@ def observe_host_tuner(w):
     term, nr_cpus = state.host_term, sched_tunables(w, 0).nr_cpus
     cpu_ns = max(float(state.elapsed_ns), 1.0) * nr_cpus
     cpu_ms = cpu_ns / 1e6
-    observation(w, 0).value = share(state.term[1], cpu_ns)
-    observation(w, 1).value = share(state.term[2], cpu_ns)
+    observation(w, 0).value = share(state.term[USEFUL], cpu_ns)
+    observation(w, 1).value = share(state.term[SPIN], cpu_ns)
     observation(w, 2).value = share(term[HOST_NS], cpu_ns)
     observation(w, 3).value = share(term[IDLE_NS], cpu_ns)
-    observation(w, 4).value = share(abs(state.term[3]), cpu_ns)
+    observation(w, 4).value = share(abs(state.term[UNFAIRNESS]), cpu_ns)
     observation(w, 5).value = rate(term[DECISIONS], cpu_ms)
     observation(w, 6).value = rate(term[YIELDS], cpu_ms)
     observation(w, 7).value = rate(term[PAUSE_EXITS], cpu_ms)
     observation(w, 8).value = rate(term[HALT_EXITS], cpu_ms)
     observation(w, 9).value = rate(term[IRQ_EXITS], cpu_ms)
-    observation(w, 10).value = rate(state.term[NR_TERMS - 2], cpu_ms)
+    observation(w, 10).value = rate(state.term[SWITCHES], cpu_ms)
     yields = max(float(term[YIELDS]), 1.0)
     observation(w, 11).value = share(term[SAME_RQ_YIELDS], yields)
     observation(w, 12).value = share(term[RAN], yields)

@@ -6,6 +6,7 @@ no decision.
 
 from dataclasses import dataclass, field
 
+from vcpu_env.kernel.build import allow_only
 from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
 from vcpu_env.policy.types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
@@ -77,8 +78,5 @@ class Policy:
 
 def stay_apart(world: World) -> None:
     """Let every vCPU thread run on the CPU where it was placed only."""
-    tasks = world["task_struct"]
-    tasks["cpus_allowed"] = 0
-    for task in tasks:
-        bit = int(task["cpu"]) % 64
-        task["cpus_allowed"][int(task["cpu"]) // 64] = -(1 << 63) if bit == 63 else 1 << bit
+    for p, cpu in enumerate(world["task_struct"]["cpu"].tolist()):
+        allow_only(world, p, cpu)
