@@ -215,6 +215,30 @@ def bench(
         fail(str(error))
 
 
+@app.command()
+def realism(
+    probe: Annotated[list[str] | None, typer.Option(help="by name, or a .toml file of probes; default: all")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="length of each run")] = 2.0,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="real runs and simulated seeds of each probe")] = 3,
+    compare: Annotated[str | None, typer.Option(help="a stored recording, or 'shipped'; nothing is recorded")] = None,
+    out: Annotated[Path | None, typer.Option(help="directory for recording.parquet, realism.json, realism.md")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the simulated scenario")] = None,
+    buffer_kb: Annotated[int, typer.Option(min=64, max=1_000_000, help="trace buffer of each CPU, KiB")] = 16_384,
+    list_: Annotated[bool, typer.Option("--list", help="list the probes and end")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
+) -> None:
+    """Compare the simulated host scheduler with a real one: this machine's (as root), or one that was recorded."""
+    from vcpu_env.realism import command
+
+    try:
+        if list_:
+            command.print_probes(probe or [])
+            return
+        command.realism(probe or [], seconds, repeat, compare, out, set_ or [], buffer_kb, json_)
+    except ValueError as error:
+        fail(str(error))
+
+
 def main() -> None:
     """Entry point of the console script."""
     try:

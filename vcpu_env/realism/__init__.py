@@ -1,0 +1,1 @@
+"""How far the simulated host scheduler is from a real kernel: the same probes on both, and what the scheduler did."""

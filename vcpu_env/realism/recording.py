@@ -1,0 +1,111 @@
+"""A recording: what a real kernel did with a set of probes, in one Parquet file that any machine can compare with.
+
+Columns are those of `events.EVENTS` and (probe, run); times are nanoseconds since the probe's tasks began. The schema's
+metadata holds, as JSON: the kernel's facts, the probes as data, and of every run its window, its CPUs' numbers and what
+a hypervisor took away.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vcpu_env.realism.events import EVENTS
+from vcpu_env.realism.kernel_facts import KernelFacts
+from vcpu_env.realism.probe import Probe
+from vcpu_env.scenario.errors import ScenarioError
+
+FORMAT = "vcpu-env realism 1"
+SHIPPED = Path(__file__).parent / "recording.parquet"
+"""A recording of Linux 6.18 in a virtual machine of two CPUs."""
+KEY = b"vcpu_env"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a probe: its events, in ns since its tasks began, and the window that counts."""
+
+    events: np.ndarray
+    begin_ns: int
+    end_ns: int
+    steal: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Probes on one kernel, each with its runs."""
+
+    facts: KernelFacts
+    probes: dict[str, Probe]
+    runs: dict[str, list[Run]]
+
+    def only(self, names: Sequence[str]) -> "Recording":
+        """A recording of some of its probes.
+
+        Raises:
+            ScenarioError: one of them is not there.
+        """
+        for name in names:
+            if name not in self.probes:
+                raise ScenarioError(f"probe: value '{name}' (allowed in this recording: {', '.join(self.probes)})")
+        wanted = names or list(self.probes)
+        return replace(self, probes={n: self.probes[n] for n in wanted}, runs={n: self.runs[n] for n in wanted})
+
+
+def save_recording(recording: Recording, path: Path) -> None:
+    """Write a recording; all of it or nothing."""
+    names, numbers, parts, windows = [], [], [], []
+    for i, (name, runs) in enumerate(recording.runs.items()):
+        for number, run in enumerate(runs):
+            parts.append(run.events)
+            names.append(np.full(len(run.events), i, np.int16))
+            numbers.append(np.full(len(run.events), number, np.int16))
+            windows.append({"probe": name, "begin_ns": run.begin_ns, "end_ns": run.end_ns, "steal": run.steal})
+    events = np.concatenate(parts)
+    columns: dict[str, Any] = {"probe": np.concatenate(names), "run": np.concatenate(numbers)}
+    columns |= {field: events[field] for field in EVENTS.names or ()}
+    about = {
+        "format": FORMAT,
+        "facts": asdict(recording.facts),
+        "probes": [probe.model_dump(mode="json", exclude_unset=True) for probe in recording.probes.values()],
+        "runs": windows,
+    }
+    table = pa.table(columns).replace_schema_metadata({KEY: json.dumps(about)})
+    partial = path.with_suffix(".partial")
+    encodings = dict.fromkeys(columns, "PLAIN") | {"time_ns": "DELTA_BINARY_PACKED"}
+    pq.write_table(
+        table, partial, compression="zstd", compression_level=19, use_dictionary=False, column_encoding=encodings
+    )
+    partial.rename(path)
+
+
+def load_recording(path: Path) -> Recording:
+    """Read a recording.
+
+    Raises:
+        ScenarioError: the file cannot be read or is no recording.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = str(error).splitlines()[0]
+        raise ScenarioError(f"compare: value '{path}' (allowed: a recording of vcpu-env realism; {reason})") from None
+    about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
+    if about.get("format") != FORMAT or not {"probe", "run", *(EVENTS.names or ())} <= set(table.column_names):
+        raise ScenarioError(f"compare: value '{path}' (allowed: a recording in the format '{FORMAT}')")
+    events = np.zeros(len(table), EVENTS)
+    for field in EVENTS.names or ():
+        events[field] = table[field].to_numpy()
+    probes = {probe["name"]: Probe(**probe) for probe in about["probes"]}
+    owners, numbers = table["probe"].to_numpy(), table["run"].to_numpy()
+    runs: dict[str, list[Run]] = {name: [] for name in probes}
+    for window in about["runs"]:
+        name = window["probe"]
+        here = (owners == list(probes).index(name)) & (numbers == len(runs[name]))
+        runs[name].append(Run(events[here], window["begin_ns"], window["end_ns"], window["steal"]))
+    return Recording(KernelFacts(**about["facts"]), probes, runs)

@@ -1,0 +1,148 @@
+"""The comparison as a table in the terminal, as JSON, and as a Markdown page."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from vcpu_env.realism.compare import METRICS, Compared, Row
+from vcpu_env.realism.kernel_facts import KernelFacts
+
+COLUMNS = [f"{metric.name}, {metric.unit}" for metric in METRICS]
+
+
+def amount(value: float) -> str:
+    """A number with three digits that matter; a dash for none."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}"
+
+
+def tasks_of(result: Compared) -> Iterator[list[Row]]:
+    """The rows of one task after the other."""
+    for i in range(0, len(result.rows), len(METRICS)):
+        yield result.rows[i : i + len(METRICS)]
+
+
+def table(result: Compared) -> Table:
+    """One probe for the terminal: a line a task; real, then simulated, red where it misses its target."""
+    title = f"{result.probe.name}: {result.probe.summary}"
+    shown = Table(title=title, caption=disturbance(result), title_justify="left", caption_justify="left")
+    shown.add_column("task")
+    for name in (*COLUMNS, "KS slice", "KS wait"):
+        shown.add_column(name, justify="right")
+    for rows in tasks_of(result):
+        cells = []
+        for row in rows:
+            text = f"{amount(row.real)}\n{amount(row.simulated)}"
+            cells.append(f"[red]{text}[/red]" if row.near is False else text)
+        distances = [f"{row.ks_real:.2f}\n{row.ks:.2f}" for row in rows if row.ks is not None]
+        shown.add_row(f"{rows[0].task}\n[dim]simulated[/dim]", *cells, *distances)
+    return shown
+
+
+def disturbance(result: Compared) -> str:
+    """What of the probe's CPUs went elsewhere during its runs."""
+    return f"others took {100 * result.interference:.1f} % of its time, a hypervisor {100 * result.steal:.1f} %"
+
+
+def summary(results: Sequence[Compared]) -> str:
+    """One line: how many of the numbers with a target reach it."""
+    judged = [row for result in results for row in result.rows if row.near is not None]
+    near = sum(row.near is True for row in judged)
+    return f"{near} of {len(judged)} numbers with a target are within it"
+
+
+def as_json(facts: KernelFacts, results: Sequence[Compared], settings: dict[str, Any]) -> str:
+    """Everything as one JSON document; a number that is not there is null."""
+
+    def plain(row: Row) -> dict[str, Any]:
+        fields = asdict(row).items()
+        return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in fields}
+
+    probes = [
+        {
+            "probe": result.probe.name,
+            "interference": result.interference,
+            "steal": result.steal,
+            "rows": [plain(row) for row in result.rows],
+        }
+        for result in results
+    ]
+    return json.dumps({"kernel": asdict(facts), "settings": settings, "probes": probes}, indent=1)
+
+
+HEAD = """# Simulated and real scheduler
+
+Made by `{command}`. The same probes, host threads described as data (`vcpu_env/realism/probes.toml`), on a real kernel
+and in the simulator; then what the scheduler did with each task, from `sched_switch` and wake-ups in both.
+
+Kernel: Linux {release}, {cpus} CPUs ({model}{virtual}), HZ {hz} ({hz_source}), base slice {slice} ms
+({base_slice_source}), preemption `{preempt}`, lag limit as in {lag_clamp}. The simulated host has the same
+(`hz`, `base_slice_ns`, `preempt`, `lag_clamp`) and the default costs; its other rules are v6.19's.
+
+Each probe ran {runs} times for {seconds:g} s after 0.3 s of settling, on the last CPUs of the machine, in a cgroup of
+weight 10000, and was simulated with {seeds} seeds. Time that other processes took while a task of the probe ran or
+waited is left out, and shown. It still leaves traces: a switch to another task after they were there, and caches and
+idle states where a probe leaves its CPU idle.
+
+Cells: real [lowest to highest run] / simulated; **bold**: outside its target. Targets: CPU share within 1 % of a CPU,
+switches within 10 % (or 1/s), median wait within 15 %. KS: Kolmogorov-Smirnov distance of the distributions of slices
+and waits, values within 2 % of each other taken as equal; in brackets that of the real runs from their own mean.
+"""
+
+NOT_MODELLED = """
+## What is not modelled
+
+* Other work of the machine: interrupts, kernel threads, the tracer itself (about 0.5 us an event), the hypervisor.
+* The time within the kernel between a wake-up and the switch it leads to: simulated, both happen at once and the cost
+  follows; on a real CPU the switch is recorded 3 to 15 us after the wake-up. A wait that is that short cannot agree.
+* What arming a timer costs: in a virtual machine an exit to the hypervisor, some 5 us at each sleep.
+* Jitter of the tick: a real one is late by up to 50 us, and in a virtual machine at times by more.
+* Differences between the kernel measured and v6.19: see the notes.
+"""
+
+
+def cell(row: Row) -> str:
+    """One Markdown cell."""
+    spread = "" if math.isnan(row.real) or row.real_low == row.real_high else spread_of(row)
+    text = f"{amount(row.real)}{spread} / {amount(row.simulated)}"
+    return f"**{text}**" if row.near is False else text
+
+
+def spread_of(row: Row) -> str:
+    """The real runs' range."""
+    low, high = amount(row.real_low), amount(row.real_high)
+    return "" if low == high else f" [{low} to {high}]"
+
+
+def probe_page(result: Compared) -> Iterator[str]:
+    """The section of one probe."""
+    yield f"\n### {result.probe.name}\n\n{result.probe.summary[0].upper()}{result.probe.summary[1:]};"
+    yield f"{disturbance(result)}.\n"
+    yield f"| task | {' | '.join(COLUMNS)} | KS slice | KS wait |"
+    yield "|---|" + "---:|" * (len(COLUMNS) + 2)
+    for rows in tasks_of(result):
+        distances = [f"{row.ks:.2f} ({row.ks_real:.2f})" for row in rows if row.ks is not None]
+        yield f"| {rows[0].task} | {' | '.join([*map(cell, rows), *distances])} |"
+    if result.probe.note:
+        yield f"\n{result.probe.note}"
+
+
+def as_markdown(facts: KernelFacts, results: Sequence[Compared], settings: dict[str, Any]) -> str:
+    """The page docs/realism.md."""
+    fields = asdict(facts) | settings
+    fields |= {"slice": facts.base_slice_ns / 1e6, "virtual": ", virtual" if facts.virtual else ""}
+    lines = [HEAD.format(**fields), "## In short\n", f"{summary(results)}.\n"]
+    lines += ["| probe | numbers with a target | within | outside |", "|---|---:|---:|---|"]
+    for result in results:
+        judged = [row for row in result.rows if row.near is not None]
+        misses = ", ".join(f"{row.task}: {row.metric}" for row in result.misses)
+        lines.append(f"| {result.probe.name} | {len(judged)} | {len(judged) - len(result.misses)} | {misses or '-'} |")
+    lines += [NOT_MODELLED, "## Probe by probe"]
+    for result in results:
+        lines += probe_page(result)
+    return "\n".join(lines) + "\n"
