@@ -126,7 +126,7 @@ def measure_task(
     else:
         for number, clock in clocks.items():
             here = waits.cpu == number
-            counted[here] &= ~clock.serves_others(waits.since[here])
+            counted[here] &= ~clock.serves_others(waits.since[here] - 1)
         waited = on_own_clocks(clocks, waits.cpu[counted], waits.since[counted], waits.begin[counted])
     per_second = 1e9 / free_ns
     return TaskMetrics(

@@ -11,6 +11,7 @@ from vcpu_env.realism.probe import Probe
 from vcpu_env.realism.recording import Run
 from vcpu_env.scenario import Scenario, apply_overrides
 
+
 def scenario_of(probe: Probe, facts: KernelFacts, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario of a probe on a host with these facts, and with KEY=VALUE changes.
 
