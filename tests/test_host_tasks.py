@@ -395,7 +395,7 @@ def test_refused_programs():
     assert wrong_step(run_ns=0) == "host_tasks.0.program.0.run_ns: value 0 (allowed: integer 1..3600000000000)"
     assert wrong_step(run_ns=5, sync=True) == "host_tasks.0.program.0.sync: given with run_ns (allowed: with signal)"
     assert wrong_step(repeat=2) == "host_tasks.0.program.0.steps: none given (allowed: at least one step to repeat)"
-    assert wrong_step(wait="s").startswith("host_tasks.0.program: wait for 's' (allowed: names that some task signals")
+    assert wrong_step(wait="s").startswith("host_tasks.0.program: wait 's' (allowed: names that some task signals")
     assert wrong_step(serve_ns=5).startswith("host_tasks.0.program: serve_ns given (allowed: only with emulator_of")
     assert wrong_task(program=[{"sched_yield": True}]).startswith("host_tasks.0.program: takes no time")
     assert "run_ns: value 5.5" in wrong_step(run_ns=5.5)
