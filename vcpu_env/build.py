@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks
+from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
@@ -111,8 +111,11 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     plans = []
     for vm in scenario.expanded_vms:
         plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
-        parameters = workload_parameters(vm.workload, vm.params)
-        WORKLOADS[vm.workload].build(plan, parameters)
+        if vm.threads:
+            plan_threads(plan, vm.threads)
+        else:
+            parameters = workload_parameters(vm.workload, vm.params)
+            WORKLOADS[vm.workload].build(plan, parameters)
         plans.append(plan)
     return plans
 

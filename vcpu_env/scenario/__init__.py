@@ -2,7 +2,8 @@
 
 from vcpu_env.scenario.errors import ScenarioError
 from vcpu_env.scenario.host import SCHED_FEATURES, Costs, Host, Kvm, base_slice_for
-from vcpu_env.scenario.load import apply_overrides, list_scenarios, load_scenario, parse_scenario
+from vcpu_env.scenario.host_tasks import HostTask, Step, Thread
+from vcpu_env.scenario.load import apply_overrides, list_scenarios, load_rtapp, load_scenario, parse_scenario
 from vcpu_env.scenario.model import Group, Run, Scenario, Vm
 
 __all__ = [
@@ -10,14 +11,18 @@ __all__ = [
     "Costs",
     "Group",
     "Host",
+    "HostTask",
     "Kvm",
     "Run",
     "Scenario",
     "ScenarioError",
+    "Step",
+    "Thread",
     "Vm",
     "apply_overrides",
     "base_slice_for",
     "list_scenarios",
+    "load_rtapp",
     "load_scenario",
     "parse_scenario",
 ]

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vcpu_env.scenario.errors import ScenarioError, nearest
-from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.model import THREADS, Scenario
+from vcpu_env.scenario.rtapp import rtapp_fields, rtapp_threads
 
+HERE = Path()
 SHIPPED = resources.files("vcpu_env.scenario") / "shipped"
 
 
@@ -33,20 +35,36 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
             f"scenario: value '{text}' (a .toml file or a shipped name; {nearest(text, list_scenarios())})"
         )
     try:
-        return parse_scenario(path.read_text("utf-8"), path.stem)
+        return parse_scenario(path.read_text("utf-8"), path.stem, path.parent)
     except OSError as error:
         raise ScenarioError(f"scenario: value '{text}' (allowed: a file that can be read; {error.strerror})") from None
     except UnicodeDecodeError:
         raise ScenarioError(f"scenario: value '{text}' (allowed: a TOML file in UTF-8)") from None
 
 
-def parse_scenario(toml: str, default_name: str) -> Scenario:
-    """Make a scenario from the text of a TOML file; `default_name` names it if the text does not."""
+def parse_scenario(toml: str, default_name: str, folder: Path = HERE) -> Scenario:
+    """Make a scenario from the text of a TOML file; `default_name` names it if the text does not.
+
+    A VM's workload may be an rt-app file, ``NAME.json`` in `folder`.
+    """
     try:
         data = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"scenario: value '{default_name}' (allowed: a TOML file; {error})") from None
+    vms = data.get("vms")
+    for vm in vms if isinstance(vms, list) else ():
+        if isinstance(vm, dict) and str(vm.get("workload")).endswith(".json"):
+            vm |= {"threads": rtapp_threads(folder / vm["workload"]), "workload": THREADS}
     return Scenario(**{"name": default_name} | data)
+
+
+def load_rtapp(path: Path) -> Scenario:
+    """Make a scenario from an rt-app file: its threads on a host without VMs.
+
+    Raises:
+        ScenarioError: if the file has what is not supported (docs/rt-app.md).
+    """
+    return Scenario(name=path.stem, **rtapp_fields(path))
 
 
 def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
