@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study test check fmt clean
+.PHONY: help evaluate study realism test check fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
 	@echo "make study      answer the reviewers' claims and the sensitivity grid anew (20 minutes)"
+	@echo "make realism    compare the simulated scheduler with this machine's (as root, 5 minutes), write docs/realism.md"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
@@ -18,6 +19,10 @@ evaluate: $(VENV)/.simulator
 study: $(VENV)/.dev
 	$(BIN)/python -m experiments series-review
 	$(BIN)/python -m experiments sensitivity
+
+realism: $(VENV)/.simulator
+	$(BIN)/vcpu-env realism --repeat 5 --out results/realism
+	cp results/realism/realism.md docs/realism.md
 
 test check: $(VENV)/.dev
 	$(BIN)/ruff format --check

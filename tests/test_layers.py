@@ -55,6 +55,7 @@ LAYERS = [
         "vcpu_env.bench",
         "vcpu_env.warm",
     ],
+    ["vcpu_env.realism"],  # beside a real kernel
     ["vcpu_env.envs"],
     ["vcpu_env", "vcpu_env.cli", "vcpu_env.__main__"],
     ["baselines"],

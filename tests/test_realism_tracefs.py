@@ -140,6 +140,9 @@ def test_facts_from_texts():
     assert kernel_facts.configured_hz("CONFIG_HZ_250=y\nCONFIG_HZ=250\n") == 250
     assert kernel_facts.configured_hz("") is None and kernel_facts.nearest_rate(246.9) == 250
     assert kernel_facts.measured_hz() in kernel_facts.RATES
+    assert kernel_facts.base_slice(2_100_000, "", 2) == (2_100_000, "sched_getattr")
+    assert kernel_facts.base_slice(0, "2800000\n", 2) == (2_800_000, "debugfs")
+    assert kernel_facts.base_slice(0, "", 2)[0] == 1_400_000
     assert kernel_facts.preemption("none voluntary (lazy)", "", "Dynamic Preempt: full") == "lazy"
     assert kernel_facts.preemption("", "CONFIG_PREEMPT=y", "[0.1] Dynamic Preempt: none\n") == "none"
     assert kernel_facts.preemption("", "CONFIG_PREEMPT_NONE=y\nCONFIG_PREEMPTION=y", "") == "none"
@@ -152,13 +155,17 @@ def test_facts_from_texts():
 
 
 def test_facts_of_this_machine():
-    facts = kernel_facts.kernel_facts()
+    with record.program() as path:
+        facts = kernel_facts.kernel_facts(record.default_slice_ns(path))
     assert facts.cpus >= 1 and facts.hz in kernel_facts.RATES and facts.base_slice_ns >= 100_000
     assert facts.host()["preempt"] in ("full", "lazy") and facts.release[0].isdigit()
 
 
 def test_program_refuses_nonsense():
-    with record.program() as path, record.Session(path, "task /x nonsense\n", (min(os.sched_getaffinity(0)),)) as session:
+    with (
+        record.program() as path,
+        record.Session(path, "task /x nonsense\n", (min(os.sched_getaffinity(0)),)) as session,
+    ):
         assert session.process.stdin
         with pytest.raises(TraceError, match="not understood"):
             session.prepare()

@@ -8,11 +8,12 @@ from rich.console import Console
 
 from vcpu_env.realism import report
 from vcpu_env.realism.compare import Compared, compare_probe
-from vcpu_env.realism.kernel_facts import KernelFacts, kernel_facts
+from vcpu_env.realism.kernel_facts import kernel_facts
 from vcpu_env.realism.probe import Probe, find_probes
-from vcpu_env.realism.record import probe_cpus, program, record_probe
+from vcpu_env.realism.record import default_slice_ns, probe_cpus, program, record_probe
 from vcpu_env.realism.recording import SHIPPED, Recording, Run, load_recording, save_recording
 from vcpu_env.realism.simulated import scenario_of, simulate_probe
+from vcpu_env.realism.tracefs import mounted
 from vcpu_env.scenario.errors import ScenarioError
 from vcpu_env.warm import ensure_compiled
 
@@ -45,17 +46,14 @@ def realism(
     Raises:
         ValueError: with a line of what is wrong.
     """
-    recording = stored(compare, wanted) if compare is not None else None
-    probes = find_probes(wanted) if recording is None else list(recording.probes.values())
-    facts = kernel_facts() if recording is None else recording.facts
-    for probe in probes:
-        scenario_of(probe, facts, overrides)  # refuses what is wrong before anything takes time
+    recording = None if compare is None else stored(compare, wanted)
     if out is not None:
         make_directory(out)
     if recording is None:
-        recording = record(probes, facts, seconds, repeat, buffer_kb)
+        recording = record(find_probes(wanted), overrides, seconds, repeat, buffer_kb)
         if out is not None:
             save_recording(recording, out / "recording.parquet")
+    facts = recording.facts
     results = compared(recording, overrides, repeat)
     runs = next(iter(recording.runs.values()))
     settings = {
@@ -90,16 +88,20 @@ def make_directory(path: Path) -> None:
         ) from None
 
 
-def record(probes: Sequence[Probe], facts: KernelFacts, seconds: float, repeat: int, buffer_kb: int) -> Recording:
-    """Run every probe `repeat` times on the kernel of this machine; rounds of all probes, so that noise is spread.
+def record(probes: Sequence[Probe], overrides: Sequence[str], seconds: float, repeat: int, buffer_kb: int) -> Recording:
+    """Run every probe `repeat` times on the kernel of this machine; in rounds of all probes, so that noise is spread.
 
     Raises:
         TraceError: nothing can be recorded here, with the reason.
+        ScenarioError: an override is wrong; found before anything takes time.
     """
     for probe in probes:
         probe_cpus(probe)
     runs: dict[str, list[Run]] = {probe.name: [] for probe in probes}
-    with program() as path:
+    with mounted(), program() as path:
+        facts = kernel_facts(default_slice_ns(path))
+        for probe in probes:
+            scenario_of(probe, facts, overrides)
         for number in range(repeat):
             for probe in probes:
                 say(f"recording {probe.name}, run {number + 1} of {repeat}")
@@ -123,6 +125,7 @@ def compared(recording: Recording, overrides: Sequence[str], seeds: int) -> list
         ScenarioError: an override is wrong.
         ValueError: a run holds nothing of its probe.
     """
+    scenarios = {name: scenario_of(probe, recording.facts, overrides) for name, probe in recording.probes.items()}
     ensure_compiled()
     results = []
     for name, probe in recording.probes.items():
@@ -130,8 +133,7 @@ def compared(recording: Recording, overrides: Sequence[str], seeds: int) -> list
         real = recording.runs[name]
         if not real:
             raise ScenarioError(f"compare: probe '{name}' has no run (allowed: a recording with runs)")
-        scenario = scenario_of(probe, recording.facts, overrides)
         window = real[0].begin_ns, real[0].end_ns
-        simulated = [simulate_probe(scenario, *window, seed) for seed in range(seeds)]
+        simulated = [simulate_probe(scenarios[name], *window, seed) for seed in range(seeds)]
         results.append(compare_probe(probe, real, simulated))
     return results

@@ -20,13 +20,15 @@ EVENTS = np.dtype(
 )
 
 
-def numbered(events: np.ndarray, pids: list[int]) -> np.ndarray:
+def numbered(events: np.ndarray, pids: list[int], idle: int = 0) -> np.ndarray:
     """Events with process ids replaced by task numbers; without those that no task of the probe and no CPU it uses saw.
 
     What is dropped: wake-ups of others, and everything on CPUs on which no task of the probe ever ran.
     """
-    numbers = {pid: i for i, pid in enumerate(pids, start=1)} | {0: IDLE}
-    result = events.copy()
+    numbers = {pid: i for i, pid in enumerate(pids, start=1)} | {idle: IDLE}
+    result = np.zeros(len(events), EVENTS)
+    for field in EVENTS.names or ():
+        result[field] = events[field]
     for field in ("prev_pid", "next_pid"):
         known, inverse = np.unique(events[field], return_inverse=True)
         result[field] = np.array([numbers.get(int(pid), FOREIGN) for pid in known], np.int32)[inverse]

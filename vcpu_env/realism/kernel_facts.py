@@ -115,10 +115,20 @@ def lag_limit(release: str, types: bytes) -> str:
     return "6.19.9" if numbers >= (6, 19, 9) else "6.19.0"
 
 
-def kernel_facts() -> KernelFacts:
-    """The facts of the kernel that runs here."""
-    config, cpus = kernel_config(), len(os.sched_getaffinity(0))
-    hz, slice_ns = configured_hz(config), debugfs_sched("base_slice_ns").strip()
+def base_slice(own_ns: int, shown: str, cpus: int) -> tuple[int, str]:
+    """The base slice and how it is known: a task's own, else debugfs, else the default for the number of CPUs."""
+    if own_ns:
+        return own_ns, "sched_getattr"
+    if shown.strip().isdigit():
+        return int(shown), "debugfs"
+    return base_slice_for(cpus), "default for this number of CPUs"
+
+
+def kernel_facts(own_slice_ns: int) -> KernelFacts:
+    """The facts of the kernel that runs here; `own_slice_ns` is what it says of a task's slice, 0: nothing."""
+    config, cpus = kernel_config(), os.cpu_count() or 1
+    hz = configured_hz(config)
+    slice_ns, source = base_slice(own_slice_ns, "" if own_slice_ns else debugfs_sched("base_slice_ns"), cpus)
     log = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace").stdout
     types = Path("/sys/kernel/btf/vmlinux")
     cpuinfo = read("/proc/cpuinfo")
@@ -126,12 +136,12 @@ def kernel_facts() -> KernelFacts:
     siblings = read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").strip()
     return KernelFacts(
         release=(re.match(r"[\d.]+", platform.release()) or [platform.release()])[0],
-        cpus=os.cpu_count() or cpus,
+        cpus=cpus,
         threads_per_core=max(1, len(re.findall(r"\d+", siblings))),
         hz=hz or measured_hz(),
         hz_source="configuration" if hz else "resolution of the coarse clock",
-        base_slice_ns=int(slice_ns) if slice_ns.isdigit() else base_slice_for(os.cpu_count() or cpus),
-        base_slice_source="debugfs" if slice_ns.isdigit() else "default for this number of CPUs",
+        base_slice_ns=slice_ns,
+        base_slice_source=source,
         preempt=preemption(debugfs_sched("preempt"), config, log),
         lag_clamp=lag_limit(platform.release(), types.read_bytes() if types.exists() else b""),
         model=model[1] if model else platform.machine(),

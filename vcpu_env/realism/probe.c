@@ -7,6 +7,8 @@
  *	run_ns N | sleep_ns N | timer_ns N | sched_yield 1 | signal PIPE | wait PIPE	(a step of the task above)
  *	end
  *
+ * With an argument it prints the slice that a task has by default (sched_getattr(), since 6.12) and ends.
+ *
  * Prints "pid PID" a task and "ready", waits for a line, lets all tasks go at once, prints "start NS" and, once the
  * time is over and all tasks are gone, "end NS" (CLOCK_MONOTONIC). Programs repeat. A run is CPU time: a jump of the
  * clock by more than AWAY_NS was time on somebody else's account. CLOCK_THREAD_CPUTIME_ID is no alternative, since
@@ -211,11 +213,19 @@ static void interpret(const struct task *t)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	char byte = 0;
 	int64_t start;
 
+	(void)argv;
+	if (argc > 1) {
+		struct attr attr = { 0 };
+
+		syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0);
+		printf("%lu\n", (unsigned long)attr.runtime);
+		return 0;
+	}
 	setvbuf(stdin, NULL, _IONBF, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	read_spec();

@@ -43,6 +43,11 @@ def program() -> Iterator[Path]:
         yield target
 
 
+def default_slice_ns(path: Path) -> int:
+    """The slice of a task that has not asked for one, from the kernel itself; 0 before 6.12, which does not say."""
+    return int(subprocess.run([path, "slice"], capture_output=True, text=True, check=True).stdout)
+
+
 def probe_cpus(probe: Probe) -> tuple[int, ...]:
     """The CPUs that a probe gets: the last ones of this process's, the first of which serve most interrupts.
 

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from vcpu_env.realism.cgroups import TOP
-from vcpu_env.realism.events import EVENTS
+from vcpu_env.realism.events import numbered
 from vcpu_env.realism.kernel_facts import KernelFacts
 from vcpu_env.realism.probe import Probe
 from vcpu_env.realism.recording import Run
 from vcpu_env.scenario import Scenario, apply_overrides
+from vcpu_env.scenario.host_tasks import expanded
 
 
 def scenario_of(probe: Probe, facts: KernelFacts, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario of a probe on a host with these facts, and with KEY=VALUE changes.
 
-    The probes' loops touch no memory, so nothing is lost to cold caches.
+    The probes' loops touch no memory, so nothing is lost to cold caches. There is light noise, as a real host is never
+    quite without: exact ticks alone can keep tasks in a pattern that any nudge ends.
 
     Raises:
         ScenarioError: an override is not allowed.
@@ -24,7 +26,7 @@ def scenario_of(probe: Probe, facts: KernelFacts, overrides: Sequence[str] = ())
     tasks = [task.model_copy(update={"group": task.group or TOP.name}) for task in probe.host_tasks]
     scenario = Scenario(
         name=probe.name,
-        host=facts.host() | {"cpus": probe.cpus, "costs": {"cold_cache_ns": 0}},
+        host=facts.host() | {"cpus": probe.cpus, "costs": {"cold_cache_ns": 0}, "noise": "light"},
         groups=[group.model_dump(exclude_unset=True) for group in groups],
         host_tasks=[task.model_dump(exclude_unset=True) for task in tasks],
         vms=(),
@@ -32,14 +34,9 @@ def scenario_of(probe: Probe, facts: KernelFacts, overrides: Sequence[str] = ())
     return apply_overrides(scenario, overrides)
 
 
-def numbered_events(events: np.ndarray) -> np.ndarray:
-    """A simulation's events with tasks by number: the simulator counts them from 0 and has -1 for none."""
-    result = np.zeros(len(events), EVENTS)
-    for field in EVENTS.names or ():
-        result[field] = events[field]
-    result["prev_pid"] += 1
-    result["next_pid"] += 1
-    return result
+def numbered_events(events: np.ndarray, nr_tasks: int) -> np.ndarray:
+    """A simulation's events with tasks by number: the simulator counts from 0, has -1 for none, noise last."""
+    return numbered(events, list(range(nr_tasks)), idle=-1)
 
 
 def started_at(scenario: Scenario, seed: int) -> Scenario:
@@ -57,4 +54,4 @@ def simulate_probe(scenario: Scenario, begin_ns: int, end_ns: int, seed: int) ->
     from vcpu_env.sched_trace import simulate_tasks
 
     events = simulate_tasks(started_at(scenario, seed), end_ns, seed)
-    return Run(numbered_events(events), begin_ns, end_ns)
+    return Run(numbered_events(events, len(expanded(scenario.host_tasks))), begin_ns, end_ns)
