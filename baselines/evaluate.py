@@ -67,7 +67,7 @@ def evaluate(
         found |= _run(missing, store, executor, machine, len(cells))
     rows = [{"variant": plan.cases[i].variant} | found[cell.key] for (i, _, _), cell in cells.items()]
     comparisons = compare(plan.cases, [policy.label for policy in plan.policies], rows)
-    oracles = {policy.label for policy in plan.policies if policy.oracle}
+    oracles = {policy.label: policy.knobs for policy in plan.policies if policy.oracle}
     summary = [comparison.row() for comparison in comparisons]
     score = [score.row() for score in scores(comparisons, oracles)]
     store.write_tables(rows, summary, score)

@@ -141,7 +141,7 @@ class Plan:
             "experiment": self.name,
             "title": self.title,
             "policies": [
-                {"label": p.label, "summary": p.summary, "digest": p.digest, "oracle": p.oracle, "path": p.path}
+                {name: getattr(p, name) for name in ("label", "summary", "digest", "oracle", "knobs", "path")}
                 for p in self.policies
             ],
             "seeds": [self.seeds.start, len(self.seeds)],

@@ -41,6 +41,7 @@ class PolicySource:
         summary: one line.
         digest: hash of what the policy is, as far as the simulator's own source does not tell.
         oracle: sees what no host can see.
+        knobs: an oracle that turns the series' own knobs only.
         path: the user's file; empty for a named policy.
         text: that file's content: what runs is what was hashed, whatever becomes of the file meanwhile.
         member: name in the file; empty for choose_target and choose_penalty.
@@ -50,6 +51,7 @@ class PolicySource:
     summary: str = ""
     digest: str = ""
     oracle: bool = False
+    knobs: bool = False
     path: str = ""
     text: str = ""
     member: str = ""
@@ -86,7 +88,8 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
             raise PolicyError(f"policy: value '{name}' ({nearest(name, known)}; or a file, as rules.py:NAME)")
         policy = known[name]
         _refuse_external(name, policy)
-        return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), getattr(policy, "oracle", False))
+        oracle, knobs = bool(getattr(policy, "oracle", False)), bool(getattr(policy, "knobs", False))
+        return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), oracle, knobs)
     path, _, member = (name, "", "") if name.endswith(".py") else name.rpartition(":")
     try:
         text = Path(path).read_text("utf-8")
@@ -103,8 +106,7 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
             except RuleError as error:
                 raise PolicyError(f"policy: {path}: {_one_line(error)}") from None
     digest = hashlib.sha256(f"{text}\0{fingerprint(policy)}".encode()).hexdigest()
-    oracle = bool(getattr(policy, "oracle", False))
-    return PolicySource(policy.name, policy.summary, digest, oracle, path, text, member)
+    return PolicySource(policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member)
 
 
 def _refuse_external(name: str, policy: Any) -> None:

@@ -43,6 +43,7 @@ LAYERS = [
     ["vcpu_env.vcpu_run"],
     ["vcpu_env.directed_yield"],
     ["vcpu_env.engine"],
+    ["vcpu_env.search"],
     ["vcpu_env.build"],
     ["vcpu_env.machine"],
     ["vcpu_env.trace", "vcpu_env.measure", "vcpu_env.calibration", "vcpu_env.bench", "vcpu_env.warm"],

@@ -22,6 +22,7 @@ from vcpu_env.policy.rules import RuleError
 from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
+from vcpu_env.search import run_search
 from vcpu_env.world import World
 
 CONTROLS = {
@@ -79,7 +80,10 @@ class Machine:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
-        status = call(run_until, self.world.handle, end_ns)
+        if self.policy.search is None:
+            status = call(run_until, self.world.handle, end_ns)
+        else:
+            status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
         return status == RUNNING
 
