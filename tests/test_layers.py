@@ -46,7 +46,7 @@ LAYERS = [
     ["vcpu_env.search"],
     ["vcpu_env.build"],
     ["vcpu_env.machine"],
-    ["vcpu_env.trace", "vcpu_env.measure", "vcpu_env.calibration", "vcpu_env.bench", "vcpu_env.warm"],
+    ["vcpu_env.fit", "vcpu_env.trace", "vcpu_env.measure", "vcpu_env.calibration", "vcpu_env.bench", "vcpu_env.warm"],
     ["vcpu_env.envs"],
     ["vcpu_env", "vcpu_env.cli", "vcpu_env.__main__"],
     ["baselines"],

@@ -5,8 +5,10 @@ import numpy as np
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
+from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
+from vcpu_env.guest.workloads.described import build_described
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
 from vcpu_env.kernel.types import (
@@ -28,18 +30,6 @@ from vcpu_env.world import World
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a pv waiter halts (SPIN_THRESHOLD of the guest kernel)."""
-
-GUEST_COSTS = {
-    "switch_ns": 1500,
-    "futex_ns": 1000,
-    "wake_ns": 500,
-    "timer_ns": 2500,
-    "call_ns": 700,
-    "reschedule_ns": 300,
-    "io_ns": 2000,
-    "notice_ns": 100,
-}
-"""What the guest kernel's own work costs (ns); [assumed] except the context switch, half a measured round trip."""
 
 TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
@@ -100,8 +90,16 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     plans = []
     for vm in scenario.expanded_vms:
         plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
-        parameters = workload_parameters(vm.workload, vm.params)
-        WORKLOADS[vm.workload].build(plan, parameters)
+        if vm.workload in scenario.workloads:
+            if vm.workload in WORKLOADS:
+                raise ValueError(
+                    f"workloads.{vm.workload}: the name is taken (allowed: other than {', '.join(WORKLOADS)})"
+                )
+            workload = scenario.workloads[vm.workload]
+            build_described(plan, workload.model_dump(), workload.programs(vm.params))
+        else:
+            parameters = workload_parameters(vm.workload, vm.params)
+            WORKLOADS[vm.workload].build(plan, parameters)
         plans.append(plan)
     return plans
 
@@ -134,6 +132,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
                 sum(sum(program_ops(plan).values()) for plan in plans),
                 len(vms),
             ),
+            *shape_arrays(sum(len(plan.shapes) for plan in plans)),
             *timeline_arrays(nr_slots),
             *engine_arrays(),
         ]
@@ -147,6 +146,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     at = Offsets()
     for vm, plan in enumerate(plans):
         place_guest(world, vm, plan, at, seed)
+    place_shapes(world, [table for plan in plans for table in plan.shapes])
     fill_costs(world, scenario)
     fill_guest_kernels(world, scenario, seed)
     policy.apply(world)
@@ -215,7 +215,7 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     apic = world["lapic_costs"]
     apic["ipi_ns"], apic["posted_ipi_ns"], apic["eoi_exit_ns"] = costs.ipi_ns, costs.ipi_ns // 2, costs.eoi_exit_ns
     guest = world["guest_costs"]
-    for name, value in GUEST_COSTS.items():
+    for name, value in scenario.guest_costs:
         guest[name] = value
     guest["icr_write_ns"] = 0 if apicv == "ipiv" else costs.icr_write_ns
     guest["pv_ipi_ns"] = costs.vm_exit_ns

@@ -1,20 +1,24 @@
 """Typed, validated descriptions of experiments: host, VMs, workloads, length; the shipped ones in TOML."""
 
 from vcpu_env.scenario.errors import ScenarioError
+from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import SCHED_FEATURES, Costs, Host, Kvm, base_slice_for
 from vcpu_env.scenario.load import apply_overrides, list_scenarios, load_scenario, parse_scenario
 from vcpu_env.scenario.model import Group, Run, Scenario, Vm
+from vcpu_env.scenario.workload_file import WorkloadFile
 
 __all__ = [
     "SCHED_FEATURES",
     "Costs",
     "Group",
+    "GuestCosts",
     "Host",
     "Kvm",
     "Run",
     "Scenario",
     "ScenarioError",
     "Vm",
+    "WorkloadFile",
     "apply_overrides",
     "base_slice_for",
     "list_scenarios",

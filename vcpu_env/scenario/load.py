@@ -9,6 +9,7 @@ from typing import Any
 
 from vcpu_env.scenario.errors import ScenarioError, nearest
 from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.workload_file import with_workload_files
 
 SHIPPED = resources.files("vcpu_env.scenario") / "shipped"
 
@@ -33,20 +34,23 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
             f"scenario: value '{text}' (a .toml file or a shipped name; {nearest(text, list_scenarios())})"
         )
     try:
-        return parse_scenario(path.read_text("utf-8"), path.stem)
+        return parse_scenario(path.read_text("utf-8"), path.stem, path.parent)
     except OSError as error:
         raise ScenarioError(f"scenario: value '{text}' (allowed: a file that can be read; {error.strerror})") from None
     except UnicodeDecodeError:
         raise ScenarioError(f"scenario: value '{text}' (allowed: a TOML file in UTF-8)") from None
 
 
-def parse_scenario(toml: str, default_name: str) -> Scenario:
-    """Make a scenario from the text of a TOML file; `default_name` names it if the text does not."""
+def parse_scenario(toml: str, default_name: str, directory: Path = Path()) -> Scenario:
+    """Make a scenario from the text of a TOML file; `default_name` names it if the text does not.
+
+    Workload files that it names are looked for in `directory`.
+    """
     try:
         data = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"scenario: value '{default_name}' (allowed: a TOML file; {error})") from None
-    return Scenario(**{"name": default_name} | data)
+    return Scenario(**with_workload_files({"name": default_name} | data, directory))
 
 
 def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
@@ -64,7 +68,7 @@ def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
         if not equals or not key.strip():
             raise ScenarioError(f"set: value '{override}' (allowed: KEY=VALUE, as host.hz=250)")
         _assign(data, known, key.strip().split("."), [], parse_value(key.strip(), value.strip()))
-    return Scenario(**data)
+    return Scenario(**with_workload_files(data, Path()))
 
 
 def parse_value(key: str, text: str) -> Any:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from vcpu_env.scenario.errors import ScenarioError, error_lines
+from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Part
+from vcpu_env.scenario.workload_file import WorkloadFile
 
 MAX_VCPUS = 1024
 """Most vCPUs of all VMs together."""
@@ -33,7 +35,7 @@ class Vm(Part):
     name: Name = Field(description="name; copies are called name-1, name-2, ...")
     count: int = Field(default=1, ge=1, le=64, description="number of equal VMs")
     vcpus: int = Field(ge=1, le=64, description="vCPUs of each")
-    workload: Name = Field(description="guest program, by name")
+    workload: Name = Field(description="guest program: a name, or a TOML file (docs/workloads.md)")
     params: dict[Name, int | float] = Field(
         default_factory=dict, description="parameters of the workload that differ from its defaults"
     )
@@ -74,6 +76,10 @@ class Scenario(Part):
     name: Name = Field(description="name in tables and file names")
     host: Host = Field(default=Host(), description="CPUs, host scheduler, placement, costs")
     kvm: Kvm = Field(default=Kvm(), description="KVM's parameters and interrupt hardware")
+    guest_costs: GuestCosts = Field(default=GuestCosts(), description="what the guest kernels' own work costs")
+    workloads: dict[Name, WorkloadFile] = Field(
+        default_factory=dict, description="guest programs described here, or in the files that VMs name"
+    )
     groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field(
         default=(), description="cgroups above the VMs' own"
     )
@@ -150,6 +156,17 @@ class Scenario(Part):
         for name in vm.vcpu_groups:
             if name not in groups:
                 raise ValueError(f"{where}: value '{name}' (allowed: {', '.join(groups) or 'no group is defined'})")
+
+    @model_validator(mode="after")
+    def check_workloads(self) -> "Scenario":
+        """Refuse parameters that a workload described here does not have or could not run with."""
+        for i, vm in enumerate(self.vms):
+            if vm.workload in self.workloads:
+                try:
+                    self.workloads[vm.workload].programs(vm.params)
+                except ValueError as error:
+                    raise ValueError(f"vms.{i}{error}") from None
+        return self
 
     @model_validator(mode="after")
     def check_groups(self) -> "Scenario":
