@@ -114,7 +114,7 @@ def test_every_wrong_field_is_one_line():
 @pytest.mark.parametrize(
     ("line", "fields"),
     [
-        ("vms: none given (allowed: at least one VM)", {"vms": []}),
+        ("vms: none given (allowed: at least one VM or host task)", {"vms": []}),
         ("vms.0.vcpus: missing (allowed: integer 1..64)", {"vms": [{"name": "a", "workload": "vips"}]}),
         ("vms.0.vcpus: value True (allowed: integer 1..64)", {"vms": [VM | {"vcpus": True}]}),
         ("vms.0.vcpus: value 2.0 (allowed: integer 1..64)", {"vms": [VM | {"vcpus": 2.0}]}),

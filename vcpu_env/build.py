@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
@@ -9,7 +10,10 @@ from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.guest.workloads.described import build_described
+from vcpu_env.host.program import nr_host_ops, place_host_tasks
+from vcpu_env.host.types import host_arrays
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
+from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
 from vcpu_env.kernel.types import (
     FEATURES,
@@ -40,10 +44,13 @@ def cpu_shares(weight: int) -> int:
     return max(2, (weight * 1024 + 50) // 100) << 10
 
 
-def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]]]:
-    """The task groups of a scenario, and for each VM the group id of each of its vCPU threads."""
+def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[int]]:
+    """The task groups of a scenario; the group id of each vCPU thread of each VM; that of each host task."""
     groups: list[Group] = []
     ids: dict[str, int] = {}
+    emulators: dict[str, int] = {}
+    host_tasks = scenario.expanded_host_tasks
+    emulated = {task.emulator_of for task in host_tasks}
 
     def add(parent: int, weight: int) -> int:
         groups.append(Group(parent=parent, shares=cpu_shares(weight)))
@@ -69,7 +76,11 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]]]:
         else:
             scope = add(add(parent, vm.weight), 100)
             places.append([add(scope, 100) for _ in range(vm.vcpus)])
-    return groups, places
+            if vm.name in emulated:
+                emulators[vm.name] = add(scope, 100)
+        emulators.setdefault(vm.name, places[-1][0] if preset == "per_vm" and vm.vcpu_groups is None else parent)
+    above = ids | {None: 0}
+    return groups, places, [emulators[t.emulator_of] if t.emulator_of else above[t.group] for t in host_tasks]
 
 
 def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[list[int], bool]:
@@ -104,21 +115,22 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     return plans
 
 
-def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
-    """Lay out and fill the world of a scenario.
+def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int = 0) -> World:
+    """Lay out and fill the world of a scenario; `trace_events` is the length of its ring of scheduler events.
 
     Raises:
         ValueError: the scenario names an unknown workload or workload parameter.
     """
     host, vms = scenario.host, scenario.expanded_vms
     plans = guest_plans(scenario)
-    groups, places = cgroup_tree(scenario)
+    groups, places, host_places = cgroup_tree(scenario)
+    host_plans, parties = host_task_plans(scenario)
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
-    nr_slots = 3 * host.cpus + nr_vcpus + nr_threads
+    nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans)
     world = World(
         [
-            *kernel_arrays(host.cpus, nr_vcpus, len(groups)),
+            *kernel_arrays(host.cpus, nr_vcpus + len(host_plans), len(groups)),
             *policy_arrays(),
             *view_arrays(),
             *kvm_arrays(len(vms), nr_vcpus),
@@ -135,13 +147,15 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
             *shape_arrays(sum(len(plan.shapes) for plan in plans)),
             *timeline_arrays(nr_slots),
             *engine_arrays(),
+            *host_arrays(len(host_plans), nr_host_ops(host_plans), len(parties)),
+            *sched_trace_arrays(trace_events),
         ]
     )
     init_timeline(world)
-    init_pcpus(world, nr_vcpus, nr_threads)
+    init_pcpus(world, nr_vcpus, nr_threads, len(host_plans))
     init_policy(world)
     init_view(world)
-    fill_kernel(world, scenario, groups, places, seed)
+    fill_kernel(world, scenario, groups, places, host_places, seed)
     fill_kvm(world, scenario)
     at = Offsets()
     for vm, plan in enumerate(plans):
@@ -149,14 +163,23 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     place_shapes(world, [table for plan in plans for table in plan.shapes])
     fill_costs(world, scenario)
     fill_guest_kernels(world, scenario, seed)
+    place_host_tasks(world, host_plans, parties, seed)
+    world["sched_tunables"]["trace_events"] = trace_events
     policy.apply(world)
     world["engine"]["exact_ticks"] = host.exact_ticks
     world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
 
-def fill_kernel(world: World, scenario: Scenario, groups: list[Group], places: list[list[int]], seed: int) -> None:
-    """The host scheduler: one task per vCPU, in the VM's cgroup."""
+def fill_kernel(
+    world: World,
+    scenario: Scenario,
+    groups: list[Group],
+    places: list[list[int]],
+    host_places: list[int],
+    seed: int,
+) -> None:
+    """The host scheduler: one task per vCPU, in the VM's cgroup, then the other tasks of the host."""
     host = scenario.host
     rng = np.random.default_rng([seed, 0x5C4ED])
     tasks, pinned = [], []
@@ -164,6 +187,8 @@ def fill_kernel(world: World, scenario: Scenario, groups: list[Group], places: l
         cpus, stay = vcpu_cpus(scenario, vm, rng)
         tasks += [Task(group=group, cpu=cpu) for group, cpu in zip(where, cpus, strict=True)]
         pinned += [stay] * vm.vcpus
+    first_host_task = len(tasks)
+    tasks += kernel_tasks(scenario, host_places)
     tunables = Tunables(
         hz=host.hz,
         base_slice_ns=host.base_slice_ns,
@@ -174,9 +199,10 @@ def fill_kernel(world: World, scenario: Scenario, groups: list[Group], places: l
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
     build_kernel(world, host.cpus, tasks, groups, tunables, features)
-    for p, task in enumerate(tasks):
+    for p in range(first_host_task):
         if pinned[p]:
-            allow_only(world, p, task.cpu)
+            allow_only(world, p, tasks[p].cpu)
+    allow_host_tasks(world, scenario, first_host_task)
 
 
 def fill_kvm(world: World, scenario: Scenario) -> None:

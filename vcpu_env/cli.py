@@ -125,13 +125,23 @@ def print_counters(counted: dict[str, Any]) -> None:
             print(f"\n{group}")
             for name, value in values.items():
                 print(f"  {name:28} {value:>16,}")
-        elif isinstance(values, list):
+        elif group == "host_tasks":
+            print_host_tasks(values)
+        elif isinstance(values, list) and values:
             print("\nvms")
             for name, first in values[0].items():
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
         else:
             print(f"{group:30} {values:>16,}")
+
+
+def print_host_tasks(tasks: list[dict[str, Any]]) -> None:
+    """Counters of the host's tasks, one line a task."""
+    names = list(tasks[0])[1:]
+    print("\n" + f"{'host_tasks':30} " + " ".join(f"{name:>14}" for name in names))
+    for task in tasks:
+        print(f"  {task['name']:28} " + " ".join(f"{task[name]:>14,}" for name in names))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from vcpu_env.engine_state import coscheduling
 from vcpu_env.guest.types import guest_thread, guest_vcpu
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_entity, task_struct
+from vcpu_env.kvm.pcpu import event_slots
 from vcpu_env.kvm.types import kvm, kvm_vcpu
 
 COSCHED_OFF, COSCHED_GANG, COSCHED_RELAXED, COSCHED_DELAY = range(4)
@@ -41,6 +42,8 @@ def run_next(w, v):
 def gang_tick(w, cpu, now_ns):
     """Run this CPU's vCPU of the VM whose turn it is."""
     params = coscheduling(w, 0)
+    if params.nr_vms == 0:
+        return
     vm = kvm(w, now_ns // params.period_ns % params.nr_vms)
     curr = cpu_rq(w, cpu).curr
     if curr != NIL and vm.first_vcpu <= curr < vm.first_vcpu + vm.nr_vcpus:
@@ -56,7 +59,7 @@ def gang_tick(w, cpu, now_ns):
 def relaxed_tick(w, cpu, now_ns):
     """Run the siblings of this CPU's vCPU that have waited too long."""
     curr = cpu_rq(w, cpu).curr
-    if curr == NIL:
+    if curr == NIL or curr >= event_slots(w, 0).nr_vcpus:
         return
     vm = kvm(w, kvm_vcpu(w, curr).vm)
     for v in range(vm.first_vcpu, vm.first_vcpu + vm.nr_vcpus):

@@ -5,7 +5,9 @@ from vcpu_env.coscheduling import coscheduling_tick
 from vcpu_env.directed_yield import kick_waiter, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
-from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, start_timer, timer_expired
+from vcpu_env.guest.run import EXIT_PAUSE, account_segment, spun_too_long, start_timer, timer_expired
+from vcpu_env.host.devices import device_event
+from vcpu_env.host.run import account_task, enter_task, start_host_tasks, task_timer
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import sched_tick, wake_up_new_task
 from vcpu_env.kernel.runqueue import update_rq_clock
@@ -24,6 +26,7 @@ from vcpu_env.kvm.pcpu import (
     KICK_WAITER,
     ON_SPIN,
     POLL,
+    TASK,
     event_slots,
     kick,
     pcpu,
@@ -50,11 +53,14 @@ def on_tick(w, cpu, now_ns):
         return
     sched_tick(w, cpu)
     coscheduling_tick(w, cpu, now_ns)
-    cost = host_costs(w, 0).tick_ns
+    cost = host_costs(w, 0).tick_ns if pc.vcpu != NIL else host_costs(w, 0).task_tick_ns
     if pc.mode == GUEST:
         kvm_vcpu(w, pc.vcpu).irq_exits += 1
         kvm_vcpu(w, pc.vcpu).at_instruction_boundary = 1
         leave_guest(w, cpu, now_ns)
+        host_work(w, cpu, cost, ENTER, now_ns)
+    elif pc.mode == TASK:
+        account_task(w, cpu, now_ns)
         host_work(w, cpu, cost, ENTER, now_ns)
     elif pc.mode == HOST:
         run = event(w, event_slots(w, 0).run + cpu).when_ns
@@ -85,11 +91,14 @@ def on_kick(w, cpu, now_ns):
         elif reasons & KICK_POSTED:
             account_segment(w, v, now_ns)
             handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
+    elif pc.mode == TASK:
+        account_task(w, cpu, now_ns)
+        enter_task(w, cpu, now_ns)
 
 
 @kjit
 def on_run(w, cpu, now_ns):
-    """What the CPU was doing is done: a guest segment, a poll, or host work with what follows it."""
+    """What the CPU was doing is done: guest segment, poll, a task's computing, or host work with what follows it."""
     pc = pcpu(w, cpu)
     set_run_event(w, cpu, NEVER)
     if pc.mode == GUEST:
@@ -98,19 +107,24 @@ def on_run(w, cpu, now_ns):
         handle_exit(w, cpu, reason, now_ns)
     elif pc.mode == POLL:
         halt_again(w, cpu, now_ns)
+    elif pc.mode == TASK:
+        account_task(w, cpu, now_ns)
+        enter_task(w, cpu, now_ns)
     elif pc.next_work == ON_SPIN:
         on_spin(w, cpu, now_ns)
     elif pc.next_work == HALT:
         on_halt(w, cpu, now_ns)
     elif pc.next_work == KICK_WAITER:
         kick_waiter(w, cpu, now_ns)
+    elif pc.vcpu == NIL:
+        enter_task(w, cpu, now_ns)
     else:
         enter_guest(w, cpu, now_ns)
 
 
 @kjit
 def send_kicks(w, now_ns):
-    """Every CPU on which resched_curr() was called: an idle one wakes up, one in guest mode gets a reschedule IPI.
+    """Every CPU on which resched_curr() was called: an idle one wakes up, one in guest or user mode gets an IPI.
 
     A CPU in the host kernel sees the flag before it enters the guest; with lazy preemption a running guest is not
     kicked.
@@ -124,6 +138,8 @@ def send_kicks(w, now_ns):
             kick(w, cpu, KICK_RESCHED, now_ns)
         elif mode == GUEST and cpu_rq(w, cpu).need_resched & TIF_NEED_RESCHED:
             kick(w, cpu, KICK_RESCHED, now_ns + host_costs(w, 0).resched_ipi_ns)
+        elif mode == TASK and cpu_rq(w, cpu).need_resched & TIF_NEED_RESCHED:
+            kick(w, cpu, KICK_RESCHED, now_ns + host_costs(w, 0).task_ipi_ns)
         cpu = pop_kicked(w)
 
 
@@ -139,8 +155,10 @@ def dispatch(w, slot, now_ns):
         on_run(w, slot - slots.run, now_ns)
     elif slot < slots.io:
         timer_expired(w, slot - slots.timer, now_ns)
+    elif slot < slots.task:
+        device_event(w, slot - slots.io, now_ns)
     else:
-        device_done(w, slot - slots.io, now_ns)
+        task_timer(w, slot - slots.task, now_ns)
     send_kicks(w, now_ns)
 
 
@@ -168,13 +186,14 @@ def run_until(w, end_ns):
 
 
 @kjit
-def start_tasks(w, nr_tasks):
-    """Every vCPU thread becomes runnable at time 0, on the CPU where it was placed."""
-    for p in range(nr_tasks):
+def start_tasks(w):
+    """Every vCPU thread becomes runnable at time 0, on the CPU where it was placed; then the host's other tasks."""
+    for p in range(event_slots(w, 0).nr_vcpus):
         cpu = task_struct(w, p).cpu
         update_rq_clock(w, cpu, 0)
         wake_up_new_task(w, p, cpu)
         start_timer(w, p, 0)
+    start_host_tasks(w)
     send_kicks(w, 0)
 
 
@@ -186,3 +205,5 @@ def settle(w, now_ns):
         set_mode(w, cpu, pc.mode, now_ns)
         if pc.mode == GUEST:
             account_segment(w, pc.vcpu, now_ns)
+        elif pc.mode == TASK:
+            account_task(w, cpu, now_ns)

@@ -41,6 +41,11 @@ HOST_COSTS = np.dtype(
             "migration_ns",
             "cold_cache_ns",
             "cold_cache_ratio_1024",
+            "task_switch_ns",
+            "task_syscall_ns",
+            "task_yield_ns",
+            "task_tick_ns",
+            "task_ipi_ns",
         )
     ],
     align=True,

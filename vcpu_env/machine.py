@@ -36,6 +36,8 @@ CONTROLS = {
 VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
 VM_LOCKS = ("lock_wait_ns", "preempt_in_lock", "preempt_as_waiter")
+HOST_TASK_COUNTS = ("run_ns", "yields", "wakeups")
+TASK_STRUCT_COUNTS = ("run_delay_ns", "nvcsw", "nivcsw", "nr_migrations")
 SCHEDSTAT = ("yld_count", "sched_count", "sched_goidle", "ttwu_count", "ttwu_local", "rq_cpu_time_ns", "run_delay_ns")
 
 
@@ -46,20 +48,21 @@ class Machine:
         scenario: what the host and its VMs are.
         policy: a policy or the name of one (`vcpu_env.policy.named.POLICIES`).
         seed: of all randomness; the same seed gives the same run, bit for bit.
+        trace_events: length of the ring of scheduler events (`kernel.sched_trace`); 0: they are not recorded.
 
     Raises:
         ValueError: unknown policy, workload or workload parameter, or a seed outside 0..2**31-1.
     """
 
-    def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0):
+    def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         self.scenario = scenario
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.seed = seed
         with np.errstate(over="ignore"):
-            self.world = build_world(scenario, self.policy, seed)
-            start_tasks(self.world.handle, len(self.world["task_struct"]))
+            self.world = build_world(scenario, self.policy, seed, trace_events)
+            start_tasks(self.world.handle)
 
     @property
     def now_ns(self) -> int:
@@ -190,6 +193,22 @@ class Machine:
             },
             "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
             "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
+        } | self._host_task_counters(w)
+
+    def _host_task_counters(self, w: World) -> dict[str, Any]:
+        """What the tasks that are no vCPUs have done, and the CPU time of all of them; nothing if there are none."""
+        specs = self.scenario.expanded_host_tasks
+        if not specs:
+            return {}
+        own, sched = w["host_task"], w["task_struct"][-len(specs) :]
+        return {
+            "task_ns": int(w["pcpu"]["task_ns"].sum()),
+            "host_tasks": [
+                {"name": spec.name}
+                | {name: int(own[name][h]) for name in HOST_TASK_COUNTS}
+                | {name: int(sched[name][h]) for name in TASK_STRUCT_COUNTS}
+                for h, spec in enumerate(specs)
+            ],
         }
 
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def sched_out(w, cpu, v, now_ns):
     lapic(w, v).cpu = NIL
     g.sched_out_ns = now_ns
     g.last_cpu = cpu
-    g.last_guest_ns = pcpu(w, cpu).guest_ns
+    g.last_guest_ns = pcpu(w, cpu).guest_ns + pcpu(w, cpu).task_ns
     pcpu(w, cpu).last_vcpu = v
     if runnable and g.current != NIL:
         th = guest_thread(w, g.current)
@@ -152,13 +152,13 @@ def sched_in(w, cpu, v, now_ns):
     kvm_sched_in(w, v)
     lapic(w, v).cpu = cpu
     cost = 0
-    if pc.last_vcpu != v or g.last_cpu != cpu:
+    foreign = pc.guest_ns + pc.task_ns - g.last_guest_ns
+    if pc.last_vcpu != v or g.last_cpu != cpu or foreign > 0:
         cost = costs.context_switch_ns
         if pc.last_vcpu != NIL and guest_vcpu(w, pc.last_vcpu).vm != g.vm:
             cost += costs.ibpb_ns
         lost = costs.cold_cache_ns
         if g.last_cpu == cpu:
-            foreign = pc.guest_ns - g.last_guest_ns
             lost = min(lost, foreign * costs.cold_cache_ratio_1024 // 1024)
         elif g.last_cpu != NIL:
             cost += costs.migration_ns
@@ -168,7 +168,7 @@ def sched_in(w, cpu, v, now_ns):
 
 @kjit
 def switch_to(w, cpu, prev, following, extra_ns, now_ns):
-    """context_switch() with the preempt notifiers, then host work until the next task's entry."""
+    """context_switch() with the preempt notifiers of vCPUs, then host work until the next task's entry."""
     pc = pcpu(w, cpu)
     if pc.hint_vcpu != NIL:
         if following == pc.hint_vcpu:
@@ -177,16 +177,19 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
         pc.hint_vcpu = NIL
     cost = extra_ns
     if following != prev:
-        if prev != NIL:
+        if pc.vcpu != NIL:
             sched_out(w, cpu, prev, now_ns)
-        pc.vcpu = following
+        pc.vcpu = following if following < event_slots(w, 0).nr_vcpus else NIL
         if following == NIL:
             set_mode(w, cpu, IDLE, now_ns)
             set_run_event(w, cpu, NEVER)
             return
-        cost += sched_in(w, cpu, following, now_ns)
+        if pc.vcpu != NIL:
+            cost += sched_in(w, cpu, following, now_ns)
+        elif prev != NIL:
+            cost += host_costs(w, 0).task_switch_ns
         start_tick(w, cpu, now_ns)
-    if kvm_vcpu(w, following).parked:
+    if pc.vcpu != NIL and kvm_vcpu(w, following).parked:
         on_spin_finish(w, following)
     host_work(w, cpu, cost, ENTER, now_ns)
 

@@ -107,8 +107,9 @@ class Gantt:
         if column != self._last:
             self._skip_to(column)
             self.nr_vms = len(world["guest_vm"])
-            self._see(column % self.columns, cpus["mode"], world["rq"]["curr"], guests)
-        self._count(column % self.columns, world["task_struct"]["cpu"], world["kvm_vcpu"], guests)
+            mode = np.where(cpus["mode"] == pcpu.TASK, HOST, cpus["mode"])
+            self._see(column % self.columns, mode, cpus["vcpu"], guests)
+        self._count(column % self.columns, world["task_struct"]["cpu"][: len(guests)], world["kvm_vcpu"], guests)
 
     def _skip_to(self, column: int) -> None:
         """Make room for a column, with nothing seen between the last one and it."""

@@ -30,6 +30,7 @@ from vcpu_env.kernel.runqueue import (
     update_rq_clock,
     wakeup_preempt,
 )
+from vcpu_env.kernel.sched_trace import trace_sched_wakeup
 from vcpu_env.kernel.select_cpu import select_task_rq_fair
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
@@ -197,6 +198,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
     if cpu == waker_cpu:
         rq.ttwu_local += 1
     update_rq_clock(w, cpu, cpu_rq(w, waker_cpu).clock_ns)
+    trace_sched_wakeup(w, cpu, p)
     if delayed:
         rq.clock_read_ns = rq.clock_ns
         if sched_entity(w, p).sched_delayed:
@@ -225,6 +227,7 @@ def wake_up_new_task(w, p, cpu):
     cpu = select_task_rq_fair(w, p, cpu, WF_FORK)
     update_rq_clock(w, cpu, now)
     set_task_rq(w, p, cpu)
+    trace_sched_wakeup(w, cpu, p)
     activate_task(w, cpu, p, ENQUEUE_INITIAL)
     wakeup_preempt(w, cpu, p, WF_FORK)
 

@@ -5,6 +5,7 @@ from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.pelt import remove_entity_load_avg
+from vcpu_env.kernel.sched_trace import trace_sched_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
     ENQUEUE_MIGRATED,
@@ -49,6 +50,7 @@ def sched_info_switch(w, cpu, prev, p):
     rq = cpu_rq(w, cpu)
     rq.nr_switches += 1
     rq_totals(w, 0).nr_switches += 1
+    trace_sched_switch(w, cpu, prev, p)
     if prev != NIL:
         task = task_struct(w, prev)
         rq.rq_cpu_time_ns += rq.clock_ns - task.last_arrival_ns

@@ -85,6 +85,7 @@ SCHED_TUNABLES = np.dtype(
         ("preempt_lazy", "i8"),
         ("reweight", "i8"),
         ("lag_clamp", "i8"),
+        ("trace_events", "i8"),  # length of `sched_trace`'s ring, 0: no trace
     ],
     align=True,
 )
@@ -228,7 +229,9 @@ TASK_GROUP = np.dtype(
     [("shares", "i8"), ("load_avg", "i8"), ("parent", "i8"), ("idle", "i8"), ("depth", "i8")], align=True
 )
 
-RQ_TOTALS = np.dtype([("nr_running", "i8"), ("nr_busy_cpus", "i8"), ("nr_switches", "i8")], align=True)
+RQ_TOTALS = np.dtype(
+    [("nr_running", "i8"), ("nr_busy_cpus", "i8"), ("nr_switches", "i8"), ("nr_trace_events", "i8")], align=True
+)
 """Sums over all run queues, kept because looking at every run queue costs more than a step of the machine."""
 
 KICKED_CPUS = np.dtype([("head", "i8"), ("tail", "i8")], align=True)

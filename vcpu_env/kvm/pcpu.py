@@ -1,8 +1,8 @@
 """What each physical CPU is doing, and the slots of the machine's events.
 
-A CPU is idle, in the host kernel, polling for a halted vCPU, or in guest mode. In the host kernel it finishes its
-current piece of work before it looks at anything: interrupts that arrive meanwhile are noticed on the way into the
-guest, as in `xfer_to_guest_mode_handle_work()`.
+A CPU is idle, in the host kernel, polling for a halted vCPU, in guest mode, or runs another task of the host. In the
+host kernel it finishes its current piece of work before it looks at anything: interrupts that arrive meanwhile are
+noticed on the way into the guest, as in `xfer_to_guest_mode_handle_work()`.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from vcpu_env._jit import kjit, struct
 from vcpu_env.kernel.timeline import event, set_event
 from vcpu_env.world import StructArray
 
-IDLE, HOST, POLL, GUEST = range(4)
+IDLE, HOST, POLL, GUEST, TASK = range(5)
 ENTER, ON_SPIN, HALT, KICK_WAITER = range(4)
-"""What follows the current host work: enter the guest, kvm_vcpu_on_spin(), kvm_vcpu_halt(), KVM_HC_KICK_CPU."""
+"""What follows the current host work: enter guest (or task), kvm_vcpu_on_spin(), kvm_vcpu_halt(), KVM_HC_KICK_CPU."""
 
 KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 
@@ -21,7 +21,7 @@ PCPU = np.dtype(
     [
         ("mode", "i8"),
         ("next_work", "i8"),
-        ("vcpu", "i8"),
+        ("vcpu", "i8"),  # NIL: idle, or a host task that is no vCPU has the CPU
         ("kick_reasons", "i8"),
         ("last_vcpu", "i8"),  # whose state the CPU's caches and VMCS pointer hold
         ("hint_vcpu", "i8"),  # target of the last directed yield to this CPU, until its next pick
@@ -32,12 +32,23 @@ PCPU = np.dtype(
         ("host_ns", "i8"),
         ("poll_ns", "i8"),
         ("guest_ns", "i8"),
+        ("task_ns", "i8"),
     ],
     align=True,
 )
 
 SLOTS = np.dtype(
-    [("nr_cpus", "i8"), ("tick", "i8"), ("kick", "i8"), ("run", "i8"), ("timer", "i8"), ("io", "i8"), ("end", "i8")],
+    [
+        ("nr_cpus", "i8"),
+        ("nr_vcpus", "i8"),  # the first of the host's tasks that is no vCPU
+        ("tick", "i8"),
+        ("kick", "i8"),
+        ("run", "i8"),
+        ("timer", "i8"),
+        ("io", "i8"),
+        ("task", "i8"),
+        ("end", "i8"),
+    ],
     align=True,
 )
 
@@ -50,15 +61,16 @@ def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
     return [StructArray(24, "pcpu", PCPU, nr_cpus), StructArray(26, "event_slots", SLOTS, 1)]
 
 
-def init_pcpus(world, nr_vcpus: int, nr_threads: int) -> None:
-    """All CPUs idle; one slot for each CPU's tick, kick and segment, each vCPU's timer, each thread's device."""
+def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_host_tasks: int = 0) -> None:
+    """All CPUs idle; a slot for each CPU's tick, kick and segment, vCPU's timer, thread's device, host task's timer."""
     cpus, slots = world["pcpu"], world["event_slots"]
     nr_cpus = len(cpus)
     cpus["vcpu"] = cpus["last_vcpu"] = cpus["hint_vcpu"] = -1
-    slots["nr_cpus"] = nr_cpus
+    slots["nr_cpus"], slots["nr_vcpus"] = nr_cpus, nr_vcpus
     slots["kick"], slots["run"], slots["timer"] = nr_cpus, 2 * nr_cpus, 3 * nr_cpus
     slots["io"] = 3 * nr_cpus + nr_vcpus
-    slots["end"] = 3 * nr_cpus + nr_vcpus + nr_threads
+    slots["task"] = 3 * nr_cpus + nr_vcpus + nr_threads
+    slots["end"] = 3 * nr_cpus + nr_vcpus + nr_threads + nr_host_tasks
 
 
 @kjit
@@ -72,8 +84,10 @@ def set_mode(w, cpu, mode, now_ns):
         pc.host_ns += past
     elif pc.mode == IDLE:
         pc.idle_ns += past
-    else:
+    elif pc.mode == POLL:
         pc.poll_ns += past
+    else:
+        pc.task_ns += past
     pc.mode = mode
     pc.since_ns = now_ns
 

@@ -99,5 +99,5 @@ class Policy:
 
 def stay_apart(world: World) -> None:
     """Let every vCPU thread run on the CPU where it was placed only."""
-    for p, cpu in enumerate(world["task_struct"]["cpu"].tolist()):
+    for p, cpu in enumerate(world["task_struct"]["cpu"][: len(world["kvm_vcpu"])].tolist()):
         allow_only(world, p, cpu)

@@ -71,6 +71,15 @@ class Costs(Part):
         le=10,
         description="loss per ns that others ran on the CPU since, up to cold_cache_ns [assumed]",
     )
+    task_switch_ns: int = Field(
+        default=1800, ge=0, description="switch to a task that is no vCPU; yields with a switch less without [measured]"
+    )
+    task_yield_ns: int = Field(default=1100, ge=0, description="sched_yield() that switches to nobody [measured]")
+    task_syscall_ns: int = Field(
+        default=750, ge=0, description="another call that sleeps or wakes; pipe hand-off less its switch [measured]"
+    )
+    task_tick_ns: int = Field(default=1500, ge=0, description="host tick that interrupts a task in user mode [assumed]")
+    task_ipi_ns: int = Field(default=1000, ge=0, description="reschedule IPI to a CPU in user mode [assumed]")
 
 
 class Host(Part):
@@ -119,6 +128,9 @@ class Host(Part):
         description="a task that ran within this time counts as cache hot [source]",
     )
     costs: Costs = Field(default=Costs(), description="what the machinery costs")
+    noise: Literal["none", "light", "heavy"] = Field(
+        default="none", description="kernel threads and daemons beside the VMs, `scenario.presets` [assumed]"
+    )
 
     @field_validator("features")
     @classmethod

@@ -11,13 +11,13 @@ from pydantic import Field, ValidationError, model_validator
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Part
+from vcpu_env.scenario.host_tasks import CpuList, HostTask, Name, expanded, refusal
+from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
 from vcpu_env.scenario.workload_file import WorkloadFile
 
 MAX_VCPUS = 1024
 """Most vCPUs of all VMs together."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-CpuList = Annotated[tuple[int, ...], Field(strict=False)]
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
 
 
@@ -55,6 +55,15 @@ class Vm(Part):
     hz: Literal[100, 250, 300, 1000] = Field(
         default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
     )
+    emulator_threads: int = Field(
+        default=0, ge=0, le=64, description="QEMU's threads beside the vCPUs, `scenario.presets` [assumed]"
+    )
+    vhost_ns: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="CPU time of a vhost worker for each device operation; 0: none is there, devices cost no CPU",
+    )
 
 
 class Run(Part):
@@ -83,7 +92,12 @@ class Scenario(Part):
     groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field(
         default=(), description="cgroups above the VMs' own"
     )
-    vms: Annotated[tuple[Vm, ...], Field(strict=False)] = Field(description="the VMs, at least one")
+    vms: Annotated[tuple[Vm, ...], Field(strict=False)] = Field(
+        default=(), description="the VMs; at least one, or a host task"
+    )
+    host_tasks: Annotated[tuple[HostTask, ...], Field(strict=False)] = Field(
+        default=(), description="threads of the host that are no vCPUs"
+    )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
     def __init__(self, **data: Any):
@@ -102,6 +116,14 @@ class Scenario(Part):
         )
 
     @property
+    def expanded_host_tasks(self) -> tuple[HostTask, ...]:
+        """Every host task on its own: those named, then the VMs' emulators and vhost workers, then noise."""
+        tasks = list(self.host_tasks)
+        for vm in self.expanded_vms:
+            tasks += emulator_tasks(vm.name, vm.emulator_threads, vm.vhost_ns)
+        return expanded(tasks + noise_tasks(self.host.noise, self.host.cpus))
+
+    @property
     def layout(self) -> str:
         """Placement, cgroups and lock types: results of different layouts are never averaged."""
         locks = "+".join(sorted({vm.lock for vm in self.vms}))
@@ -110,8 +132,8 @@ class Scenario(Part):
     @model_validator(mode="after")
     def check_vms(self) -> "Scenario":
         """Refuse VMs that contradict the host or each other."""
-        if not self.vms:
-            raise ValueError("vms: none given (allowed: at least one VM)")
+        if not self.vms and not self.host_tasks:
+            raise ValueError("vms: none given (allowed: at least one VM or host task)")
         names = Counter(vm.name for vm in self.expanded_vms)
         for name, uses in names.items():
             if uses > 1:
@@ -166,6 +188,16 @@ class Scenario(Part):
                     self.workloads[vm.workload].programs(vm.params)
                 except ValueError as error:
                     raise ValueError(f"vms.{i}{error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def check_host_tasks(self) -> "Scenario":
+        """Refuse host tasks that contradict the host or each other."""
+        names = [vm.name for vm in self.expanded_vms]
+        tasks = self.expanded_host_tasks
+        wrong = refusal(self.host_tasks, self.host.cpus, [group.name for group in self.groups], names)
+        if wrong or len({task.name for task in tasks}) < len(tasks):
+            raise ValueError(wrong or "host_tasks: a name is that of a noise, emulator or vhost task (allowed: others)")
         return self
 
     @model_validator(mode="after")

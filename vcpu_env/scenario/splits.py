@@ -13,8 +13,8 @@ What changes from one to the next is what a policy could have learnt by heart: w
 
 The nine published cells, dbench, dedup and vips in 2 to 4 VMs, are three in each; a table of all nine says which are
 which. Each split has blackscholes as its null control, which no policy may change. Scenarios in none are *diagnostic*:
-one VM without overcommit, where no policy has anything to do, and the micro-benchmarks, which isolate one mechanism
-each and say nothing about performance.
+one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each and
+say nothing about performance, and the hosts with threads that are no vCPUs, whose numbers are assumed.
 """
 
 from collections import Counter
@@ -81,12 +81,12 @@ def overcommit(scenario: Scenario) -> float:
 def size_of_vms(scenario: Scenario) -> str:
     """How many VMs there are, and how large."""
     sizes = Counter(vm.vcpus for vm in scenario.expanded_vms)
-    return " + ".join(f"{count} x {vcpus} vCPUs" for vcpus, count in sizes.items())
+    return " + ".join(f"{count} x {vcpus} vCPUs" for vcpus, count in sizes.items()) or "none"
 
 
 def programs(scenario: Scenario) -> str:
     """What runs in the VMs."""
-    return ", ".join(dict.fromkeys(vm.workload for vm in scenario.vms))
+    return ", ".join(dict.fromkeys(vm.workload for vm in scenario.vms)) or "host tasks"
 
 
 def scenarios_page() -> str:

@@ -1,0 +1,87 @@
+"""From a scenario's host tasks to tasks of the kernel and programs."""
+
+from collections.abc import Sequence
+
+from vcpu_env.host.program import HostProgram, HostTaskPlan
+from vcpu_env.kernel.build import Task
+from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
+from vcpu_env.scenario.host_tasks import Step, all_steps, uses
+from vcpu_env.scenario.model import Scenario
+from vcpu_env.world import World
+
+POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
+
+
+def kernel_tasks(scenario: Scenario, groups: list[int]) -> list[Task]:
+    """The host tasks as the scheduler knows them; the i-th is forked on the i-th CPU that it may run on."""
+    tasks = []
+    for i, (spec, group) in enumerate(zip(scenario.expanded_host_tasks, groups, strict=True)):
+        cpus = spec.cpus or tuple(range(scenario.host.cpus))
+        tasks.append(
+            Task(
+                group=group,
+                nice=spec.nice,
+                weight=spec.weight,
+                policy=POLICIES[spec.policy],
+                slice_ns=spec.slice_ns,
+                cpu=cpus[i % len(cpus)],
+            )
+        )
+    return tasks
+
+
+def allow_host_tasks(world: World, scenario: Scenario, first: int) -> None:
+    """sched_setaffinity() of the host tasks, whose ids begin at `first`."""
+    for p, spec in enumerate(scenario.expanded_host_tasks, first):
+        if spec.cpus is not None:
+            allowed = world["task_struct"]["cpus_allowed"][p]
+            for word in range(len(allowed)):
+                mask = sum(1 << cpu % 64 for cpu in set(spec.cpus) if cpu // 64 == word)
+                allowed[word] = mask - (1 << 64 if mask >> 63 else 0)
+
+
+def host_task_plans(scenario: Scenario) -> tuple[list[HostTaskPlan], list[int]]:
+    """The programs of the host tasks; of every signal how many tasks meet there (0: it is no barrier)."""
+    tasks = scenario.expanded_host_tasks
+    vms = {vm.name: i for i, vm in enumerate(scenario.expanded_vms)}
+    barriers = uses(tasks, "barrier")
+    names = [f"vm/{i}" for i in range(len(vms))] + [f"signal/{name}" for name in uses(tasks, "signal")]
+    parties = [0] * len(names) + list(barriers.values())
+    signals = {name: i for i, name in enumerate([*names, *(f"barrier/{name}" for name in barriers)])}
+    plans = []
+    for spec in tasks:
+        program = HostProgram()
+        vm = vms[spec.emulator_of] if spec.emulator_of else None
+        add_steps(program, spec.program, signals, vm, 0)
+        serves = any(step.action == "serve_ns" for step in all_steps(spec.program))
+        plans.append(HostTaskPlan(program, spec.start_ns, spec.timer_slack_ns, vm if serves else None))
+    return plans, parties
+
+
+def add_steps(program: HostProgram, steps: Sequence[Step], signals: dict[str, int], vm: int | None, level: int) -> None:
+    """Append what the steps say; `level`: in how many loops they lie."""
+    for step in steps:
+        if step.run_ns is not None:
+            program.run(step.run_ns, step.dist)
+        elif step.sleep_ns is not None:
+            program.sleep(step.sleep_ns, step.dist)
+        elif step.timer_ns is not None:
+            program.timer(step.timer_ns, step.timer, step.relative)
+        elif step.sched_yield is not None:
+            program.sched_yield()
+        elif step.wait is not None:
+            program.wait(signals[f"signal/{step.wait}"])
+        elif step.signal is not None:
+            program.signal(signals[f"signal/{step.signal}"], not step.lossy, step.to_all, step.sync)
+        elif step.barrier is not None:
+            program.barrier(signals[f"barrier/{step.barrier}"])
+        elif step.serve_ns is not None:
+            program.wait(signals[f"vm/{vm}"])
+            program.run(step.serve_ns, step.dist)
+            program.served()
+        elif step.repeat is not None:
+            mark = program.here()
+            add_steps(program, step.steps, signals, vm, level + 1)
+            program.repeat(step.repeat, mark, level)
+        else:
+            program.exit()

@@ -1,0 +1,1 @@
+"""Threads of the host that are no vCPUs: what they do, as data, and how they do it."""

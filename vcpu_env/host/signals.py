@@ -1,0 +1,69 @@
+"""What host tasks wait for: signals (a pipe, an eventfd, a condition variable) and barriers."""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.host.program import SIGNAL_ALL, SIGNAL_KEPT, SIGNAL_SYNC
+from vcpu_env.host.types import host_signal, host_task
+from vcpu_env.kernel.entry_points import try_to_wake_up
+from vcpu_env.kernel.types import WF_SYNC
+from vcpu_env.kvm.pcpu import event_slots
+
+
+@kjit
+def wait_for(w, h, s):
+    """A task joins those that wait."""
+    signal = host_signal(w, s)
+    host_task(w, h).next = NIL
+    if signal.head == NIL:
+        signal.head = h
+    else:
+        host_task(w, signal.tail).next = h
+    signal.tail = h
+
+
+@kjit
+def wake_first(w, cpu, s, wake_flags):
+    """Wake the task that has waited longest."""
+    signal = host_signal(w, s)
+    h = signal.head
+    signal.head = host_task(w, h).next
+    host_task(w, h).wakeups += 1
+    try_to_wake_up(w, event_slots(w, 0).nr_vcpus + h, cpu, wake_flags)
+
+
+@kjit
+def take_signal(w, h, s):
+    """Take a signal that was kept; without one the task joins those that wait. Whether it need not sleep."""
+    signal = host_signal(w, s)
+    if signal.count > 0:
+        signal.count -= 1
+        return True
+    wait_for(w, h, s)
+    return False
+
+
+@kjit
+def send_signal(w, cpu, s, how):
+    """Wake one that waits, or all, from `cpu`, whose clock is current; with nobody there it is kept or lost."""
+    signal = host_signal(w, s)
+    flags = WF_SYNC if how & SIGNAL_SYNC else 0
+    if signal.head == NIL:
+        if how & SIGNAL_KEPT:
+            signal.count += 1
+        return
+    wake_first(w, cpu, s, flags)
+    while how & SIGNAL_ALL and signal.head != NIL:
+        wake_first(w, cpu, s, flags)
+
+
+@kjit
+def wait_at_barrier(w, cpu, h, s):
+    """The last of a barrier's parties wakes the others; whether the task is the last."""
+    signal = host_signal(w, s)
+    signal.count += 1
+    if signal.count < signal.parties:
+        wait_for(w, h, s)
+        return False
+    signal.count = 0
+    while signal.head != NIL:
+        wake_first(w, cpu, s, 0)
+    return True

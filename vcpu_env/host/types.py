@@ -1,0 +1,69 @@
+"""Structs of the host's tasks that are no vCPUs, of their programs, and of what they wait for.
+
+Host task *h* is the scheduler's task ``event_slots.nr_vcpus + h``: vCPU threads come first, with their vCPUs' ids.
+"""
+
+import numpy as np
+
+from vcpu_env._jit import struct
+from vcpu_env.world import StructArray
+
+MAX_TIMERS = 4
+MAX_NESTING = 4
+
+HOST_TASK = np.dtype(
+    [
+        ("pc", "i8"),  # absolute, in the array of all programs' operations
+        ("stage", "i8"),  # how far the current operation has come: `STAGE_*`
+        ("remaining_ns", "i8"),
+        ("segment_start_ns", "i8"),
+        ("started", "i8"),
+        ("start_ns", "i8"),  # when it begins, then when it began
+        ("slack_ns", "i8"),  # how much later than asked its timers may expire
+        ("slack_used", "i8"),  # the timer that is set has reached its time and uses its slack
+        ("next", "i8"),  # next waiter for the same signal
+        ("vm", "i8"),  # the VM whose device requests it serves, NIL: none
+        ("run_ns", "i8"),  # in its program, without the host kernel's work for it
+        ("yields", "i8"),
+        ("wakeups", "i8"),
+        ("key", "i8"),
+        ("draws", "i8"),
+        ("loops", "i8", (MAX_NESTING,)),
+        ("timer_ns", "i8", (MAX_TIMERS,)),  # last activation of each of its timers, NIL: not used yet
+    ],
+    align=True,
+)
+
+STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN = range(3)
+"""Of an operation that is a system call: not begun, its time has been spent, it has slept and is over."""
+
+HOST_OP = np.dtype([("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8")], align=True)
+
+HOST_SIGNAL = np.dtype(
+    [
+        ("count", "i8"),  # signals that nobody has waited for yet; at a barrier: who has come
+        ("parties", "i8"),  # of a barrier: how many meet
+        ("head", "i8"),  # waiting tasks, first come first; NIL: none
+        ("tail", "i8"),
+        ("server", "i8"),  # of signal *vm*: the task that serves the VM's devices; NIL
+        ("request_head", "i8"),  # guest threads whose requests it has not served; NIL: none
+        ("request_tail", "i8"),
+    ],
+    align=True,
+)
+"""Signals 0 .. number of VMs - 1 belong to the VMs' devices, one each; the others to programs."""
+
+host_task = struct(14, HOST_TASK)
+host_op = struct(15, HOST_OP)
+host_signal = struct(59, HOST_SIGNAL)
+
+
+def host_arrays(nr_tasks: int, nr_ops: int, nr_signals: int) -> list[StructArray]:
+    """The struct arrays of the host's tasks; none without tasks."""
+    if nr_tasks == 0:
+        return []
+    return [
+        StructArray(14, "host_task", HOST_TASK, nr_tasks),
+        StructArray(15, "host_op", HOST_OP, nr_ops),
+        StructArray(59, "host_signal", HOST_SIGNAL, nr_signals),
+    ]

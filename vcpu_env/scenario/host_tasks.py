@@ -1,0 +1,183 @@
+"""Threads of the host that are no vCPUs, in a scenario: their programs, those of VMs' emulators, and host noise."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from vcpu_env.scenario.host import Part
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+CpuList = Annotated[tuple[int, ...], Field(strict=False)]
+Distribution = Literal["fixed", "exponential", "lognormal_0.6", "lognormal_0.8", "uniform"]
+
+MAX_HOST_TASKS = 1024
+"""Most host tasks of a scenario."""
+LONGEST_NS = 3_600_000_000_000
+
+ACTIONS = ("run_ns", "sleep_ns", "timer_ns", "sched_yield", "wait", "signal", "barrier", "serve_ns", "repeat", "exit")
+"""Each step of a program does one of these."""
+OPTIONS = {
+    "dist": ("run_ns", "sleep_ns", "serve_ns"),
+    "timer": ("timer_ns",),
+    "relative": ("timer_ns",),
+    "sync": ("signal",),
+    "to_all": ("signal",),
+    "lossy": ("signal",),
+    "steps": ("repeat",),
+}
+"""What else a step may have, and with which actions."""
+
+
+class Step(Part):
+    """One step of a program: exactly one action, and its options."""
+
+    run_ns: int | None = Field(default=None, ge=1, le=LONGEST_NS, description="compute; mean of `dist`")
+    sleep_ns: int | None = Field(default=None, ge=1, le=LONGEST_NS, description="sleep; mean of `dist`")
+    timer_ns: int | None = Field(
+        default=None, ge=1000, le=LONGEST_NS, description="sleep until this long after the timer's last activation"
+    )
+    sched_yield: bool | None = Field(default=None, description="sched_yield(); true")
+    wait: Name | None = Field(default=None, description="sleep until a signal of this name comes")
+    signal: Name | None = Field(default=None, description="wake who waits; kept for the next one if nobody does")
+    barrier: Name | None = Field(default=None, description="sleep until every task that has this barrier has come")
+    serve_ns: int | None = Field(
+        default=None,
+        ge=1,
+        le=LONGEST_NS,
+        description="wait for a device request of the VM and compute this long for it",
+    )
+    repeat: int | None = Field(default=None, ge=1, le=1_000_000_000, description="do `steps` this many times")
+    exit: bool | None = Field(default=None, description="end the task; true")
+    dist: Distribution = Field(default="fixed", description="distribution of run_ns, sleep_ns, serve_ns")
+    timer: int = Field(default=0, ge=0, le=3, description="which of the task's four timers")
+    relative: bool = Field(default=False, description="a missed activation of the timer moves those to come")
+    sync: bool = Field(default=False, description="the signal's sender promises to sleep soon, as a pipe's writer")
+    to_all: bool = Field(default=False, description="the signal wakes all that wait, not one")
+    lossy: bool = Field(default=False, description="a signal that nobody waits for is lost, as a condition variable's")
+    steps: Annotated[tuple["Step", ...], Field(strict=False)] = Field(default=(), description="what `repeat` repeats")
+
+    @property
+    def action(self) -> str:
+        """Which of ACTIONS it does."""
+        return next(name for name in ACTIONS if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def check_action(self) -> "Step":
+        """Refuse a step that does nothing, two things, or has an option of another."""
+        given = [name for name in ACTIONS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f": {' and '.join(given) or 'no action'} given (allowed: one of {', '.join(ACTIONS)})")
+        for name, actions in OPTIONS.items():
+            if name in self.model_fields_set and given[0] not in actions:
+                raise ValueError(f".{name}: given with {given[0]} (allowed: with {', '.join(actions)})")
+        for name in ("sched_yield", "exit"):
+            if getattr(self, name) is False:
+                raise ValueError(f".{name}: value False (allowed: true)")
+        if given == ["repeat"] and not self.steps:
+            raise ValueError(".steps: none given (allowed: at least one step to repeat)")
+        return self
+
+
+HOG = (Step(run_ns=1_000_000_000),)
+"""A program that only computes."""
+
+
+class HostTask(Part):
+    """A thread of the host, or several equal ones."""
+
+    name: Name = Field(description="name; copies are called name-1, name-2, ...")
+    count: int = Field(default=1, ge=1, le=MAX_HOST_TASKS, description="number of equal tasks")
+    group: Name | None = Field(default=None, description="cgroup, one of `groups`; none: the root")
+    emulator_of: Name | None = Field(
+        default=None, description="the VM in whose emulator cgroup it lies, in place of group"
+    )
+    nice: int = Field(default=0, ge=-20, le=19, description="nice value [source]")
+    weight: int | None = Field(default=None, ge=3, le=88_761, description="load weight, nice 0 is 1024; none: by nice")
+    policy: Literal["normal", "batch", "idle"] = Field(default="normal", description="SCHED_NORMAL, _BATCH or _IDLE")
+    cpus: CpuList | None = Field(default=None, description="CPUs it may run on; none: all")
+    slice_ns: int = Field(
+        default=0, ge=0, le=100_000_000, description="custom slice (sched_attr.sched_runtime); 0: the base slice"
+    )
+    start_ns: int = Field(default=0, ge=0, le=LONGEST_NS, description="when it is forked")
+    timer_slack_ns: int = Field(
+        default=50_000, ge=0, le=1_000_000_000, description="how late its timers may expire [source: prctl default]"
+    )
+    program: Annotated[tuple[Step, ...], Field(strict=False)] = Field(
+        default=HOG, description="what it does, for ever; default: it computes"
+    )
+
+    @model_validator(mode="after")
+    def check(self) -> "HostTask":
+        """Refuse contradictions, and programs that never take time."""
+        if self.group is not None and self.emulator_of is not None:
+            raise ValueError(".emulator_of: given (allowed: only without group)")
+        if self.weight is not None and (self.nice != 0 or self.policy == "idle"):
+            raise ValueError(f".weight: value {self.weight} (allowed: only without nice and policy 'idle')")
+        if 0 < self.slice_ns < 100_000:
+            raise ValueError(f".slice_ns: value {self.slice_ns} (allowed: 0, or 100000..100000000)")
+        actions = {step.action for step in all_steps(self.program)}
+        if not {"run_ns", "sleep_ns", "timer_ns", "serve_ns"} & actions:
+            raise ValueError(".program: takes no time (allowed: at least one run_ns, sleep_ns, timer_ns or serve_ns)")
+        if "serve_ns" in actions and self.emulator_of is None:
+            raise ValueError(".program: serve_ns given (allowed: only with emulator_of, the VM that is served)")
+        if nesting(self.program) > 4:
+            raise ValueError(f".program: repeat nested {nesting(self.program)} deep (allowed: up to 4)")
+        return self
+
+
+def all_steps(program: Sequence[Step]) -> Iterator[Step]:
+    """Every step of a program, those in loops too."""
+    for step in program:
+        yield step
+        yield from all_steps(step.steps)
+
+
+def nesting(program: Sequence[Step]) -> int:
+    """How many loops lie in each other."""
+    return max((1 + nesting(step.steps) for step in program if step.repeat is not None), default=0)
+
+
+def expanded(tasks: Sequence[HostTask]) -> tuple[HostTask, ...]:
+    """Every task on its own (`count` 1), copies renamed."""
+    return tuple(
+        task if task.count == 1 else task.model_copy(update={"name": f"{task.name}-{i + 1}", "count": 1})
+        for task in tasks
+        for i in range(task.count)
+    )
+
+
+def uses(tasks: Sequence[HostTask], action: str) -> Counter[str]:
+    """How many tasks name each object of a kind: waits, signals or barriers."""
+    counted: Counter[str] = Counter()
+    for task in tasks:
+        counted.update({getattr(step, action) for step in all_steps(task.program) if step.action == action})
+    return counted
+
+
+def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Sequence[str]) -> str | None:
+    """What is wrong with a scenario's host tasks: the text of an error, or None."""
+    names = Counter(task.name for task in expanded(tasks))
+    for name, times in names.items():
+        if times > 1:
+            return f"host_tasks: name '{name}' given {times} times (allowed: once, copies included)"
+    if len(names) > MAX_HOST_TASKS:
+        return f"host_tasks: {len(names)} in all (allowed: up to {MAX_HOST_TASKS})"
+    signalled = uses(tasks, "signal")
+    for i, task in enumerate(tasks):
+        for field, allowed in (("group", groups), ("emulator_of", vms)):
+            value = getattr(task, field)
+            if value is not None and value not in allowed:
+                return f"host_tasks.{i}.{field}: value '{value}' (allowed: {', '.join(allowed) or 'none is defined'})"
+        if task.cpus is not None:
+            if not task.cpus:
+                return f"host_tasks.{i}.cpus: none given (allowed: CPUs 0..{cpus - 1})"
+            for cpu in task.cpus:
+                if not 0 <= cpu < cpus:
+                    return f"host_tasks.{i}.cpus: value {cpu} (allowed: CPUs 0..{cpus - 1})"
+        for name in uses([task], "wait"):
+            if name not in signalled:
+                allowed = f"names that some task signals: {', '.join(signalled) or 'none'}"
+                return f"host_tasks.{i}.program: wait for '{name}' (allowed: {allowed})"
+    return None
