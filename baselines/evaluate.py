@@ -116,8 +116,8 @@ def command(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME|FILE.py[:NAME]",
-            help="Policy, or a rule of your own; stock is added.  [default: stock, debooster, ipi, series-v2]",
+            metavar="NAME|FILE.py[:NAME]|FILE.npz",
+            help="Policy, your rule, or a learned one; stock is added.  [default: stock, debooster, ipi, series-v2]",
         ),
     ] = None,
     set_: Annotated[

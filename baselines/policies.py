@@ -2,6 +2,7 @@
 
 ``NAME`` is one of `vcpu_env.policy.named.POLICIES`. ``FILE.py:NAME`` is a `Policy`, or a function of the view that
 chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target`` and ``choose_penalty`` in it.
+``FILE.npz`` is a learned policy (`vcpu_env.envs.learned`).
 """
 
 import functools
@@ -9,7 +10,7 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import EXTERNAL, RuleError, rule_address
 from vcpu_env.policy.view import YIELD_VIEW
+from vcpu_env.scenario import Scenario
 from vcpu_env.scenario.errors import nearest
 
 STOCK = "stock"
@@ -45,6 +47,7 @@ class PolicySource:
         path: the user's file; empty for a named policy.
         text: that file's content: what runs is what was hashed, whatever becomes of the file meanwhile.
         member: name in the file; empty for choose_target and choose_penalty.
+        content: likewise of a learned policy's file.
     """
 
     label: str
@@ -55,15 +58,27 @@ class PolicySource:
     path: str = ""
     text: str = ""
     member: str = ""
+    content: bytes = b""
 
     def load(self) -> Policy | str:
         """The policy, or the name under which the machine knows it."""
         return policy_in_file(self.path, self.text, self.member) if self.path else self.label
 
+    def machine(self, scenario: Scenario, seed: int, build: Callable[..., Any]) -> Any:
+        """A machine under this policy; `build` makes those whose policy is rules."""
+        if not self.content:
+            return build(scenario, self.load(), seed)
+        from vcpu_env.envs.play import PolicyMachine  # compiles the environments, which no other policy needs
+
+        return PolicyMachine(scenario, learned_in_file(self.path, self.content), seed)
+
+
+PICKLED = (".zip", ".pkl", ".pickle", ".pt", ".pth")
+
 
 def is_file(name: str) -> bool:
     """Whether a policy's name means a file."""
-    return name.endswith(".py") or ".py:" in name
+    return name.endswith((".py", ".npz", *PICKLED)) or ".py:" in name
 
 
 def choose_policies(names: Iterable[str], known: Mapping[str, Any]) -> list[PolicySource]:
@@ -90,6 +105,10 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
         _refuse_external(name, policy)
         oracle, knobs = bool(getattr(policy, "oracle", False)), bool(getattr(policy, "knobs", False))
         return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), oracle, knobs)
+    if name.endswith(PICKLED):
+        raise PolicyError(f"policy: value '{name}' may hold pickled code (allowed: FILE.npz, FILE.py or a name)")
+    if name.endswith(".npz"):
+        return _choose_learned(name)
     path, _, member = (name, "", "") if name.endswith(".py") else name.rpartition(":")
     try:
         text = Path(path).read_text("utf-8")
@@ -107,6 +126,31 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
                 raise PolicyError(f"policy: {path}: {_one_line(error)}") from None
     digest = hashlib.sha256(f"{text}\0{fingerprint(policy)}".encode()).hexdigest()
     return PolicySource(policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member)
+
+
+def _choose_learned(path: str) -> PolicySource:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise PolicyError(f"policy: value '{path}' (allowed: a file that can be read; {error.strerror})") from None
+    about = learned_in_file(path, content).about
+    digest = hashlib.sha256(content).hexdigest()
+    return PolicySource(about.name, about.summary, digest, path=path, content=content)
+
+
+@functools.cache
+def learned_in_file(path: str, content: bytes) -> Any:
+    """The learned policy that a file holds.
+
+    Raises:
+        PolicyError: it holds none, or one for other observations or actions.
+    """
+    from vcpu_env.envs.learned import LearnedPolicy
+
+    try:
+        return LearnedPolicy.of_bytes(content, path)
+    except ValueError as error:
+        raise PolicyError(f"policy: {error}") from None
 
 
 def _refuse_external(name: str, policy: Any) -> None:
