@@ -9,6 +9,7 @@ from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
+from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import (
     FEATURES,
     LAG_CLAMP_6_19_0,
@@ -95,6 +96,11 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
     return order[: vm.vcpus].tolist(), False
 
 
+def host_cpus(scenario: Scenario) -> list[Cpu]:
+    """Core, last-level cache and node of every CPU."""
+    return [Cpu(*place) for place in scenario.host.cpu_table]
+
+
 def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     """What runs in each VM."""
     plans = []
@@ -118,9 +124,10 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
     nr_slots = 3 * host.cpus + nr_vcpus + nr_threads
+    domains = domains_of(host_cpus(scenario))
     world = World(
         [
-            *kernel_arrays(host.cpus, nr_vcpus, len(groups)),
+            *kernel_arrays(host.cpus, nr_vcpus, len(groups), len(domains.levels), domains.nr_llcs),
             *policy_arrays(),
             *view_arrays(),
             *kvm_arrays(len(vms), nr_vcpus),
@@ -173,7 +180,7 @@ def fill_kernel(world: World, scenario: Scenario, groups: list[Group], places: l
         lag_clamp=LAG_CLAMP_6_19_9 if host.lag_clamp == "6.19.9" else LAG_CLAMP_6_19_0,
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
-    build_kernel(world, host.cpus, tasks, groups, tunables, features)
+    build_kernel(world, host.cpus, tasks, groups, tunables, features, host_cpus(scenario))
     for p, task in enumerate(tasks):
         if pinned[p]:
             allow_only(world, p, task.cpu)

@@ -30,7 +30,7 @@ from vcpu_env.kernel.runqueue import (
     update_rq_clock,
     wakeup_preempt,
 )
-from vcpu_env.kernel.select_cpu import select_task_rq_fair
+from vcpu_env.kernel.select_cpu import select_task_rq_fair, update_idle_core
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
@@ -141,6 +141,8 @@ def switch_tasks(w, cpu, prev, p):
         switch_fair(w, prev, p)
     sched_info_switch(w, cpu, prev, p)
     rq.curr = p
+    if p == NIL:
+        update_idle_core(w, cpu)
 
 
 @kjit

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.host import Host, Kvm, Part
 
-MAX_VCPUS = 1024
+MAX_VCPUS = 4096
 """Most vCPUs of all VMs together."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
