@@ -21,9 +21,12 @@ LAYERS = [
     ["vcpu_env.kernel.group"],
     ["vcpu_env.kernel.queue"],
     ["vcpu_env.kernel.fair"],  # EEVDF knows no policy
-    ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_cpu"],
+    ["vcpu_env.kernel.group_stats"],
+    ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_idlest"],
+    ["vcpu_env.kernel.select_cpu", "vcpu_env.kernel.find_busiest"],
     ["vcpu_env.kernel.balance"],
-    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build"],
+    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.topology"],
+    ["vcpu_env.kernel.build"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state
     ["vcpu_env.kernel", "vcpu_env.kernel.core", "vcpu_env.kernel.entry_points"],  # yield_to() calls the chosen rule
     ["vcpu_env.kernel.bench_ticks"],

@@ -15,6 +15,7 @@ from vcpu_env.host.types import host_arrays
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
+from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import (
     FEATURES,
     LAG_CLAMP_6_19_0,
@@ -96,6 +97,11 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
     return order[: vm.vcpus].tolist(), False
 
 
+def host_cpus(scenario: Scenario) -> list[Cpu]:
+    """Core, last-level cache and node of every CPU."""
+    return [Cpu(*place) for place in scenario.host.cpu_table]
+
+
 def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     """What runs in each VM."""
     plans = []
@@ -128,9 +134,10 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
     nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans)
+    domains = domains_of(host_cpus(scenario))
     world = World(
         [
-            *kernel_arrays(host.cpus, nr_vcpus + len(host_plans), len(groups)),
+            *kernel_arrays(host.cpus, nr_vcpus + len(host_plans), len(groups), len(domains.levels), domains.nr_llcs),
             *policy_arrays(),
             *view_arrays(),
             *kvm_arrays(len(vms), nr_vcpus),
@@ -198,7 +205,7 @@ def fill_kernel(
         lag_clamp=LAG_CLAMP_6_19_9 if host.lag_clamp == "6.19.9" else LAG_CLAMP_6_19_0,
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
-    build_kernel(world, host.cpus, tasks, groups, tunables, features)
+    build_kernel(world, host.cpus, tasks, groups, tunables, features, host_cpus(scenario))
     for p in range(first_host_task):
         if pinned[p]:
             allow_only(world, p, tasks[p].cpu)

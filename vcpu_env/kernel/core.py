@@ -31,7 +31,7 @@ from vcpu_env.kernel.runqueue import (
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
-from vcpu_env.kernel.select_cpu import select_task_rq_fair
+from vcpu_env.kernel.select_cpu import select_task_rq_fair, update_idle_core
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
@@ -142,6 +142,8 @@ def switch_tasks(w, cpu, prev, p):
         switch_fair(w, prev, p)
     sched_info_switch(w, cpu, prev, p)
     rq.curr = p
+    if p == NIL:
+        update_idle_core(w, cpu)
 
 
 @kjit

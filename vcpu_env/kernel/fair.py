@@ -37,6 +37,7 @@ from vcpu_env.kernel.types import (
     cfs_rq,
     cpu_rq,
     rq_totals,
+    sched_domain_shared,
     sched_entity,
     sched_features,
     sched_tunables,
@@ -73,10 +74,15 @@ def refresh_ancestors(w, se_id, slice_ns, queued, runnable, idle):
 def add_nr_running(w, cpu, count):
     """sched.h: add_nr_running(), sub_nr_running()."""
     rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
-    totals.nr_busy_cpus -= rq.nr_running > 0
+    before = rq.nr_running
     rq.nr_running += count
     totals.nr_running += count
-    totals.nr_busy_cpus += rq.nr_running > 0
+    if (before > 0) != (rq.nr_running > 0):
+        change = 1 if before == 0 else -1
+        totals.nr_busy_cpus += change
+        sched_domain_shared(w, rq.llc).nr_busy_cpus += change
+    if (before > 1) != (rq.nr_running > 1):
+        totals.nr_overloaded_cpus += 1 if before <= 1 else -1
 
 
 @kjit

@@ -15,7 +15,7 @@ from vcpu_env.scenario.host_tasks import CpuList, HostTask, Name, expanded, refu
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
 from vcpu_env.scenario.workload_file import WorkloadFile
 
-MAX_VCPUS = 1024
+MAX_VCPUS = 4096
 """Most vCPUs of all VMs together."""
 
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
