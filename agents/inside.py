@@ -29,7 +29,9 @@ class InsideRollouts:
     masked = False
     collector: RolloutCollector | None = None
 
-    def collect_rollouts(self: Any, env: Any, callback: Any, rollout_buffer: Any, n_rollout_steps: int, *_: Any) -> bool:
+    def collect_rollouts(
+        self: Any, env: Any, callback: Any, rollout_buffer: Any, n_rollout_steps: int, *_: Any
+    ) -> bool:
         """Fill the buffer with what the present network does in `n_rollout_steps` steps of every machine."""
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
