@@ -85,7 +85,7 @@ def read(path: Path, config: TrainConfig) -> dict[str, Any]:
     try:
         content = torch.load(path, weights_only=True)
         given, digest = content["format"], content["config"]
-    except OSError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # damaged bytes surface as anything: of pickle, zipfile or torch
         raise CheckpointError(f"{path}: damaged, or not a checkpoint (allowed: one that this command wrote)") from error

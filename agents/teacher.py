@@ -41,7 +41,7 @@ def ask_rule(machines, address, answers, given):
             view.boost, view.penalty_scale = BOOST_RULE, PENALTY_SCALE_ONE
 
 
-def second_values(env: HostVectorEnv) -> dict[int, int]:
+def second_values(env: Any) -> dict[int, int]:
     """The second number of an action, by the boost that a rule gives; what an action cannot say is the series' own."""
     table = boosts(env.kind, env.config.penalty_levels)
     own = next(
@@ -78,12 +78,20 @@ def lessons_of_lookahead(config: TrainConfig, mix: Any, horizon_ns: int, count: 
     search = Lookahead(env, horizon_ns)
     seen: list[tuple[np.ndarray, ...]] = []
     while len(seen) < count:
-        action = search.choose()
+        action = best_action(search, env)
         seen.append((observation, np.atleast_1d(action), env.action_masks()))
         observation, _, _, over, _ = env.step(action)
         if over:
             observation, _ = env.reset()
     return Lessons(*(np.array(parts) for parts in zip(*seen)))
+
+
+def best_action(search: Lookahead, env: Any) -> Any:
+    """The action that earns most; the rule's own where none earns more, which many decisions do not decide."""
+    values = search.values()
+    own = (AS_KERNEL, second_values(env)[BOOST_RULE])
+    first, second = own if values[own] >= values.max() else np.unravel_index(np.argmax(values), values.shape)
+    return np.array([first, second]) if env.actions.nr_boosts else int(first)
 
 
 def lessons(config: TrainConfig, cloning: Cloning, env: HostVectorEnv) -> Lessons:

@@ -104,7 +104,17 @@ def train(config: TrainConfig, run: Run) -> Any:
     elif config.cloning is not None:
         clone(config, config.cloning, model)
     model.set_logger(configure(run.logs(model.num_timesteps), ["csv", "tensorboard"]))
-    watch = Watch(run, stage, progress)
+    try:
+        learn_stages(config, model, Watch(run, stage, progress))
+    finally:
+        model.logger.close()
+    save(learned_policy(config, model), run.directory / "last.npz")
+    return model
+
+
+def learn_stages(config: TrainConfig, model: Any, watch: Watch) -> None:
+    """Learn from the present stage to the last, then validate."""
+    stage = watch.progress["stage"]
     for number in range(stage, len(config.stages)):
         if number != stage:
             env = make_environment(config, config.stages[number])
@@ -120,8 +130,6 @@ def train(config: TrainConfig, run: Run) -> Any:
         watch.validate()
         watch.bar.stop()
         watch.save()
-    save(learned_policy(config, model), run.directory / "last.npz")
-    return model
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 ``NAME`` is one of `vcpu_env.policy.named.POLICIES`. ``FILE.py:NAME`` is a `Policy`, or a function of the view that
 chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target`` and ``choose_penalty`` in it.
-``FILE.npz`` is a learned policy (`vcpu_env.envs.learned`).
+``FILE.npz`` is a learned policy (`vcpu_env.envs.learned`), ``FILE.toml`` the series with other constants
+(`baselines.constants`).
 """
 
 import functools
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.constants import constants_in_text
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import EXTERNAL, RuleError, rule_address
 from vcpu_env.policy.view import YIELD_VIEW
@@ -62,6 +64,8 @@ class PolicySource:
 
     def load(self) -> Policy | str:
         """The policy, or the name under which the machine knows it."""
+        if self.path.endswith(".toml"):
+            return constants_in_file(self.path, self.text)
         return policy_in_file(self.path, self.text, self.member) if self.path else self.label
 
     def machine(self, scenario: Scenario, seed: int, build: Callable[..., Any]) -> Any:
@@ -78,7 +82,7 @@ PICKLED = (".zip", ".pkl", ".pickle", ".pt", ".pth")
 
 def is_file(name: str) -> bool:
     """Whether a policy's name means a file."""
-    return name.endswith((".py", ".npz", *PICKLED)) or ".py:" in name
+    return name.endswith((".py", ".npz", ".toml", *PICKLED)) or ".py:" in name
 
 
 def choose_policies(names: Iterable[str], known: Mapping[str, Any]) -> list[PolicySource]:
@@ -109,14 +113,14 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
         raise PolicyError(f"policy: value '{name}' may hold pickled code (allowed: FILE.npz, FILE.py or a name)")
     if name.endswith(".npz"):
         return _choose_learned(name)
-    path, _, member = (name, "", "") if name.endswith(".py") else name.rpartition(":")
+    path, _, member = (name, "", "") if name.endswith((".py", ".toml")) else name.rpartition(":")
     try:
         text = Path(path).read_text("utf-8")
     except OSError as error:
         raise PolicyError(f"policy: value '{name}' (allowed: a file that can be read; {error.strerror})") from None
     except UnicodeDecodeError:
-        raise PolicyError(f"policy: value '{name}' (allowed: a Python file in UTF-8)") from None
-    policy = policy_in_file(path, text, member)
+        raise PolicyError(f"policy: value '{name}' (allowed: a text file in UTF-8)") from None
+    policy = constants_in_file(path, text) if path.endswith(".toml") else policy_in_file(path, text, member)
     _refuse_external(name, policy)
     for rule in (policy.target_rule, policy.penalty_rule):
         if rule is not None:
@@ -136,6 +140,19 @@ def _choose_learned(path: str) -> PolicySource:
     about = learned_in_file(path, content).about
     digest = hashlib.sha256(content).hexdigest()
     return PolicySource(about.name, about.summary, digest, path=path, content=content)
+
+
+@functools.cache
+def constants_in_file(path: str, text: str) -> Policy:
+    """The series with the constants in a user's file.
+
+    Raises:
+        PolicyError: they are not allowed.
+    """
+    try:
+        return constants_in_text(text).policy()
+    except ValueError as error:  # of TOML, too
+        raise PolicyError(f"policy: {path}: {error}") from None
 
 
 @functools.cache
