@@ -15,15 +15,15 @@ LAYERS = [
     ["vcpu_env.world"],
     ["vcpu_env.kernel.types", "vcpu_env.kernel.weights", "vcpu_env.kernel.timeline"],
     ["vcpu_env.scenario"],
-    ["vcpu_env.kernel.rbtree", "vcpu_env.kernel.shares"],
+    ["vcpu_env.kernel.rbtree", "vcpu_env.kernel.shares", "vcpu_env.kernel.bandwidth"],
     ["vcpu_env.kernel.pelt"],
     ["vcpu_env.kernel.entity"],
     ["vcpu_env.kernel.group"],
     ["vcpu_env.kernel.queue"],
     ["vcpu_env.kernel.fair"],  # EEVDF knows no policy
     ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_cpu"],
-    ["vcpu_env.kernel.balance"],
-    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build"],
+    ["vcpu_env.kernel.balance", "vcpu_env.kernel.throttle"],
+    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build", "vcpu_env.kernel.cgroup"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state
     ["vcpu_env.kernel", "vcpu_env.kernel.core", "vcpu_env.kernel.entry_points"],  # yield_to() calls the chosen rule
     ["vcpu_env.kernel.bench_ticks"],
@@ -43,6 +43,7 @@ LAYERS = [
     ["vcpu_env.vcpu_run"],
     ["vcpu_env.directed_yield"],
     ["vcpu_env.engine"],
+    ["vcpu_env.build_cgroups"],
     ["vcpu_env.build"],
     ["vcpu_env.machine"],
     ["vcpu_env.trace", "vcpu_env.measure", "vcpu_env.calibration", "vcpu_env.bench", "vcpu_env.warm"],
@@ -126,7 +127,7 @@ def test_scenario_is_data(module):
     targets = [target for target in imports(module, SOURCES[module]) if target.startswith("vcpu_env.")]
     if module.startswith(SCENARIO):
         assert all(target.startswith(SCENARIO) or target == "vcpu_env.kernel.types" for target in targets)
-    elif module != "vcpu_env.build":
+    elif module not in ("vcpu_env.build", "vcpu_env.build_cgroups"):
         assert not any(target.startswith(SCENARIO) for target in targets)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
@@ -17,12 +18,14 @@ from vcpu_env.kernel.types import (
     REWEIGHT_V6_19,
     kernel_arrays,
 )
+from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
 from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, APICV_ON, PLE_OFF, PLE_SVM, PLE_VMX, kvm_arrays, kvm_init
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
+from vcpu_env.scenario.cgroups import Limits, limits_of
 from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
@@ -45,25 +48,22 @@ TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
 
 
-def cpu_shares(weight: int) -> int:
-    """Scaled shares of a cgroup's cpu.weight (sched_weight_from_cgroup)."""
-    return max(2, (weight * 1024 + 50) // 100) << 10
-
-
 def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]]]:
     """The task groups of a scenario, and for each VM the group id of each of its vCPU threads."""
     groups: list[Group] = []
     ids: dict[str, int] = {}
 
-    def add(parent: int, weight: int) -> int:
-        groups.append(Group(parent=parent, shares=cpu_shares(weight)))
+    def add(parent: int, weight: int, kind: str = "", name: str = "", limits: Limits = UNLIMITED) -> int:
+        shares = WEIGHT_IDLEPRIO << 10 if limits.idle else cpu_shares(weight)
+        groups.append(Group(parent, shares, limits.idle, bandwidth_of(limits), (kind, name)))
         return len(groups)
 
     remaining = list(scenario.groups)
     while remaining:
         for group in list(remaining):
             if group.parent is None or group.parent in ids:
-                ids[group.name] = add(ids.get(group.parent or "", 0), group.weight)
+                parent = ids.get(group.parent or "", 0)
+                ids[group.name] = add(parent, group.weight, "group", group.name, limits_of(group))
                 remaining.remove(group)
     preset = scenario.host.cgroups
     machine_slice = add(0, 100) if preset == "libvirt" else 0
@@ -75,10 +75,11 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]]]:
         elif preset == "flat":
             places.append([parent] * vm.vcpus)
         elif preset == "per_vm":
-            places.append([add(parent, vm.weight)] * vm.vcpus)
+            places.append([add(parent, vm.weight, "vm", vm.name, limits_of(vm))] * vm.vcpus)
         else:
-            scope = add(add(parent, vm.weight), 100)
-            places.append([add(scope, 100) for _ in range(vm.vcpus)])
+            scope = add(add(parent, vm.weight, "vm", vm.name, limits_of(vm)), 100)
+            own = vcpu_limits(vm)
+            places.append([add(scope, 100, "vcpu", f"{vm.name}/vcpu{i}", own) for i in range(vm.vcpus)])
     return groups, places
 
 
@@ -118,6 +119,8 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
     nr_slots = 3 * host.cpus + nr_vcpus + nr_threads
+    cgroups = CgroupEvents(scenario, groups, first_slot=nr_slots)
+    nr_slots += cgroups.nr_slots
     world = World(
         [
             *kernel_arrays(host.cpus, nr_vcpus, len(groups)),
@@ -136,6 +139,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
             ),
             *timeline_arrays(nr_slots),
             *engine_arrays(),
+            *cgroups.arrays(),
         ]
     )
     init_timeline(world)
@@ -143,6 +147,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int) -> World:
     init_policy(world)
     init_view(world)
     fill_kernel(world, scenario, groups, places, seed)
+    cgroups.fill(world, seed)
     fill_kvm(world, scenario)
     at = Offsets()
     for vm, plan in enumerate(plans):

@@ -124,7 +124,7 @@ def print_counters(counted: dict[str, Any]) -> None:
             for name, value in values.items():
                 print(f"  {name:28} {value:>16,}")
         elif isinstance(values, list):
-            print("\nvms")
+            print(f"\n{group}")
             for name, first in values[0].items():
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))

@@ -6,6 +6,7 @@ from vcpu_env.directed_yield import kick_waiter, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, start_timer, timer_expired
+from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import sched_tick, wake_up_new_task
 from vcpu_env.kernel.runqueue import update_rq_clock
@@ -139,8 +140,10 @@ def dispatch(w, slot, now_ns):
         on_run(w, slot - slots.run, now_ns)
     elif slot < slots.io:
         timer_expired(w, slot - slots.timer, now_ns)
-    else:
+    elif slot < slots.end:
         device_done(w, slot - slots.io, now_ns)
+    else:
+        cgroup_event(w, slot, now_ns)
     send_kicks(w, now_ns)
 
 

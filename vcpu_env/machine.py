@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from vcpu_env._jit import call
-from vcpu_env.build import build_world
+from vcpu_env.build import build_world, cgroup_tree
+from vcpu_env.build_cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine import run_until, settle, start_tasks
 from vcpu_env.engine_state import (
     ANSWERED,
@@ -186,7 +187,14 @@ class Machine:
             },
             "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
             "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
+            **self._cgroup_counters(w),
         }
+
+    def _cgroup_counters(self, w: World) -> dict[str, Any]:
+        if "cfs_bandwidth" not in w.arrays:
+            return {}
+        groups, _ = cgroup_tree(self.scenario)
+        return {"cgroups": cpu_stat(w, groups, cgroup_changes(self.scenario, groups))}
 
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]

@@ -119,9 +119,11 @@ def can_migrate_task(w, p, src, dst, by_load, nr_balance_failed):
     se, task = sched_entity(w, p), task_struct(w, p)
     if se.sched_delayed and not by_load:
         return REFUSED
+    there = task.tg * sched_tunables(w, 0).nr_cpus + dst
+    if cfs_rq(w, there).throttle_count:
+        return REFUSED
     if nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
         # A task that is ahead of its queue gains nothing where it has to wait as well.
-        there = task.tg * sched_tunables(w, 0).nr_cpus + dst
         if cfs_rq(w, there).nr_queued and not entity_eligible(w, se.cfs_rq, p):
             return REFUSED
     if not cpu_allowed(w, p, dst):
@@ -142,7 +144,7 @@ def next_queued_task(w, cpu, since_ns, after):
     best, best_since = NIL, 0
     for p in range(sched_tunables(w, 0).nr_tasks):
         task = task_struct(w, p)
-        if task.cpu != cpu or task.on_rq == 0:
+        if task.cpu != cpu or sched_entity(w, p).on_rq == 0:
             continue
         since = task.last_queued_ns
         if since > since_ns or (since == since_ns and p > after):

@@ -9,7 +9,7 @@ from vcpu_env.kernel import balance
 from vcpu_env.kernel.balance import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.pelt import update_blocked_averages
 from vcpu_env.kernel.runqueue import update_rq_clock
-from vcpu_env.kernel.select_cpu import idle_cpu
+from vcpu_env.kernel.select_cpu import idle_cpu, idle_for_wakeup
 from vcpu_env.kernel.types import cpu_rq, sched_domain_shared, sched_features, sched_tunables
 from vcpu_env.kernel.weights import logical_shift_right
 
@@ -27,10 +27,13 @@ def sched_balance_rq(w, cpu, idle):
 
 @kjit
 def sched_balance_interval(w, cpu, idle):
-    """fair.c: get_sd_balance_interval(). How long (ns) a CPU waits between two balances."""
+    """fair.c: get_sd_balance_interval(). How long (ns) a CPU waits between two balances; longer if it is busy.
+
+    A CPU that runs only tasks of idle groups is not.
+    """
     tun = sched_tunables(w, 0)
     interval = cpu_rq(w, cpu).balance_interval_ms * NSEC_PER_MSEC
-    if idle == CPU_NOT_IDLE:
+    if idle == CPU_NOT_IDLE and not idle_for_wakeup(w, cpu):
         interval = interval * BUSY_FACTOR - tun.tick_ns
     return min(max(interval, tun.tick_ns), tun.nr_cpus * 100 * NSEC_PER_MSEC)
 

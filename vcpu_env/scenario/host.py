@@ -5,7 +5,7 @@ comes from: [source] read in the kernel, [measured] on a KVM guest, [published] 
 an estimate that nobody has checked.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,9 @@ UNMODELLED_FEATURES = dict.fromkeys(
 ) | dict.fromkeys(("HRTICK", "HRTICK_DL", "WARN_DOUBLE_CLOCK", "RT_RUNTIME_SHARE", "LB_MIN", "LATENCY_WARN"), False)
 SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items()} | UNMODELLED_FEATURES
 """Scheduler features of v6.19 and their defaults (/sys/kernel/debug/sched/features)."""
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
 class Part(BaseModel):

@@ -8,13 +8,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from vcpu_env.scenario.cgroups import (
+    MAX_QUOTA_US,
+    BurstUs,
+    Change,
+    Idle,
+    PeriodUs,
+    QuotaUs,
+    check_cgroups,
+    check_limits,
+    check_quota,
+)
 from vcpu_env.scenario.errors import ScenarioError, error_lines
-from vcpu_env.scenario.host import Host, Kvm, Part
+from vcpu_env.scenario.host import Host, Kvm, Name, Part
 
 MAX_VCPUS = 1024
 """Most vCPUs of all VMs together."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 CpuList = Annotated[tuple[int, ...], Field(strict=False)]
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
 
@@ -25,6 +35,16 @@ class Group(Part):
     name: Name = Field(description="name that VMs and other groups refer to")
     parent: Name | None = Field(default=None, description="group it lies in; none: the root")
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    idle: Idle = False
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Group":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        return self
 
 
 class Vm(Part):
@@ -41,6 +61,16 @@ class Vm(Part):
         default="pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
     )
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    vcpu_quota_us: int = Field(
+        default=-1,
+        ge=-1,
+        le=MAX_QUOTA_US,
+        description="libvirt's vcpu_quota: cpu.max of the group of each vCPU, us; -1: no limit",
+    )
+    idle: Idle = False
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     vcpu_groups: NameList | None = Field(
@@ -53,6 +83,13 @@ class Vm(Part):
     hz: Literal[100, 250, 300, 1000] = Field(
         default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
     )
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Vm":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        check_quota(".vcpu_", self.vcpu_quota_us, 0)
+        return self
 
 
 class Run(Part):
@@ -78,6 +115,9 @@ class Scenario(Part):
         default=(), description="cgroups above the VMs' own"
     )
     vms: Annotated[tuple[Vm, ...], Field(strict=False)] = Field(description="the VMs, at least one")
+    changes: Annotated[tuple[Change, ...], Field(strict=False)] = Field(
+        default=(), description="what is written to cgroups' files during the run"
+    )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
     def __init__(self, **data: Any):
@@ -123,6 +163,7 @@ class Scenario(Part):
                 raise ValueError(
                     f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
                 )
+        check_cgroups(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:
