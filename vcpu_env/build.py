@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
 from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
@@ -24,12 +25,14 @@ from vcpu_env.kernel.types import (
     REWEIGHT_V6_19,
     kernel_arrays,
 )
+from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
 from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, APICV_ON, PLE_OFF, PLE_SVM, PLE_VMX, kvm_arrays, kvm_init
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
+from vcpu_env.scenario.cgroups import Limits, limits_of
 from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
@@ -40,11 +43,6 @@ TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
 
 
-def cpu_shares(weight: int) -> int:
-    """Scaled shares of a cgroup's cpu.weight (sched_weight_from_cgroup)."""
-    return max(2, (weight * 1024 + 50) // 100) << 10
-
-
 def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[int]]:
     """The task groups of a scenario; the group id of each vCPU thread of each VM; that of each host task."""
     groups: list[Group] = []
@@ -53,15 +51,17 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[
     host_tasks = scenario.expanded_host_tasks
     emulated = {task.emulator_of for task in host_tasks}
 
-    def add(parent: int, weight: int) -> int:
-        groups.append(Group(parent=parent, shares=cpu_shares(weight)))
+    def add(parent: int, weight: int, kind: str = "", name: str = "", limits: Limits = UNLIMITED) -> int:
+        shares = WEIGHT_IDLEPRIO << 10 if limits.idle else cpu_shares(weight)
+        groups.append(Group(parent, shares, limits.idle, bandwidth_of(limits), (kind, name)))
         return len(groups)
 
     remaining = list(scenario.groups)
     while remaining:
         for group in list(remaining):
             if group.parent is None or group.parent in ids:
-                ids[group.name] = add(ids.get(group.parent or "", 0), group.weight)
+                parent = ids.get(group.parent or "", 0)
+                ids[group.name] = add(parent, group.weight, "group", group.name, limits_of(group))
                 remaining.remove(group)
     preset = scenario.host.cgroups
     machine_slice = add(0, 100) if preset == "libvirt" else 0
@@ -73,10 +73,11 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[
         elif preset == "flat":
             places.append([parent] * vm.vcpus)
         elif preset == "per_vm":
-            places.append([add(parent, vm.weight)] * vm.vcpus)
+            places.append([add(parent, vm.weight, "vm", vm.name, limits_of(vm))] * vm.vcpus)
         else:
-            scope = add(add(parent, vm.weight), 100)
-            places.append([add(scope, 100) for _ in range(vm.vcpus)])
+            scope = add(add(parent, vm.weight, "vm", vm.name, limits_of(vm)), 100)
+            own = vcpu_limits(vm)
+            places.append([add(scope, 100, "vcpu", f"{vm.name}/vcpu{i}", own) for i in range(vm.vcpus)])
             if vm.name in emulated:
                 emulators[vm.name] = add(scope, 100)
         emulators.setdefault(vm.name, places[-1][0] if preset == "per_vm" and vm.vcpu_groups is None else parent)
@@ -134,6 +135,8 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
     nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans)
+    cgroups = CgroupEvents(scenario, groups, first_slot=nr_slots)
+    nr_slots += cgroups.nr_slots
     domains = domains_of(host_cpus(scenario))
     world = World(
         [
@@ -156,6 +159,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
             *engine_arrays(),
             *host_arrays(len(host_plans), nr_host_ops(host_plans), len(parties)),
             *sched_trace_arrays(trace_events),
+            *cgroups.arrays(),
         ]
     )
     init_timeline(world)
@@ -163,6 +167,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     init_policy(world)
     init_view(world)
     fill_kernel(world, scenario, groups, places, host_places, seed)
+    cgroups.fill(world, seed)
     fill_kvm(world, scenario)
     at = Offsets()
     for vm, plan in enumerate(plans):

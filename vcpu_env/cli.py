@@ -128,7 +128,7 @@ def print_counters(counted: dict[str, Any]) -> None:
         elif group == "host_tasks":
             print_host_tasks(values)
         elif isinstance(values, list) and values:
-            print("\nvms")
+            print(f"\n{group}")
             for name, first in values[0].items():
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))

@@ -59,9 +59,11 @@ def can_migrate_task(w, p, src, dst, sd_id, by_load):
     se, task, sd = sched_entity(w, p), task_struct(w, p), sched_domain(w, sd_id)
     if se.sched_delayed and not by_load:
         return REFUSED
+    there = task.tg * sched_tunables(w, 0).nr_cpus + dst
+    if cfs_rq(w, there).throttle_count:
+        return REFUSED
     if sd.nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
         # A task that is ahead of its queue gains nothing where it has to wait as well.
-        there = task.tg * sched_tunables(w, 0).nr_cpus + dst
         if cfs_rq(w, there).nr_queued and not entity_eligible(w, se.cfs_rq, p):
             return REFUSED
     if not cpu_allowed(w, p, dst):
@@ -85,7 +87,7 @@ def next_queued_task(w, cpu, since_ns, after):
     while p != NIL:
         task = task_struct(w, p)
         since = task.last_queued_ns
-        if task.on_rq and (since > since_ns or (since == since_ns and p > after)):
+        if task.on_rq and sched_entity(w, p).on_rq and (since > since_ns or (since == since_ns and p > after)):
             if best == NIL or since < best_since or (since == best_since and p < best):
                 best, best_since = p, since
         p = task.cpu_next

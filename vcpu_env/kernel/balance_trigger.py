@@ -10,6 +10,7 @@ from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.pelt import update_blocked_averages
 from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.select_cpu import idle_for_wakeup
 from vcpu_env.kernel.types import (
     cpu_rq,
     lb_env,
@@ -36,11 +37,14 @@ def sched_balance_rq(w, cpu, sd, idle):
 
 
 @kjit
-def sched_balance_interval(w, sd, idle):
-    """fair.c: get_sd_balance_interval(). How long (ns) a CPU waits between two balances of a domain."""
+def sched_balance_interval(w, cpu, sd, idle):
+    """fair.c: get_sd_balance_interval(). How long (ns) a CPU waits between two balances of a domain; longer if busy.
+
+    A CPU that runs only tasks of idle groups is not.
+    """
     tun = sched_tunables(w, 0)
     interval = sched_domain(w, sd).balance_interval_ms * NSEC_PER_MSEC
-    if idle == CPU_NOT_IDLE:
+    if idle == CPU_NOT_IDLE and not idle_for_wakeup(w, cpu):
         interval = interval * BUSY_FACTOR - tun.tick_ns
     return min(max(interval, tun.tick_ns), tun.nr_cpus * 100 * NSEC_PER_MSEC)
 
@@ -78,9 +82,10 @@ def newidle_weight(w, cpu, sd):
 
 
 @kjit
-def update_next_balance(w, rq, sd_id):
+def update_next_balance(w, cpu, sd_id):
     """fair.c: update_next_balance(). The CPU, idle from now on, wants to be served when this domain is due."""
-    due = sched_domain(w, sd_id).last_balance_ns + sched_balance_interval(w, sd_id, CPU_IDLE)
+    due = sched_domain(w, sd_id).last_balance_ns + sched_balance_interval(w, cpu, sd_id, CPU_IDLE)
+    rq = cpu_rq(w, cpu)
     rq.next_balance_ns = min(rq.next_balance_ns, due)
 
 
@@ -91,7 +96,7 @@ def newidle_domains(w, cpu):
     spent_ns, sd_id = 0, rq.sd
     while sd_id != NIL:
         sd = sched_domain(w, sd_id)
-        update_next_balance(w, rq, sd_id)
+        update_next_balance(w, cpu, sd_id)
         if rq.avg_idle_ns < spent_ns + cost_ns:
             return False
         weight = newidle_weight(w, cpu, sd)
@@ -121,7 +126,7 @@ def sched_balance_newidle(w, cpu):
             rq.idle_stamp_ns = 0
             return True
     else:
-        update_next_balance(w, rq, rq.sd)
+        update_next_balance(w, cpu, rq.sd)
     idle = nohz(w, 0)
     idle.next_balance_ns = min(idle.next_balance_ns, rq.next_balance_ns)
     return False
@@ -139,12 +144,12 @@ def sched_balance_domains(w, cpu, idle):
     continue_balancing, sd_id = 1, rq.sd
     while sd_id != NIL and continue_balancing:
         sd = sched_domain(w, sd_id)
-        if now - sd.last_balance_ns >= sched_balance_interval(w, sd_id, idle):
+        if now - sd.last_balance_ns >= sched_balance_interval(w, cpu, sd_id, idle):
             if sched_balance_rq(w, cpu, sd_id, idle):
                 idle = CPU_IDLE if idle_cpu(w, cpu) else CPU_NOT_IDLE
             continue_balancing = lb_env(w, 0).continue_balancing
             sd.last_balance_ns = now
-        next_balance = min(next_balance, sd.last_balance_ns + sched_balance_interval(w, sd_id, idle))
+        next_balance = min(next_balance, sd.last_balance_ns + sched_balance_interval(w, cpu, sd_id, idle))
         sd_id = sd.parent
     rq.next_balance_ns = next_balance
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
@@ -55,11 +56,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Group:
-    """A task group. Groups are numbered from 1 in the order given; a parent comes before its children."""
+    """A task group. Groups are numbered from 1 in the order given; a parent comes before its children.
+
+    Attributes:
+        parent: task group id, 0 = root.
+        shares: scaled (nice 0 = 2^20); those of an idle group are WEIGHT_IDLEPRIO, scaled.
+        idle: cpu.idle.
+        bandwidth: cpu.max; takes effect by `kernel.cgroup.init_cgroups`.
+        owner: what a user calls it: its kind and its name.
+    """
 
     parent: int = 0
     shares: int = NICE_0_LOAD
     idle: bool = False
+    bandwidth: Bandwidth = Bandwidth()
+    owner: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ DEQUEUE_SAVE = 0x2
 DEQUEUE_MIGRATING = 0x10
 DEQUEUE_DELAYED = 0x20
 DEQUEUE_SPECIAL = 0x10000
+DEQUEUE_THROTTLE = 0x20000
 
 WF_FORK = 0x04
 WF_TTWU = 0x08
@@ -86,6 +87,7 @@ SCHED_TUNABLES = np.dtype(
         ("reweight", "i8"),
         ("lag_clamp", "i8"),
         ("trace_events", "i8"),  # length of `sched_trace`'s ring, 0: no trace
+        ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
     align=True,
 )
@@ -114,6 +116,8 @@ TASK_STRUCT = np.dtype(
         ("wakee_flip_decay_ns", "i8"),
         ("last_wakee", "i8"),
         ("nr_migrations", "i8"),
+        ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
+        ("throttle_next", "i8"),  # in its queue's limbo list; NIL
     ],
     align=True,
 )
@@ -177,6 +181,8 @@ CFS_RQ = np.dtype(
         ("tg_load_avg_contrib", "i8"),
         ("last_update_tg_load_avg_ns", "i8"),
         ("prop_runnable_sum", "i8"),
+        ("runtime_enabled", "i8"),  # its group has a quota; what it has left is in `bandwidth`
+        ("throttle_count", "i8"),  # how many of itself and its ancestors are throttled
     ],
     align=True,
 )

@@ -20,6 +20,9 @@ SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items
 """Scheduler features of v6.19 and their defaults (/sys/kernel/debug/sched/features)."""
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
 class Part(BaseModel):
     """Base of all parts of a scenario: immutable, no unknown fields, no silent conversions."""
 

@@ -103,7 +103,7 @@ def _assign(data: Any, known: Any, path: list[str], done: list[str], value: Any)
         raise ScenarioError(f"{where}: unknown field ({nearest(part, known)})")
     if not rest:
         data[part] = value
-    elif isinstance(known.get(part), dict) or part in ("vms", "groups", "host_tasks"):
+    elif isinstance(known.get(part), dict) or part in ("vms", "groups", "changes", "host_tasks"):
         inner = data.setdefault(part, {} if isinstance(known[part], dict) else ())
         if isinstance(inner, tuple):
             inner = data[part] = list(inner)

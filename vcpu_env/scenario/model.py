@@ -8,10 +8,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from vcpu_env.scenario.cgroups import (
+    MAX_QUOTA_US,
+    BurstUs,
+    Change,
+    Idle,
+    PeriodUs,
+    QuotaUs,
+    check_cgroups,
+    check_limits,
+    check_quota,
+)
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
-from vcpu_env.scenario.host import Host, Kvm, Part
-from vcpu_env.scenario.host_tasks import CpuList, HostTask, Name, expanded, refusal
+from vcpu_env.scenario.host import Host, Kvm, Name, Part
+from vcpu_env.scenario.host_tasks import CpuList, HostTask, expanded, refusal
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
 from vcpu_env.scenario.workload_file import WorkloadFile
 
@@ -27,6 +38,16 @@ class Group(Part):
     name: Name = Field(description="name that VMs and other groups refer to")
     parent: Name | None = Field(default=None, description="group it lies in; none: the root")
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    idle: Idle = False
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Group":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        return self
 
 
 class Vm(Part):
@@ -43,6 +64,16 @@ class Vm(Part):
         default="pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
     )
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    vcpu_quota_us: int = Field(
+        default=-1,
+        ge=-1,
+        le=MAX_QUOTA_US,
+        description="libvirt's vcpu_quota: cpu.max of the group of each vCPU, us; -1: no limit",
+    )
+    idle: Idle = False
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     vcpu_groups: NameList | None = Field(
@@ -64,6 +95,13 @@ class Vm(Part):
         le=1_000_000_000,
         description="CPU time of a vhost worker for each device operation; 0: none is there, devices cost no CPU",
     )
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Vm":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        check_quota(".vcpu_", self.vcpu_quota_us, 0)
+        return self
 
 
 class Run(Part):
@@ -97,6 +135,9 @@ class Scenario(Part):
     )
     host_tasks: Annotated[tuple[HostTask, ...], Field(strict=False)] = Field(
         default=(), description="threads of the host that are no vCPUs"
+    )
+    changes: Annotated[tuple[Change, ...], Field(strict=False)] = Field(
+        default=(), description="what is written to cgroups' files during the run"
     )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
@@ -151,6 +192,7 @@ class Scenario(Part):
                 raise ValueError(
                     f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
                 )
+        check_cgroups(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:
