@@ -211,6 +211,9 @@ def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Seque
         for variant, changes in _variants(experiment)
         for name in experiment.scenarios
     ]
+    for case in cases:
+        if not case.scenario.vms:
+            raise ExperimentError(f"scenarios: value '{case.scenario.name}' (allowed: those with VMs)")
     _check_distinct(cases)
     seeds = range(experiment.first_seed, experiment.first_seed + experiment.seeds)
     policies = choose_policies(experiment.policies, known)

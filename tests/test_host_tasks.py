@@ -1,149 +1,23 @@
-"""Tasks of the host that are no vCPUs: schedules calculated by hand, their programs, and what is refused.
-
-Scenario numbers (T06 ...) are those of `test_scenarios_worked`: there the scheduler is called by hand, here the whole
-machine runs, with all costs zero. Times are in ms.
-"""
+"""Tasks of the host that are no vCPUs: their programs, and the machine with them."""
 
 import numpy as np
 import pytest
 
+from tests.free_host import FREE, MSEC, count, host, ns, run, sleep, switches, wakeups
+from tests.test_invariants import State, check_average, check_tree
+from tests.test_machine_invariants import check_run_queues, next_event_ns
+from vcpu_env._jit import NIL
+from vcpu_env.envs.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
 from vcpu_env.host.program import HostProgram
+from vcpu_env.kvm.pcpu import GUEST, IDLE, POLL, TASK
 from vcpu_env.machine import Machine
-from vcpu_env.scenario import Scenario, ScenarioError
+from vcpu_env.scenario import Scenario
 from vcpu_env.sched_trace import SWITCH, WAKEUP, pids, simulate_tasks
 
 pytestmark = pytest.mark.core
 
-MSEC = 1_000_000
-FREE = dict.fromkeys(
-    ("task_switch_ns", "task_yield_ns", "task_syscall_ns", "task_tick_ns", "task_ipi_ns", "wake_ns"), 0
-)
-EPOCH = 12
-"""When the tasks of a worked example begin (ms): all are forked at 0 and sleep until then, so that V starts at 0."""
-
-
-def ns(ms: float) -> int:
-    return round(ms * MSEC)
-
-
-def run(ms: float) -> dict:
-    return {"run_ns": ns(ms)}
-
-
-def sleep(ms: float) -> dict:
-    return {"sleep_ns": ns(ms)}
-
-
-FOREVER = run(1_000_000)
-
-
-def task(name: str, *program: dict, **more) -> dict:
-    return {"name": name, "timer_slack_ns": 0, "program": [sleep(EPOCH), *program, FOREVER], **more}
-
-
-def host(*tasks: dict, **more) -> Scenario:
-    settings = {"cpus": 1, "base_slice_ns": 2_800_000, "costs": FREE} | more
-    return Scenario(name="worked", host=settings, host_tasks=tasks)
-
-
-def switches(scenario: Scenario, ms: float) -> list[tuple[float, str]]:
-    """(time, who runs then) of every switch from EPOCH on, times counted from there; "" is idle."""
-    names = [*pids(scenario), ""]
-    events = simulate_tasks(scenario, ns(EPOCH + ms))
-    chosen = events[(events["event"] == SWITCH) & (events["time_ns"] >= ns(EPOCH))]
-    return [(int(event["time_ns"] - ns(EPOCH)) / MSEC, names[event["next_pid"]]) for event in chosen]
-
-
-def shares(scenario: Scenario, ms: float) -> dict[str, float]:
-    """How long every task had the CPU (ms) from EPOCH on."""
-    ran: dict[str, float] = {}
-    changes = [*switches(scenario, ms), (ms, "")]
-    for (begin, name), (end, _) in zip(changes, changes[1:]):
-        ran[name] = ran.get(name, 0) + end - begin
-    return {name: round(time, 6) for name, time in ran.items()}
-
-
-# Worked examples
-
-
-def test_t06_two_hogs_alternate():
-    hogs = host(task("A"), task("B"))
-    assert switches(hogs, 10) == [(0, "A"), (3, "B"), (6, "A"), (9, "B")]
-    assert switches(host(task("A"), task("B"), hz=250), 10) == [(0, "A"), (4, "B"), (8, "A")]
-
-
-def test_t07_three_hogs_take_turns():
-    hogs = host(task("A"), task("B"), task("C"))
-    assert switches(hogs, 10) == [(0, "A"), (3, "B"), (6, "C"), (9, "A")]
-
-
-def test_t08_weights_one_to_two():
-    hogs = host(task("B", weight=2048), task("A", weight=1024))
-    assert switches(hogs, 25) == [(0, "B"), (3, "A"), (6, "B"), (10, "A"), (13, "B"), (19, "A"), (22, "B")]
-    assert shares(hogs, 3000) == {"A": 1001, "B": 1999}
-
-
-def test_t09_weights_one_to_eight():
-    hogs = host(task("B", weight=512), task("A", weight=64))
-    assert [time for time, name in switches(hogs, 90) if name == "A"][1:] == [28, 55, 82]
-
-
-def test_t10_a_short_slice_alternates_every_tick():
-    hogs = host(task("B", slice_ns=500_000), task("A"))
-    assert switches(hogs, 6) == [(0, "B"), (1, "A"), (2, "B"), (3, "A"), (4, "B"), (5, "A"), (6, "B")]
-
-
-def test_t12_a_yielder_that_is_ahead_gives_way():
-    tasks = host(task("A", run(0.5), {"sched_yield": True}), task("B"))
-    assert switches(tasks, 7) == [(0, "A"), (0.5, "B"), (4, "A"), (7, "B")]
-
-
-def test_t14_in_steady_state_a_yielder_needs_two_yields():
-    again = {"sched_yield": True}
-    once, twice = (host(task("A"), task("B", run(0.5), *[again] * yields)) for yields in (1, 2))
-    assert switches(once, 6) == [(0, "A"), (3, "B"), (4, "A")]  # picked again, but its slice is protected no more
-    assert switches(twice, 5) == [(0, "A"), (3, "B"), (3.5, "A")]
-
-
-def test_t16_a_yielder_alone_stays():
-    alone = host(task("A", run(0.5), {"sched_yield": True}))
-    assert switches(alone, 20) == [(0, "A")]
-    assert count(alone, 20, "A")["yields"] == 1
-
-
-def test_t30_a_sleeper_that_was_ahead_wakes_without_preempting():
-    tasks = host(task("A", run(1.5), sleep(0.5)), task("B"))
-    assert switches(tasks, 6) == [(0, "A"), (1.5, "B"), (5, "A")]
-
-
-def test_t31_a_sleeper_that_was_drained_preempts_at_once():
-    tasks = host(task("A", run(1.5), sleep(6.5)), task("B"))
-    assert switches(tasks, 9) == [(0, "A"), (1.5, "B"), (8, "A")]
-
-
-def test_t32_both_sleep_and_the_cpu_idles():
-    tasks = host(task("A", run(1.5), sleep(6.5)), task("B", run(0.2), sleep(20)))
-    assert switches(tasks, 2) == [(0, "A"), (1.5, "B"), (1.7, "")]
-
-
-def test_t33_a_sleeper_with_credit_keeps_it():
-    tasks = host(task("A"), task("B", run(0.5), sleep(16.9)))
-    assert switches(tasks, 25) == [(0, "A"), (3, "B"), (3.5, "A"), (20.4, "B"), (24, "A")]
-
 
 # Programs
-
-
-def count(scenario: Scenario, ms: float, name: str, seed: int = 0) -> dict:
-    machine = Machine(scenario, "stock", seed)
-    machine.run_until(ns(ms))
-    return next(counted for counted in machine.counters()["host_tasks"] if counted["name"] == name)
-
-
-def wakeups(scenario: Scenario, name: str, ms: float) -> list[float]:
-    events = simulate_tasks(scenario, ns(ms))
-    mine = (events["event"] == WAKEUP) & (events["next_pid"] == pids(scenario).index(name))
-    return [time / MSEC for time in events["time_ns"][mine].tolist()]
 
 
 @pytest.mark.parametrize(("relative", "times"), [(False, [0, 4, 8, 20]), (True, [0, 4, 8, 21])])
@@ -321,6 +195,55 @@ def test_without_host_tasks_there_is_nothing_of_them():
     assert "host_tasks" not in machine.counters()
 
 
+def check_cpus(world):
+    """A CPU's mode fits to the task that it has: none, a vCPU, or another."""
+    nr_vcpus = len(world["kvm_vcpu"])
+    for pc, curr in zip(world["pcpu"], world["rq"]["curr"].tolist()):
+        assert (pc["mode"] == IDLE) == (curr == NIL)
+        assert pc["vcpu"] == (curr if curr < nr_vcpus else NIL)
+        if pc["mode"] in (GUEST, POLL):
+            assert curr < nr_vcpus
+        if pc["mode"] == TASK:
+            assert curr >= nr_vcpus
+
+
+@pytest.mark.parametrize("policy", ["series-v2", "gang", "relaxed-co-scheduling"])
+def test_invariants_after_every_event(policy):
+    machine = Machine(MIXED, policy, 5)
+    machine.run_until(2 * MSEC)
+    for _ in range(150):
+        machine.run_until(next_event_ns(machine))
+        state = State(machine.world)
+        check_average(state, machine.world)
+        check_tree(state)
+        check_run_queues(state, machine.world)
+        check_cpus(machine.world)
+
+
+def test_a_chart_shows_host_tasks_as_host():
+    machine, chart = Machine(MIXED, "stock", 1), Gantt()
+    assert chart.follow(machine, 5 * MSEC)
+    samples = chart.window()
+    seen = samples.activity[samples.vm >= 0]
+    assert set(np.unique(samples.activity).tolist()) <= {IDLE, HOST, POLL, COMPUTE, SPIN, UNSEEN}
+    assert (samples.activity[samples.vm < 0] != COMPUTE).all() and (seen != IDLE).all()
+    assert ((samples.activity == HOST) & (samples.vm < 0)).any()
+
+
+def test_a_vcpu_after_a_host_task_is_cold_and_pays_no_ibpb():
+    """The vCPU's own state is still loaded: the switch costs, the barrier between VMs does not."""
+    vm = {"name": "vm", "vcpus": 1, "workload": "blackscholes", "params": {"threads": 1}}
+    hog = [{"name": "hog"}]
+    lost = []
+    for tasks, ibpb_ns in (((), 0), (hog, 0), (hog, 500_000)):
+        costs = {"cold_cache_ns": 30_000, "ibpb_ns": ibpb_ns}
+        machine = Machine(Scenario(name="one", host={"cpus": 1, "costs": costs}, vms=[vm], host_tasks=tasks))
+        machine.run_until(30 * MSEC)
+        lost.append((machine.counters()["vms"][0]["cold_lost_ns"], machine.counters()["host"]["guest_ns"]))
+    assert lost[0][0] == 30_000 < lost[1][0]  # only when it began
+    assert lost[1] == lost[2]
+
+
 # VMs' own threads
 
 
@@ -351,56 +274,3 @@ def test_where_emulator_threads_lie(cgroups, path):
         assert emulator != vcpu and parents[emulator] == parents[vcpu] and len(path) == 3
     else:
         assert emulator == vcpu
-
-
-# What is refused
-
-
-def wrong(**scenario) -> str:
-    with pytest.raises(ScenarioError) as caught:
-        Scenario(name="wrong", **scenario)
-    return str(caught.value)
-
-
-def wrong_task(**fields) -> str:
-    return wrong(host={"cpus": 2}, host_tasks=[{"name": "A"} | fields])
-
-
-def wrong_step(**step) -> str:
-    return wrong_task(program=[step, {"run_ns": 5}])
-
-
-def test_neither_vm_nor_host_task():
-    assert wrong() == "vms: none given (allowed: at least one VM or host task)"
-
-
-def test_refused_tasks():
-    assert wrong_task(nice=20) == "host_tasks.0.nice: value 20 (allowed: integer -20..19)"
-    assert wrong_task(cpus=[2]) == "host_tasks.0.cpus: value 2 (allowed: CPUs 0..1)"
-    assert wrong_task(cpus=[]) == "host_tasks.0.cpus: none given (allowed: CPUs 0..1)"
-    assert wrong_task(group="g") == "host_tasks.0.group: value 'g' (allowed: none is defined)"
-    assert wrong_task(emulator_of="vm") == "host_tasks.0.emulator_of: value 'vm' (allowed: none is defined)"
-    assert wrong_task(slice_ns=5) == "host_tasks.0.slice_ns: value 5 (allowed: 0, or 100000..100000000)"
-    assert wrong_task(weigth=5) == "host_tasks.0.weigth: unknown field (did you mean 'weight'?)"
-    assert wrong_task(weight=5, nice=1).startswith("host_tasks.0.weight: value 5 (allowed: only without nice")
-    assert "given 2 times" in wrong(host_tasks=[{"name": "A"}, {"name": "A"}])
-    assert "is that of a noise" in wrong(host={"noise": "light"}, host_tasks=[{"name": "kworker-cpu0"}])
-
-
-def test_refused_programs():
-    assert wrong_step().startswith("host_tasks.0.program.0: no action given (allowed: one of run_ns, sleep_ns,")
-    assert wrong_step(run_ns=5, sleep_ns=5).startswith(
-        "host_tasks.0.program.0: run_ns and sleep_ns given (allowed: one"
-    )
-    assert wrong_step(run_ns=0) == "host_tasks.0.program.0.run_ns: value 0 (allowed: integer 1..3600000000000)"
-    assert wrong_step(run_ns=5, sync=True) == "host_tasks.0.program.0.sync: given with run_ns (allowed: with signal)"
-    assert wrong_step(repeat=2) == "host_tasks.0.program.0.steps: none given (allowed: at least one step to repeat)"
-    assert wrong_step(wait="s").startswith("host_tasks.0.program: wait for 's' (allowed: names that some task signals")
-    assert wrong_step(serve_ns=5).startswith("host_tasks.0.program: serve_ns given (allowed: only with emulator_of")
-    assert wrong_task(program=[{"sched_yield": True}]).startswith("host_tasks.0.program: takes no time")
-    assert "run_ns: value 5.5" in wrong_step(run_ns=5.5)
-
-
-def test_a_trace_of_negative_length_is_refused():
-    with pytest.raises(ValueError, match=r"duration_ns: value -1 \(allowed: integer >= 0\)"):
-        simulate_tasks(host({"name": "A"}), -1)

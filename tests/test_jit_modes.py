@@ -7,7 +7,13 @@ from tests.run_hash import run_hash_elsewhere
 MSEC = 1_000_000
 
 
-@pytest.mark.parametrize("run", [("dbench-1vm-2vcpu", "stock"), ("dedup-2vm", "series-v2"), ("vips-2vm", "debooster")])
+RUNS = [
+    *(("dbench-1vm-2vcpu", "stock"), ("dedup-2vm", "series-v2"), ("vips-2vm", "debooster")),
+    *(("host-tasks", "stock"), ("host-noise", "series-v2"), ("host-io", "stock")),
+]
+
+
+@pytest.mark.parametrize("run", RUNS)
 def test_compiled_and_uncompiled_runs_are_equal(run):
     compiled = run_hash_elsewhere(*run, 3, 3 * MSEC, NUMBA_DISABLE_JIT="0")
     assert run_hash_elsewhere(*run, 3, 3 * MSEC, NUMBA_DISABLE_JIT="1") == compiled

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
-from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks
+from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
@@ -108,7 +108,9 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     plans = []
     for vm in scenario.expanded_vms:
         plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
-        if vm.workload in scenario.workloads:
+        if vm.threads:
+            plan_threads(plan, vm.threads)
+        elif vm.workload in scenario.workloads:
             if vm.workload in WORKLOADS:
                 raise ValueError(
                     f"workloads.{vm.workload}: the name is taken (allowed: other than {', '.join(WORKLOADS)})"

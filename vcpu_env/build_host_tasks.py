@@ -1,14 +1,18 @@
-"""From a scenario's host tasks to tasks of the kernel and programs."""
+"""From a scenario's programs of threads, on the host and in VMs, to tasks of the kernel and their operations."""
 
 from collections.abc import Sequence
 
+from vcpu_env.guest.plan import GuestPlan
+from vcpu_env.guest.program import Instances, Program
 from vcpu_env.host.program import HostProgram, HostTaskPlan
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
-from vcpu_env.scenario.host_tasks import Step, all_steps, uses
+from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
 from vcpu_env.scenario.model import Scenario
 from vcpu_env.world import World
 
+MANY_ITEMS = 1 << 40
+"""Room for signals that nobody has waited for yet."""
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
 
 
@@ -45,7 +49,8 @@ def host_task_plans(scenario: Scenario) -> tuple[list[HostTaskPlan], list[int]]:
     tasks = scenario.expanded_host_tasks
     vms = {vm.name: i for i, vm in enumerate(scenario.expanded_vms)}
     barriers = uses(tasks, "barrier")
-    names = [f"vm/{i}" for i in range(len(vms))] + [f"signal/{name}" for name in uses(tasks, "signal")]
+    names = [f"vm/{i}" for i in range(len(vms))]
+    names += [f"{kind}/{name}" for kind in ("signal", "lock") for name in uses(tasks, kind)]
     parties = [0] * len(names) + list(barriers.values())
     signals = {name: i for i, name in enumerate([*names, *(f"barrier/{name}" for name in barriers)])}
     plans = []
@@ -70,11 +75,16 @@ def add_steps(program: HostProgram, steps: Sequence[Step], signals: dict[str, in
         elif step.sched_yield is not None:
             program.sched_yield()
         elif step.wait is not None:
-            program.wait(signals[f"signal/{step.wait}"])
+            mutex = None if step.mutex is None else signals[f"lock/{step.mutex}"]
+            program.wait(signals[f"signal/{step.wait}"], mutex)
         elif step.signal is not None:
             program.signal(signals[f"signal/{step.signal}"], not step.lossy, step.to_all, step.sync)
         elif step.barrier is not None:
             program.barrier(signals[f"barrier/{step.barrier}"])
+        elif step.lock is not None:
+            program.lock(signals[f"lock/{step.lock}"])
+        elif step.unlock is not None:
+            program.unlock(signals[f"lock/{step.unlock}"])
         elif step.serve_ns is not None:
             program.wait(signals[f"vm/{vm}"])
             program.run(step.serve_ns, step.dist)
@@ -85,3 +95,39 @@ def add_steps(program: HostProgram, steps: Sequence[Step], signals: dict[str, in
             program.repeat(step.repeat, mark, level)
         else:
             program.exit()
+
+
+def plan_threads(plan: GuestPlan, threads: Sequence[Thread]) -> None:
+    """A VM's threads: sleeps are a device's, signals items of a queue, mutexes futexes; a turn is a unit of work."""
+    objects = {f"lock/{name}": plan.futexes(1) for name in uses(threads, "lock")}
+    objects |= {f"signal/{name}": plan.queues(1, MANY_ITEMS) for name in uses(threads, "signal")}
+    objects |= {f"barrier/{name}": plan.barriers(parties) for name, parties in uses(threads, "barrier").items()}
+    for thread in threads:
+        program = Program()
+        add_guest_steps(program, thread.program, objects)
+        program.work()
+        for _ in range(thread.count):
+            plan.thread(program)
+
+
+def add_guest_steps(program: Program, steps: Sequence[Step], objects: dict[str, Instances]) -> None:
+    """Append what the steps say."""
+    for step in steps:
+        if step.run_ns is not None:
+            program.user(step.run_ns, step.dist)
+        elif step.sleep_ns is not None:
+            program.block(step.sleep_ns, step.dist)
+        elif step.wait is not None:
+            program.get(objects[f"signal/{step.wait}"])
+        elif step.signal is not None:
+            program.put(objects[f"signal/{step.signal}"])
+        elif step.barrier is not None:
+            program.barrier(objects[f"barrier/{step.barrier}"])
+        elif step.lock is not None:
+            program.lock(objects[f"lock/{step.lock}"])
+        elif step.unlock is not None:
+            program.unlock()
+        else:
+            mark = program.here()
+            add_guest_steps(program, step.steps, objects)
+            program.repeat(step.repeat or 1, mark)

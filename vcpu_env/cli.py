@@ -91,20 +91,26 @@ def print_parameters() -> None:
 
 @app.command()
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="name of a shipped scenario, or a TOML file")],
+    scenario: Annotated[str, typer.Argument(help="name of a shipped scenario, or a TOML file")] = "",
     policy: Annotated[str, typer.Option(help="policy, see `vcpu-env list policies`")] = "stock",
     seed: Annotated[int, typer.Option(help="seed of all randomness")] = 0,
+    rtapp: Annotated[Path | None, typer.Option(help="in place of a scenario: an rt-app file, run on the host")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. host.hz=250")] = None,
     json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
     from vcpu_env.measure import measure
     from vcpu_env.policy.named import policy_named
-    from vcpu_env.scenario import apply_overrides, load_scenario
+    from vcpu_env.scenario import apply_overrides, load_rtapp, load_scenario
     from vcpu_env.warm import ensure_compiled
 
+    if bool(scenario) == (rtapp is not None):
+        fail(
+            "SCENARIO: "
+            + ("given with --rtapp (allowed: one)" if scenario else "missing (allowed: a scenario or --rtapp)")
+        )
     try:
-        loaded = apply_overrides(load_scenario(scenario), set_ or [])
+        loaded = apply_overrides(load_rtapp(rtapp) if rtapp else load_scenario(scenario), set_ or [])
         policy_named(policy)
         ensure_compiled()
         from vcpu_env.machine import Machine  # compiles on import
@@ -127,9 +133,9 @@ def print_counters(counted: dict[str, Any]) -> None:
                 print(f"  {name:28} {value:>16,}")
         elif group == "host_tasks":
             print_host_tasks(values)
-        elif isinstance(values, list) and values:
+        elif isinstance(values, list):
             print(f"\n{group}")
-            for name, first in values[0].items():
+            for name, first in values[0].items() if values else ():
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
         else:

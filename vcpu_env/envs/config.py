@@ -163,16 +163,17 @@ def one_scenario(given: Any) -> Scenario:
     Raises:
         EnvConfigError: there is no such scenario, or it is wrong.
     """
-    if isinstance(given, Scenario):
-        return given
-    if not isinstance(given, str | Path):
+    if not isinstance(given, Scenario | str | Path):
         raise EnvConfigError(
             f"scenario: value {given!r} (allowed: a name, a .toml file, a Scenario, or a list of them)"
         )
     try:
-        return load_scenario(given)
+        scenario = given if isinstance(given, Scenario) else load_scenario(given)
     except ScenarioError as error:
         raise EnvConfigError(str(error)) from None
+    if not scenario.vms:
+        raise EnvConfigError(f"scenario: value '{scenario.name}' (allowed: one with VMs)")
+    return scenario
 
 
 def scenario_mix(given: Any) -> ScenarioMix:

@@ -17,9 +17,11 @@ from vcpu_env.world import World
     OP_WAIT,
     OP_SIGNAL,
     OP_BARRIER,
+    OP_LOCK,
+    OP_UNLOCK,
     OP_SERVED,
     OP_EXIT,
-) = range(11)
+) = range(13)
 
 SIGNAL_KEPT, SIGNAL_ALL, SIGNAL_SYNC = 1, 2, 4
 """A signal to nobody is kept for the next who waits (a pipe), or lost (a condition variable); it wakes one or all; it
@@ -60,9 +62,19 @@ class HostProgram:
         """sched_yield()."""
         self._add(OP_YIELD)
 
-    def wait(self, signal: int) -> None:
-        """Sleep until the signal comes, or take one that was kept."""
-        self._add(OP_WAIT, a=signal)
+    def wait(self, signal: int, mutex: int | None = None) -> None:
+        """Sleep until the signal comes, or take one that was kept; let go of a mutex meanwhile (pthread_cond_wait)."""
+        self._add(OP_WAIT, a=signal, b=0 if mutex is None else mutex + 1)
+        if mutex is not None:
+            self.lock(mutex)
+
+    def lock(self, mutex: int) -> None:
+        """Take a mutex; sleep while another task has it."""
+        self._add(OP_LOCK, a=mutex)
+
+    def unlock(self, mutex: int) -> None:
+        """Let a mutex go."""
+        self._add(OP_UNLOCK, a=mutex)
 
     def signal(self, signal: int, kept: bool = True, to_all: bool = False, sync: bool = False) -> None:
         """Wake whoever waits for the signal."""

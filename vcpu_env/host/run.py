@@ -12,17 +12,19 @@ from vcpu_env.host.program import (
     OP_BARRIER,
     OP_EXIT,
     OP_GOTO,
+    OP_LOCK,
     OP_REPEAT,
     OP_RUN,
     OP_SERVED,
     OP_SIGNAL,
     OP_SLEEP,
     OP_TIMER,
+    OP_UNLOCK,
     OP_WAIT,
     OP_YIELD,
 )
-from vcpu_env.host.signals import send_signal, take_signal, wait_at_barrier
-from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_task
+from vcpu_env.host.signals import send_signal, take_signal, try_lock, unlock, wait_at_barrier, wait_for
+from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
 from vcpu_env.kernel.entry_points import block_task, sched_yield, try_to_wake_up, wake_up_new_task
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
@@ -83,12 +85,20 @@ def system_call(w, cpu, h, op, now_ns):
     if kind == OP_SLEEP or kind == OP_TIMER:
         return start_sleep(w, h, op, now_ns)
     if kind == OP_WAIT:
-        return GO_ON if take_signal(w, h, op.a) else BLOCKS
+        return GO_ON if take_signal(w, cpu, h, op.a, op.b) else BLOCKS
     if kind == OP_SIGNAL:
         send_signal(w, cpu, op.a, op.b)
         return GO_ON
     if kind == OP_BARRIER:
         return GO_ON if wait_at_barrier(w, cpu, h, op.a) else BLOCKS
+    if kind == OP_UNLOCK:
+        unlock(w, cpu, op.a)
+        return GO_ON
+    if kind == OP_LOCK:
+        if try_lock(w, op.a):
+            return GO_ON
+        wait_for(w, h, op.a)
+        return BLOCKS
     ht = host_task(w, h)
     ht.yields += 1
     ht.stage = STAGE_BEGIN
@@ -112,6 +122,17 @@ def control(w, ht, op):
 
 
 @kjit
+def needs_no_call(w, op):
+    """A mutex that is free, or for which nobody waits, is taken or let go in user mode."""
+    if op.kind == OP_LOCK:
+        return try_lock(w, op.a)
+    if op.kind == OP_UNLOCK and host_signal(w, op.a).head == NIL:
+        host_signal(w, op.a).count = 0
+        return True
+    return False
+
+
+@kjit
 def advance(w, cpu, h, now_ns):
     """One operation of the running task's program. Returns as `system_call`."""
     ht = host_task(w, h)
@@ -128,6 +149,10 @@ def advance(w, cpu, h, now_ns):
         request_served(w, cpu, ht.vm, now_ns)
         ht.pc += 1
         return GO_ON
+    if needs_no_call(w, op):
+        ht.stage = STAGE_BEGIN
+        ht.pc += 1
+        return GO_ON
     if ht.stage == STAGE_BEGIN and kind != OP_EXIT:
         ht.stage = STAGE_CALLED
         costs = host_costs(w, 0)
@@ -141,7 +166,7 @@ def advance(w, cpu, h, now_ns):
     elif ht.stage == STAGE_CALLED:
         result = system_call(w, cpu, h, op, now_ns)
     if result == BLOCKS:
-        ht.stage = STAGE_WOKEN
+        ht.stage = STAGE_BEGIN if kind == OP_LOCK else STAGE_WOKEN
         state = TASK_DEAD if kind == OP_EXIT else TASK_INTERRUPTIBLE
         switch_to(w, cpu, cpu_rq(w, cpu).curr, block_task(w, cpu, state), 0, now_ns)
         return CPU_TAKEN

@@ -1,4 +1,4 @@
-"""What host tasks wait for: signals (a pipe, an eventfd, a condition variable) and barriers."""
+"""What host tasks wait for: signals (a pipe, an eventfd, a condition variable), barriers and mutexes."""
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.host.program import SIGNAL_ALL, SIGNAL_KEPT, SIGNAL_SYNC
@@ -31,9 +31,14 @@ def wake_first(w, cpu, s, wake_flags):
 
 
 @kjit
-def take_signal(w, h, s):
-    """Take a signal that was kept; without one the task joins those that wait. Whether it need not sleep."""
+def take_signal(w, cpu, h, s, mutex):
+    """Take a signal that was kept; without one the task joins those that wait. Whether it need not sleep.
+
+    `mutex`, 0 for none, is one more than that of the mutex which is let go at the same time.
+    """
     signal = host_signal(w, s)
+    if mutex > 0:
+        unlock(w, cpu, mutex - 1)
     if signal.count > 0:
         signal.count -= 1
         return True
@@ -53,6 +58,24 @@ def send_signal(w, cpu, s, how):
     wake_first(w, cpu, s, flags)
     while how & SIGNAL_ALL and signal.head != NIL:
         wake_first(w, cpu, s, flags)
+
+
+@kjit
+def try_lock(w, s):
+    """Take a mutex if it is free: a compare-and-swap in user mode."""
+    mutex = host_signal(w, s)
+    if mutex.count:
+        return False
+    mutex.count = 1
+    return True
+
+
+@kjit
+def unlock(w, cpu, s):
+    """Let a mutex go and wake the first that waits, which tries again: a running task may be faster."""
+    host_signal(w, s).count = 0
+    if host_signal(w, s).head != NIL:
+        wake_first(w, cpu, s, 0)
 
 
 @kjit

@@ -41,7 +41,7 @@ HOST_OP = np.dtype([("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("
 
 HOST_SIGNAL = np.dtype(
     [
-        ("count", "i8"),  # signals that nobody has waited for yet; at a barrier: who has come
+        ("count", "i8"),  # signals that nobody has waited for yet; at a barrier: who has come; of a mutex: it is taken
         ("parties", "i8"),  # of a barrier: how many meet
         ("head", "i8"),  # waiting tasks, first come first; NIL: none
         ("tail", "i8"),

@@ -15,7 +15,10 @@ MAX_HOST_TASKS = 1024
 """Most host tasks of a scenario."""
 LONGEST_NS = 3_600_000_000_000
 
-ACTIONS = ("run_ns", "sleep_ns", "timer_ns", "sched_yield", "wait", "signal", "barrier", "serve_ns", "repeat", "exit")
+ACTIONS = (
+    "run_ns", "sleep_ns", "timer_ns", "sched_yield", "wait", "signal", "barrier", "lock", "unlock", "serve_ns",
+    "repeat", "exit",
+)  # fmt: skip
 """Each step of a program does one of these."""
 OPTIONS = {
     "dist": ("run_ns", "sleep_ns", "serve_ns"),
@@ -25,6 +28,7 @@ OPTIONS = {
     "to_all": ("signal",),
     "lossy": ("signal",),
     "steps": ("repeat",),
+    "mutex": ("wait",),
 }
 """What else a step may have, and with which actions."""
 
@@ -41,6 +45,8 @@ class Step(Part):
     wait: Name | None = Field(default=None, description="sleep until a signal of this name comes")
     signal: Name | None = Field(default=None, description="wake who waits; kept for the next one if nobody does")
     barrier: Name | None = Field(default=None, description="sleep until every task that has this barrier has come")
+    lock: Name | None = Field(default=None, description="take a mutex of this name; sleep while another task has it")
+    unlock: Name | None = Field(default=None, description="let the mutex go")
     serve_ns: int | None = Field(
         default=None,
         ge=1,
@@ -55,6 +61,7 @@ class Step(Part):
     sync: bool = Field(default=False, description="the signal's sender promises to sleep soon, as a pipe's writer")
     to_all: bool = Field(default=False, description="the signal wakes all that wait, not one")
     lossy: bool = Field(default=False, description="a signal that nobody waits for is lost, as a condition variable's")
+    mutex: Name | None = Field(default=None, description="mutex that is let go while the task waits, and taken again")
     steps: Annotated[tuple["Step", ...], Field(strict=False)] = Field(default=(), description="what `repeat` repeats")
 
     @property
@@ -83,11 +90,29 @@ HOG = (Step(run_ns=1_000_000_000),)
 """A program that only computes."""
 
 
-class HostTask(Part):
-    """A thread of the host, or several equal ones."""
+class Thread(Part):
+    """A thread with a program, or several equal ones."""
 
     name: Name = Field(description="name; copies are called name-1, name-2, ...")
-    count: int = Field(default=1, ge=1, le=MAX_HOST_TASKS, description="number of equal tasks")
+    count: int = Field(default=1, ge=1, le=MAX_HOST_TASKS, description="number of equal threads")
+    program: Annotated[tuple[Step, ...], Field(strict=False)] = Field(
+        default=HOG, description="what it does, for ever; default: it computes"
+    )
+
+    @model_validator(mode="after")
+    def check_program(self) -> "Thread":
+        """Refuse programs that never take time, and loops in loops in loops."""
+        actions = {step.action for step in all_steps(self.program)}
+        if not {"run_ns", "sleep_ns", "timer_ns", "serve_ns"} & actions:
+            raise ValueError(".program: takes no time (allowed: at least one run_ns, sleep_ns, timer_ns or serve_ns)")
+        if nesting(self.program) > 4:
+            raise ValueError(f".program: repeat nested {nesting(self.program)} deep (allowed: up to 4)")
+        return self
+
+
+class HostTask(Thread):
+    """A thread of the host, or several equal ones."""
+
     group: Name | None = Field(default=None, description="cgroup, one of `groups`; none: the root")
     emulator_of: Name | None = Field(
         default=None, description="the VM in whose emulator cgroup it lies, in place of group"
@@ -103,26 +128,18 @@ class HostTask(Part):
     timer_slack_ns: int = Field(
         default=50_000, ge=0, le=1_000_000_000, description="how late its timers may expire [source: prctl default]"
     )
-    program: Annotated[tuple[Step, ...], Field(strict=False)] = Field(
-        default=HOG, description="what it does, for ever; default: it computes"
-    )
 
     @model_validator(mode="after")
     def check(self) -> "HostTask":
-        """Refuse contradictions, and programs that never take time."""
+        """Refuse contradictions."""
         if self.group is not None and self.emulator_of is not None:
             raise ValueError(".emulator_of: given (allowed: only without group)")
         if self.weight is not None and (self.nice != 0 or self.policy == "idle"):
             raise ValueError(f".weight: value {self.weight} (allowed: only without nice and policy 'idle')")
         if 0 < self.slice_ns < 100_000:
             raise ValueError(f".slice_ns: value {self.slice_ns} (allowed: 0, or 100000..100000000)")
-        actions = {step.action for step in all_steps(self.program)}
-        if not {"run_ns", "sleep_ns", "timer_ns", "serve_ns"} & actions:
-            raise ValueError(".program: takes no time (allowed: at least one run_ns, sleep_ns, timer_ns or serve_ns)")
-        if "serve_ns" in actions and self.emulator_of is None:
+        if self.emulator_of is None and any(step.action == "serve_ns" for step in all_steps(self.program)):
             raise ValueError(".program: serve_ns given (allowed: only with emulator_of, the VM that is served)")
-        if nesting(self.program) > 4:
-            raise ValueError(f".program: repeat nested {nesting(self.program)} deep (allowed: up to 4)")
         return self
 
 
@@ -147,11 +164,12 @@ def expanded(tasks: Sequence[HostTask]) -> tuple[HostTask, ...]:
     )
 
 
-def uses(tasks: Sequence[HostTask], action: str) -> Counter[str]:
-    """How many tasks name each object of a kind: waits, signals or barriers."""
+def uses(tasks: Sequence[Thread], action: str) -> Counter[str]:
+    """How many tasks name each object of a kind: waits, signals, barriers or locks."""
     counted: Counter[str] = Counter()
     for task in tasks:
-        counted.update({getattr(step, action) for step in all_steps(task.program) if step.action == action})
+        for name in dict.fromkeys(getattr(step, action) for step in all_steps(task.program) if step.action == action):
+            counted[name] += task.count
     return counted
 
 
@@ -163,7 +181,6 @@ def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Se
             return f"host_tasks: name '{name}' given {times} times (allowed: once, copies included)"
     if len(names) > MAX_HOST_TASKS:
         return f"host_tasks: {len(names)} in all (allowed: up to {MAX_HOST_TASKS})"
-    signalled = uses(tasks, "signal")
     for i, task in enumerate(tasks):
         for field, allowed in (("group", groups), ("emulator_of", vms)):
             value = getattr(task, field)
@@ -175,8 +192,50 @@ def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Se
             for cpu in task.cpus:
                 if not 0 <= cpu < cpus:
                     return f"host_tasks.{i}.cpus: value {cpu} (allowed: CPUs 0..{cpus - 1})"
-        for name in uses([task], "wait"):
-            if name not in signalled:
-                allowed = f"names that some task signals: {', '.join(signalled) or 'none'}"
-                return f"host_tasks.{i}.program: wait for '{name}' (allowed: {allowed})"
+        if wrong := unknown_name(task.program, uses(tasks, "signal"), uses(tasks, "lock")):
+            return f"host_tasks.{i}.program: {wrong}"
     return None
+
+
+def unknown_name(program: Sequence[Step], signalled: Counter[str], locked: Counter[str]) -> str | None:
+    """A step that waits for what nobody signals, or lets go of a mutex that nobody takes, in words."""
+    for step in all_steps(program):
+        if step.wait is not None and step.wait not in signalled:
+            return f"wait '{step.wait}' (allowed: names that some task signals: {', '.join(signalled) or 'none'})"
+        mutex = step.mutex or step.unlock
+        if mutex is not None and mutex not in locked:
+            return f"mutex '{mutex}' (allowed: names that some task locks: {', '.join(locked) or 'none'})"
+    return None
+
+
+IN_GUEST = ("run_ns", "sleep_ns", "wait", "signal", "barrier", "lock", "unlock", "repeat")
+"""What a thread of a VM can do: guests have no timers of threads and no sched_yield()."""
+
+
+def guest_refusal(threads: Sequence[Thread]) -> str | None:
+    """What is wrong with the threads of a VM: the text of an error, or None."""
+    for i, thread in enumerate(threads):
+        for step in all_steps(thread.program):
+            if step.action not in IN_GUEST:
+                return f"threads.{i}.program: {step.action} (allowed in a guest: {', '.join(IN_GUEST)})"
+            if step.lossy or step.to_all or step.mutex is not None:
+                return f"threads.{i}.program: lossy, to_all or mutex (allowed in a guest: signals without these)"
+        if nesting(thread.program) > 1:
+            return f"threads.{i}.program: repeat nested {nesting(thread.program)} deep (allowed in a guest: 1)"
+        signalled, locked = uses(threads, "signal"), uses(threads, "lock")
+        if wrong := unknown_name(thread.program, signalled, locked) or wrong_nesting(thread.program):
+            return f"threads.{i}.program: {wrong}"
+    return None
+
+
+def wrong_nesting(program: Sequence[Step]) -> str | None:
+    """What is wrong with the order of a guest thread's locks, in words: a guest lets go of the one taken last."""
+    held: list[str] = []
+    for step in all_steps(program):
+        if step.lock is not None:
+            held.append(step.lock)
+        if len(held) > 4:
+            return f"{len(held)} locks held (allowed in a guest: up to 4)"
+        if step.unlock is not None and (not held or held.pop() != step.unlock):
+            return f"unlock '{step.unlock}' (allowed in a guest: the lock taken last)"
+    return f"lock '{held[-1]}' is never let go (allowed in a guest: an unlock)" if held else None

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vcpu_env.scenario.errors import ScenarioError, nearest
-from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.model import THREADS, Scenario
+from vcpu_env.scenario.rtapp import rtapp_fields, rtapp_threads
 from vcpu_env.scenario.workload_file import with_workload_files
 
+HERE = Path()
 SHIPPED = resources.files("vcpu_env.scenario") / "shipped"
 
 
@@ -41,16 +43,29 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
         raise ScenarioError(f"scenario: value '{text}' (allowed: a TOML file in UTF-8)") from None
 
 
-def parse_scenario(toml: str, default_name: str, directory: Path = Path()) -> Scenario:
+def parse_scenario(toml: str, default_name: str, folder: Path = HERE) -> Scenario:
     """Make a scenario from the text of a TOML file; `default_name` names it if the text does not.
 
-    Workload files that it names are looked for in `directory`.
+    A VM's workload may be a file in `folder`: a described workload, ``NAME.toml``, or an rt-app file, ``NAME.json``.
     """
     try:
         data = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"scenario: value '{default_name}' (allowed: a TOML file; {error})") from None
-    return Scenario(**with_workload_files({"name": default_name} | data, directory))
+    vms = data.get("vms")
+    for vm in vms if isinstance(vms, list) else ():
+        if isinstance(vm, dict) and str(vm.get("workload")).endswith(".json"):
+            vm |= {"threads": rtapp_threads(folder / vm["workload"]), "workload": THREADS}
+    return Scenario(**with_workload_files({"name": default_name} | data, folder))
+
+
+def load_rtapp(path: Path) -> Scenario:
+    """Make a scenario from an rt-app file: its threads on a host without VMs.
+
+    Raises:
+        ScenarioError: if the file has what is not supported (docs/rt-app.md).
+    """
+    return Scenario(name=path.stem, **rtapp_fields(path))
 
 
 def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:

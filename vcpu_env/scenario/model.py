@@ -22,7 +22,7 @@ from vcpu_env.scenario.cgroups import (
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part
-from vcpu_env.scenario.host_tasks import CpuList, HostTask, expanded, refusal
+from vcpu_env.scenario.host_tasks import CpuList, HostTask, Thread, expanded, guest_refusal, refusal
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
 from vcpu_env.scenario.workload_file import WorkloadFile
 
@@ -30,6 +30,10 @@ MAX_VCPUS = 4096
 """Most vCPUs of all VMs together."""
 
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
+
+
+THREADS = "threads"
+"""The workload that is no program of `guest.workloads`: the VM's own `threads`."""
 
 
 class Group(Part):
@@ -85,6 +89,9 @@ class Vm(Part):
     )
     hz: Literal[100, 250, 300, 1000] = Field(
         default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
+    )
+    threads: Annotated[tuple[Thread, ...], Field(strict=False)] = Field(
+        default=(), description="the guest's threads, with workload 'threads' only"
     )
     emulator_threads: int = Field(
         default=0, ge=0, le=64, description="QEMU's threads beside the vCPUs, `scenario.presets` [assumed]"
@@ -237,6 +244,15 @@ class Scenario(Part):
         """Refuse host tasks that contradict the host or each other."""
         names = [vm.name for vm in self.expanded_vms]
         tasks = self.expanded_host_tasks
+        for i, vm in enumerate(self.vms):
+            if (vm.workload == THREADS) != bool(vm.threads):
+                raise ValueError(
+                    f"vms.{i}.threads: {len(vm.threads)} (allowed: with workload '{THREADS}', and only there)"
+                )
+            if vm.threads and vm.params:
+                raise ValueError(f"vms.{i}.params: given (allowed: with another workload than '{THREADS}')")
+            if wrong := guest_refusal(vm.threads):
+                raise ValueError(f"vms.{i}.{wrong}")
         wrong = refusal(self.host_tasks, self.host.cpus, [group.name for group in self.groups], names)
         if wrong or len({task.name for task in tasks}) < len(tasks):
             raise ValueError(wrong or "host_tasks: a name is that of a noise, emulator or vhost task (allowed: others)")

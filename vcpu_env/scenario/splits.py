@@ -14,7 +14,6 @@ What changes from one to the next is what a policy could have learnt by heart: w
 The nine published cells, dbench, dedup and vips in 2 to 4 VMs, are three in each; a table of all nine says which are
 which. Each split has blackscholes as its null control, which no policy may change. Scenarios in none are *diagnostic*:
 one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each
-one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each
 and say nothing about performance, hosts with threads that are no vCPUs, whose numbers are assumed, and those whose VMs
 are limited by quota (*quota-*, `cpu.max`), unlike any published run.
 """
