@@ -68,7 +68,7 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
         CellError: if the machine refuses the scenario or the policy, or a rule's answer.
     """
     try:
-        running = load_object(machine)(cell.scenario, cell.policy.load(), cell.seed)
+        running = cell.policy.machine(cell.scenario, cell.seed, load_object(machine))
     except ValueError as error:
         raise CellError(f"{cell}: {error}") from None
     try:

@@ -43,7 +43,7 @@ def test_shipped_scenarios_load_and_are_what_their_names_say():
         assert scenario.name == name
         shape = re.fullmatch(r"(?P<workload>[a-z-]+?)-(?P<vms>\d)vm(-((?P<vcpus>\d+)vcpu|(?P<cpus>\d+)cpu))?", name)
         if shape is None:
-            assert name.startswith(("micro-", "host-"))
+            assert name.startswith(("micro-", "host-", "quota-"))
             continue
         cpus = int(shape["cpus"] or shape["vcpus"] or 16)
         assert (len(scenario.expanded_vms), scenario.host.cpus) == (int(shape["vms"]), cpus)

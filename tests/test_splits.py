@@ -37,7 +37,7 @@ def test_splits_are_disjoint_and_name_shipped_scenarios():
 
 def test_the_rest_is_diagnostic():
     rest = [name for name in list_scenarios() if split_of(name) == DIAGNOSTIC]
-    assert all("-1vm-" in name or name.startswith(("micro-", "host-")) for name in rest)
+    assert all("-1vm-" in name or name.startswith(("micro-", "host-", "quota-")) for name in rest)
     assert not any(name in rest for name in PUBLISHED)
 
 

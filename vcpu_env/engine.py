@@ -8,6 +8,7 @@ from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import EXIT_PAUSE, account_segment, spun_too_long, start_timer, timer_expired
 from vcpu_env.host.devices import device_event
 from vcpu_env.host.run import account_task, enter_task, start_host_tasks, task_timer
+from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import sched_tick, wake_up_new_task
 from vcpu_env.kernel.runqueue import update_rq_clock
@@ -157,8 +158,10 @@ def dispatch(w, slot, now_ns):
         timer_expired(w, slot - slots.timer, now_ns)
     elif slot < slots.task:
         device_event(w, slot - slots.io, now_ns)
-    else:
+    elif slot < slots.end:
         task_timer(w, slot - slots.task, now_ns)
+    else:
+        cgroup_event(w, slot, now_ns)
     send_kicks(w, now_ns)
 
 

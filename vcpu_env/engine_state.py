@@ -18,6 +18,7 @@ ENGINE = np.dtype(
         ("decision_by_kick", "i8"),  # the yield comes from KVM_HC_KICK_CPU
         ("answer", "i8"),  # from outside, to be taken when the machine goes on
         ("refused", "i8"),  # the answer that was not allowed
+        ("next_search_ns", "i8"),  # a policy that searches: earliest time of its next search
     ],
     align=True,
 )

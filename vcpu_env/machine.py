@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from vcpu_env._jit import call
-from vcpu_env.build import build_world
+from vcpu_env.build import build_world, cgroup_tree
+from vcpu_env.build_cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine import run_until, settle, start_tasks
 from vcpu_env.engine_state import (
     ANSWERED,
@@ -22,6 +23,7 @@ from vcpu_env.policy.rules import RuleError
 from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
+from vcpu_env.search import run_search
 from vcpu_env.world import World
 
 CONTROLS = {
@@ -82,7 +84,10 @@ class Machine:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
-        status = call(run_until, self.world.handle, end_ns)
+        if self.policy.search is None:
+            status = call(run_until, self.world.handle, end_ns)
+        else:
+            status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
         return status == RUNNING
 
@@ -189,7 +194,9 @@ class Machine:
             },
             "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
             "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
-        } | self._host_task_counters(w)
+            **self._cgroup_counters(w),
+            **self._host_task_counters(w),
+        }
 
     def _host_task_counters(self, w: World) -> dict[str, Any]:
         """What the tasks that are no vCPUs have done, and the CPU time of all of them; nothing if there are none."""
@@ -206,6 +213,12 @@ class Machine:
                 for h, spec in enumerate(specs)
             ],
         }
+
+    def _cgroup_counters(self, w: World) -> dict[str, Any]:
+        if "cfs_bandwidth" not in w.arrays:
+            return {}
+        groups, _, _ = cgroup_tree(self.scenario)
+        return {"cgroups": cpu_stat(w, groups, cgroup_changes(self.scenario, groups))}
 
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]

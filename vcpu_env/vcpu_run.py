@@ -20,6 +20,7 @@ from vcpu_env.guest.run import (
 from vcpu_env.guest.types import guest_thread, guest_vcpu
 from vcpu_env.kernel.entry_points import block_task, schedule
 from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
@@ -99,10 +100,13 @@ def handle_exit(w, cpu, reason, now_ns):
 
 @kjit
 def enter_guest(w, cpu, now_ns):
-    """vcpu_run(): reschedule if anybody asked for it, else enter the guest."""
+    """vcpu_run(): reschedule if anybody asked for it, leave if there is no run time, else enter the guest."""
     update_rq_clock(w, cpu, now_ns)
     v = pcpu(w, cpu).vcpu
     if cpu_rq(w, cpu).need_resched and not delays_preemption(w, v, now_ns):
+        reschedule(w, cpu, 0, now_ns)
+        return
+    if task_struct(w, v).throttle_work and throttle_cfs_rq_work(w, v):
         reschedule(w, cpu, 0, now_ns)
         return
     wake_from_halt(w, v, now_ns)

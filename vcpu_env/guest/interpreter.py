@@ -22,7 +22,8 @@ from vcpu_env.guest.program import (
     PICK_RANDOM,
 )
 from vcpu_env.guest.queues import get_items, meet, put_items
-from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw, sample
+from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw
+from vcpu_env.guest.shapes import sample_duration
 from vcpu_env.guest.threads import block_current
 from vcpu_env.guest.types import (
     COMPUTE,
@@ -103,7 +104,7 @@ def do_timed(w, t, op, now_ns):
             th.remaining_ns = guest_costs(w, 0).icr_write_ns
             send_ipi(w, th.vcpu, target, VECTOR_RESCHEDULE, now_ns)
         return
-    duration = sample(op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
+    duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
     if op.kind == OP_BLOCK:
         set_event(w, event_slots(w, 0).io + t, now_ns + duration)
         block_current(w, th.vcpu)

@@ -8,12 +8,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from vcpu_env.scenario.cgroups import (
+    MAX_QUOTA_US,
+    BurstUs,
+    Change,
+    Idle,
+    PeriodUs,
+    QuotaUs,
+    check_cgroups,
+    check_limits,
+    check_quota,
+)
 from vcpu_env.scenario.errors import ScenarioError, error_lines
-from vcpu_env.scenario.host import Host, Kvm, Part
-from vcpu_env.scenario.host_tasks import CpuList, HostTask, Name, Thread, expanded, guest_refusal, refusal
+from vcpu_env.scenario.guest import GuestCosts
+from vcpu_env.scenario.host import Host, Kvm, Name, Part
+from vcpu_env.scenario.host_tasks import CpuList, HostTask, Thread, expanded, guest_refusal, refusal
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
+from vcpu_env.scenario.workload_file import WorkloadFile
 
-MAX_VCPUS = 1024
+MAX_VCPUS = 4096
 """Most vCPUs of all VMs together."""
 
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -29,6 +42,16 @@ class Group(Part):
     name: Name = Field(description="name that VMs and other groups refer to")
     parent: Name | None = Field(default=None, description="group it lies in; none: the root")
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    idle: Idle = False
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Group":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        return self
 
 
 class Vm(Part):
@@ -37,7 +60,7 @@ class Vm(Part):
     name: Name = Field(description="name; copies are called name-1, name-2, ...")
     count: int = Field(default=1, ge=1, le=64, description="number of equal VMs")
     vcpus: int = Field(ge=1, le=64, description="vCPUs of each")
-    workload: Name = Field(description="guest program, by name")
+    workload: Name = Field(description="guest program: a name, or a TOML file (docs/workloads.md)")
     params: dict[Name, int | float] = Field(
         default_factory=dict, description="parameters of the workload that differ from its defaults"
     )
@@ -45,6 +68,16 @@ class Vm(Part):
         default="pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
     )
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    vcpu_quota_us: int = Field(
+        default=-1,
+        ge=-1,
+        le=MAX_QUOTA_US,
+        description="libvirt's vcpu_quota: cpu.max of the group of each vCPU, us; -1: no limit",
+    )
+    idle: Idle = False
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     vcpu_groups: NameList | None = Field(
@@ -70,6 +103,13 @@ class Vm(Part):
         description="CPU time of a vhost worker for each device operation; 0: none is there, devices cost no CPU",
     )
 
+    @model_validator(mode="after")
+    def check_limits(self) -> "Vm":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        check_quota(".vcpu_", self.vcpu_quota_us, 0)
+        return self
+
 
 class Run(Part):
     """How long a scenario runs, in simulated time."""
@@ -90,6 +130,10 @@ class Scenario(Part):
     name: Name = Field(description="name in tables and file names")
     host: Host = Field(default=Host(), description="CPUs, host scheduler, placement, costs")
     kvm: Kvm = Field(default=Kvm(), description="KVM's parameters and interrupt hardware")
+    guest_costs: GuestCosts = Field(default=GuestCosts(), description="what the guest kernels' own work costs")
+    workloads: dict[Name, WorkloadFile] = Field(
+        default_factory=dict, description="guest programs described here, or in the files that VMs name"
+    )
     groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field(
         default=(), description="cgroups above the VMs' own"
     )
@@ -98,6 +142,9 @@ class Scenario(Part):
     )
     host_tasks: Annotated[tuple[HostTask, ...], Field(strict=False)] = Field(
         default=(), description="threads of the host that are no vCPUs"
+    )
+    changes: Annotated[tuple[Change, ...], Field(strict=False)] = Field(
+        default=(), description="what is written to cgroups' files during the run"
     )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
@@ -152,6 +199,7 @@ class Scenario(Part):
                 raise ValueError(
                     f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
                 )
+        check_cgroups(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:
@@ -179,6 +227,17 @@ class Scenario(Part):
         for name in vm.vcpu_groups:
             if name not in groups:
                 raise ValueError(f"{where}: value '{name}' (allowed: {', '.join(groups) or 'no group is defined'})")
+
+    @model_validator(mode="after")
+    def check_workloads(self) -> "Scenario":
+        """Refuse parameters that a workload described here does not have or could not run with."""
+        for i, vm in enumerate(self.vms):
+            if vm.workload in self.workloads:
+                try:
+                    self.workloads[vm.workload].programs(vm.params)
+                except ValueError as error:
+                    raise ValueError(f"vms.{i}{error}") from None
+        return self
 
     @model_validator(mode="after")
     def check_host_tasks(self) -> "Scenario":

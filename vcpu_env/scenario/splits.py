@@ -14,7 +14,8 @@ What changes from one to the next is what a policy could have learnt by heart: w
 The nine published cells, dbench, dedup and vips in 2 to 4 VMs, are three in each; a table of all nine says which are
 which. Each split has blackscholes as its null control, which no policy may change. Scenarios in none are *diagnostic*:
 one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each
-and say nothing about performance, and hosts with threads that are no vCPUs, whose numbers are assumed.
+and say nothing about performance, hosts with threads that are no vCPUs, whose numbers are assumed, and those whose VMs
+are limited by quota (*quota-*, `cpu.max`), unlike any published run.
 """
 
 from collections import Counter
@@ -95,8 +96,7 @@ def scenarios_page() -> str:
     lines = [
         "# Scenarios and their splits\n",
         "Made by `python -m vcpu_env.scenario.splits`. A scenario's file, `vcpu_env/scenario/shipped/NAME.toml`, says",
-        "in its first lines what it is for. *P* marks the published cells. No scenario limits its VMs by quota",
-        "(`cpu.max`), which is not simulated.\n",
+        "in its first lines what it is for. *P* marks the published cells.\n",
         f"{intro}\n",
         "| scenario | VMs | workload | pCPUs | overcommit | split | |",
         "|---|---|---|---:|---:|---|---|",
