@@ -40,7 +40,7 @@ def refusal(**fields) -> str:
 
 def test_shipped_probes_are_scenarios():
     probes = shipped_probes()
-    assert {"hogs-2", "nested", "yielders", "sleepers", "waker", "ping-pong", "slices"} <= set(probes)
+    assert {"hogs-2", "nested", "yielders", "sleepers", "waker", "ping-pong", "quota", "slices"} <= set(probes)
     for one in probes.values():
         scenario = scenario_of(one, FACTS)
         assert [task.name for task in scenario.expanded_host_tasks][: len(one.tasks)] == [

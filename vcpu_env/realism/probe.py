@@ -16,21 +16,11 @@ from pydantic import Field, ValidationError, model_validator
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.host_tasks import HostTask, Step, expanded, refusal
-from vcpu_env.scenario.model import Group as _Group
-from vcpu_env.scenario.model import Name
+from vcpu_env.scenario.model import Group, Name
 
 ACTIONS = ("run_ns", "sleep_ns", "timer_ns", "sched_yield", "signal", "wait")
 MAX_TASKS, MAX_STEPS, MAX_PIPES = 256, 64, 64
 """What the C program has room for."""
-
-
-class Group(_Group):
-    """A cgroup of a probe."""
-
-    quota_us: int = Field(default=-1, ge=-1, le=60_000_000, description="cpu.max: CPU time in a period; -1: no limit")
-    period_us: int = Field(default=100_000, ge=1000, le=1_000_000, description="cpu.max: the period")
-    burst_us: int = Field(default=0)
-    idle: bool = Field(default=False)
 
 
 class Probe(Part):
