@@ -44,6 +44,13 @@ def test_misses_and_spread():
     assert rows["involuntary switches"].near is False and rows["CPU share"].near is True
 
 
+def test_within_the_real_range():
+    result = compare_probe(PROBE, [in_turn(2), in_turn(6)], [in_turn(5)])
+    wait = next(row for row in result.rows if row.metric == "wait p50")
+    assert wait.near is False and wait.verdict == "spread" and wait not in result.misses
+    assert "*4000 [2000 to 6000] / 5000*" in report.as_markdown(FACTS, [result], SETTINGS)
+
+
 def test_targets():
     share, voluntary, wait = METRICS[0], METRICS[1], METRICS[7]
     assert is_near(share, 50, 51) and not is_near(share, 50, 51.5)
@@ -61,7 +68,9 @@ def test_report():
     data = json.loads(report.as_json(FACTS, [result], SETTINGS))
     assert data["kernel"]["hz"] == 250 and len(data["probes"][0]["rows"]) == 2 * len(METRICS)
     assert report.table(result).row_count == 2
-    assert report.summary([result]) == "2 of 6 numbers with a target are within it"
+    assert report.summary([result]) == (
+        "2 of 6 numbers with a target are within it, 0 more within the range of the real runs"
+    )
 
 
 def test_nothing_seen_is_null():

@@ -56,8 +56,10 @@ def realism(
     facts = recording.facts
     results = compared(recording, overrides, repeat)
     runs = next(iter(recording.runs.values()))
+    given = [f"--compare {compare}"] if compare is not None else [f"--seconds {seconds:g}"]
+    given += [f"--repeat {repeat}", *(f"--set {override}" for override in overrides)]
     settings = {
-        "command": " ".join(["vcpu-env realism", *(f"--set {override}" for override in overrides)]),
+        "command": " ".join(["vcpu-env realism", *given]),
         "runs": len(runs),
         "seconds": (runs[0].end_ns - runs[0].begin_ns) / 1e9,
         "seeds": repeat,

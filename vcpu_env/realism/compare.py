@@ -10,6 +10,7 @@ from vcpu_env.realism.probe import Probe
 from vcpu_env.realism.recording import Run
 
 SHARE, RELATIVE, SHOWN = "share", "relative", "shown"
+NEAR, SPREAD, MISS = "near", "spread", "miss"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ class Row:
     ks: float | None = None
     ks_real: float | None = None
 
+    @property
+    def verdict(self) -> str:
+        """near, miss, "" without a target, or spread: outside the target, but not outside the real runs' own range."""
+        if self.near is None:
+            return ""
+        return NEAR if self.near else SPREAD if self.real_low <= self.simulated <= self.real_high else MISS
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -77,8 +85,8 @@ class Compared:
 
     @property
     def misses(self) -> list[Row]:
-        """Rows outside their target."""
-        return [row for row in self.rows if row.near is False]
+        """Rows outside their target and outside the real runs' own range."""
+        return [row for row in self.rows if row.verdict == MISS]
 
 
 def values(task: TaskMetrics) -> tuple[float, ...]:

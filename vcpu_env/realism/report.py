@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
-from vcpu_env.realism.compare import METRICS, Compared, Row
+from vcpu_env.realism.compare import METRICS, MISS, NEAR, SPREAD, Compared, Row
 from vcpu_env.realism.kernel_facts import KernelFacts
 
 COLUMNS = [f"{metric.name}, {metric.unit}" for metric in METRICS]
@@ -28,7 +29,7 @@ def tasks_of(result: Compared) -> Iterator[list[Row]]:
 
 
 def table(result: Compared) -> Table:
-    """One probe for the terminal: a line a task; real, then simulated, red where it misses its target."""
+    """One probe for the terminal: a line a task; real, then simulated; red: a miss, yellow: within the real spread."""
     title = f"{result.probe.name}: {result.probe.summary}"
     shown = Table(title=title, caption=disturbance(result), title_justify="left", caption_justify="left")
     shown.add_column("task")
@@ -38,7 +39,8 @@ def table(result: Compared) -> Table:
         cells = []
         for row in rows:
             text = f"{amount(row.real)}\n{amount(row.simulated)}"
-            cells.append(f"[red]{text}[/red]" if row.near is False else text)
+            colour = {MISS: "red", SPREAD: "yellow"}.get(row.verdict)
+            cells.append(f"[{colour}]{text}[/{colour}]" if colour else text)
         distances = [f"{row.ks_real:.2f}\n{row.ks:.2f}" for row in rows if row.ks is not None]
         shown.add_row(f"{rows[0].task}\n[dim]simulated[/dim]", *cells, *distances)
     return shown
@@ -51,9 +53,11 @@ def disturbance(result: Compared) -> str:
 
 def summary(results: Sequence[Compared]) -> str:
     """One line: how many of the numbers with a target reach it."""
-    judged = [row for result in results for row in result.rows if row.near is not None]
-    near = sum(row.near is True for row in judged)
-    return f"{near} of {len(judged)} numbers with a target are within it"
+    verdicts = Counter(row.verdict for result in results for row in result.rows if row.verdict)
+    return (
+        f"{verdicts[NEAR]} of {verdicts.total()} numbers with a target are within it,"
+        f" {verdicts[SPREAD]} more within the range of the real runs"
+    )
 
 
 def as_json(facts: KernelFacts, results: Sequence[Compared], settings: dict[str, Any]) -> str:
@@ -61,7 +65,8 @@ def as_json(facts: KernelFacts, results: Sequence[Compared], settings: dict[str,
 
     def plain(row: Row) -> dict[str, Any]:
         fields = asdict(row).items()
-        return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in fields}
+        numbers = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in fields}
+        return numbers | {"verdict": row.verdict}
 
     probes = [
         {
@@ -82,27 +87,32 @@ and in the simulator; then what the scheduler did with each task, from `sched_sw
 
 Kernel: Linux {release}, {cpus} CPUs ({model}{virtual}), HZ {hz} ({hz_source}), base slice {slice} ms
 ({base_slice_source}), preemption `{preempt}`, lag limit as in {lag_clamp}. The simulated host has the same
-(`hz`, `base_slice_ns`, `preempt`, `lag_clamp`) and the default costs; its other rules are v6.19's.
+(`hz`, `base_slice_ns`, `preempt`, `lag_clamp`), the default costs and light noise; its rules are v6.19's.
 
 Each probe ran {runs} times for {seconds:g} s after 0.3 s of settling, on the last CPUs of the machine, in a cgroup of
 weight 10000, and was simulated with {seeds} seeds. Time that other processes took while a task of the probe ran or
-waited is left out, and shown. It still leaves traces: a switch to another task after they were there, and caches and
-idle states where a probe leaves its CPU idle.
+waited is left out, and shown. It still leaves traces: another task may be picked when they are gone, and where a probe
+leaves its CPU idle, they change caches, idle states and what the balancer sees.
 
-Cells: real [lowest to highest run] / simulated; **bold**: outside its target. Targets: CPU share within 1 % of a CPU,
-switches within 10 % (or 1/s), median wait within 15 %. KS: Kolmogorov-Smirnov distance of the distributions of slices
-and waits, values within 2 % of each other taken as equal; in brackets that of the real runs from their own mean.
+Cells: real [lowest to highest run] / simulated. Targets: CPU share within 1 % of a CPU, switches within 10 % (or 1/s),
+median wait within 15 %. *Italic*: outside the target, but within the range of the real runs; **bold**: a miss. KS:
+Kolmogorov-Smirnov distance of the distributions of slices and waits, values within 2 % of each other taken as equal; in
+brackets that of the real runs from all of them together.
 """
 
 NOT_MODELLED = """
 ## What is not modelled
 
-* Other work of the machine: interrupts, kernel threads, the tracer itself (about 0.5 us an event), the hypervisor.
-* The time within the kernel between a wake-up and the switch it leads to: simulated, both happen at once and the cost
-  follows; on a real CPU the switch is recorded 3 to 15 us after the wake-up. A wait that is that short cannot agree.
-* What arming a timer costs: in a virtual machine an exit to the hypervisor, some 5 us at each sleep.
-* Jitter of the tick: a real one is late by up to 50 us, and in a virtual machine at times by more.
-* Differences between the kernel measured and v6.19: see the notes.
+* Other work of the machine beyond light noise: interrupts, kernel threads, the tracer itself, the hypervisor.
+* The time within the kernel between a wake-up and the switch it leads to. Simulated, both happen at once and the cost
+  follows; on a real CPU the switch comes microseconds after the wake-up. A wait that consists of nothing else cannot
+  agree: the waits of tasks that preempt at once.
+* What arming and taking a timer interrupt cost: in a virtual machine exits to the hypervisor, several microseconds at
+  each sleep. Tasks that sleep often get a little more CPU time than simulated.
+* How long a real CPU takes to come out of idle: tens of microseconds in a virtual machine (`host.costs.wake_ns`: 4).
+* Jitter of the tick: a real one is late by tens of microseconds. Exact ticks can keep tasks in a
+  pattern that jitter ends.
+* The kernel's own differences from v6.19.
 """
 
 
@@ -110,7 +120,8 @@ def cell(row: Row) -> str:
     """One Markdown cell."""
     spread = "" if math.isnan(row.real) or row.real_low == row.real_high else spread_of(row)
     text = f"{amount(row.real)}{spread} / {amount(row.simulated)}"
-    return f"**{text}**" if row.near is False else text
+    mark = {MISS: "**", SPREAD: "*"}.get(row.verdict, "")
+    return f"{mark}{text}{mark}"
 
 
 def spread_of(row: Row) -> str:
@@ -137,11 +148,12 @@ def as_markdown(facts: KernelFacts, results: Sequence[Compared], settings: dict[
     fields = asdict(facts) | settings
     fields |= {"slice": facts.base_slice_ns / 1e6, "virtual": ", virtual" if facts.virtual else ""}
     lines = [HEAD.format(**fields), "## In short\n", f"{summary(results)}.\n"]
-    lines += ["| probe | numbers with a target | within | outside |", "|---|---:|---:|---|"]
+    lines += ["| probe | numbers | near | within the real range | misses |", "|---|---:|---:|---:|---|"]
     for result in results:
-        judged = [row for row in result.rows if row.near is not None]
+        verdicts = Counter(row.verdict for row in result.rows if row.verdict)
         misses = ", ".join(f"{row.task}: {row.metric}" for row in result.misses)
-        lines.append(f"| {result.probe.name} | {len(judged)} | {len(judged) - len(result.misses)} | {misses or '-'} |")
+        counts = f"{verdicts.total()} | {verdicts[NEAR]} | {verdicts[SPREAD]}"
+        lines.append(f"| {result.probe.name} | {counts} | {misses or '-'} |")
     lines += [NOT_MODELLED, "## Probe by probe"]
     for result in results:
         lines += probe_page(result)
