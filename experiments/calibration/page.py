@@ -143,7 +143,9 @@ def drawing(responses: Sequence[Response]) -> str:
                     [e.size for e in found], y, xerr=[e.confidence for e in found], fmt="none", color="#444444"
                 )
                 axis.axvline(r.noise, color=colour, linestyle=":", linewidth=1)
-            axis.set_yticks(range(len(names)), [name.rpartition(".")[2] for name in names])
+            axis.set_yticks(
+                range(len(names)), [name.removeprefix("vms.*.params.").removeprefix("host.costs.") for name in names]
+            )
             axis.invert_yaxis()
             axis.set_title(workload, fontweight="bold", fontsize=10)
         figure.axes[0].legend(frameon=False)
