@@ -40,6 +40,9 @@ HOST_COSTS = np.dtype(
             "migration_ns",
             "cold_cache_ns",
             "cold_cache_ratio_1024",
+            "llc_refill_1024",
+            "node_refill_1024",
+            "smt_speed_1024",
         )
     ],
     align=True,

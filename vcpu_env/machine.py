@@ -32,7 +32,7 @@ CONTROLS = {
 }
 """The series' run-time controls under their kernel names: the struct each is in, and its largest value."""
 
-VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "idle_ns", "steal_ns", "run_ns")
+VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
 VM_LOCKS = ("lock_wait_ns", "preempt_in_lock", "preempt_as_waiter")
 SCHEDSTAT = ("yld_count", "sched_count", "sched_goidle", "ttwu_count", "ttwu_local", "rq_cpu_time_ns", "run_delay_ns")

@@ -83,6 +83,21 @@ class Costs(Part):
         le=10,
         description="loss per ns that others ran on the CPU since, up to cold_cache_ns [assumed]",
     )
+    llc_refill: float = Field(
+        default=6,
+        ge=1,
+        le=100,
+        description="factor of cold_cache_ns after a move to another LLC of the node [assumed]",
+    )
+    node_refill: float = Field(
+        default=10, ge=1, le=100, description="factor of cold_cache_ns after a move to another node [assumed]"
+    )
+    smt_speed: float = Field(
+        default=0.65,
+        ge=0.1,
+        le=1,
+        description="speed of guest code on a hardware thread whose sibling is busy [assumed]",
+    )
 
 
 class Host(Part):
