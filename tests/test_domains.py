@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.smp_driver import Host, reschedule_kicked
 from tests.test_topology import chain, cpus_of, ring
+from tests.twin import balancing
 from vcpu_env._jit import NIL
 from vcpu_env.kernel.balance import can_migrate_task, sched_balance_rq, should_we_balance
 from vcpu_env.kernel.balance_trigger import NOHZ_BALANCE_KICK, nohz_balancer_kick, sched_balance_newidle
@@ -32,6 +35,7 @@ from vcpu_env.kernel.group_stats import (
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.select_cpu import select_idle_cpu, wake_affine
 from vcpu_env.kernel.select_idlest import sched_balance_find_dst_cpu
+from vcpu_env.kernel.topology import Cpu
 from vcpu_env.scenario.topology import parse_topology
 
 pytestmark = pytest.mark.core
@@ -291,6 +295,38 @@ def test_threads_are_balanced_with_a_smaller_margin():
     assert search(host, 1, 0, CPU_NOT_IDLE)[0] == NIL
     load[0] = 2254
     assert search(host, 1, 0, CPU_NOT_IDLE) == (0, MIGRATE_LOAD, 103)
+
+
+@st.composite
+def loaded_hosts(draw):
+    """A host of equal nodes, and what its CPUs have; whoever has a task runs it."""
+    table = parse_topology(draw(st.sampled_from(["3c", "2c2t", "2s2c", "2l3c", "2s2c2t", "2s2l2c", "3s1c2t", "2s8c"])))
+    cpus = []
+    for core, llc, node in table:
+        waiting = draw(st.integers(0, 4))
+        delayed = draw(st.integers(0, 1)) if waiting else 0
+        averages = [draw(st.sampled_from(values)) for values in ((0, 700, 1024, 2048, 3000), (0, 500, 870, 880, 1024))]
+        runnable = draw(st.sampled_from([0, 900, 1190, 1200, 3000]))
+        cpus.append(balancing.Cpu(core, llc, node, *averages, runnable, waiting + delayed, waiting))
+    return cpus
+
+
+@settings(max_examples=400)
+@given(cpus=loaded_hosts(), data=st.data())
+def test_search_finds_what_a_plain_model_finds(cpus, data):
+    table = [Cpu(cpu.core, cpu.llc, cpu.node) for cpu in cpus]
+    host = Host(len(cpus), [Task()], cpus=table)
+    rq, cfs = host["rq"], host["cfs_rq"]
+    for i, cpu in enumerate(cpus):
+        rq["util_avg"][i], rq["runnable_avg"][i], rq["nr_running"][i] = cpu.util, cpu.runnable, cpu.nr_running
+        rq["curr"][i] = 0 if cpu.nr_running else NIL
+        cfs["load_avg"][i], cfs["h_nr_runnable"][i] = cpu.load, cpu.h_nr_runnable
+    me = data.draw(st.integers(0, len(cpus) - 1))
+    level = data.draw(st.integers(1, len(chain(host, me))))
+    src, kind, amount = search(host, me, level - 1, CPU_NOT_IDLE if cpus[me].nr_running else CPU_IDLE)
+    expected = balancing.find_source(cpus, me, level, cpus[me].nr_running == 0)
+    names = {MIGRATE_TASK: "task", MIGRATE_LOAD: "load", MIGRATE_UTIL: "util"}
+    assert (None if src == NIL else (src, names[kind], amount)) == expected
 
 
 # Who balances, and what may go

@@ -13,8 +13,9 @@ What changes from one to the next is what a policy could have learnt by heart: w
 
 The nine published cells, dbench, dedup and vips in 2 to 4 VMs, are three in each; a table of all nine says which are
 which. Each split has blackscholes as its null control, which no policy may change. Scenarios in none are *diagnostic*:
-one VM without overcommit, where no policy has anything to do, and the micro-benchmarks, which isolate one mechanism
-each and say nothing about performance.
+one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each
+and say nothing about performance, hosts with SMT, several caches or NUMA nodes (all splits have equal cores around one
+cache, as far as is known of the published runs), and three sizes of host for the simulator's own speed.
 """
 
 from collections import Counter
@@ -89,6 +90,12 @@ def programs(scenario: Scenario) -> str:
     return ", ".join(dict.fromkeys(vm.workload for vm in scenario.vms))
 
 
+def cpus_of(scenario: Scenario) -> str:
+    """How many CPUs there are, and how they are arranged if that matters."""
+    topology = scenario.host.topology
+    return f"{scenario.host.cpus}" + (f" ({topology})" if topology else "")
+
+
 def scenarios_page() -> str:
     """All shipped scenarios as a Markdown page (docs/scenarios.md is this text)."""
     intro = (__doc__ or "").partition("\n\n")[2].strip()
@@ -104,7 +111,7 @@ def scenarios_page() -> str:
     order = [*SPLITS, DIAGNOSTIC]
     for name in sorted(list_scenarios(), key=lambda name: (order.index(split_of(name)), name)):
         scenario = load_scenario(name)
-        host = (scenario.host.cpus, f"{overcommit(scenario):g}:1", split_of(name))
+        host = (cpus_of(scenario), f"{overcommit(scenario):g}:1", split_of(name))
         cells = (name, size_of_vms(scenario), programs(scenario), *host, "P" if name in PUBLISHED else "")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
