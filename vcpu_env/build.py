@@ -249,9 +249,8 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     costs, apicv = scenario.host.costs, scenario.kvm.apicv
     host = world["host_costs"]
     for name in HOST_COSTS.names or ():
-        if name != "cold_cache_ratio_1024":
-            host[name] = getattr(costs, name)
-    host["cold_cache_ratio_1024"] = round(costs.cold_cache_ratio * 1024)
+        factor = name.removesuffix("_1024")
+        host[name] = getattr(costs, name) if factor == name else round(getattr(costs, factor) * 1024)
     apic = world["lapic_costs"]
     apic["ipi_ns"], apic["posted_ipi_ns"], apic["eoi_exit_ns"] = costs.ipi_ns, costs.ipi_ns // 2, costs.eoi_exit_ns
     guest = world["guest_costs"]

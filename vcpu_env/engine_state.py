@@ -46,6 +46,9 @@ HOST_COSTS = np.dtype(
             "task_yield_ns",
             "task_tick_ns",
             "task_ipi_ns",
+            "llc_refill_1024",
+            "node_refill_1024",
+            "smt_speed_1024",
         )
     ],
     align=True,

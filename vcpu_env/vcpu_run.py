@@ -5,6 +5,7 @@ What the host kernel calls upwards in Linux is a result here: after a reschedule
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.caches import lose_caches
 from vcpu_env.coscheduling import delays_preemption
 from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.entry_points import guest_run
@@ -43,6 +44,7 @@ from vcpu_env.kvm.pcpu import (
 from vcpu_env.kvm.ple import grow_ple_window, ple_window_ns
 from vcpu_env.kvm.preempt import kvm_sched_in, kvm_sched_out, record_steal_time
 from vcpu_env.kvm.types import kvm, kvm_vcpu
+from vcpu_env.smt import core_changes, thread_speed
 
 
 @kjit
@@ -113,6 +115,7 @@ def enter_guest(w, cpu, now_ns):
     record_steal_time(w, v)
     set_mode(w, cpu, GUEST, now_ns)
     guest_vcpu(w, v).cpu = cpu
+    guest_vcpu(w, v).speed_1024 = thread_speed(w, cpu)
     handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
 
 
@@ -161,12 +164,9 @@ def sched_in(w, cpu, v, now_ns):
         cost = costs.context_switch_ns
         if pc.last_vcpu != NIL and guest_vcpu(w, pc.last_vcpu).vm != g.vm:
             cost += costs.ibpb_ns
-        lost = costs.cold_cache_ns
-        if g.last_cpu == cpu:
-            lost = min(lost, foreign * costs.cold_cache_ratio_1024 // 1024)
-        elif g.last_cpu != NIL:
+        if g.last_cpu != cpu and g.last_cpu != NIL:
             cost += costs.migration_ns
-        g.cold_ns = min(costs.cold_cache_ns, g.cold_ns + lost)
+        lose_caches(w, cpu, v)
     return cost
 
 
@@ -187,6 +187,7 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
         if following == NIL:
             set_mode(w, cpu, IDLE, now_ns)
             set_run_event(w, cpu, NEVER)
+            core_changes(w, cpu, now_ns)
             return
         if pc.vcpu != NIL:
             cost += sched_in(w, cpu, following, now_ns)
@@ -196,6 +197,8 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
     if pc.vcpu != NIL and kvm_vcpu(w, following).parked:
         on_spin_finish(w, following)
     host_work(w, cpu, cost, ENTER, now_ns)
+    if prev == NIL:
+        core_changes(w, cpu, now_ns)
 
 
 @kjit

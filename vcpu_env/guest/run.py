@@ -8,6 +8,7 @@ from vcpu_env.guest.threads import pick_thread, wake_thread
 from vcpu_env.guest.types import (
     AWAKE,
     COMPUTE,
+    FULL_SPEED,
     HALTED_IDLE,
     HALTED_PV_WAIT,
     LOCK_PV,
@@ -55,8 +56,11 @@ def account_segment(w, v, now_ns):
         return
     g.run_ns += past
     guest_vm(w, g.vm).run_ns += past
+    done = past
+    if g.speed_1024 != FULL_SPEED:
+        done = past * g.speed_1024 >> 10
     if g.segment == SEG_IRQ:
-        g.irq_remaining_ns -= past
+        g.irq_remaining_ns -= done
         g.irq_ns += past
         g.kernel_ns += past
         return
@@ -67,11 +71,12 @@ def account_segment(w, v, now_ns):
         guest_totals(w, 0).spin_ns += past
         th.spun_ns += past
         return
-    lost = min(past * COLD_LOSS_TENTHS // 10, g.cold_ns)
+    g.smt_lost_ns += past - done
+    lost = min(done * COLD_LOSS_TENTHS // 10, g.cold_ns)
     g.cold_ns -= lost
     g.cold_lost_ns += lost
-    guest_totals(w, 0).useful_ns += past - lost
-    th.remaining_ns -= past - lost
+    guest_totals(w, 0).useful_ns += done - lost
+    th.remaining_ns -= done - lost
     if th.in_kernel:
         g.kernel_ns += past
     else:
@@ -148,6 +153,21 @@ def spin(w, v, now_ns):
 
 
 @kjit
+def retime_segment(w, v, now_ns):
+    """Put the end of the current interrupt or computation on the timeline; a spin's does not depend on speed."""
+    g = guest_vcpu(w, v)
+    if g.segment == SEG_SPIN:
+        return
+    left = g.irq_remaining_ns
+    if g.segment == SEG_COMPUTE:
+        remaining = guest_thread(w, g.current).remaining_ns
+        left = remaining + min((remaining * COLD_LOSS_TENTHS + 6) // (10 - COLD_LOSS_TENTHS), g.cold_ns)
+    if g.speed_1024 != FULL_SPEED:
+        left = (left * FULL_SPEED + g.speed_1024 - 1) // g.speed_1024
+    set_run_event(w, g.cpu, now_ns + left)
+
+
+@kjit
 def guest_run(w, v, now_ns):
     """Run the vCPU from here: returns an exit reason, or EXIT_NONE with the end of its next segment on the timeline."""
     g = guest_vcpu(w, v)
@@ -155,7 +175,7 @@ def guest_run(w, v, now_ns):
     while True:
         if g.irq_remaining_ns > 0:
             g.segment = SEG_IRQ
-            set_run_event(w, g.cpu, now_ns + g.irq_remaining_ns)
+            retime_segment(w, v, now_ns)
             return EXIT_NONE
         if g.irq != 0:
             end_interrupt(w, v, now_ns)
@@ -181,8 +201,7 @@ def guest_run(w, v, now_ns):
         if th.activity == COMPUTE:
             if th.remaining_ns > 0:
                 g.segment = SEG_COMPUTE
-                slowed = (th.remaining_ns * COLD_LOSS_TENTHS + 6) // (10 - COLD_LOSS_TENTHS)
-                set_run_event(w, g.cpu, now_ns + th.remaining_ns + min(slowed, g.cold_ns))
+                retime_segment(w, v, now_ns)
                 return EXIT_NONE
             advance(w, t, now_ns)
             continue

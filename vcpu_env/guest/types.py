@@ -26,6 +26,8 @@ IPI_MODES = {"phys": IPI_PHYS, "shorthand_auto": IPI_SHORTHAND_AUTO, "pv": IPI_P
 LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(6)
 SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV}
 
+FULL_SPEED = 1024
+
 MAX_HELD = 4
 """Locks that a thread may hold at once."""
 
@@ -50,6 +52,7 @@ GUEST_VCPU = np.dtype(
         ("irq", "i8"),  # vector in service, OVERHEAD, or 0
         ("kick_thread", "i8"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
         ("io_head", "i8"),  # threads whose device time is over, not yet woken
+        ("speed_1024", "i8"),  # of what it computes, FULL_SPEED unless a busy hardware thread shares its core
         ("last_cpu", "i8"),
         ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
         ("notice_draws", "i8"),
@@ -70,6 +73,7 @@ GUEST_VCPU = np.dtype(
         ("irq_ns", "i8"),
         ("spin_ns", "i8"),
         ("cold_lost_ns", "i8"),
+        ("smt_lost_ns", "i8"),
         ("idle_ns", "i8"),
         ("steal_ns", "i8"),
         ("call_wait_ns", "i8"),

@@ -95,6 +95,21 @@ class Costs(Part):
     )
     task_tick_ns: int = Field(default=1500, ge=0, description="host tick that interrupts a task in user mode [assumed]")
     task_ipi_ns: int = Field(default=1000, ge=0, description="reschedule IPI to a CPU in user mode [assumed]")
+    llc_refill: float = Field(
+        default=6,
+        ge=1,
+        le=100,
+        description="factor of cold_cache_ns after a move to another LLC of the node [assumed]",
+    )
+    node_refill: float = Field(
+        default=10, ge=1, le=100, description="factor of cold_cache_ns after a move to another node [assumed]"
+    )
+    smt_speed: float = Field(
+        default=0.65,
+        ge=0.1,
+        le=1,
+        description="speed of guest code on a hardware thread whose sibling is busy [assumed]",
+    )
 
 
 class Host(Part):
