@@ -23,7 +23,7 @@ LAYERS = [
     ["vcpu_env.kernel.fair"],  # EEVDF knows no policy
     ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_cpu"],
     ["vcpu_env.kernel.balance"],
-    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build"],
+    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build", "vcpu_env.kernel.exit"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state
     ["vcpu_env.kernel", "vcpu_env.kernel.core", "vcpu_env.kernel.entry_points"],  # yield_to() calls the chosen rule
     ["vcpu_env.kernel.bench_ticks"],
@@ -41,7 +41,7 @@ LAYERS = [
     ["vcpu_env.policy.policy", "vcpu_env.policy.series", "vcpu_env.policy.rivals", "vcpu_env.policy.oracles"],
     ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
     ["vcpu_env.vcpu_run"],
-    ["vcpu_env.directed_yield"],
+    ["vcpu_env.directed_yield", "vcpu_env.vm_life"],
     ["vcpu_env.engine"],
     ["vcpu_env.build"],
     ["vcpu_env.machine"],

@@ -2,26 +2,26 @@
 
 from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.coscheduling import coscheduling_tick
-from vcpu_env.directed_yield import kick_waiter, on_spin, take_answer
+from vcpu_env.directed_yield import hypercall, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
-from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, start_timer, timer_expired
+from vcpu_env.guest.run import EXIT_PAUSE, account_segment, device_done, spun_too_long, timer_expired
 from vcpu_env.kernel.core import pop_kicked
-from vcpu_env.kernel.entry_points import sched_tick, wake_up_new_task
+from vcpu_env.kernel.entry_points import sched_tick
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
-from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import (
     ENTER,
     GUEST,
     HALT,
     HOST,
+    HYPERCALL,
     IDLE,
     KICK_EVENT,
     KICK_POSTED,
     KICK_RESCHED,
-    KICK_WAITER,
     ON_SPIN,
     POLL,
     event_slots,
@@ -32,6 +32,7 @@ from vcpu_env.kvm.pcpu import (
 )
 from vcpu_env.kvm.types import kvm_vcpu
 from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, leave_guest, on_halt, reschedule
+from vcpu_env.vm_life import vm_begins_or_ends
 
 
 @kjit
@@ -102,8 +103,8 @@ def on_run(w, cpu, now_ns):
         on_spin(w, cpu, now_ns)
     elif pc.next_work == HALT:
         on_halt(w, cpu, now_ns)
-    elif pc.next_work == KICK_WAITER:
-        kick_waiter(w, cpu, now_ns)
+    elif pc.next_work == HYPERCALL:
+        hypercall(w, cpu, now_ns)
     else:
         enter_guest(w, cpu, now_ns)
 
@@ -139,8 +140,10 @@ def dispatch(w, slot, now_ns):
         on_run(w, slot - slots.run, now_ns)
     elif slot < slots.io:
         timer_expired(w, slot - slots.timer, now_ns)
-    else:
+    elif slot < slots.vm:
         device_done(w, slot - slots.io, now_ns)
+    else:
+        vm_begins_or_ends(w, slot - slots.vm, now_ns)
     send_kicks(w, now_ns)
 
 
@@ -168,13 +171,10 @@ def run_until(w, end_ns):
 
 
 @kjit
-def start_tasks(w, nr_tasks):
-    """Every vCPU thread becomes runnable at time 0, on the CPU where it was placed."""
-    for p in range(nr_tasks):
-        cpu = task_struct(w, p).cpu
-        update_rq_clock(w, cpu, 0)
-        wake_up_new_task(w, p, cpu)
-        start_timer(w, p, 0)
+def start_tasks(w, nr_vms):
+    """Start the VMs that exist from time 0 on; the others' times go on the timeline."""
+    for vm in range(nr_vms):
+        vm_begins_or_ends(w, vm, 0)
     send_kicks(w, 0)
 
 

@@ -15,7 +15,7 @@ ENGINE = np.dtype(
         ("decisions", "i8"),  # kvm_vcpu_on_spin() calls so far
         ("decision_kind", "i8"),  # what a stopped machine waits for
         ("decision_cpu", "i8"),
-        ("decision_by_kick", "i8"),  # the yield comes from KVM_HC_KICK_CPU
+        ("decision_by_kick", "i8"),  # the yield comes from a hypercall
         ("answer", "i8"),  # from outside, to be taken when the machine goes on
         ("refused", "i8"),  # the answer that was not allowed
     ],
@@ -40,6 +40,7 @@ HOST_COSTS = np.dtype(
             "migration_ns",
             "cold_cache_ns",
             "cold_cache_ratio_1024",
+            "tlb_flush_ns",
         )
     ],
     align=True,

@@ -21,7 +21,7 @@ from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
-from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
 CONTROLS = {
@@ -35,6 +35,7 @@ CONTROLS = {
 VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
 VM_LOCKS = ("lock_wait_ns", "preempt_in_lock", "preempt_as_waiter")
+VM_PARAVIRT = ("flushes_deferred",)
 SCHEDSTAT = ("yld_count", "sched_count", "sched_goidle", "ttwu_count", "ttwu_local", "rq_cpu_time_ns", "run_delay_ns")
 
 
@@ -58,7 +59,7 @@ class Machine:
         self.seed = seed
         with np.errstate(over="ignore"):
             self.world = build_world(scenario, self.policy, seed)
-            start_tasks(self.world.handle, len(self.world["task_struct"]))
+            start_tasks(self.world.handle, len(self.world["guest_vm"]))
 
     @property
     def now_ns(self) -> int:
@@ -188,6 +189,11 @@ class Machine:
             "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
         }
 
+    def _alive_ns(self, vm: Vm) -> int:
+        """For how long a VM has existed so far."""
+        until = self.now_ns if vm.stop_ns is None else min(self.now_ns, vm.stop_ns)
+        return max(0, until - vm.start_ns)
+
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]
         first, count = int(w["kvm"]["first_vcpu"][vm]), int(w["kvm"]["nr_vcpus"][vm])
@@ -196,7 +202,9 @@ class Machine:
             "name": spec.name,
             "workload": spec.workload,
             "work_units": float(w["guest_vm"]["work"][vm]),
-            **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS},
+            "alive_ns": self._alive_ns(spec),
+            "grace_periods": int(w["grace_period"]["completed"][2 * vm : 2 * vm + 2].sum()),
+            **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS + VM_PARAVIRT},
             "lock_wait_log2": w["guest_vm"]["lock_wait_log2"][vm].tolist(),
             **{name: int(apics[name].sum()) for name in ("ipis", "ipi_latency_ns")},
             "ipi_latency_log2": apics["ipi_latency_log2"].sum(axis=0).tolist(),

@@ -12,8 +12,8 @@ from vcpu_env.kernel.timeline import event, set_event
 from vcpu_env.world import StructArray
 
 IDLE, HOST, POLL, GUEST = range(4)
-ENTER, ON_SPIN, HALT, KICK_WAITER = range(4)
-"""What follows the current host work: enter the guest, kvm_vcpu_on_spin(), kvm_vcpu_halt(), KVM_HC_KICK_CPU."""
+ENTER, ON_SPIN, HALT, HYPERCALL = range(4)
+"""What follows the current host work: enter the guest, kvm_vcpu_on_spin(), kvm_vcpu_halt(), a yield hypercall."""
 
 KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 
@@ -37,7 +37,7 @@ PCPU = np.dtype(
 )
 
 SLOTS = np.dtype(
-    [("nr_cpus", "i8"), ("tick", "i8"), ("kick", "i8"), ("run", "i8"), ("timer", "i8"), ("io", "i8"), ("end", "i8")],
+    [(name, "i8") for name in ("nr_cpus", "tick", "kick", "run", "timer", "io", "vm", "end")],
     align=True,
 )
 
@@ -50,15 +50,16 @@ def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
     return [StructArray(24, "pcpu", PCPU, nr_cpus), StructArray(26, "event_slots", SLOTS, 1)]
 
 
-def init_pcpus(world, nr_vcpus: int, nr_threads: int) -> None:
-    """All CPUs idle; one slot for each CPU's tick, kick and segment, each vCPU's timer, each thread's device."""
+def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int) -> None:
+    """All CPUs idle; slots: each CPU's tick, kick, segment, each vCPU's timer, each thread's device, each VM's life."""
     cpus, slots = world["pcpu"], world["event_slots"]
     nr_cpus = len(cpus)
     cpus["vcpu"] = cpus["last_vcpu"] = cpus["hint_vcpu"] = -1
     slots["nr_cpus"] = nr_cpus
     slots["kick"], slots["run"], slots["timer"] = nr_cpus, 2 * nr_cpus, 3 * nr_cpus
     slots["io"] = 3 * nr_cpus + nr_vcpus
-    slots["end"] = 3 * nr_cpus + nr_vcpus + nr_threads
+    slots["vm"] = 3 * nr_cpus + nr_vcpus + nr_threads
+    slots["end"] = slots["vm"] + nr_vms
 
 
 @kjit
