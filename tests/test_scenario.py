@@ -125,7 +125,7 @@ def test_every_wrong_field_is_one_line():
         "host.cpus: value 0 (allowed: integer 1..256)",
         "host.hz: value 123 (allowed: 100, 250, 300, 1000)",
         "kvm.pv_eoi: value 1 (allowed: true or false)",
-        "vms.0.lock: value 'fio' (allowed: pv, fifo, tas)",
+        "vms.0.lock: value 'fio' (allowed: pv, pvqspinlock, fifo, tas)",
         host={"cpus": 0, "hz": 123},
         kvm={"pv_eoi": 1},
         vms=[VM | {"lock": "fio"}],
@@ -236,7 +236,7 @@ def test_overrides():
         ("host.hz", "set: value 'host.hz' (allowed: KEY=VALUE, as host.hz=250)"),
         ("=1", "set: value '=1' (allowed: KEY=VALUE, as host.hz=250)"),
         ("host.hz=[1", "host.hz: value '[1' (allowed: a TOML value, as 5, 0.5, true, fifo, \"a b\", [0, 1])"),
-        ("vms.0.lock=fio", "vms.0.lock: value 'fio' (allowed: pv, fifo, tas)"),
+        ("vms.0.lock=fio", "vms.0.lock: value 'fio' (allowed: pv, pvqspinlock, fifo, tas)"),
     ],
 )
 def test_override_messages(override, line):

@@ -1,9 +1,12 @@
 """A vCPU in guest mode: what it does next, and accounting of what it did."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
 from vcpu_env.guest.interpreter import advance, holds_spinlock
 from vcpu_env.guest.locks import halts_early, notify_owner_spinners, try_spinner
+from vcpu_env.guest.pvqspinlock import pvq_spin_ns, pvq_still_waits
+from vcpu_env.guest.rcu import EXPEDITED, NORMAL, grace_period, note_quiescent_state
 from vcpu_env.guest.threads import pick_thread, wake_thread
 from vcpu_env.guest.types import (
     AWAKE,
@@ -11,7 +14,9 @@ from vcpu_env.guest.types import (
     FULL_SPEED,
     HALTED_IDLE,
     HALTED_PV_WAIT,
+    HC_NONE,
     LOCK_PV,
+    LOCK_PVQ,
     OVERHEAD,
     SEG_COMPUTE,
     SEG_IRQ,
@@ -39,8 +44,8 @@ from vcpu_env.kvm.lapic import (
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 from vcpu_env.kvm.ple import ple_window_ns
 
-EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_KICK = range(4)
-"""Why the guest was left: still in it, HLT, PAUSE-loop exit, the hypercall that kicks a halted lock waiter."""
+EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_HYPERCALL = range(4)
+"""Why the guest was left: still in it, HLT, PAUSE-loop exit, a hypercall that ends in a directed yield."""
 
 COLD_LOSS_TENTHS = 3
 """With a cold cache a vCPU computes at seven tenths of its speed, until it has lost `cold_ns`."""
@@ -110,6 +115,21 @@ def begin_interrupt(w, v, vector, now_ns):
 
 
 @kjit
+def end_tick(w, v, now_ns):
+    """sched_tick() of the guest: slice, quiescent state of RCU, periodic balance."""
+    g = guest_vcpu(w, v)
+    vm = guest_vm(w, g.vm)
+    ran = g.user_ns + g.kernel_ns - g.thread_start_ns
+    if g.nr_queued > 0 and ran >= vm.slice_ns:
+        g.need_resched = 1
+    if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
+        if g.current == NIL or not holds_spinlock(w, guest_thread(w, g.current)):
+            note_quiescent_state(w, v, NORMAL, now_ns)
+    if vm.balance_ns > 0:
+        periodic_balance(w, v, now_ns)
+
+
+@kjit
 def end_interrupt(w, v, now_ns):
     """The handler is done: what it was for happens."""
     g = guest_vcpu(w, v)
@@ -117,10 +137,10 @@ def end_interrupt(w, v, now_ns):
     g.irq = 0
     if vector == VECTOR_CALL:
         answer_calls(w, v, now_ns)
+        if grace_period(w, 2 * g.vm + EXPEDITED).awaited != 0:
+            note_quiescent_state(w, v, EXPEDITED, now_ns)
     elif vector == VECTOR_TIMER:
-        ran = g.user_ns + g.kernel_ns - g.thread_start_ns
-        if g.nr_queued > 0 and ran >= guest_vm(w, g.vm).slice_ns:
-            g.need_resched = 1
+        end_tick(w, v, now_ns)
     elif vector == VECTOR_IO:
         while g.io_head != NIL:
             t = g.io_head
@@ -145,8 +165,12 @@ def spin(w, v, now_ns):
     g.segment = SEG_SPIN
     g.ple_expire_ns = now_ns + ple_window_ns(w, v)
     end = g.ple_expire_ns
-    if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PV:
-        left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
+    if th.activity == SPIN_LOCK:
+        kind, left = guest_lock(w, th.wait_lock).kind, 0
+        if kind == LOCK_PV:
+            left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
+        elif kind == LOCK_PVQ:
+            left = pvq_spin_ns(w, g.current)
         if left > 0:
             end = min(end, now_ns + left)
     set_run_event(w, g.cpu, end)
@@ -179,8 +203,8 @@ def guest_run(w, v, now_ns):
             return EXIT_NONE
         if g.irq != 0:
             end_interrupt(w, v, now_ns)
-        if g.kick_thread != NIL:
-            return EXIT_KICK
+        if g.hypercall != HC_NONE:
+            return EXIT_HYPERCALL
         vector = take_interrupt(w, v, now_ns)
         if vector != 0:
             begin_interrupt(w, v, vector, now_ns)
@@ -194,6 +218,8 @@ def guest_run(w, v, now_ns):
         if t == NIL or (g.need_resched and not holds_spinlock(w, guest_thread(w, t))):
             if t != NIL:
                 notify_owner_spinners(w, t, now_ns)
+            if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
+                note_quiescent_state(w, v, NORMAL, now_ns)
             if not pick_thread(w, v):
                 return enter_halt(w, v, HALTED_IDLE)
             continue
@@ -212,7 +238,7 @@ def guest_run(w, v, now_ns):
             continue
         result = try_spinner(w, t, now_ns)
         if result == 0:
-            if halts_early(w, t):
+            if halts_early(w, t, now_ns):
                 th.pv_halted = 1
                 return enter_halt(w, v, HALTED_PV_WAIT)
             spin(w, v, now_ns)
@@ -236,6 +262,8 @@ def still_waits(w, t):
     th = guest_thread(w, t)
     if th.activity == SPIN_CALL:
         return guest_vcpu(w, th.vcpu).csd_mask != 0
+    if guest_lock(w, th.wait_lock).kind == LOCK_PVQ:
+        return pvq_still_waits(w, t)
     return th.granted == 0
 
 
@@ -315,5 +343,8 @@ def awaited_vcpu(w, v):
                     return first + i
                 late = first + i
         return late
-    owner = guest_lock(w, th.wait_lock).owner
+    lk = guest_lock(w, th.wait_lock)
+    owner = lk.owner
+    if lk.kind == LOCK_PVQ and owner == NIL and lk.spinners.head != g.current:
+        owner = lk.spinners.head  # the lock is free for the queue head only
     return NIL if owner == NIL else guest_thread(w, owner).vcpu
