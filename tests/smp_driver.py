@@ -50,9 +50,16 @@ class Host:
     """A kernel, and the time."""
 
     def __init__(
-        self, nr_cpus: int, tasks: list[Task], groups: Sequence[Group] = (), features=None, topology=None, **tunables
+        self,
+        nr_cpus: int,
+        tasks: list[Task],
+        groups: Sequence[Group] = (),
+        features=None,
+        topology=None,
+        cpus=None,
+        **tunables,
     ):
-        cpus = [Cpu(*place) for place in parse_topology(topology or f"{nr_cpus}c")]
+        cpus = cpus or [Cpu(*place) for place in parse_topology(topology or f"{nr_cpus}c")]
         domains = domains_of(cpus)
         shape = len(domains.levels), domains.nr_llcs
         self.world = World(kernel_arrays(nr_cpus, len(tasks), len(groups), *shape))

@@ -6,11 +6,15 @@ import pytest
 from tests.quota_host import check_throttling
 from tests.run_hash import run_hash_elsewhere
 from tests.small_env import CANDIDATE_CHOICE, answer, make, play, same
+from tests.smp_driver import Host
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env._jit import NIL, call
 from vcpu_env.build import cgroup_tree
+from vcpu_env.kernel.balance import CPU_NOT_IDLE
+from vcpu_env.kernel.balance_trigger import sched_balance_interval
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
+from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.entry_points import yield_to_begin
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.machine import Machine
@@ -284,3 +288,23 @@ def test_an_idle_vm_gives_way_at_once():
     for idle, expected in ((True, 2.0), (False, 1.0)):
         scenario = Scenario(name="idle", host={"cpus": 2}, vms=[vms[0], vms[1] | {"idle": idle}])
         assert shares(Machine(scenario, "stock", 0), 50, 550)[0] == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.core
+def test_a_cpu_left_with_idle_tasks_looks_for_others_soon():
+    """dequeue_entities(): balance at the next tick, and not after the interval of a busy CPU."""
+    idle = Group(shares=3 << 10, idle=True)
+    kernel = Host(2, [Task(group=1, cpu=0), Task(cpu=0), Task(cpu=1), Task(cpu=1)], [idle])
+    for p, cpu in enumerate((0, 0, 1, 1)):
+        kernel.pin(p, cpu)
+    kernel.start(0, 1, 2, 3)
+    kernel.run(5)
+    assert kernel.running()[0] == 1
+    busy_ns = int(sched_balance_interval(kernel.w, 0, CPU_NOT_IDLE))
+    kernel["rq"]["next_balance_ns"] = 1 << 40
+    kernel.sleep(1)
+    kernel.run(1)
+    assert kernel.running()[0] == 0
+    assert kernel["rq"]["next_balance_ns"][0] < kernel.now_ns + busy_ns
+    assert kernel["rq"]["next_balance_ns"][1] == 1 << 40
+    assert sched_balance_interval(kernel.w, 0, CPU_NOT_IDLE) < busy_ns

@@ -12,9 +12,10 @@ import pytest
 from tests.test_cli import call, refused
 from vcpu_env.fit.distributions import fit_durations
 from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event, FitError, parse_events
-from vcpu_env.fit.fit import fit_recording, fit_trace, goodness, simulate, with_reschedules
+from vcpu_env.fit.fit import fit_recording, fit_trace
+from vcpu_env.fit.goodness import goodness
 from vcpu_env.fit.groups import connect, forest, make_groups, word
-from vcpu_env.fit.simulate import solo, watched
+from vcpu_env.fit.simulate import simulate, solo, watched, with_reschedules
 from vcpu_env.fit.threads import record
 from vcpu_env.fit.write import choice, duration, split, workload_text
 from vcpu_env.machine import Machine

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.run_hash import run_hash_elsewhere
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import OP_BLOCK, OP_GOTO, OP_MAYBE, OP_USER
 from vcpu_env.guest.shapes import FIRST_SHAPE, gamma_quantiles, lognormal_quantiles, middles, shape_quantiles
@@ -39,6 +40,8 @@ program = """
   work
 """
 '''
+LOCKS = 'locks.a.kind = "futex"\nlocks.b.kind = "futex"\nlocks.c.kind = "futex"\n'
+QUANTILES = "distributions.d.quantiles = [[0, 1], [0.9, 2], [1, 30]]\n"
 SCENARIO = '[host]\ncpus = 4\n[[vms]]\nname = "vm"\nvcpus = 4\nworkload = "pipe.toml"\n'
 
 
@@ -134,14 +137,13 @@ def test_every_operation_runs():
       reschedule
       work 3
       maybe 0.5
-        sleep 20us shape
+        sleep 20us d
       end
     """
     head = (
         "queues.q = { capacity = 4, count = 2 }\nbarriers.all.parties = 4\nlocks.heap = { kind = 'spin', count = 3 }\n"
         "locks.mutex = { kind = 'futex', count = 2 }\nlocks.map.kind = 'rwsem'\n"
-        "distributions.shape.quantiles = [[0, 1], [0.9, 2], [1, 30]]\n"
-    )
+    ) + QUANTILES
     running = machine(program(text, head).replace('name = "a"', 'name = "a"\ncount = 4'))
     running.run_until(10 * MSEC)
     vm = running.counters()["vms"][0]
@@ -149,6 +151,14 @@ def test_every_operation_runs():
     assert min(vm[name] for name in ("calls", "ipi_reschedule", "nvcsw", "user_ns", "kernel_ns")) > 0
     assert {lock["kind"] for lock in running.world["guest_lock"]} == {LOCK_PV, LOCK_FUTEX, 5}
     assert (running.world["guest_lock"]["acquisitions"] > 0).all()
+
+
+def test_compiled_and_uncompiled_runs_are_equal(tmp_path):
+    shapes = program("user 30us gamma_0.4\nsleep 20us lognormal_1.3\nkernel 9us d\nshootdown\nwork", QUANTILES)
+    (tmp_path / "pipe.toml").write_text(shapes.replace('"a"', '"a"\ncount = 6'))
+    (tmp_path / "s.toml").write_text(SCENARIO)
+    run = (str(tmp_path / "s.toml"), "series-v2", 3, 5 * MSEC)
+    assert run_hash_elsewhere(*run, NUMBA_DISABLE_JIT="1") == run_hash_elsewhere(*run, NUMBA_DISABLE_JIT="0")
 
 
 @pytest.mark.core
@@ -231,15 +241,19 @@ def test_programs_that_cannot_be(text, message):
         ("user 1us\nlock s", "lock 's' is not released"),
         ("lock s\nsleep 1us\nunlock", "sleep under spin lock 's' (allowed: what does not sleep)"),
         ("lock s\nlock m\nunlock\nunlock\nuser 1us", "lock under spin lock 's' (allowed: what does not sleep)"),
-        ("lock m\nlock m\nunlock\nunlock\nuser 1us", "lock: lock 'm' is held already"),
+        (
+            "lock r\nlock r random\nunlock\nunlock\nuser 1us",
+            "lock: lock 'r' is held already (allowed: one of a name at a time)",
+        ),
         ("lock m shared\nunlock\nuser 1us", "lock 'm' shared (allowed: locks of kind rwsem)"),
         ("lock m\nmaybe 0.5\nunlock\nend\nuser 1us", "both ways through a maybe must hold the same locks at its end"),
         ("repeat 2\nlock m\nuser 1us\nend", "a repeat must hold the same locks at its end as at its begin"),
-        ("lock r random\n" * 5 + "unlock\n" * 5 + "user 1us", "lock under 4 locks (allowed: 4 in all)"),
+        ("lock m\nlock r\nlock x\nlock y\nhold s 1us" + "\nunlock" * 4, "hold under 4 locks (allowed: 4 in all)"),
     ],
 )
 def test_locks_that_cannot_be(text, message):
     head = 'locks.s.kind = "spin"\nlocks.m.kind = "futex"\nlocks.r = {kind = "futex", count = 9}\n'
+    head += 'locks.x.kind = "rwsem"\nlocks.y.kind = "rwsem"\n'
     assert refused(program(text, head)) == f"w: threads.0.program (a): {message}"
 
 
@@ -252,6 +266,11 @@ def test_locks_that_cannot_be(text, message):
         ("unot = 'x'\n" + program("user 1us"), "w: unot: unknown field (did you mean 'unit'?)"),
         ("a = ", "workload: value 'w' (allowed: a TOML file;"),
         (program("user 1us", "locks.s.kind = 'spn'"), "w: locks.s.kind: value 'spn' (allowed: spin, futex, rwsem)"),
+        (
+            program("lock a\nhold b 1us\nunlock\nlock c\nhold a 1us\nunlock", LOCKS)
+            + '[[threads]]\nname = "b"\nprogram = """\nlock b\nhold c 1us\nunlock\n"""',
+            "w: locks.a: taken within a lock that is taken within it (allowed: one order of locks)",
+        ),
         (program("user 1us\nget q", "queues.q = {}"), "w: queues.q: nobody puts (allowed: queues with threads on both"),
         (program("user 1us\nput q", "queues.q.capacity = 2"), "w: queues.q: nobody gets (allowed: queues with threads"),
         (

@@ -5,17 +5,19 @@ import numpy as np
 from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
 from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
+from vcpu_env.guest.balance import busy_balance_ns
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
+from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
-from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
+from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, STEAL_TIME, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.guest.workloads.described import build_described
 from vcpu_env.host.program import nr_host_ops, place_host_tasks
 from vcpu_env.host.types import host_arrays
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
-from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
+from vcpu_env.kernel.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import (
     FEATURES,
@@ -28,7 +30,17 @@ from vcpu_env.kernel.types import (
 from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
-from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, APICV_ON, PLE_OFF, PLE_SVM, PLE_VMX, kvm_arrays, kvm_init
+from vcpu_env.kvm.types import (
+    APICV_AVIC,
+    APICV_IPIV,
+    APICV_OFF,
+    APICV_ON,
+    PLE_OFF,
+    PLE_SVM,
+    PLE_VMX,
+    kvm_arrays,
+    kvm_init,
+)
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
@@ -136,7 +148,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     host_plans, parties = host_task_plans(scenario)
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
-    nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans)
+    nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans) + len(vms)
     cgroups = CgroupEvents(scenario, groups, first_slot=nr_slots)
     nr_slots += cgroups.nr_slots
     domains = domains_of(host_cpus(scenario))
@@ -157,6 +169,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
                 len(vms),
             ),
             *shape_arrays(sum(len(plan.shapes) for plan in plans)),
+            *rcu_arrays(len(vms)),
             *timeline_arrays(nr_slots),
             *engine_arrays(),
             *host_arrays(len(host_plans), nr_host_ops(host_plans), len(parties)),
@@ -165,7 +178,8 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
         ]
     )
     init_timeline(world)
-    init_pcpus(world, nr_vcpus, nr_threads, len(host_plans))
+    init_pcpus(world, nr_vcpus, nr_threads, len(vms), len(host_plans))
+    init_rcu(world)
     init_policy(world)
     init_view(world)
     fill_kernel(world, scenario, groups, places, host_places, seed)
@@ -226,7 +240,7 @@ def fill_kvm(world: World, scenario: Scenario) -> None:
         world,
         [vm.vcpus for vm in scenario.expanded_vms],
         ple_mode={"off": PLE_OFF, "vmx": PLE_VMX, "svm": PLE_SVM}[kvm.ple],
-        apicv={"off": APICV_OFF, "apicv": APICV_ON, "ipiv": APICV_IPIV}[kvm.apicv],
+        apicv={"off": APICV_OFF, "apicv": APICV_ON, "ipiv": APICV_IPIV, "avic": APICV_AVIC}[kvm.apicv],
         pv_eoi=int(kvm.pv_eoi),
         ple_gap=kvm.ple_gap,
         ple_window=kvm.ple_window,
@@ -246,18 +260,17 @@ def fill_kvm(world: World, scenario: Scenario) -> None:
 
 def fill_costs(world: World, scenario: Scenario) -> None:
     """Costs of host and guest work, and what the guest kernels' own constants are."""
-    costs, apicv = scenario.host.costs, scenario.kvm.apicv
+    costs = scenario.host.costs
     host = world["host_costs"]
     for name in HOST_COSTS.names or ():
-        if name != "cold_cache_ratio_1024":
-            host[name] = getattr(costs, name)
-    host["cold_cache_ratio_1024"] = round(costs.cold_cache_ratio * 1024)
+        factor = name.removesuffix("_1024")
+        host[name] = getattr(costs, name) if factor == name else round(getattr(costs, factor) * 1024)
     apic = world["lapic_costs"]
     apic["ipi_ns"], apic["posted_ipi_ns"], apic["eoi_exit_ns"] = costs.ipi_ns, costs.ipi_ns // 2, costs.eoi_exit_ns
     guest = world["guest_costs"]
     for name, value in scenario.guest_costs:
         guest[name] = value
-    guest["icr_write_ns"] = 0 if apicv == "ipiv" else costs.icr_write_ns
+    guest["icr_write_ns"] = costs.icr_write_ns
     guest["pv_ipi_ns"] = costs.vm_exit_ns
     guest["spin_iteration_ns"] = scenario.kvm.pause_ns
     guest["spin_threshold_ns"] = SPIN_THRESHOLD_LOOPS * scenario.kvm.pause_ns
@@ -273,4 +286,8 @@ def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
         vms["slice_ns"][vm] = slice_ns
-        vms["steal_time"][vm] = spec.lock == "pv"
+        vms["steal_time"][vm] = STEAL_TIME[spec.steal_time]
+        vms["pv_tlb_flush"][vm], vms["pv_sched_yield"][vm] = spec.pv_tlb_flush, spec.pv_sched_yield
+        vms["balance_ns"][vm] = busy_balance_ns(spec.vcpus) if spec.balance == "periodic" else 0
+        vms["start_ns"][vm] = spec.start_ns
+        vms["stop_ns"][vm] = NEVER if spec.stop_ns is None else spec.stop_ns

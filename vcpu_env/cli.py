@@ -184,10 +184,7 @@ def fit(
     json_: Annotated[bool, typer.Option("--json", help="the comparison as one JSON object a line")] = False,
 ) -> None:
     """Fit a guest program to a recorded one, write it as a workload file, and compare both."""
-    from vcpu_env.warm import ensure_compiled
-
     try:
-        ensure_compiled()
         from vcpu_env.fit.command import fit_and_compare
 
         fit_and_compare(trace, comm or [], tid or [], out, seed, json_)

@@ -5,11 +5,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vcpu_env.fit.events import FitError
-from vcpu_env.fit.fit import Fitted, fit_trace, goodness, simulate, with_reschedules
-from vcpu_env.fit.goodness import Compared
+from vcpu_env.fit.fit import Fitted, fit_trace
 from vcpu_env.fit.write import duration
+from vcpu_env.warm import ensure_compiled
+
+if TYPE_CHECKING:
+    from vcpu_env.fit.goodness import Compared
 
 
 def fit_and_compare(
@@ -24,7 +28,12 @@ def fit_and_compare(
         raise FitError(f"-o: value '{out}' (allowed: a file name that ends in .toml)")
     if not 0 <= seed < 2**31:
         raise FitError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
-    fitted = with_reschedules(fit_trace(trace, comms, tids, out.stem if out else "fitted"), seed)
+    fitted = fit_trace(trace, comms, tids, out.stem if out else "fitted")
+    ensure_compiled()
+    from vcpu_env.fit.goodness import goodness  # compiles on import
+    from vcpu_env.fit.simulate import simulate, with_reschedules
+
+    fitted = with_reschedules(fitted, seed)
     if out is not None:
         try:
             out.write_text(fitted.text, "utf-8")
@@ -48,7 +57,7 @@ def headline(fitted: Fitted) -> str:
     )
 
 
-def table(rows: Sequence[Compared]) -> list[str]:
+def table(rows: "Sequence[Compared]") -> list[str]:
     """The comparison as aligned lines."""
     lines = [f"{'':28} {'recorded':>12} {'simulated':>12} {'distance':>10}"]
     group = None

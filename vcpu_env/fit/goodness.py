@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from vcpu_env.fit.fit import Fitted
+from vcpu_env.fit.simulate import Simulated
 from vcpu_env.fit.threads import KIND_NAMES, Recording, Thread
 
 
@@ -78,3 +81,19 @@ def interrupts(recording: Recording, simulated: dict[int, float]) -> list[Compar
         there = simulated[kind]
         rows.append(Compared("all", KIND_NAMES[kind], "1/CPU-s", recorded, there, relative(recorded, there)))
     return rows
+
+
+def goodness(fitted: Fitted, simulated: Simulated) -> list[Compared]:
+    """The table: every group, then all threads together."""
+    both = fitted.recording, simulated.recording
+    rows, first = [], 1
+    everybody: list[Any] = [[], []]
+    for group in fitted.groups:
+        ids = range(first, first + group.count)
+        there = [thread for thread in simulated.recording.threads.values() if thread.tid in ids]
+        first += group.count
+        rows += compare(group.name, (group.threads, there), both)
+        everybody[0] += group.threads
+        everybody[1] += there
+    rows += compare("all", (everybody[0], everybody[1]), both)
+    return rows + interrupts(fitted.recording, simulated.interrupts)

@@ -7,7 +7,7 @@ import numpy as np
 from vcpu_env.guest.program import JUMPS, LOCK_OPS, QUEUE_OPS, Instances, Program
 from vcpu_env.guest.random import LOCK_ENTITY, NR_PURPOSES, PURPOSE_PICK, stream_key
 from vcpu_env.guest.shapes import FIRST_SHAPE
-from vcpu_env.guest.types import LOCK_FUTEX, LOCK_RWSEM, RUNNABLE
+from vcpu_env.guest.types import FULL_SPEED, LOCK_FUTEX, LOCK_RWSEM, RUNNABLE
 from vcpu_env.world import World
 
 
@@ -87,7 +87,7 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
     locks = world["guest_lock"][at.lock : at.lock + len(plan.lock_kinds)]
     locks["kind"] = plan.lock_kinds
     locks["owner"] = -1
-    locks["spinners"] = locks["sleepers"] = (-1, -1)
+    locks["spinners"] = locks["sleepers"] = locks["stealers"] = (-1, -1)
     locks["key"] = [stream_key(seed, LOCK_ENTITY + at.lock + i, PURPOSE_PICK) for i in range(len(locks))]
     queues = world["guest_queue"][at.queue : at.queue + len(plan.queue_capacities)]
     queues["capacity"] = plan.queue_capacities
@@ -95,9 +95,9 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
 
     vcpus = world["guest_vcpu"][at.vcpu : at.vcpu + plan.vcpus]
     vcpus["vm"], vcpus["index"] = vm, np.arange(plan.vcpus)
-    for name in ("cpu", "current", "kick_thread", "io_head", "last_cpu", "delayed_since_ns"):
+    for name in ("cpu", "current", "io_head", "last_cpu", "delayed_since_ns"):
         vcpus[name] = -1
-    vcpus["run_queue"] = (-1, -1)
+    vcpus["run_queue"], vcpus["speed_1024"] = (-1, -1), FULL_SPEED
     threads = world["guest_thread"][at.thread : at.thread + len(plan.programs)]
     threads["vm"], threads["index"] = vm, np.arange(len(threads))
     threads["wait_lock"] = threads["next"] = -1

@@ -26,7 +26,8 @@ from vcpu_env.guest.random import DISTRIBUTIONS
     OP_GET,
     OP_BARRIER,
     OP_WORK,
-) = range(15)
+    OP_SYNCHRONIZE_RCU,
+) = range(16)
 
 JUMPS = (OP_MAYBE, OP_GOTO, OP_LOOP)
 LOCK_OPS = (OP_LOCK, OP_LOCK_SHARED)
@@ -116,6 +117,10 @@ class Program:
     def reschedule(self) -> None:
         """Send a RESCHEDULE IPI to a random sibling vCPU; nobody waits for it."""
         self._add(OP_RESCHEDULE)
+
+    def synchronize_rcu(self, expedited: bool = False) -> None:
+        """Sleep until every vCPU has passed a quiescent state of RCU; expedited: IPIs ask for them."""
+        self._add(OP_SYNCHRONIZE_RCU, a=int(expedited))
 
     def block(self, mean_ns: float, dist: str | int = "lognormal_0.6") -> None:
         """Sleep until a device is done, which ends with an interrupt."""

@@ -21,12 +21,12 @@ FIRST_SHAPE = len(DISTRIBUTIONS)
 GUEST_SHAPE = np.dtype([("quantile_q16", "i4", (POINTS,))], align=True)
 """Quantiles in the middle of `POINTS` equal shares, in 1/65536 of the mean."""
 
-guest_shape = struct(59, GUEST_SHAPE)
+guest_shape = struct(65, GUEST_SHAPE)
 
 
 def shape_arrays(count: int) -> list[StructArray]:
     """The struct array of all shapes of a machine; most machines have none."""
-    return [StructArray(59, "guest_shape", GUEST_SHAPE, count)] if count else []
+    return [StructArray(65, "guest_shape", GUEST_SHAPE, count)] if count else []
 
 
 def middles() -> np.ndarray:

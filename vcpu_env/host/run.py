@@ -203,7 +203,7 @@ def enter_task(w, cpu, now_ns):
 def start_host_tasks(w):
     """The host tasks that are there from the beginning become runnable; the others have a timer for it."""
     slots = event_slots(w, 0)
-    for h in range(slots.end - slots.task):
+    for h in range(slots.vm - slots.task):
         if host_task(w, h).start_ns > 0:
             set_event(w, slots.task + h, host_task(w, h).start_ns)
         else:

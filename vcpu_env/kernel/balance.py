@@ -224,6 +224,14 @@ def forget_pinned(w, sd_id):
 
 
 @kjit
+def set_group_imbalance(w, imbalance):
+    """fair.c: sched_balance_rq(). Tell the next larger domain whether affinity keeps this one from being balanced."""
+    parent = sched_domain(w, lb_env(w, 0).sd).parent
+    if parent != NIL:
+        sched_group(w, sched_domain(w, parent).group).imbalance = imbalance
+
+
+@kjit
 def pull_tasks(w):
     """fair.c: sched_balance_rq(), the search and the pull, again without a CPU all of whose tasks are pinned.
 
@@ -240,6 +248,8 @@ def pull_tasks(w):
         update_rq_clock(w, src, cpu_rq(w, env.dst_cpu).clock_ns)
         env.all_pinned = 1
         moved = detach_tasks(w)
+        if env.some_pinned and env.imbalance > 0:
+            set_group_imbalance(w, 1)
         if not env.all_pinned:
             break
         cpu_rq(w, src).all_pinned = 1
@@ -248,21 +258,6 @@ def pull_tasks(w):
         forget_pinned(w, env.sd)
         env.all_pinned = 1
     return moved
-
-
-@kjit
-def note_group_imbalance(w):
-    """fair.c: sched_balance_rq(). Tell the next larger domain that affinity keeps this one from being balanced."""
-    env = lb_env(w, 0)
-    parent = sched_domain(w, env.sd).parent
-    if parent == NIL:
-        return
-    group = sched_group(w, sched_domain(w, parent).group)
-    if env.src_cpu == NIL:
-        if not env.all_pinned:
-            group.imbalance = 0
-    elif env.some_pinned and env.imbalance > 0:
-        group.imbalance = 1
 
 
 @kjit
@@ -283,7 +278,6 @@ def sched_balance_rq(w, cpu, sd_id, idle):
     env.continue_balancing = 1 if should_we_balance(w) else 0
     if env.continue_balancing:
         moved = pull_tasks(w)
-    note_group_imbalance(w)
     if moved:
         sd.nr_balance_failed = 0
         sd.balance_interval_ms = sd.min_interval_ms
@@ -293,5 +287,7 @@ def sched_balance_rq(w, cpu, sd_id, idle):
         need_active_balance(w)
         sd.balance_interval_ms = sd.min_interval_ms
     else:
+        if not env.all_pinned:
+            set_group_imbalance(w, 0)
         balanced(sd, idle)
     return moved

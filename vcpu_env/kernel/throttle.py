@@ -68,6 +68,21 @@ def throttle_cfs_rq_work(w, p):
 
 
 @kjit
+def leave_limbo(w, p):
+    """A task in limbo ends: it is taken off its queue's list."""
+    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
+    following = task_struct(w, p).throttle_next
+    task_struct(w, p).throttle_next = NIL
+    if queue.throttled_limbo == p:
+        queue.throttled_limbo = following
+        return
+    other = queue.throttled_limbo
+    while task_struct(w, other).throttle_next != p:
+        other = task_struct(w, other).throttle_next
+    task_struct(w, other).throttle_next = following
+
+
+@kjit
 def tg_unthrottle_up(w, q):
     """fair.c: tg_unthrottle_up(). One level less keeps the tasks of this queue from running; after the last they come.
 

@@ -166,7 +166,8 @@ def init_domain(sd: np.ndarray, level: int, span: Span, cpu: int) -> None:
 
 def build_groups_of_domains(world: World, domains: Domains, places: Places) -> dict[tuple[int, Span, int], int]:
     """build_sched_groups(): the groups of every domain, in a ring. Returns (level, span, CPU) -> that CPU's group."""
-    group, ids = world["sched_group"], {}
+    group = world["sched_group"]
+    ids: dict[tuple[int, Span, int], int] = {}
     seen: set[tuple[int, Span]] = set()
     nr_groups = 0
     for domain in (entry for chain in domains.chains for entry in chain):

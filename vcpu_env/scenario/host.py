@@ -80,6 +80,11 @@ class Costs(Part):
     cold_cache_ns: int = Field(
         default=30_000, ge=0, description="most guest time lost to cold caches per dispatch [assumed]"
     )
+    tlb_flush_ns: int = Field(
+        default=1000,
+        ge=0,
+        description="guest time lost to an empty TLB, after the host flushed it for a paravirtual shootdown [assumed]",
+    )
     cold_cache_ratio: float = Field(
         default=0.3,
         ge=0,
@@ -95,6 +100,21 @@ class Costs(Part):
     )
     task_tick_ns: int = Field(default=1500, ge=0, description="host tick that interrupts a task in user mode [assumed]")
     task_ipi_ns: int = Field(default=1000, ge=0, description="reschedule IPI to a CPU in user mode [assumed]")
+    llc_refill: float = Field(
+        default=6,
+        ge=1,
+        le=100,
+        description="factor of cold_cache_ns after a move to another LLC of the node [assumed]",
+    )
+    node_refill: float = Field(
+        default=10, ge=1, le=100, description="factor of cold_cache_ns after a move to another node [assumed]"
+    )
+    smt_speed: float = Field(
+        default=0.65,
+        ge=0.1,
+        le=1,
+        description="speed of guest code on a hardware thread whose sibling is busy [assumed]",
+    )
 
 
 class Host(Part):
@@ -237,9 +257,10 @@ class Kvm(Part):
         le=4_294_967_295,
         description="largest window: vmx 4294967295 cycles, svm 65535 PAUSEs [source]",
     )
-    apicv: Literal["off", "apicv", "ipiv"] = Field(
+    apicv: Literal["off", "apicv", "ipiv", "avic"] = Field(
         default="off",
-        description="interrupts: emulated; posted, without exits of the receiver; IPIs without exits of either",
+        description="interrupts: emulated; posted, without exits of the receiver; unicast IPIs without exits of either;"
+        " AMD: IPIs without exits of either if the receiver has a CPU",
     )
     pv_eoi: bool = Field(default=False, description="paravirtual EOI, which spares the EOI exit without APICv")
     halt_poll_ns: int = Field(
@@ -260,6 +281,8 @@ class Kvm(Part):
             )
         if self.ple == "svm" and self.ple_window_max > 65_535:
             raise ValueError(f".ple_window_max: value {self.ple_window_max} (allowed with ple 'svm': up to 65535)")
+        if self.ple == "vmx" and self.apicv == "avic":
+            raise ValueError(".apicv: value 'avic' (allowed with ple 'vmx': off, apicv, ipiv)")
         pause_cycles = self.pause_ns * self.tsc_mhz // 1000
         if self.ple != "off" and 0 < self.ple_gap <= pause_cycles:
             raise ValueError(

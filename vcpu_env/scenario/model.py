@@ -64,8 +64,22 @@ class Vm(Part):
     params: dict[Name, int | float] = Field(
         default_factory=dict, description="parameters of the workload that differ from its defaults"
     )
-    lock: Literal["pv", "fifo", "tas"] = Field(
-        default="pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
+    lock: Literal["pv", "pvqspinlock", "fifo", "tas"] = Field(
+        default="pv",
+        description="guest kernel spin locks: paravirtual queued, simplified; step by step as in the kernel;"
+        " strictly first-come; or test-and-set",
+    )
+    steal_time: Literal["off", "every", "reported"] = Field(
+        default_factory=lambda data: "every" if data.get("lock") in ("pv", "pvqspinlock") else "off",
+        description="what the guest is told of lost CPUs: nothing; every loss; those that KVM reports, after an exit by"
+        " a host interrupt; default by the lock",
+    )
+    pv_tlb_flush: bool = Field(
+        default=False, description="paravirtual TLB flush: the host flushes for vCPUs that are known to have no CPU"
+    )
+    pv_sched_yield: bool = Field(
+        default=False,
+        description="paravirtual yield: after an IPI to several vCPUs, to the first known to have no CPU",
     )
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
     quota_us: QuotaUs = -1
@@ -83,9 +97,19 @@ class Vm(Part):
     vcpu_groups: NameList | None = Field(
         default=None, description="cgroup of each vCPU's thread, in place of groups of the VM's own; none: those"
     )
-    ipi_mode: Literal["phys", "shorthand_auto", "pv"] = Field(
+    ipi_mode: Literal["phys", "shorthand_auto", "pv", "cluster"] = Field(
         default="phys",
-        description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall",
+        description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall;"
+        " one write for each cluster of 16",
+    )
+    balance: Literal["newidle", "periodic"] = Field(
+        default="newidle", description="when guest threads move between vCPUs: as one becomes idle; or at ticks as well"
+    )
+    start_ns: int = Field(
+        default=0, ge=0, le=3_600_000_000_000, description="when the VM's vCPU threads are created, in simulated time"
+    )
+    stop_ns: int | None = Field(
+        default=None, ge=1, le=3_600_000_000_000, description="when they are killed, after start_ns; none: never"
     )
     hz: Literal[100, 250, 300, 1000] = Field(
         default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
@@ -108,6 +132,16 @@ class Vm(Part):
         """Refuse limits that contradict each other."""
         check_limits(self)
         check_quota(".vcpu_", self.vcpu_quota_us, 0)
+        return self
+
+    @model_validator(mode="after")
+    def check_paravirt(self) -> "Vm":
+        """Refuse features that need steal time without it, and a life that ends before it begins."""
+        for name in ("pv_tlb_flush", "pv_sched_yield"):
+            if getattr(self, name) and self.steal_time == "off":
+                raise ValueError(f".{name}: value True (allowed: with steal_time 'every' or 'reported')")
+        if self.stop_ns is not None and self.stop_ns <= self.start_ns:
+            raise ValueError(f".stop_ns: value {self.stop_ns} (allowed: after start_ns, {self.start_ns})")
         return self
 
 
@@ -173,9 +207,11 @@ class Scenario(Part):
 
     @property
     def layout(self) -> str:
-        """Placement, cgroups and lock types: results of different layouts are never averaged."""
+        """Placement, cgroups, locks, paravirtual features: results of different layouts are never averaged."""
         locks = "+".join(sorted({vm.lock for vm in self.vms}))
-        return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks"
+        features = ("pv_tlb_flush", "pv_sched_yield")
+        paravirt = [f", {name}" for name in features if any(getattr(vm, name) for vm in self.vms)]
+        return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks{''.join(paravirt)}"
 
     @model_validator(mode="after")
     def check_vms(self) -> "Scenario":

@@ -28,7 +28,6 @@ UNITS_NS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 MAX_NS = 10_000_000_000
 """Longest mean of a duration."""
 MAX_ITEMS = 1_000_000
-MAX_LOCKS_HELD = 4
 
 TIMED = ("user", "kernel", "sleep")
 PLAIN_DISTRIBUTIONS = ("fixed", "exponential", "uniform")
@@ -98,7 +97,6 @@ def parse_program(text: str, names: Names) -> list[Node]:
     if rest < len(lines):
         number, words = lines[rest]
         raise ProgramError(f"line {number}: '{words[0]}' without maybe or repeat")
-    check_locks(nodes, names)
     if not takes_time(nodes):
         raise ProgramError("there is a way through it that takes no time (allowed: user, kernel, sleep on every way)")
     return nodes
@@ -267,40 +265,6 @@ def takes_time(nodes: list[Node]) -> bool:
         if name == "repeat" and takes_time(rest[1]):
             return True
     return False
-
-
-def check_locks(nodes: list[Node], names: Names) -> None:
-    """Refuse programs that hold too many locks, forget one, or sleep under a spin lock."""
-    if held := _held_after(nodes, (), names):
-        raise ProgramError(f"lock '{held[-1]}' is not released")
-
-
-def _held_after(nodes: list[Node], held: tuple[str, ...], names: Names) -> tuple[str, ...]:
-    for name, *rest in nodes:
-        spins = next((lock for lock in held if names.locks[lock] == "spin"), None)
-        takes = name in ("lock", "hold")
-        sleeps = name in ("sleep", "put", "get", "barrier") or (takes and names.locks[rest[0]] != "spin")
-        if sleeps and spins:
-            raise ProgramError(f"{name} under spin lock '{spins}' (allowed: what does not sleep)")
-        if takes and rest[0] in held and rest[1] != "random":
-            raise ProgramError(f"{name}: lock '{rest[0]}' is held already")
-        if takes and len(held) == MAX_LOCKS_HELD:
-            raise ProgramError(f"{name} under {MAX_LOCKS_HELD} locks (allowed: {MAX_LOCKS_HELD} in all)")
-        if name == "lock":
-            if rest[2] and names.locks[rest[0]] != "rwsem":
-                raise ProgramError(f"lock '{rest[0]}' shared (allowed: locks of kind rwsem)")
-            held = (*held, rest[0])
-        elif name == "unlock":
-            if not held:
-                raise ProgramError("unlock without lock")
-            held = held[:-1]
-        elif name == "maybe" and _held_after(rest[1], held, names) != _held_after(rest[2], held, names):
-            raise ProgramError("both ways through a maybe must hold the same locks at its end")
-        elif name == "maybe":
-            held = _held_after(rest[1], held, names)
-        elif name == "repeat" and _held_after(rest[1], held, names) != held:
-            raise ProgramError("a repeat must hold the same locks at its end as at its begin")
-    return held
 
 
 def operations(nodes: list[Node]) -> Iterator[Node]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 MAX_CPUS = 256
-Table = tuple[tuple[int, int, int], ...]
+Table = tuple[tuple[int, ...], ...]
 """Core, last-level cache and node of every CPU."""
 
 FORM = "[SOCKETSs][LLCSl]CORESc[THREADSt], as 16c, 8c2t, 2s8c2t, 2s2l4c2t; 1 or 2 threads, up to 256 CPUs"
@@ -57,4 +57,4 @@ def check_table(table: Sequence[Sequence[int]]) -> Table:
             raise ValueError(f".{cpu}: core {core} in llc {llc} (allowed: {cache_of[core]}, where its other CPU is)")
         if node_of.setdefault(llc, node) != node:
             raise ValueError(f".{cpu}: llc {llc} in node {node} (allowed: {node_of[llc]}, where its other CPUs are)")
-    return tuple((core, llc, node) for core, llc, node in table)
+    return tuple(tuple(entry) for entry in table)

@@ -38,6 +38,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host import Part
+from vcpu_env.scenario.program_locks import check_locks, in_two_orders
 from vcpu_env.scenario.program_text import NONE, Names, Node, ProgramError, operations, parse_program
 
 MAX_THREADS = 1024
@@ -146,13 +147,18 @@ class WorkloadFile(Part):
             frozenset(self.distributions),
             self.params | params,
         )
-        found = []
+        found, pairs = [], set()
         for i, threads in enumerate(self.threads):
             try:
                 found.append((threads.count, parse_program(threads.program, names)))
+                pairs |= check_locks(found[-1][1], names.locks)
             except ProgramError as error:
                 where = "params: " if params else ""
                 raise ValueError(f".{where}threads.{i}.program ({threads.name}): {error}") from None
+        if lock := in_two_orders(pairs):
+            raise ValueError(
+                f".locks.{lock}: taken within a lock that is taken within it (allowed: one order of locks)"
+            )
         self._check_meetings(found)
         return found
 

@@ -39,8 +39,8 @@ twice the mean), {FAMILIES}, or the name of a
 
 A number, also a duration in ns, may be the name of a parameter: a VM's `params` and `--set vms.0.params.NAME=VALUE`
 change it. Of several locks or queues of a name an operation means the first, with `own` number (thread modulo count),
-with `random` any. Refused are programs that keep a lock or hold more than four, sleep under a spin lock, loop without
-time passing, or wait where nobody can come.
+with `random` any. Refused are programs that keep a lock or hold more than four, take locks in two orders, sleep under a
+spin lock, loop without time passing, or wait where nobody can come.
 """
 
 
