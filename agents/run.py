@@ -40,7 +40,8 @@ class Run:
         elif directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"out: value '{directory}' (allowed: an empty directory or one of this training)")
         directory.mkdir(parents=True, exist_ok=True)
-        write(record, self._text.encode())
+        if not record.exists():
+            write(record, self._text.encode())
 
     @property
     def _text(self) -> str:

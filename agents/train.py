@@ -4,6 +4,7 @@ The same configuration gives the same weights, bit for bit, interrupted or not (
 """
 
 import functools
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,6 +148,7 @@ def command(
     loaded = load_config(config, set_ or ())
     directory = out or Path("results") / "train" / f"{loaded.name}-{loaded.digest}"
     run = Run(loaded, directory, resume)
+    run.note(shlex.join(["python", "-m", "agents.train", config, *(f"--set={change}" for change in set_ or ())]))
     try:
         if loaded.algorithm == "cma_es":
             evolve(loaded, run)
