@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from agents.card import MODELS, Card, differences, digest, load_card, markdown, numbers
-from agents.config import ConfigError, TrainConfig, parse_config
+from agents.config import ConfigError, parse_config
 from agents.evaluate import RIVALS
 from agents.evolve import evolve
 from agents.run import Run, history, write
@@ -67,7 +67,7 @@ def card(
         name=config.name,
         summary=config.summary or f"{config.algorithm} on {config.environment}",
         sha256=digest(path),
-        command=command_of(config),
+        command=command_of(run),
         config=config,
         hours=((run / "last.npz").stat().st_mtime - (run / "config.json").stat().st_mtime) / 3600,
         validation=max(line["change"] for line in history(run)),
@@ -80,9 +80,10 @@ def card(
     say(f"{path}, {path.with_suffix('.json').name}, {path.with_suffix('.md').name}")
 
 
-def command_of(config: TrainConfig) -> str:
-    """What trains this policy again, if its configuration lies in a file of its name."""
-    return f"python -m agents.train {config.name}"
+def command_of(run: Path) -> str:
+    """What began a training."""
+    path = run / "command.txt"
+    return path.read_text("utf-8").strip() if path.exists() else "python -m agents.publish retrain"
 
 
 @app.command()
