@@ -48,6 +48,7 @@ class Watch(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Between two rollouts."""
+        torch.set_num_threads(self.run.config.torch_threads)  # the machines' first parallel call has changed it
         steps = self.model.num_timesteps
         self.bar.update(self.task, completed=steps)
         if steps == 0:
@@ -92,7 +93,6 @@ def whole_progress(model: Any, total: int, num_timesteps: int, _: int) -> None:
 
 def train(config: TrainConfig, run: Run) -> Any:
     """Train from the start, or from the checkpoint in the run's directory. Returns the model."""
-    torch.set_num_threads(config.torch_threads)
     progress: dict[str, Any] = {"validated": 0, "saved": 0, "best": None, "stage": 0}
     resumed = run.checkpoint.exists()
     if resumed:

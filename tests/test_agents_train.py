@@ -148,6 +148,12 @@ def test_hyperparameters_are_checked(changes, message, tmp_path):
         train(config, Run(config, tmp_path, resume=False))
 
 
+def test_a_validation_too_short_to_compare_is_refused(tmp_path):
+    config = quick(validation=QUICK["validation"] | {"set": ["run.warmup_ns=0", "run.duration_ns=1000"]})
+    with pytest.raises(ConfigError, match=r"validation.set: stock completes no work in these runs"):
+        train(config, Run(config, tmp_path, resume=False))
+
+
 @pytest.mark.slow
 def test_kill_9(tmp_path):
     """The real thing: a process that is killed, at whatever it is doing."""
