@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study test check fmt clean
+.PHONY: help evaluate study reproduce retrain test check fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
 	@echo "make study      answer the reviewers' claims and the sensitivity grid anew (20 minutes)"
+	@echo "make reproduce  evaluate the shipped trained policies again and compare with their cards"
+	@echo "make retrain    train them again (says first how many hours it takes)"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
@@ -18,6 +20,12 @@ evaluate: $(VENV)/.simulator
 study: $(VENV)/.dev
 	$(BIN)/python -m experiments series-review
 	$(BIN)/python -m experiments sensitivity
+
+reproduce: $(VENV)/.dev
+	$(BIN)/python -m agents.publish reproduce
+
+retrain: $(VENV)/.dev
+	$(BIN)/python -m agents.publish retrain
 
 test check: $(VENV)/.dev
 	$(BIN)/ruff format --check
