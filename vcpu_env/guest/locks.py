@@ -109,7 +109,7 @@ def acquire(w, t, lock, shared, now_ns):
     if lk.kind == LOCK_FUTEX:
         return -1
     if lk.kind >= LOCK_MUTEX:
-        if shared or not owner_runs(w, lock):
+        if shared or th.gave_up or not owner_runs(w, lock):
             return -1
         append(w, lk.spinners, t)
         start_spinning(w, t, th.vcpu, SPIN_OWNER, now_ns)
@@ -131,6 +131,7 @@ def sleep_on(w, t, lock):
         push_front(w, lk.sleepers, t)
     else:
         append(w, lk.sleepers, t)
+    th.gave_up = 0
     block_current(w, th.vcpu)
 
 
@@ -148,6 +149,7 @@ def try_spinner(w, t, now_ns):
             if th.activity == SPIN_OWNER and not spins_on(w, lock, t):
                 remove(w, lk.spinners, t)
                 osq_unlock(w, lock, t, now_ns)
+                th.gave_up = guest_vm(w, th.vm).steal_time == STEAL_REPORTED
                 return -1
             return 0
         remove(w, lk.spinners, t)

@@ -66,4 +66,5 @@ def take(w, lock, t):
     th.activity = COMPUTE
     th.granted = 0
     th.handoff = 0
+    th.gave_up = 0
     th.wait_lock = NIL

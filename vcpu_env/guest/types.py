@@ -114,6 +114,7 @@ GUEST_THREAD = np.dtype(
         ("granted", "i8"),  # the lock it waits for is its own
         ("pv_halted", "i8"),
         ("pv_hashed", "i8"),  # pvqspinlock: as queue head it has been entered in the hash of lock waiters
+        ("gave_up", "i8"),  # stopped spinning for this sleeping lock: it sleeps unless the lock is free
         ("handoff", "i8"),  # woken once for a sleeping lock and lost it: next release is for it alone
         ("shared", "i8"),  # waits for, or holds on top of its stack, an rwsem for reading
         ("nr_held", "i8"),
