@@ -156,7 +156,7 @@ def test_load_spreads_over_all_levels(topology):
         host.pin(p, 0)
     host.start(*range(16))
     host["task_struct"]["cpus_allowed"] = -1
-    host.run(1500)
+    host.run(700)
     assert host["rq"]["nr_running"].tolist() == [2] * 8
 
 
@@ -168,7 +168,7 @@ def test_half_load_leaves_half_of_every_core_idle(topology):
         host.pin(p, 0)
     host.start(*range(4))
     host["task_struct"]["cpus_allowed"] = -1
-    host.run(1000)
+    host.run(400)
     assert host["rq"]["nr_running"].max() == 1
     if topology.endswith("t"):
         assert sorted(host.cpu_of(p) % 4 for p in range(4)) == [0, 1, 2, 3]
@@ -182,7 +182,7 @@ def test_random_life(topology, seed):
     tasks = [Task(group=int(rng.integers(3)), cpu=int(rng.integers(8))) for _ in range(14)]
     host = Host(8, tasks, [Group(), Group(parent=1)], topology=topology)
     host.start(*range(14))
-    for _ in range(150):
+    for _ in range(80):
         p = int(rng.integers(14))
         match int(rng.integers(7)):
             case 0 | 1 if p in host.running():

@@ -164,16 +164,18 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
         entity[field] = NIL
     tg["parent"] = NIL
     tg["shares"][0] = NICE_0_LOAD
+    cpus = np.arange(nr_cpus)
     for number, group in enumerate(groups, start=1):
         tg[number] = (group.shares, 0, group.parent, group.idle, tg["depth"][group.parent] + 1)
-        for cpu in range(nr_cpus):
-            se = nr_tasks + (number - 1) * nr_cpus + cpu
-            own, upper = number * nr_cpus + cpu, group.parent * nr_cpus + cpu
-            cfs["se"][own], cfs["idle"][own] = se, group.idle
-            entity["my_q"][se], entity["cfs_rq"][se] = own, upper
-            entity["parent"][se] = cfs["se"][upper]
-            entity["depth"][se] = tg["depth"][number] - 1
-            set_load(world.handle, se, NICE_0_LOAD, 0)
+        first = nr_tasks + (number - 1) * nr_cpus
+        se, own, upper = first + cpus, number * nr_cpus + cpus, group.parent * nr_cpus + cpus
+        cfs["se"][own], cfs["idle"][own] = se, group.idle
+        entity["my_q"][se], entity["cfs_rq"][se] = own, upper
+        entity["parent"][se] = cfs["se"][upper]
+        entity["depth"][se] = tg["depth"][number] - 1
+        set_load(world.handle, first, NICE_0_LOAD, 0)
+        for field in ("weight", "delta_fact", "delta_shift"):
+            entity[field][se] = entity[field][first]
 
 
 def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
