@@ -68,7 +68,7 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
         CellError: if the machine refuses the scenario or the policy, or a rule's answer.
     """
     try:
-        running = load_object(machine)(cell.scenario, cell.policy.load(), cell.seed)
+        running = cell.policy.machine(cell.scenario, cell.seed, load_object(machine))
     except ValueError as error:
         raise CellError(f"{cell}: {error}") from None
     try:
@@ -77,11 +77,16 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
         raise CellError(f"{cell}: {error}") from None
 
 
+def rate(vm: Mapping[str, Any], time_ns: int) -> float:
+    """A VM's throughput, per second that it existed."""
+    alive_ns = vm.get("alive_ns", time_ns)
+    return float(vm["work_units"] / (alive_ns / 1e9)) if alive_ns else 0.0
+
+
 def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
     """A cell's counters as one row: those of VMs as sum and list, the others with their group's name in front."""
-    seconds = counted["time_ns"] / 1e9
     vms = counted["vms"]
-    rates = [float(vm["work_units"] / seconds) for vm in vms]
+    rates = [rate(vm, counted["time_ns"]) for vm in vms]
     row: Row = {
         "scenario": cell.scenario.name,
         "layout": cell.scenario.layout,

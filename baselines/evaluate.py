@@ -67,7 +67,7 @@ def evaluate(
         found |= _run(missing, store, executor, machine, len(cells))
     rows = [{"variant": plan.cases[i].variant} | found[cell.key] for (i, _, _), cell in cells.items()]
     comparisons = compare(plan.cases, [policy.label for policy in plan.policies], rows)
-    oracles = {policy.label for policy in plan.policies if policy.oracle}
+    oracles = {policy.label: policy.knobs for policy in plan.policies if policy.oracle}
     summary = [comparison.row() for comparison in comparisons]
     score = [score.row() for score in scores(comparisons, oracles)]
     store.write_tables(rows, summary, score)
@@ -116,8 +116,8 @@ def command(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME|FILE.py[:NAME]",
-            help="Policy, or a rule of your own; stock is added.  [default: stock, debooster, ipi, series-v2]",
+            metavar="NAME|FILE.py[:NAME]|FILE.npz",
+            help="Policy, your rule, or a learned one; stock is added.  [default: stock, debooster, ipi, series-v2]",
         ),
     ] = None,
     set_: Annotated[

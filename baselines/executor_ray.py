@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from baselines.executor import ExecutorError, Item, Result, WorkerDiedError
 
-LARGEST_BATCH = 64
+LARGEST_BATCH = 16
 """Items in one Ray task at most: a task of its own for each small item would cost more than the item."""
 
 BATCHES_PER_CPU = 4
@@ -44,20 +44,27 @@ class Ray:
         return [_value(call) for call in [_run.options(scheduling_strategy=to).remote(function) for to in pinned]]
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
-        """Batches of items, to whichever CPU is free; no more in flight than there are CPUs for."""
+        """Batches of items, to whichever CPU is free; no more in flight than there are CPUs for.
+
+        The results of a batch come one by one, so that those of a run that is killed meanwhile are not lost.
+        """
         cpus = int(ray.cluster_resources().get("CPU", 1))
         width = min(cpus, self.workers or cpus)
         size = max(1, min(LARGEST_BATCH, len(items) // (BATCHES_PER_CPU * width)))
         waiting = [range(start, min(start + size, len(items))) for start in range(0, len(items), size)][::-1]
         shared = ray.put(function)
-        flying: dict[ray.ObjectRef, range] = {}
+        flying: dict[ray.ObjectRefGenerator, Iterator[int]] = {}
         try:
             while waiting or flying:
                 while waiting and len(flying) < width:
                     batch = waiting.pop()
-                    flying[_run_batch.remote(shared, [items[i] for i in batch])] = batch
-                (done,), _ = ray.wait(list(flying), num_returns=1)
-                yield from zip(flying.pop(done), _value(done))
+                    flying[_run_batch.remote(shared, [items[i] for i in batch])] = iter(batch)
+                (ready,), _ = ray.wait(list(flying), num_returns=1)
+                result = next(ready, None)
+                if result is None:
+                    del flying[ready]
+                else:
+                    yield next(flying[ready]), _value(result)
         finally:
             for call in flying:
                 ray.cancel(call, force=True)
@@ -68,9 +75,10 @@ def _run(function):
     return function()
 
 
-@ray.remote
+@ray.remote(num_returns="streaming")
 def _run_batch(function, batch):
-    return [function(item) for item in batch]
+    for item in batch:
+        yield function(item)
 
 
 def _value(call):

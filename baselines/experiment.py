@@ -88,7 +88,7 @@ class Experiment(Part):
     name: Name = Field(description="name of the directory of results")
     title: Annotated[str, BeforeValidator(_text)] = Field(default="", description="the question")
     scenarios: SomeTexts = Field(description="shipped names or TOML files")
-    policies: SomeTexts = Field(description="names, FILE.py:NAME or FILE.py; stock is added")
+    policies: SomeTexts = Field(description="names, FILE.py:NAME, FILE.py or FILE.npz; stock is added")
     seeds: int = Field(default=8, ge=1, le=1_000_000, description="runs of each scenario under each policy")
     first_seed: int = Field(default=0, ge=0, le=LARGEST_SEED - 1_000_000, description="the first of these seeds")
     set: Texts = Field(default=(), description="changes of all scenarios")
@@ -141,7 +141,7 @@ class Plan:
             "experiment": self.name,
             "title": self.title,
             "policies": [
-                {"label": p.label, "summary": p.summary, "digest": p.digest, "oracle": p.oracle, "path": p.path}
+                {name: getattr(p, name) for name in ("label", "summary", "digest", "oracle", "knobs", "path")}
                 for p in self.policies
             ],
             "seeds": [self.seeds.start, len(self.seeds)],

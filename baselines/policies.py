@@ -2,6 +2,8 @@
 
 ``NAME`` is one of `vcpu_env.policy.named.POLICIES`. ``FILE.py:NAME`` is a `Policy`, or a function of the view that
 chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target`` and ``choose_penalty`` in it.
+``FILE.npz`` is a learned policy (`vcpu_env.envs.learned`), ``FILE.toml`` the series with other constants
+(`baselines.constants`).
 """
 
 import functools
@@ -9,16 +11,18 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from baselines.constants import constants_in_text
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import EXTERNAL, RuleError, rule_address
 from vcpu_env.policy.view import YIELD_VIEW
+from vcpu_env.scenario import Scenario
 from vcpu_env.scenario.errors import nearest
 
 STOCK = "stock"
@@ -41,27 +45,44 @@ class PolicySource:
         summary: one line.
         digest: hash of what the policy is, as far as the simulator's own source does not tell.
         oracle: sees what no host can see.
+        knobs: an oracle that turns the series' own knobs only.
         path: the user's file; empty for a named policy.
         text: that file's content: what runs is what was hashed, whatever becomes of the file meanwhile.
         member: name in the file; empty for choose_target and choose_penalty.
+        content: likewise of a learned policy's file.
     """
 
     label: str
     summary: str = ""
     digest: str = ""
     oracle: bool = False
+    knobs: bool = False
     path: str = ""
     text: str = ""
     member: str = ""
+    content: bytes = b""
 
     def load(self) -> Policy | str:
         """The policy, or the name under which the machine knows it."""
+        if self.path.endswith(".toml"):
+            return constants_in_file(self.path, self.text)
         return policy_in_file(self.path, self.text, self.member) if self.path else self.label
+
+    def machine(self, scenario: Scenario, seed: int, build: Callable[..., Any]) -> Any:
+        """A machine under this policy; `build` makes those whose policy is rules."""
+        if not self.content:
+            return build(scenario, self.load(), seed)
+        from vcpu_env.envs.play import PolicyMachine  # compiles the environments, which no other policy needs
+
+        return PolicyMachine(scenario, learned_in_file(self.path, self.content), seed)
+
+
+PICKLED = (".zip", ".pkl", ".pickle", ".pt", ".pth")
 
 
 def is_file(name: str) -> bool:
     """Whether a policy's name means a file."""
-    return name.endswith(".py") or ".py:" in name
+    return name.endswith((".py", ".npz", ".toml", *PICKLED)) or ".py:" in name
 
 
 def choose_policies(names: Iterable[str], known: Mapping[str, Any]) -> list[PolicySource]:
@@ -86,15 +107,20 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
             raise PolicyError(f"policy: value '{name}' ({nearest(name, known)}; or a file, as rules.py:NAME)")
         policy = known[name]
         _refuse_external(name, policy)
-        return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), getattr(policy, "oracle", False))
-    path, _, member = (name, "", "") if name.endswith(".py") else name.rpartition(":")
+        oracle, knobs = bool(getattr(policy, "oracle", False)), bool(getattr(policy, "knobs", False))
+        return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), oracle, knobs)
+    if name.endswith(PICKLED):
+        raise PolicyError(f"policy: value '{name}' may hold pickled code (allowed: FILE.npz, FILE.py or a name)")
+    if name.endswith(".npz"):
+        return _choose_learned(name)
+    path, _, member = (name, "", "") if name.endswith((".py", ".toml")) else name.rpartition(":")
     try:
         text = Path(path).read_text("utf-8")
     except OSError as error:
         raise PolicyError(f"policy: value '{name}' (allowed: a file that can be read; {error.strerror})") from None
     except UnicodeDecodeError:
-        raise PolicyError(f"policy: value '{name}' (allowed: a Python file in UTF-8)") from None
-    policy = policy_in_file(path, text, member)
+        raise PolicyError(f"policy: value '{name}' (allowed: a text file in UTF-8)") from None
+    policy = constants_in_file(path, text) if path.endswith(".toml") else policy_in_file(path, text, member)
     _refuse_external(name, policy)
     for rule in (policy.target_rule, policy.penalty_rule):
         if rule is not None:
@@ -103,8 +129,45 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
             except RuleError as error:
                 raise PolicyError(f"policy: {path}: {_one_line(error)}") from None
     digest = hashlib.sha256(f"{text}\0{fingerprint(policy)}".encode()).hexdigest()
-    oracle = bool(getattr(policy, "oracle", False))
-    return PolicySource(policy.name, policy.summary, digest, oracle, path, text, member)
+    return PolicySource(policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member)
+
+
+def _choose_learned(path: str) -> PolicySource:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise PolicyError(f"policy: value '{path}' (allowed: a file that can be read; {error.strerror})") from None
+    about = learned_in_file(path, content).about
+    digest = hashlib.sha256(content).hexdigest()
+    return PolicySource(about.name, about.summary, digest, path=path, content=content)
+
+
+@functools.cache
+def constants_in_file(path: str, text: str) -> Policy:
+    """The series with the constants in a user's file.
+
+    Raises:
+        PolicyError: they are not allowed.
+    """
+    try:
+        return constants_in_text(text).policy()
+    except ValueError as error:  # of TOML, too
+        raise PolicyError(f"policy: {path}: {error}") from None
+
+
+@functools.cache
+def learned_in_file(path: str, content: bytes) -> Any:
+    """The learned policy that a file holds.
+
+    Raises:
+        PolicyError: it holds none, or one for other observations or actions.
+    """
+    from vcpu_env.envs.learned import LearnedPolicy
+
+    try:
+        return LearnedPolicy.of_bytes(content, path)
+    except ValueError as error:
+        raise PolicyError(f"policy: {error}") from None
 
 
 def _refuse_external(name: str, policy: Any) -> None:

@@ -149,4 +149,5 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)  # a disk that is full has no room for half a file
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None

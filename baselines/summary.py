@@ -6,7 +6,8 @@ work if they are alike, else by work relative to stock.
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from baselines.statistics import (
 )
 
 NAN = float("nan")
+NONE: Mapping[str, bool] = MappingProxyType({})
 
 HISTOGRAMS = {"ipi": "ipi_latency_log2", "lock": "lock_wait_log2"}
 """Log2 histograms of latencies that a machine may count: what of, and the column."""
@@ -151,15 +153,20 @@ def compare(cases: Sequence[Case], policies: Sequence[str], rows: Sequence[Row])
 class Score:
     """All comparisons of one policy in one layout: the geometric mean over scenarios and seeds, and what it hides."""
 
-    def __init__(self, group: Sequence[Comparison], oracles: Sequence[Sequence[Comparison]]):
-        """Take a policy's comparisons, and for each of its cases those of the oracles."""
+    def __init__(self, group: Sequence[Comparison], oracles: Mapping[str, Sequence[Comparison]], knobs: Set[str]):
+        """Take a policy's comparisons, and those of the oracles of each case, some of which turn `knobs` only."""
         self.group = group
         self.layout, self.policy = group[0].case.layout, group[0].policy
         self.strata = [comparison.ratios for comparison in group]
         self.change = change(self.strata)
-        pairs = [(c.ratios, np.array([o.ratios for o in best])) for c, best in zip(group, oracles) if best]
-        self.gap_closed = gap_closed(pairs)
+        self.gap_closed = self._gap_closed(oracles)
+        within = {case: [o for o in all_of_them if o.policy in knobs] for case, all_of_them in oracles.items()}
+        self.knob_gap_closed = self._gap_closed(within)
         self.worst = min(group, key=lambda comparison: comparison.worst_vm_change.value)
+
+    def _gap_closed(self, oracles: Mapping[str, Sequence[Comparison]]) -> Estimate | None:
+        ceilings = [(c, oracles.get(str(c.case), ())) for c in self.group]
+        return gap_closed([(c.ratios, np.array([o.ratios for o in best])) for c, best in ceilings if best])
 
     @functools.cached_property
     def iqm_change(self) -> Estimate:
@@ -186,24 +193,26 @@ class Score:
             **_columns("iqm_change", self.iqm_change),
             **_columns("probability_of_improvement", self.probability_of_improvement),
             **_columns("gap_closed", self.gap_closed or nothing),
+            **_columns("knob_gap_closed", self.knob_gap_closed or nothing),
             **_columns("worst_vm_change", self.worst.worst_vm_change),
             "worst_vm": f"{self.worst.scenario.name}:{self.worst.worst_vm}",
         }
 
 
-def scores(comparisons: Sequence[Comparison], oracles: Collection[str] = ()) -> list[Score]:
+def scores(comparisons: Sequence[Comparison], oracles: Mapping[str, bool] = NONE) -> list[Score]:
     """One score for every layout and policy.
 
     Args:
-        oracles: names of the policies that make the ceiling.
+        oracles: names of the policies that make the ceiling; true for those that turn the series' own knobs only.
     """
+    knobs = {name for name, turns_knobs_only in oracles.items() if turns_knobs_only}
     groups: dict[tuple[str, str], list[Comparison]] = {}
     best: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         groups.setdefault((comparison.case.layout, comparison.policy), []).append(comparison)
         if comparison.policy in oracles:
             best.setdefault(str(comparison.case), []).append(comparison)
-    return [Score(group, [best.get(str(c.case), []) for c in group]) for group in groups.values()]
+    return [Score(group, best, knobs) for group in groups.values()]
 
 
 def _columns(name: str, value: Estimate) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GAIN = {"stock": 1.0, "debooster": 1.1, "ipi": 0.9, "series-v2": 1.2, "oracle": 1.4}
+GAIN = {"stock": 1.0, "debooster": 1.1, "ipi": 0.9, "series-v2": 1.2, "oracle": 1.4, "oracle-hint": 1.25}
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,10 @@ class FakePolicy:
     name: str
     summary: str = "for tests"
     oracle: bool = False
+    knobs: bool = False
 
 
-POLICIES = {name: FakePolicy(name, oracle=name == "oracle") for name in GAIN}
+POLICIES = {name: FakePolicy(name, oracle="oracle" in name, knobs=name == "oracle-hint") for name in GAIN}
 
 
 class FakeMachine:

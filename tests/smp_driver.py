@@ -15,7 +15,9 @@ from vcpu_env.kernel.core import (
     update_rq_clock,
     wake_up_new_task,
 )
+from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables
+from vcpu_env.scenario.topology import parse_topology
 from vcpu_env.world import World
 
 
@@ -47,9 +49,21 @@ def run_ticks(w, now_ns, ticks):
 class Host:
     """A kernel, and the time."""
 
-    def __init__(self, nr_cpus: int, tasks: list[Task], groups: Sequence[Group] = (), features=None, **tunables):
-        self.world = World(kernel_arrays(nr_cpus, len(tasks), len(groups)))
-        build_kernel(self.world, nr_cpus, tasks, groups, Tunables(**tunables), features)
+    def __init__(
+        self,
+        nr_cpus: int,
+        tasks: list[Task],
+        groups: Sequence[Group] = (),
+        features=None,
+        topology=None,
+        cpus=None,
+        **tunables,
+    ):
+        cpus = cpus or [Cpu(*place) for place in parse_topology(topology or f"{nr_cpus}c")]
+        domains = domains_of(cpus)
+        shape = len(domains.levels), domains.nr_llcs
+        self.world = World(kernel_arrays(nr_cpus, len(tasks), len(groups), *shape))
+        build_kernel(self.world, nr_cpus, tasks, groups, Tunables(**tunables), features, cpus)
         self.w, self.nr_cpus, self.now_ns = self.world.handle, nr_cpus, 0
 
     def __getitem__(self, name: str) -> np.ndarray:

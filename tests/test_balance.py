@@ -6,17 +6,16 @@ import pytest
 from tests.smp_driver import Host
 from vcpu_env._jit import NIL
 from vcpu_env.kernel.balance import (
-    CPU_IDLE,
     MOVABLE,
     REFUSED,
     REFUSED_BUT_ALLOWED,
     can_migrate_task,
     sched_balance_rq,
-    update_idle_cpu_scan,
 )
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.core import schedule
 from vcpu_env.kernel.entity import avg_vruntime
+from vcpu_env.kernel.find_busiest import CPU_IDLE, update_idle_cpu_scan
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import migrate_task, update_rq_clock
 from vcpu_env.kernel.select_cpu import wake_wide
@@ -154,7 +153,7 @@ def test_pinned_task_wakes_where_it_must():
 def test_idle_scan_table(percent, nr_scan):
     """T48."""
     host = Host(16, [Task()])
-    update_idle_cpu_scan(host.w, percent * 1024 * 16 // 100)
+    update_idle_cpu_scan(host.w, 0, percent * 1024 * 16 // 100)
     assert host["sched_domain_shared"]["nr_idle_scan"][0] == nr_scan
 
 
@@ -258,7 +257,7 @@ def test_newidle_only_if_somebody_has_two():
     host = pinned_start(3, [0, 1, 2], features={"NI_RANDOM": 0})
     host.run(5)
     host.sleep(2)
-    assert host["rq"]["newidle_call"][2] == 512
+    assert host["sched_domain"]["newidle_call"][2] == 512
 
 
 def test_newidle_dice_follow_success():
@@ -271,7 +270,7 @@ def test_newidle_dice_follow_success():
         host.sleep(3)
         host.run(1)
         host.wake(3, 1)
-        failed_ratio.append(int(host["rq"]["newidle_ratio"][1]))
+        failed_ratio.append(int(host["sched_domain"]["newidle_ratio"][1]))
     assert failed_ratio[0] == 512 and failed_ratio[-1] < 80
     assert host["rq"]["newidle_draws"][1] == 1700
 
@@ -287,7 +286,8 @@ def test_average_idle_time():
 
 
 def movable(host: Host, p: int, dst: int, by_load: bool = False, failed: int = 0) -> int:
-    return int(can_migrate_task(host.w, p, host.cpu_of(p), dst, by_load, failed))
+    host["sched_domain"]["nr_balance_failed"][dst] = failed
+    return int(can_migrate_task(host.w, p, host.cpu_of(p), dst, dst, by_load))
 
 
 def test_what_may_be_pulled():
@@ -345,7 +345,7 @@ def test_pull_passes_over_a_cpu_whose_tasks_are_pinned():
     host["task_struct"]["cpus_allowed"][4:] = -1
     host["sched_entity"]["exec_start_ns"] -= MS
     update_rq_clock(host.w, 2, host.now_ns)
-    assert sched_balance_rq(host.w, 2, CPU_IDLE) == 1
+    assert sched_balance_rq(host.w, 2, 2, CPU_IDLE) == 1
     assert host["rq"]["nr_running"].tolist() == [4, 1, 1]
 
 
@@ -358,13 +358,13 @@ def test_running_task_is_pushed_after_many_failures():
     host["task_struct"]["cpus_allowed"][free] = -1
     update_rq_clock(host.w, 1, host.now_ns)
     for _ in range(3):
-        assert sched_balance_rq(host.w, 1, CPU_IDLE) == 0
+        assert sched_balance_rq(host.w, 1, 1, CPU_IDLE) == 0
         assert host["rq"]["active_balance"][0] == 0
-    sched_balance_rq(host.w, 1, CPU_IDLE)
+    sched_balance_rq(host.w, 1, 1, CPU_IDLE)
     assert host["rq"]["active_balance"][0] == 1 and host["rq"]["need_resched"][0]
     assert schedule(host.w, 0) == 1 - free
     assert host.cpu_of(free) == 1 and host["rq"]["need_resched"][1]
-    assert host["rq"]["nr_balance_failed"][1] == 0
+    assert host["sched_domain"]["nr_balance_failed"][1] == 0
     assert host["task_struct"]["nivcsw"][free] >= 1
 
 

@@ -121,5 +121,5 @@ def test_two_ray_nodes(ray_cluster, tmp_path):
     with pytest.raises(executor.WorkerDiedError):
         evaluated(tmp_path / "dying", runs_on, dying)
     refused = make_plan(("dbench-2vm",), seeds=1, overrides=["vms.*.params.refuse=1"])
-    with pytest.raises(CellError, match="dbench-2vm, stock, seed 0: vms.0.params.refuse"):
+    with pytest.raises(CellError, match="dbench-2vm, [a-z0-9-]+, seed 0: vms.0.params.refuse"):
         evaluated(tmp_path / "refused", runs_on, refused)

@@ -17,6 +17,7 @@ from vcpu_env.guest.types import (
     RUNNING,
     SPIN_CALL,
     SPIN_LOCK,
+    SPIN_LOCK_KINDS,
     SPIN_OWNER,
 )
 from vcpu_env.kernel.timeline import NEVER
@@ -212,12 +213,12 @@ def contenders(kind: str, threads: int = 6):
     return build
 
 
-KINDS = ["fifo", "tas", "pv", "futex", "mutex", "rwsem"]
+KINDS = ["fifo", "tas", "pv", "pvqspinlock", "futex", "mutex", "rwsem"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_owner_and_consistent_lists(machine_of, kind):
-    lock = kind if kind in ("fifo", "tas", "pv") else "pv"
+    lock = kind if kind in SPIN_LOCK_KINDS else "pv"
     contended = readers = 0
     for guests in watched(machine_of(contenders(kind), lock), 12 * MSEC):
         contended += any(guests.waiters(0) + guests.sleepers(0))
@@ -229,7 +230,7 @@ def test_one_owner_and_consistent_lists(machine_of, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_everybody_gets_the_lock(machine_of, kind, seed):
-    lock = kind if kind in ("fifo", "tas", "pv") else "pv"
+    lock = kind if kind in SPIN_LOCK_KINDS else "pv"
     machine = machine_of(contenders(kind), lock, seed)
     acquisitions = 0
     for end_ns in range(20 * MSEC, 161 * MSEC, 20 * MSEC):
@@ -331,7 +332,7 @@ def test_calls_end_when_all_have_answered(machine_of, policy):
     assert all(g["calls"] > 5 and g["ipi_call"] > 5 for g in guests.vcpus)
 
 
-@pytest.mark.parametrize("lock", ["fifo", "tas", "pv"])
+@pytest.mark.parametrize("lock", list(SPIN_LOCK_KINDS))
 @pytest.mark.parametrize("workload", ["dbench", "dedup", "vips"])
 def test_workloads_keep_all_of_it(workload, lock):
     """The shipped workloads, four VMs' worth of threads, looked at now and then, and at every event for a while."""

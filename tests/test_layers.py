@@ -15,15 +15,28 @@ LAYERS = [
     ["vcpu_env.world"],
     ["vcpu_env.kernel.types", "vcpu_env.kernel.weights", "vcpu_env.kernel.timeline"],
     ["vcpu_env.scenario"],
-    ["vcpu_env.kernel.rbtree", "vcpu_env.kernel.shares", "vcpu_env.kernel.sched_trace"],
+    [
+        "vcpu_env.kernel.rbtree",
+        "vcpu_env.kernel.shares",
+        "vcpu_env.kernel.bandwidth",
+        "vcpu_env.kernel.sched_trace",
+    ],
     ["vcpu_env.kernel.pelt"],
     ["vcpu_env.kernel.entity"],
     ["vcpu_env.kernel.group"],
     ["vcpu_env.kernel.queue"],
     ["vcpu_env.kernel.fair"],  # EEVDF knows no policy
-    ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_cpu"],
-    ["vcpu_env.kernel.balance"],
-    ["vcpu_env.kernel.balance_trigger", "vcpu_env.kernel.build"],
+    ["vcpu_env.kernel.group_stats"],
+    ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_idlest"],
+    ["vcpu_env.kernel.select_cpu", "vcpu_env.kernel.find_busiest"],
+    ["vcpu_env.kernel.balance", "vcpu_env.kernel.throttle"],
+    [
+        "vcpu_env.kernel.balance_trigger",
+        "vcpu_env.kernel.topology",
+        "vcpu_env.kernel.cgroup",
+        "vcpu_env.kernel.exit",
+    ],
+    ["vcpu_env.kernel.build"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state
     ["vcpu_env.kernel", "vcpu_env.kernel.core", "vcpu_env.kernel.entry_points"],  # yield_to() calls the chosen rule
     ["vcpu_env.kernel.bench_ticks"],
@@ -38,17 +51,20 @@ LAYERS = [
     ],
     ["vcpu_env.host.types", "vcpu_env.host.program"],  # what host tasks do, as data
     ["vcpu_env.engine_state"],
-    ["vcpu_env.coscheduling"],
+    ["vcpu_env.coscheduling", "vcpu_env.smt", "vcpu_env.caches"],
     ["vcpu_env.policy.policy", "vcpu_env.policy.series", "vcpu_env.policy.rivals", "vcpu_env.policy.oracles"],
     ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
     ["vcpu_env.vcpu_run"],
     ["vcpu_env.host"],  # tasks that are no vCPUs
-    ["vcpu_env.directed_yield"],
+    ["vcpu_env.directed_yield", "vcpu_env.vm_life"],
     ["vcpu_env.engine"],
-    ["vcpu_env.build", "vcpu_env.build_host_tasks"],
+    ["vcpu_env.search"],
+    ["vcpu_env.build_cgroups", "vcpu_env.build_host_tasks"],
+    ["vcpu_env.build"],
     ["vcpu_env.machine"],
     [
         "vcpu_env.sched_trace",
+        "vcpu_env.fit",
         "vcpu_env.trace",
         "vcpu_env.measure",
         "vcpu_env.calibration",

@@ -63,7 +63,7 @@ def results(tmp_path_factory):
     directory = tmp_path_factory.mktemp("results") / "out"
     plan = make_plan(
         ("dbench-2vm", "dedup-3vm"),
-        ("debooster", "ipi", "series-v2", "oracle"),
+        ("debooster", "ipi", "series-v2", "oracle", "oracle-hint"),
         overrides=["vms.*.params.histograms=1"],
         variants=({"name": "plain"}, {"name": "flat", "set": ["host.cgroups=flat"]}),
         title="Does <it> & they help?",
@@ -91,13 +91,14 @@ def test_the_page_says_what_was_found(results):
     text = " ".join(" ".join(Page((results / "report.html").read_text()).words).split())
     manifest = json.loads((results / "manifest.json").read_text())
     for expected in (
-        "4 cases, 3 seeds (0..2): 60 runs of 1 s after 200 ms",
+        "4 cases, 3 seeds (0..2): 72 runs of 1 s after 200 ms",
         manifest["source"],
         "Throughput against stock in each layout; never averaged over them.",
         "Layout: plain: balanced, per_vm cgroups, pv locks",
         "Layout: flat: balanced, flat cgroups, pv locks",
         "oracle (oracle)",
         "against series-v2",
+        "gap closed: same knobs",
         "With so few seeds they are too narrow",
         "faster in 2 of 2 cases, slower in none",
         "dedup-3vm [flat]",
@@ -166,7 +167,7 @@ def test_what_cannot_be_reported_is_one_line_and_code_2(results, tmp_path, wrong
         (tmp_path / "out/cells.parquet").write_bytes(b"PAR1")
         line = "cells.parquet: cannot be read"
     elif wrong == "misfit":
-        manifest["policies"].append({"label": "new", "summary": "", "oracle": False})
+        manifest["policies"].append({"label": "new", "summary": "", "oracle": False, "knobs": False})
         (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
         line = "manifest.json and cells.parquet do not fit"
     else:

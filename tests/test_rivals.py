@@ -108,7 +108,8 @@ def test_oracle_of_eligible_targets_leaves_others_to_the_kernel():
 
 def test_oracles_are_marked():
     assert {policy.name for policy in POLICIES.values() if policy.oracle} == {policy.name for policy in ORACLES}
-    assert all(policy.name.startswith("oracle-") for policy in ORACLES)
+    assert all(policy.name.startswith(("oracle-", "lookahead-")) for policy in ORACLES)
+    assert all(policy.oracle for policy in POLICIES.values() if policy.knobs or policy.search)
 
 
 def test_every_policy_says_what_it_is():

@@ -41,11 +41,16 @@ def test_shipped_scenarios_load_and_are_what_their_names_say():
     for name in list_scenarios():
         scenario = load_scenario(name)
         assert scenario.name == name
-        shape = re.fullmatch(r"(?P<workload>[a-z-]+?)-(?P<vms>\d)vm(-((?P<vcpus>\d+)vcpu|(?P<cpus>\d+)cpu))?", name)
+        shape = re.fullmatch(
+            r"(?P<workload>[a-z-]+?)-(?P<vms>\d)vm(-((?P<vcpus>\d+)vcpu|(?P<cpus>\d+)cpu|(?P<topology>\w+)))?", name
+        )
         if shape is None:
-            assert name.startswith(("micro-", "host-"))
+            assert name.startswith(("micro-", "host-", "quota-", "scale-"))
             continue
+        assert scenario.host.topology == shape["topology"]
         cpus = int(shape["cpus"] or shape["vcpus"] or 16)
+        if shape["topology"]:
+            cpus = scenario.host.cpus
         assert (len(scenario.expanded_vms), scenario.host.cpus) == (int(shape["vms"]), cpus)
         if not name.startswith("mixed-"):
             assert {vm.workload for vm in scenario.vms} == {shape["workload"]}
@@ -60,6 +65,22 @@ def test_base_slice_follows_the_number_of_cpus(cpus, slice_ns):
     assert base_slice_for(cpus) == slice_ns
     assert overridden(f"host.cpus={cpus}").host.base_slice_ns == slice_ns
     assert overridden(f"host.cpus={cpus}", "host.base_slice_ns=3_000_000").host.base_slice_ns == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("host", "cpus", "slice_ns"),
+    [
+        ({}, 16, 2_800_000),
+        ({"topology": "2c"}, 2, 1_400_000),
+        ({"topology": "2s8c2t"}, 32, 2_800_000),
+        ({"topology": "2s8c2t", "cpus": 32}, 32, 2_800_000),
+        ({"cpu_topology": [[0, 0, 0], [0, 0, 0], [1, 1, 0]]}, 3, 1_400_000),
+    ],
+)
+def test_cpus_and_slice_follow_the_topology(host, cpus, slice_ns):
+    scenario = Scenario(name="s", host=host, vms=[VM])
+    assert (scenario.host.cpus, scenario.host.base_slice_ns) == (cpus, slice_ns)
+    assert len(scenario.host.cpu_table) == cpus
 
 
 def test_features_are_complete_and_known():
@@ -104,7 +125,7 @@ def test_every_wrong_field_is_one_line():
         "host.cpus: value 0 (allowed: integer 1..256)",
         "host.hz: value 123 (allowed: 100, 250, 300, 1000)",
         "kvm.pv_eoi: value 1 (allowed: true or false)",
-        "vms.0.lock: value 'fio' (allowed: pv, fifo, tas)",
+        "vms.0.lock: value 'fio' (allowed: pv, pvqspinlock, fifo, tas)",
         host={"cpus": 0, "hz": 123},
         kvm={"pv_eoi": 1},
         vms=[VM | {"lock": "fio"}],
@@ -132,7 +153,24 @@ def test_every_wrong_field_is_one_line():
             "vms.0.weight: value 200 (allowed: 100, since host.cgroups is 'flat')",
             {"host": {"cgroups": "flat"}, "vms": [VM | {"weight": 200}]},
         ),
-        ("vms: 4096 vCPUs in all (allowed: up to 1024)", {"vms": [VM | {"vcpus": 64, "count": 64}]}),
+        (
+            "vms: 4097 vCPUs in all (allowed: up to 4096)",
+            {"vms": [VM | {"vcpus": 64, "count": 64}, VM | {"name": "one", "vcpus": 1}]},
+        ),
+        ("host.cpus: value 8 (allowed: 16, as the topology has)", {"host": {"topology": "2s8c", "cpus": 8}}),
+        (
+            "host.topology: value '8c3t' (allowed: [SOCKETSs][LLCSl]CORESc[THREADSt], as 16c, 8c2t, 2s8c2t, 2s2l4c2t; "
+            "1 or 2 threads, up to 256 CPUs)",
+            {"host": {"topology": "8c3t"}},
+        ),
+        (
+            "host.cpu_topology.1: core 0 in llc 1 (allowed: 0, where its other CPU is)",
+            {"host": {"cpu_topology": [[0, 0, 0], [0, 1, 0]]}},
+        ),
+        (
+            "host.cpu_topology: given (allowed: only without topology)",
+            {"host": {"topology": "2c", "cpu_topology": [[0, 0, 0], [1, 0, 0]]}},
+        ),
         ("vms.0.group: value 'g' (allowed: no group is defined)", {"vms": [VM | {"group": "g"}]}),
         (
             "vms.0.vcpu_groups: 1 groups (allowed: one for each of 4 vCPUs)",
@@ -198,7 +236,7 @@ def test_overrides():
         ("host.hz", "set: value 'host.hz' (allowed: KEY=VALUE, as host.hz=250)"),
         ("=1", "set: value '=1' (allowed: KEY=VALUE, as host.hz=250)"),
         ("host.hz=[1", "host.hz: value '[1' (allowed: a TOML value, as 5, 0.5, true, fifo, \"a b\", [0, 1])"),
-        ("vms.0.lock=fio", "vms.0.lock: value 'fio' (allowed: pv, fifo, tas)"),
+        ("vms.0.lock=fio", "vms.0.lock: value 'fio' (allowed: pv, pvqspinlock, fifo, tas)"),
     ],
 )
 def test_override_messages(override, line):

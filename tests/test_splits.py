@@ -37,7 +37,9 @@ def test_splits_are_disjoint_and_name_shipped_scenarios():
 
 def test_the_rest_is_diagnostic():
     rest = [name for name in list_scenarios() if split_of(name) == DIAGNOSTIC]
-    assert all("-1vm-" in name or name.startswith(("micro-", "host-")) for name in rest)
+    alone = [name for name in rest if "-1vm-" in name or name.startswith(("micro-", "host-", "quota-", "scale-"))]
+    assert all(load_scenario(name).host.topology for name in set(rest) - set(alone))
+    assert not any(load_scenario(name).host.topology for names in SPLITS.values() for name in names)
     assert not any(name in rest for name in PUBLISHED)
 
 

@@ -1,6 +1,9 @@
 """A directory of results: keys, integrity, refusals."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -36,6 +39,28 @@ def test_a_cell_comes_back_as_it_was(tmp_path):
     results.save(cell, row)
     assert results.load(cell) == row
     assert [path.name for path in (tmp_path / "out/cells").iterdir()] == [results.path(cell).name]
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, monkeypatch):
+    directory = tmp_path / "out"
+    write, written = Path.write_bytes, []
+
+    def until_full(path, content):
+        written.append(path)
+        if len(written) == 5:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", until_full)
+    with pytest.raises(store.StoreError, match=r"\.parquet: cannot be written \(No space left on device\)"):
+        run(directory)
+    monkeypatch.undo()
+    stored = {path: path.read_bytes() for path in (directory / "cells").iterdir()}
+    assert len(stored) == 3  # the manifest was first
+    assert all(path.suffix == ".parquet" and not path.name.startswith(".") for path in stored)
+    assert str(run(directory, resume=True)) == str(run(tmp_path / "with_room"))
+    assert all(path.read_bytes() == content for path, content in stored.items())
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "swapped", "empty"])

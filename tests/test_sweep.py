@@ -1,5 +1,6 @@
 """Experiments as data: files, variants, grids, and rules in a user's file."""
 
+import math
 import re
 
 import pytest
@@ -246,8 +247,19 @@ def test_a_ceiling_needs_an_oracle(tmp_path):
     assert gaps["stock"] == 0
     assert gaps["oracle"] == 1
     assert 0.45 < gaps["series-v2"] < 0.55
+    assert all(math.isnan(row["knob_gap_closed"]) for row in scores)
     _, scores = run(tmp_path / "without")
-    assert all(row["gap_closed"] != row["gap_closed"] for row in scores)
+    assert all(math.isnan(row["gap_closed"]) for row in scores)
+
+
+def test_the_ceiling_of_the_series_own_knobs(tmp_path):
+    """An oracle of the series' knobs is a ceiling of these; one with other boosts lifts the other ceiling only."""
+    _, scores = run(tmp_path / "out", make_plan(policies=("series-v2", "oracle", "oracle-hint")))
+    gaps = {row["policy"]: (row["knob_gap_closed"], row["gap_closed"]) for row in scores}
+    assert gaps["stock"] == (0, 0)
+    assert gaps["oracle-hint"][0] == 1
+    assert gaps["oracle"][0] > 1.4
+    assert gaps["series-v2"][0] > 1.4 * gaps["series-v2"][1]
 
 
 def test_the_page_on_evaluation_is_true(tmp_path):

@@ -2,17 +2,23 @@
 
 import numpy as np
 
+from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
 from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
+from vcpu_env.guest.balance import busy_balance_ns
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.random import stream_key
-from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, guest_arrays
+from vcpu_env.guest.rcu import init_rcu, rcu_arrays
+from vcpu_env.guest.shapes import place_shapes, shape_arrays
+from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, STEAL_TIME, guest_arrays
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
+from vcpu_env.guest.workloads.described import build_described
 from vcpu_env.host.program import nr_host_ops, place_host_tasks
 from vcpu_env.host.types import host_arrays
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
-from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
+from vcpu_env.kernel.timeline import NEVER, init_timeline, timeline_arrays
+from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import (
     FEATURES,
     LAG_CLAMP_6_19_0,
@@ -21,37 +27,32 @@ from vcpu_env.kernel.types import (
     REWEIGHT_V6_19,
     kernel_arrays,
 )
+from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
-from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, APICV_ON, PLE_OFF, PLE_SVM, PLE_VMX, kvm_arrays, kvm_init
+from vcpu_env.kvm.types import (
+    APICV_AVIC,
+    APICV_IPIV,
+    APICV_OFF,
+    APICV_ON,
+    PLE_OFF,
+    PLE_SVM,
+    PLE_VMX,
+    kvm_arrays,
+    kvm_init,
+)
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
+from vcpu_env.scenario.cgroups import Limits, limits_of
 from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a pv waiter halts (SPIN_THRESHOLD of the guest kernel)."""
 
-GUEST_COSTS = {
-    "switch_ns": 1500,
-    "futex_ns": 1000,
-    "wake_ns": 500,
-    "timer_ns": 2500,
-    "call_ns": 700,
-    "reschedule_ns": 300,
-    "io_ns": 2000,
-    "notice_ns": 100,
-}
-"""What the guest kernel's own work costs (ns); [assumed] except the context switch, half a measured round trip."""
-
 TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
-
-
-def cpu_shares(weight: int) -> int:
-    """Scaled shares of a cgroup's cpu.weight (sched_weight_from_cgroup)."""
-    return max(2, (weight * 1024 + 50) // 100) << 10
 
 
 def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[int]]:
@@ -62,15 +63,17 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[
     host_tasks = scenario.expanded_host_tasks
     emulated = {task.emulator_of for task in host_tasks}
 
-    def add(parent: int, weight: int) -> int:
-        groups.append(Group(parent=parent, shares=cpu_shares(weight)))
+    def add(parent: int, weight: int, kind: str = "", name: str = "", limits: Limits = UNLIMITED) -> int:
+        shares = WEIGHT_IDLEPRIO << 10 if limits.idle else cpu_shares(weight)
+        groups.append(Group(parent, shares, limits.idle, bandwidth_of(limits), (kind, name)))
         return len(groups)
 
     remaining = list(scenario.groups)
     while remaining:
         for group in list(remaining):
             if group.parent is None or group.parent in ids:
-                ids[group.name] = add(ids.get(group.parent or "", 0), group.weight)
+                parent = ids.get(group.parent or "", 0)
+                ids[group.name] = add(parent, group.weight, "group", group.name, limits_of(group))
                 remaining.remove(group)
     preset = scenario.host.cgroups
     machine_slice = add(0, 100) if preset == "libvirt" else 0
@@ -82,10 +85,11 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[
         elif preset == "flat":
             places.append([parent] * vm.vcpus)
         elif preset == "per_vm":
-            places.append([add(parent, vm.weight)] * vm.vcpus)
+            places.append([add(parent, vm.weight, "vm", vm.name, limits_of(vm))] * vm.vcpus)
         else:
-            scope = add(add(parent, vm.weight), 100)
-            places.append([add(scope, 100) for _ in range(vm.vcpus)])
+            scope = add(add(parent, vm.weight, "vm", vm.name, limits_of(vm)), 100)
+            own = vcpu_limits(vm)
+            places.append([add(scope, 100, "vcpu", f"{vm.name}/vcpu{i}", own) for i in range(vm.vcpus)])
             if vm.name in emulated:
                 emulators[vm.name] = add(scope, 100)
         emulators.setdefault(vm.name, places[-1][0] if preset == "per_vm" and vm.vcpu_groups is None else parent)
@@ -106,6 +110,11 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
     return order[: vm.vcpus].tolist(), False
 
 
+def host_cpus(scenario: Scenario) -> list[Cpu]:
+    """Core, last-level cache and node of every CPU."""
+    return [Cpu(*place) for place in scenario.host.cpu_table]
+
+
 def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     """What runs in each VM."""
     plans = []
@@ -113,6 +122,13 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
         plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
         if vm.threads:
             plan_threads(plan, vm.threads)
+        elif vm.workload in scenario.workloads:
+            if vm.workload in WORKLOADS:
+                raise ValueError(
+                    f"workloads.{vm.workload}: the name is taken (allowed: other than {', '.join(WORKLOADS)})"
+                )
+            workload = scenario.workloads[vm.workload]
+            build_described(plan, workload.model_dump(), workload.programs(vm.params))
         else:
             parameters = workload_parameters(vm.workload, vm.params)
             WORKLOADS[vm.workload].build(plan, parameters)
@@ -132,10 +148,13 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     host_plans, parties = host_task_plans(scenario)
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
-    nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans)
+    nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans) + len(vms)
+    cgroups = CgroupEvents(scenario, groups, first_slot=nr_slots)
+    nr_slots += cgroups.nr_slots
+    domains = domains_of(host_cpus(scenario))
     world = World(
         [
-            *kernel_arrays(host.cpus, nr_vcpus + len(host_plans), len(groups)),
+            *kernel_arrays(host.cpus, nr_vcpus + len(host_plans), len(groups), len(domains.levels), domains.nr_llcs),
             *policy_arrays(),
             *view_arrays(),
             *kvm_arrays(len(vms), nr_vcpus),
@@ -149,21 +168,27 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
                 sum(sum(program_ops(plan).values()) for plan in plans),
                 len(vms),
             ),
+            *shape_arrays(sum(len(plan.shapes) for plan in plans)),
+            *rcu_arrays(len(vms)),
             *timeline_arrays(nr_slots),
             *engine_arrays(),
             *host_arrays(len(host_plans), nr_host_ops(host_plans), len(parties)),
             *sched_trace_arrays(trace_events),
+            *cgroups.arrays(),
         ]
     )
     init_timeline(world)
-    init_pcpus(world, nr_vcpus, nr_threads, len(host_plans))
+    init_pcpus(world, nr_vcpus, nr_threads, len(vms), len(host_plans))
+    init_rcu(world)
     init_policy(world)
     init_view(world)
     fill_kernel(world, scenario, groups, places, host_places, seed)
+    cgroups.fill(world, seed)
     fill_kvm(world, scenario)
     at = Offsets()
     for vm, plan in enumerate(plans):
         place_guest(world, vm, plan, at, seed)
+    place_shapes(world, [table for plan in plans for table in plan.shapes])
     fill_costs(world, scenario)
     fill_guest_kernels(world, scenario, seed)
     place_host_tasks(world, host_plans, parties, seed)
@@ -201,7 +226,7 @@ def fill_kernel(
         lag_clamp=LAG_CLAMP_6_19_9 if host.lag_clamp == "6.19.9" else LAG_CLAMP_6_19_0,
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
-    build_kernel(world, host.cpus, tasks, groups, tunables, features)
+    build_kernel(world, host.cpus, tasks, groups, tunables, features, host_cpus(scenario))
     for p in range(first_host_task):
         if pinned[p]:
             allow_only(world, p, tasks[p].cpu)
@@ -215,7 +240,7 @@ def fill_kvm(world: World, scenario: Scenario) -> None:
         world,
         [vm.vcpus for vm in scenario.expanded_vms],
         ple_mode={"off": PLE_OFF, "vmx": PLE_VMX, "svm": PLE_SVM}[kvm.ple],
-        apicv={"off": APICV_OFF, "apicv": APICV_ON, "ipiv": APICV_IPIV}[kvm.apicv],
+        apicv={"off": APICV_OFF, "apicv": APICV_ON, "ipiv": APICV_IPIV, "avic": APICV_AVIC}[kvm.apicv],
         pv_eoi=int(kvm.pv_eoi),
         ple_gap=kvm.ple_gap,
         ple_window=kvm.ple_window,
@@ -235,18 +260,17 @@ def fill_kvm(world: World, scenario: Scenario) -> None:
 
 def fill_costs(world: World, scenario: Scenario) -> None:
     """Costs of host and guest work, and what the guest kernels' own constants are."""
-    costs, apicv = scenario.host.costs, scenario.kvm.apicv
+    costs = scenario.host.costs
     host = world["host_costs"]
     for name in HOST_COSTS.names or ():
-        if name != "cold_cache_ratio_1024":
-            host[name] = getattr(costs, name)
-    host["cold_cache_ratio_1024"] = round(costs.cold_cache_ratio * 1024)
+        factor = name.removesuffix("_1024")
+        host[name] = getattr(costs, name) if factor == name else round(getattr(costs, factor) * 1024)
     apic = world["lapic_costs"]
     apic["ipi_ns"], apic["posted_ipi_ns"], apic["eoi_exit_ns"] = costs.ipi_ns, costs.ipi_ns // 2, costs.eoi_exit_ns
     guest = world["guest_costs"]
-    for name, value in GUEST_COSTS.items():
+    for name, value in scenario.guest_costs:
         guest[name] = value
-    guest["icr_write_ns"] = 0 if apicv == "ipiv" else costs.icr_write_ns
+    guest["icr_write_ns"] = costs.icr_write_ns
     guest["pv_ipi_ns"] = costs.vm_exit_ns
     guest["spin_iteration_ns"] = scenario.kvm.pause_ns
     guest["spin_threshold_ns"] = SPIN_THRESHOLD_LOOPS * scenario.kvm.pause_ns
@@ -262,4 +286,8 @@ def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
         vms["slice_ns"][vm] = slice_ns
-        vms["steal_time"][vm] = spec.lock == "pv"
+        vms["steal_time"][vm] = STEAL_TIME[spec.steal_time]
+        vms["pv_tlb_flush"][vm], vms["pv_sched_yield"][vm] = spec.pv_tlb_flush, spec.pv_sched_yield
+        vms["balance_ns"][vm] = busy_balance_ns(spec.vcpus) if spec.balance == "periodic" else 0
+        vms["start_ns"][vm] = spec.start_ns
+        vms["stop_ns"][vm] = NEVER if spec.stop_ns is None else spec.stop_ns

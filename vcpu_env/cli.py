@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, calibration, replay, bench."""
+"""The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench."""
 
 import json
 import sys
@@ -74,6 +74,7 @@ def list_(
 def print_parameters() -> None:
     """The parameters of all workloads as a Markdown page (docs/workloads.md is this output)."""
     from vcpu_env.guest import workloads
+    from vcpu_env.scenario.workload_page import language_page
 
     print("# Workloads and their parameters\n")
     print("Made by `vcpu-env list workloads --parameters`. Change a parameter in a scenario file (`params` of a VM)")
@@ -85,6 +86,7 @@ def print_parameters() -> None:
         print("|---|---:|---|---|---|")
         for name, parameter in workload.parameters.items():
             print(f"| `{name}` | {parameter.value:_} | {parameter.unit} | {parameter.tag} | {parameter.meaning} |")
+    print(f"\n{language_page()}")
 
 
 @app.command()
@@ -132,7 +134,7 @@ def print_counters(counted: dict[str, Any]) -> None:
         elif group == "host_tasks":
             print_host_tasks(values)
         elif isinstance(values, list):
-            print("\nvms")
+            print(f"\n{group}")
             for name, first in values[0].items() if values else ():
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
@@ -170,6 +172,26 @@ def calibration(
             measured, verdict = "-".join(f"{end:g}" for end in ends), "near" if row.near else "FAR"
         numbers = " ".join(f"{value:10.1f}" for value in (row.mean, row.low, row.high))
         print(f"  {row.quantity:20} {row.unit:8} {numbers} {measured:>12} {verdict}".rstrip(), flush=True)
+
+
+@app.command()
+def fit(
+    trace: Annotated[Path, typer.Argument(help="ftrace text, or the output of perf sched script; may be gzipped")],
+    comm: Annotated[list[str] | None, typer.Option(help="name of a task of the program; several allowed")] = None,
+    tid: Annotated[list[int] | None, typer.Option(help="thread of the program; several allowed")] = None,
+    out: Annotated[Path | None, typer.Option("-o", help="the workload file to write; default: print it")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the simulated run")] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="the comparison as one JSON object a line")] = False,
+) -> None:
+    """Fit a guest program to a recorded one, write it as a workload file, and compare both."""
+    try:
+        from vcpu_env.fit.command import fit_and_compare
+
+        fit_and_compare(trace, comm or [], tid or [], out, seed, json_)
+    except ImportError as error:
+        fail(f"fit: needs {error.name} (pip install 'vcpu-env[fit]')")
+    except ValueError as error:
+        fail(str(error))
 
 
 @app.command()

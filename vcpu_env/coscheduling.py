@@ -25,7 +25,8 @@ COSCHED_OFF, COSCHED_GANG, COSCHED_RELAXED, COSCHED_DELAY = range(4)
 def waits_in_queue(w, v):
     """Whether a vCPU thread is queued and not running."""
     task = task_struct(w, v)
-    if task.on_rq == 0 or task.state != TASK_RUNNING or sched_entity(w, v).sched_delayed:
+    se = sched_entity(w, v)
+    if se.on_rq == 0 or task.state != TASK_RUNNING or se.sched_delayed:
         return False
     return cpu_rq(w, task.cpu).curr != v
 

@@ -18,7 +18,7 @@ from vcpu_env.engine_state import (
     yield_stats,
 )
 from vcpu_env.guest.run import awaited_vcpu
-from vcpu_env.guest.types import guest_thread, guest_vcpu
+from vcpu_env.guest.types import HC_NONE, KVM_HC_KICK_CPU, guest_vcpu
 from vcpu_env.kernel.entry_points import sched_yield, try_to_wake_up, yield_to_begin, yield_to_end
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import cpu_rq, sched_entity, task_struct
@@ -241,17 +241,21 @@ def on_spin(w, cpu, now_ns):
 
 
 @kjit
-def kick_waiter(w, cpu, now_ns):
-    """KVM_HC_KICK_CPU: wake the halted lock waiter's vCPU and yield to it."""
+def hypercall(w, cpu, now_ns):
+    """kvm_emulate_hypercall(). KVM_HC_KICK_CPU: wake a halted lock waiter's vCPU; both: yield to the target.
+
+    It is the yield_to() of PAUSE-loop exits, the series' penalty included; only its target is the guest's choice.
+    """
     me = pcpu(w, cpu).vcpu
     g = guest_vcpu(w, me)
-    target = guest_thread(w, g.kick_thread).vcpu
-    g.kick_thread = NIL
+    target, number = g.hypercall_target, g.hypercall
+    g.hypercall = HC_NONE
     update_rq_clock(w, cpu, now_ns)
     reset_boost(w)
-    kvm_vcpu(w, target).pv_unhalted = 1
-    if kvm_vcpu_wake_up(w, target):
-        try_to_wake_up(w, target, cpu, 0)
+    if number == KVM_HC_KICK_CPU:
+        kvm_vcpu(w, target).pv_unhalted = 1
+        if kvm_vcpu_wake_up(w, target):
+            try_to_wake_up(w, target, cpu, 0)
     if sched_yield_begin(w, me, target, cpu_rq(w, cpu).nr_running == 1) and try_yield(w, cpu, target, 1, now_ns) > 0:
         return
     host_work(w, cpu, 0, ENTER, now_ns)

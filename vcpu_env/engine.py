@@ -2,28 +2,29 @@
 
 from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.coscheduling import coscheduling_tick
-from vcpu_env.directed_yield import kick_waiter, on_spin, take_answer
+from vcpu_env.directed_yield import hypercall, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
-from vcpu_env.guest.run import EXIT_PAUSE, account_segment, spun_too_long, start_timer, timer_expired
+from vcpu_env.guest.run import EXIT_PAUSE, account_segment, spun_too_long, timer_expired
 from vcpu_env.host.devices import device_event
 from vcpu_env.host.run import account_task, enter_task, start_host_tasks, task_timer
+from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.core import pop_kicked
-from vcpu_env.kernel.entry_points import sched_tick, wake_up_new_task
+from vcpu_env.kernel.entry_points import sched_tick
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
-from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import (
     ENTER,
     GUEST,
     HALT,
     HOST,
+    HYPERCALL,
     IDLE,
     KICK_EVENT,
     KICK_POSTED,
     KICK_RESCHED,
-    KICK_WAITER,
     ON_SPIN,
     POLL,
     TASK,
@@ -35,6 +36,7 @@ from vcpu_env.kvm.pcpu import (
 )
 from vcpu_env.kvm.types import kvm_vcpu
 from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, leave_guest, on_halt, reschedule
+from vcpu_env.vm_life import vm_begins_or_ends
 
 
 @kjit
@@ -114,8 +116,8 @@ def on_run(w, cpu, now_ns):
         on_spin(w, cpu, now_ns)
     elif pc.next_work == HALT:
         on_halt(w, cpu, now_ns)
-    elif pc.next_work == KICK_WAITER:
-        kick_waiter(w, cpu, now_ns)
+    elif pc.next_work == HYPERCALL:
+        hypercall(w, cpu, now_ns)
     elif pc.vcpu == NIL:
         enter_task(w, cpu, now_ns)
     else:
@@ -157,8 +159,12 @@ def dispatch(w, slot, now_ns):
         timer_expired(w, slot - slots.timer, now_ns)
     elif slot < slots.task:
         device_event(w, slot - slots.io, now_ns)
-    else:
+    elif slot < slots.vm:
         task_timer(w, slot - slots.task, now_ns)
+    elif slot < slots.end:
+        vm_begins_or_ends(w, slot - slots.vm, now_ns)
+    else:
+        cgroup_event(w, slot, now_ns)
     send_kicks(w, now_ns)
 
 
@@ -187,12 +193,10 @@ def run_until(w, end_ns):
 
 @kjit
 def start_tasks(w):
-    """Every vCPU thread becomes runnable at time 0, on the CPU where it was placed; then the host's other tasks."""
-    for p in range(event_slots(w, 0).nr_vcpus):
-        cpu = task_struct(w, p).cpu
-        update_rq_clock(w, cpu, 0)
-        wake_up_new_task(w, p, cpu)
-        start_timer(w, p, 0)
+    """Start the VMs that exist from time 0 on, then the host's other tasks; what comes later goes on the timeline."""
+    slots = event_slots(w, 0)
+    for vm in range(slots.end - slots.vm):
+        vm_begins_or_ends(w, vm, 0)
     start_host_tasks(w)
     send_kicks(w, 0)
 

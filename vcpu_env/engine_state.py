@@ -15,9 +15,10 @@ ENGINE = np.dtype(
         ("decisions", "i8"),  # kvm_vcpu_on_spin() calls so far
         ("decision_kind", "i8"),  # what a stopped machine waits for
         ("decision_cpu", "i8"),
-        ("decision_by_kick", "i8"),  # the yield comes from KVM_HC_KICK_CPU
+        ("decision_by_kick", "i8"),  # the yield comes from a hypercall
         ("answer", "i8"),  # from outside, to be taken when the machine goes on
         ("refused", "i8"),  # the answer that was not allowed
+        ("next_search_ns", "i8"),  # a policy that searches: earliest time of its next search
     ],
     align=True,
 )
@@ -45,6 +46,10 @@ HOST_COSTS = np.dtype(
             "task_yield_ns",
             "task_tick_ns",
             "task_ipi_ns",
+            "llc_refill_1024",
+            "node_refill_1024",
+            "smt_speed_1024",
+            "tlb_flush_ns",
         )
     ],
     align=True,

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from vcpu_env._jit import call
-from vcpu_env.build import build_world
+from vcpu_env.build import build_world, cgroup_tree
+from vcpu_env.build_cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine import run_until, settle, start_tasks
 from vcpu_env.engine_state import (
     ANSWERED,
@@ -21,7 +22,8 @@ from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
-from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.model import Scenario, Vm
+from vcpu_env.search import run_search
 from vcpu_env.world import World
 
 CONTROLS = {
@@ -32,11 +34,12 @@ CONTROLS = {
 }
 """The series' run-time controls under their kernel names: the struct each is in, and its largest value."""
 
-VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "idle_ns", "steal_ns", "run_ns")
+VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
 VM_LOCKS = ("lock_wait_ns", "preempt_in_lock", "preempt_as_waiter")
 HOST_TASK_COUNTS = ("run_ns", "yields", "wakeups")
 TASK_STRUCT_COUNTS = ("run_delay_ns", "nvcsw", "nivcsw", "nr_migrations")
+VM_PARAVIRT = ("flushes_deferred",)
 SCHEDSTAT = ("yld_count", "sched_count", "sched_goidle", "ttwu_count", "ttwu_local", "rq_cpu_time_ns", "run_delay_ns")
 
 
@@ -82,7 +85,10 @@ class Machine:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
-        status = call(run_until, self.world.handle, end_ns)
+        if self.policy.search is None:
+            status = call(run_until, self.world.handle, end_ns)
+        else:
+            status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
         return status == RUNNING
 
@@ -189,7 +195,9 @@ class Machine:
             },
             "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
             "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
-        } | self._host_task_counters(w)
+            **self._cgroup_counters(w),
+            **self._host_task_counters(w),
+        }
 
     def _host_task_counters(self, w: World) -> dict[str, Any]:
         """What the tasks that are no vCPUs have done, and the CPU time of all of them; nothing if there are none."""
@@ -207,6 +215,17 @@ class Machine:
             ],
         }
 
+    def _cgroup_counters(self, w: World) -> dict[str, Any]:
+        if "cfs_bandwidth" not in w.arrays:
+            return {}
+        groups, _, _ = cgroup_tree(self.scenario)
+        return {"cgroups": cpu_stat(w, groups, cgroup_changes(self.scenario, groups))}
+
+    def _alive_ns(self, vm: Vm) -> int:
+        """For how long a VM has existed so far."""
+        until = self.now_ns if vm.stop_ns is None else min(self.now_ns, vm.stop_ns)
+        return max(0, until - vm.start_ns)
+
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]
         first, count = int(w["kvm"]["first_vcpu"][vm]), int(w["kvm"]["nr_vcpus"][vm])
@@ -215,7 +234,9 @@ class Machine:
             "name": spec.name,
             "workload": spec.workload,
             "work_units": float(w["guest_vm"]["work"][vm]),
-            **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS},
+            "alive_ns": self._alive_ns(spec),
+            "grace_periods": int(w["grace_period"]["completed"][2 * vm : 2 * vm + 2].sum()),
+            **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS + VM_PARAVIRT},
             "lock_wait_log2": w["guest_vm"]["lock_wait_log2"][vm].tolist(),
             **{name: int(apics[name].sum()) for name in ("ipis", "ipi_latency_ns")},
             "ipi_latency_log2": apics["ipi_latency_log2"].sum(axis=0).tolist(),

@@ -5,21 +5,24 @@ What the host kernel calls upwards in Linux is a result here: after a reschedule
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.caches import lose_caches
 from vcpu_env.coscheduling import delays_preemption
 from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.entry_points import guest_run
+from vcpu_env.guest.locks import notify_preempted
 from vcpu_env.guest.run import (
     EXIT_HLT,
-    EXIT_KICK,
+    EXIT_HYPERCALL,
     EXIT_NONE,
     EXIT_PAUSE,
     account_segment,
     at_cpl0,
     wake_from_halt,
 )
-from vcpu_env.guest.types import guest_thread, guest_vcpu
+from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest_vm
 from vcpu_env.kernel.entry_points import block_task, schedule
 from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
@@ -30,8 +33,8 @@ from vcpu_env.kvm.pcpu import (
     GUEST,
     HALT,
     HOST,
+    HYPERCALL,
     IDLE,
-    KICK_WAITER,
     ON_SPIN,
     POLL,
     event_slots,
@@ -40,8 +43,15 @@ from vcpu_env.kvm.pcpu import (
     set_run_event,
 )
 from vcpu_env.kvm.ple import grow_ple_window, ple_window_ns
-from vcpu_env.kvm.preempt import kvm_sched_in, kvm_sched_out, record_steal_time
+from vcpu_env.kvm.preempt import (
+    KVM_VCPU_FLUSH_TLB,
+    KVM_VCPU_PREEMPTED,
+    kvm_sched_in,
+    kvm_sched_out,
+    record_steal_time,
+)
 from vcpu_env.kvm.types import kvm, kvm_vcpu
+from vcpu_env.smt import core_changes, thread_speed
 
 
 @kjit
@@ -92,23 +102,29 @@ def handle_exit(w, cpu, reason, now_ns):
         grow_ple_window(w, v)
         scan_ns = costs.pause_scan_ns * kvm(w, vcpu.vm).nr_vcpus
         host_work(w, cpu, costs.pause_exit_ns + scan_ns, ON_SPIN, now_ns)
-    elif reason == EXIT_KICK:
+    elif reason == EXIT_HYPERCALL:
         vcpu.hypercalls += 1
-        host_work(w, cpu, costs.vm_exit_ns, KICK_WAITER, now_ns)
+        host_work(w, cpu, costs.vm_exit_ns, HYPERCALL, now_ns)
 
 
 @kjit
 def enter_guest(w, cpu, now_ns):
-    """vcpu_run(): reschedule if anybody asked for it, else enter the guest."""
+    """vcpu_run(): reschedule if anybody asked for it, leave if there is no run time, else enter the guest."""
     update_rq_clock(w, cpu, now_ns)
     v = pcpu(w, cpu).vcpu
     if cpu_rq(w, cpu).need_resched and not delays_preemption(w, v, now_ns):
         reschedule(w, cpu, 0, now_ns)
         return
+    if task_struct(w, v).throttle_work and throttle_cfs_rq_work(w, v):
+        reschedule(w, cpu, 0, now_ns)
+        return
     wake_from_halt(w, v, now_ns)
-    record_steal_time(w, v)
+    if record_steal_time(w, v) & KVM_VCPU_FLUSH_TLB:
+        kvm_vcpu(w, v).pv_tlb_flush += 1
+        guest_vcpu(w, v).cold_ns += host_costs(w, 0).tlb_flush_ns
     set_mode(w, cpu, GUEST, now_ns)
     guest_vcpu(w, v).cpu = cpu
+    guest_vcpu(w, v).speed_1024 = thread_speed(w, cpu)
     handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
 
 
@@ -135,6 +151,8 @@ def sched_out(w, cpu, v, now_ns):
         th = guest_thread(w, g.current)
         g.preempt_in_lock += th.nr_held > 0
         g.preempt_as_waiter += th.wait_lock != NIL
+        if guest_vm(w, g.vm).steal_time == STEAL_REPORTED and kvm_vcpu(w, v).st_preempted & KVM_VCPU_PREEMPTED:
+            notify_preempted(w, g.current, now_ns)
 
 
 @kjit
@@ -157,12 +175,9 @@ def sched_in(w, cpu, v, now_ns):
         cost = costs.context_switch_ns
         if pc.last_vcpu != NIL and guest_vcpu(w, pc.last_vcpu).vm != g.vm:
             cost += costs.ibpb_ns
-        lost = costs.cold_cache_ns
-        if g.last_cpu == cpu:
-            lost = min(lost, foreign * costs.cold_cache_ratio_1024 // 1024)
-        elif g.last_cpu != NIL:
+        if g.last_cpu != cpu and g.last_cpu != NIL:
             cost += costs.migration_ns
-        g.cold_ns = min(costs.cold_cache_ns, g.cold_ns + lost)
+        lose_caches(w, cpu, v)
     return cost
 
 
@@ -183,15 +198,20 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
         if following == NIL:
             set_mode(w, cpu, IDLE, now_ns)
             set_run_event(w, cpu, NEVER)
+            core_changes(w, cpu, now_ns)
             return
         if pc.vcpu != NIL:
             cost += sched_in(w, cpu, following, now_ns)
         elif prev != NIL:
             cost += host_costs(w, 0).task_switch_ns
         start_tick(w, cpu, now_ns)
+    elif following == NIL:
+        return  # the task that an idle CPU was woken for has been killed
     if pc.vcpu != NIL and kvm_vcpu(w, following).parked:
         on_spin_finish(w, following)
     host_work(w, cpu, cost, ENTER, now_ns)
+    if prev == NIL:
+        core_changes(w, cpu, now_ns)
 
 
 @kjit

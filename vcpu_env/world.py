@@ -11,7 +11,7 @@ import numpy as np
 
 from vcpu_env._jit import JIT, PyWorld
 
-HEADER_WORDS = 64
+HEADER_WORDS = 96
 ALIGN_BYTES = 64
 
 
@@ -46,6 +46,8 @@ class World:
 
     def __init__(self, arrays: list[StructArray], words: np.ndarray | None = None):
         self.arrays = {array.name: array for array in arrays}
+        if len({array.slot for array in arrays}) < len(arrays):
+            raise ValueError("arrays: two have the same slot (allowed: a slot of its own for each)")
         offsets, end = {}, HEADER_WORDS * 8
         for array in arrays:
             offsets[array.name] = end

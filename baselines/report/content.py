@@ -29,8 +29,11 @@ MEASURES = {
     f"{RATIO_FLOOR} count as {RATIO_FLOOR}. Layouts and variants are never averaged together.",
     "IQM": "Mean of the middle half of all ratios, which a few odd runs cannot move.",
     "P(better)": "Share of paired runs that beat stock's; ties count one half. 0.5 is no effect.",
-    "gap to the ceiling closed": "The gain as a share of that of the best oracle in the same case; mean over the cases "
-    f"where that oracle has at least {CEILING_FLOOR} times stock's throughput.",
+    "gap closed": "The gain as a share of that of the best oracle in the same case; mean over the cases where that "
+    f"oracle has at least {CEILING_FLOOR} times stock's throughput. Same knobs: the best oracle that only chooses whom "
+    "to hint and how large the penalty is, as the series does; any boost: the best of all.",
+    "the best rule": "The policy with the highest score in the same table that sees what a host can see. It is chosen "
+    "by these runs, so comparisons with it err on the careful side.",
     "faster / open / slower": "Cases whose interval lies above zero, holds zero, or lies below.",
     "worst VM": "The VM that lost most, or gained least, against the same VM under stock.",
     "Jain's index": "1 if all VMs get the same, 1/n if one of n gets everything.",

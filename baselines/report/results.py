@@ -37,6 +37,11 @@ class Results:
         """Policies that see what no host can see."""
         return {policy["label"] for policy in self.manifest["policies"] if policy["oracle"]}
 
+    def best_rule(self, layout: str) -> str | None:
+        """The policy with the best score in a layout among those that a host could run; None if there is just stock."""
+        fixed = [s for s in self.scores_of(layout) if s.policy != STOCK and s.policy not in self.oracles]
+        return max(fixed, key=lambda score: score.change.value).policy if fixed else None
+
     @property
     def rivals(self) -> list[str]:
         """All policies but stock."""
@@ -85,7 +90,7 @@ def read_results(directory: Path) -> Results:
     try:
         cases = [Case(Scenario(**entry["scenario"]), entry["variant"]) for entry in manifest["cases"]]
         policies = [policy["label"] for policy in manifest["policies"]]
-        oracles = [policy["label"] for policy in manifest["policies"] if policy["oracle"]]
+        oracles = {policy["label"]: policy["knobs"] for policy in manifest["policies"] if policy["oracle"]}
         comparisons = compare(cases, policies, rows)
         return Results(directory, manifest, cases, policies, comparisons, scores(comparisons, oracles))
     except (KeyError, TypeError, IndexError, ValueError):

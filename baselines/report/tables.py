@@ -21,11 +21,17 @@ from baselines.report.numbers import (
     tone,
 )
 from baselines.report.results import Results
-from baselines.statistics import Array, Estimate, change, geometric_mean, paired_ratios
+from baselines.statistics import Estimate, change, geometric_mean, paired_ratios
 from baselines.summary import HISTOGRAMS, PERCENTILES, Comparison, Score
 
 SERIES = "series-v2"
 """What every policy is also compared with: the rules that were proposed."""
+
+GAPS: dict[str, Callable[[Score], Estimate | None]] = {
+    "gap closed: same knobs": lambda score: score.knob_gap_closed,
+    "gap closed: any boost": lambda score: score.gap_closed,
+}
+"""Shares of the way from stock to two ceilings: the best oracle with the series' own knobs, the best of all."""
 
 COLUMNS_PER_TABLE = 9
 """Cases side by side, so that a table fits a page."""
@@ -37,23 +43,24 @@ def score_table(results: Results, layout: str) -> Table:
     scores = sorted(
         (score for score in results.scores_of(layout) if score.policy != STOCK), key=lambda score: -score.change.value
     )
-    with_gap = any(score.gap_closed for score in scores)
-    series = {str(c.case): c.ratios for c in results.comparisons_of(SERIES, layout)}
+    gaps = {title: any(gap(score) for score in scores) for title, gap in GAPS.items()}
+    beside = [name for name in dict.fromkeys([SERIES, results.best_rule(layout)]) if name in results.policies]
     rows = []
     for score in scores:
-        name, first, *others = _score_row(results, score, summaries[score.policy], with_gap)
-        against = [_against(score, series, results.seeds)] if series else []
+        name, first, *others = _score_row(results, score, summaries[score.policy], gaps)
+        against = [_against(score, results.comparisons_of(other, layout), results.seeds) for other in beside]
         rows.append([name, first, *against, *others])
-    beside, gap = [f"against {SERIES}"] * bool(series), ["gap to the ceiling closed"] * with_gap
-    columns = ["policy", "score: against stock", *beside, "IQM", "P(better)", *gap]
+    titles = [f"against {name}" + ", the best rule" * (name != SERIES) for name in beside]
+    columns = ["policy", "score: against stock", *titles, "IQM", "P(better)", *(title for title in gaps if gaps[title])]
     return Table([*columns, "cases faster / open / slower", "worst VM"], rows)
 
 
-def _against(score: Score, others: Mapping[str, Array], seeds: int) -> Entry:
+def _against(score: Score, others: Sequence[Comparison], seeds: int) -> Entry:
     """A policy's throughput against another's on the same seeds, over the same cases."""
-    if score.policy == SERIES:
+    if score.policy == others[0].policy:
         return Entry("")
-    return change_entry(change([paired_ratios(c.ratios, others[str(c.case)]) for c in score.group]), seeds)
+    ratios = {str(c.case): c.ratios for c in others}
+    return change_entry(change([paired_ratios(c.ratios, ratios[str(c.case)]) for c in score.group]), seeds)
 
 
 def layout_table(results: Results) -> Table:
@@ -66,11 +73,11 @@ def layout_table(results: Results) -> Table:
     return Table(["policy", *results.layouts], rows, dense=True)
 
 
-def _score_row(results: Results, score: Score, summary: str, with_gap: bool) -> list[Entry]:
+def _score_row(results: Results, score: Score, summary: str, gaps: Mapping[str, bool]) -> list[Entry]:
     tones = [tone(c.change) for c in score.group] if results.seeds > 1 else []
     counts = f"{tones.count('good')} / {tones.count('')} / {tones.count('bad')}" if tones else NOTHING
-    better, worst, gap = score.probability_of_improvement, score.worst.worst_vm_change, score.gap_closed
-    closed = [Entry(share(gap.value), (interval(gap),)) if gap else Entry(NOTHING)] * with_gap
+    better, worst = score.probability_of_improvement, score.worst.worst_vm_change
+    closed = [_gap_entry(GAPS[title](score)) for title in gaps if gaps[title]]
     name = f"{score.policy} (oracle)" if score.policy in results.oracles else score.policy
     return [
         Entry(name, (summary,) if summary else ()),
@@ -81,6 +88,10 @@ def _score_row(results: Results, score: Score, summary: str, with_gap: bool) -> 
         Entry(counts),
         Entry(percent(worst.value), (f"{score.worst.worst_vm} in {score.worst.case}",), tone(worst)),
     ]
+
+
+def _gap_entry(gap: Estimate | None) -> Entry:
+    return Entry(share(gap.value), (interval(gap),)) if gap else Entry(NOTHING)
 
 
 def throughput_table(results: Results) -> Table:

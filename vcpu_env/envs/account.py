@@ -11,8 +11,8 @@ Times count what is under way up to now, so that totals agree with `Machine.coun
 
 from vcpu_env._jit import kjit
 from vcpu_env.envs.types import NR_TERMS, env_params, env_state, vm_account
-from vcpu_env.guest.run import COLD_LOSS_TENTHS
-from vcpu_env.guest.types import SEG_COMPUTE, SEG_SPIN, guest_totals, guest_vcpu, guest_vm
+from vcpu_env.guest.types import SEG_SPIN, guest_totals, guest_vcpu, guest_vm
+from vcpu_env.guest.useful import unbooked_useful_ns
 from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.kernel.types import rq_totals, sched_tunables
 from vcpu_env.kvm.lapic import ipi_totals
@@ -32,8 +32,8 @@ def add_running(w, cpu, now_ns):
     vm_account(w, g.vm).run_ns += past
     if g.segment == SEG_SPIN:
         total[SPIN] += past
-    elif g.segment == SEG_COMPUTE:
-        total[USEFUL] += past - min(past * COLD_LOSS_TENTHS // 10, g.cold_ns)
+    else:
+        total[USEFUL] += unbooked_useful_ns(w, pc.vcpu, now_ns)
 
 
 @kjit

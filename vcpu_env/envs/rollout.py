@@ -25,7 +25,7 @@ class Rollout:
     """T steps of N machines; arrays are (T, N, ...), step t of machine i at [t, i].
 
     Attributes:
-        observations, masks: before the step; masks have length 0 where the actions have none.
+        observations, masks: before the step; masks have length 0 where there are none.
         actions: as sampled, (T, N, dimensions); Gaussian ones are clipped to the space only on their way in.
         log_probs, values: of the policy, before the step.
         rewards, elapsed_ns: of the step.
@@ -136,8 +136,8 @@ class RolloutCollector:
         self.keys = np.array([action_key(seed, i) for i in range(environment.num_envs)], np.int64)
         self.counts = np.zeros(environment.num_envs, np.int64)
 
-    def collect(self, policy: PolicyWeights, steps: int, deterministic: bool = False) -> Rollout:
-        """`steps` steps of every machine.
+    def collect(self, policy: PolicyWeights, steps: int, deterministic: bool = False, masked: bool = True) -> Rollout:
+        """`steps` steps of every machine. Without masks the policy may choose a candidate that is not there: nobody.
 
         Raises:
             ValueError: the policy does not fit the environment, or fewer than one step.
@@ -151,7 +151,7 @@ class RolloutCollector:
         shape = (steps, count)
         buffers: dict[str, np.ndarray] = {
             "observations": np.empty((*shape, features), np.float32),
-            "masks": np.empty((*shape, environment.actions.mask_length), np.int8),
+            "masks": np.empty((*shape, environment.actions.mask_length if masked else 0), np.int8),
             "actions": np.empty((*shape, width), np.float32),
             "log_probs": np.empty(shape),
             "values": np.empty(shape),

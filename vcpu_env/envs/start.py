@@ -61,10 +61,17 @@ def start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, number
 
 
 def make_start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, number: int) -> Machine:
-    """Give a copy of a warmed machine the state of an environment, and let its decisions be answered from outside."""
+    """A copy of a warmed machine as an environment."""
     machine = warmed_machine(scenario, rule, number).fork()
+    equip(machine, kind, config)
+    fill_reward(machine, config)
+    return machine
+
+
+def equip(machine: Machine, kind: int, config: EnvConfig) -> None:
+    """Give a machine the state of an environment, and let its decisions be answered from outside."""
     actions = Actions(kind, config)
-    vms = scenario.expanded_vms
+    vms = machine.scenario.expanded_vms
     world = machine.world.extended(env_arrays(nr_features(kind, config), actions.mask_length, len(vms)))
     machine.world = world
     params = world["env_params"]
@@ -77,7 +84,6 @@ def make_start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, n
     params["nr_threads"], params["nr_locks"] = len(world["guest_thread"]), len(world["guest_lock"])
     for i, (_, boost, scale) in enumerate(boosts(kind, config.penalty_levels)):
         params["boost"][0][i], params["scale"][0][i] = boost, round(scale * PENALTY_SCALE_ONE)
-    fill_reward(machine, config)
     if kind != HOST_TUNER and set(config.observe) != set(GROUPS):
         indices = hidden_features(frozenset(config.observe), config.nr_candidates)
         world["hidden"]["index"][: len(indices)] = indices
@@ -89,7 +95,6 @@ def make_start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, n
         params["own_penalty_rule"] = rules["penalty_rule"] == RULE_POINTER
         point = "penalty_rule" if kind == PENALTY_SCALE else "target_rule"
         rules[point] = RULE_EXTERNAL
-    return machine
 
 
 def nr_features(kind: int, config: EnvConfig) -> int:

@@ -4,50 +4,11 @@ The caller sends one IPI to each target and spins with guest preemption off and 
 have answered. Targets are the siblings that have a thread to run; an idle one has switched its page tables lazily.
 """
 
-import numpy as np
-
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.locks import notify_spinner, start_spinning
-from vcpu_env.guest.types import (
-    COMPUTE,
-    IPI_PHYS,
-    IPI_PV,
-    IPI_SHORTHAND_AUTO,
-    SPIN_CALL,
-    guest_costs,
-    guest_thread,
-    guest_vcpu,
-    guest_vm,
-)
+from vcpu_env.guest.multicast import bit, is_unicast
+from vcpu_env.guest.spinning import notify_spinner, start_spinning
+from vcpu_env.guest.types import COMPUTE, SPIN_CALL, guest_thread, guest_vcpu, guest_vm
 from vcpu_env.kvm.lapic import VECTOR_CALL, deliver_ipi, send_ipi
-
-
-@kjit
-def bit(index):
-    """The mask with one bit, for indices up to 63."""
-    return np.int64(1) << np.int64(index)
-
-
-@kjit
-def multicast_cost(w, vm, targets):
-    """Time that the sender needs for an IPI to `targets` siblings."""
-    costs = guest_costs(w, 0)
-    if vm.ipi_mode == IPI_SHORTHAND_AUTO and targets == vm.nr_vcpus - 1:
-        return costs.icr_write_ns
-    if vm.ipi_mode == IPI_PV and targets > 1:
-        return costs.pv_ipi_ns + costs.pv_ipi_ns * targets // 3
-    return costs.icr_write_ns * targets
-
-
-@kjit
-def sends_unicasts(vm, mask):
-    """Whether an IPI to these siblings is sent one by one; one target is always addressed directly."""
-    if vm.ipi_mode == IPI_PHYS or mask & (mask - 1) == 0:
-        return True
-    everybody = 0
-    for i in range(vm.nr_vcpus):
-        everybody += mask >> i & 1
-    return vm.ipi_mode == IPI_SHORTHAND_AUTO and everybody < vm.nr_vcpus - 1
 
 
 @kjit
@@ -70,24 +31,31 @@ def choose_targets(w, v, wanted, first):
 
 @kjit
 def start_call(w, t, now_ns):
-    """smp_call_function_many(): the IPIs to the chosen targets are out, the thread spins."""
+    """smp_call_function_many(): the IPIs to the chosen targets are out, the thread spins.
+
+    Returns the targets that got one; the others had an unserved call already.
+    """
     th = guest_thread(w, t)
     v = th.vcpu
     g = guest_vcpu(w, v)
     vm = guest_vm(w, th.vm)
     g.calls += 1
     g.call_start_ns = now_ns
-    unicast = sends_unicasts(vm, g.csd_mask)
+    sent = 0
     for i in range(vm.nr_vcpus):
         if g.csd_mask >> i & 1:
             target = guest_vcpu(w, vm.first_vcpu + i)
             queued = target.call_mask
             target.call_mask |= bit(g.index)
-            if queued == 0 and unicast:
+            if queued != 0:
+                continue
+            sent |= bit(i)
+            if is_unicast(w, th.vm, g.csd_mask, i):
                 send_ipi(w, v, vm.first_vcpu + i, VECTOR_CALL, now_ns)
-            elif queued == 0:
+            else:
                 deliver_ipi(w, v, vm.first_vcpu + i, VECTOR_CALL, now_ns)
     start_spinning(w, t, v, SPIN_CALL, now_ns)
+    return sent
 
 
 @kjit

@@ -1,8 +1,9 @@
 """The interpreter of guest programs: runs a thread's operations until one of them takes time, spins or sleeps."""
 
-from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.calls import choose_targets, multicast_cost, start_call
-from vcpu_env.guest.locks import acquire, note_lock_wait, release, sleep_on, take
+from vcpu_env._jit import kjit
+from vcpu_env.guest.calls import choose_targets, start_call
+from vcpu_env.guest.locks import acquire, release, sleep_on
+from vcpu_env.guest.multicast import multicast_cost, unicast_cost
 from vcpu_env.guest.program import (
     OP_BARRIER,
     OP_BLOCK,
@@ -15,6 +16,7 @@ from vcpu_env.guest.program import (
     OP_PUT,
     OP_RESCHEDULE,
     OP_SHOOTDOWN,
+    OP_SYNCHRONIZE_RCU,
     OP_UNLOCK,
     OP_USER,
     OP_WORK,
@@ -22,10 +24,15 @@ from vcpu_env.guest.program import (
     PICK_RANDOM,
 )
 from vcpu_env.guest.queues import get_items, meet, put_items
-from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw, sample
+from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw
+from vcpu_env.guest.rcu import synchronize_rcu
+from vcpu_env.guest.shapes import sample_duration
+from vcpu_env.guest.spinning import note_lock_wait, take
+from vcpu_env.guest.steal_time import kvm_flush_tlb_multi, kvm_smp_send_call_func_ipi
 from vcpu_env.guest.threads import block_current
 from vcpu_env.guest.types import (
     COMPUTE,
+    HC_NONE,
     LOCK_MUTEX,
     guest_costs,
     guest_lock,
@@ -100,10 +107,10 @@ def do_timed(w, t, op, now_ns):
             step = 1 + ((next_draw(w, th, PURPOSE_PICK) * (vm.nr_vcpus - 1)) >> 32)
             target = vm.first_vcpu + (th.vcpu - vm.first_vcpu + step) % vm.nr_vcpus
             th.in_kernel = 1
-            th.remaining_ns = guest_costs(w, 0).icr_write_ns
+            th.remaining_ns = unicast_cost(w, target)
             send_ipi(w, th.vcpu, target, VECTOR_RESCHEDULE, now_ns)
         return
-    duration = sample(op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
+    duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
     if op.kind == OP_BLOCK:
         set_event(w, event_slots(w, 0).io + t, now_ns + duration)
         block_current(w, th.vcpu)
@@ -151,15 +158,19 @@ def do_shootdown(w, t, op, now_ns):
     th.stage += 1
     th.in_kernel = 1
     if th.stage == 2:
-        start_call(w, t, now_ns)
+        sent = start_call(w, t, now_ns)
+        if vm.pv_sched_yield:
+            kvm_smp_send_call_func_ipi(w, th.vcpu, sent)
         return 0
     first = 0
     if op.a > 0:
         first = (next_draw(w, th, PURPOSE_PICK) * (vm.nr_vcpus - 1)) >> 32
     targets = choose_targets(w, th.vcpu, op.a, first)
+    if vm.pv_tlb_flush:
+        targets = kvm_flush_tlb_multi(w, th.vcpu)
     if targets == 0:
         return 1
-    th.remaining_ns = multicast_cost(w, vm, targets)
+    th.remaining_ns = multicast_cost(w, th.vm, guest_vcpu(w, th.vcpu).csd_mask)
     return 0
 
 
@@ -169,7 +180,7 @@ def advance(w, t, now_ns):
     th = guest_thread(w, t)
     v = th.vcpu
     g = guest_vcpu(w, v)
-    while th.remaining_ns <= 0 and th.activity == COMPUTE and g.current == t and g.kick_thread == NIL:
+    while th.remaining_ns <= 0 and th.activity == COMPUTE and g.current == t and g.hypercall == HC_NONE:
         op = guest_op(w, th.pc)
         kind = op.kind
         go_on = 1
@@ -188,6 +199,8 @@ def advance(w, t, now_ns):
             go_on = do_shootdown(w, t, op, now_ns)
         elif kind == OP_WORK:
             guest_vm(w, th.vm).work += op.a
+        elif kind == OP_SYNCHRONIZE_RCU:
+            go_on = synchronize_rcu(w, t, op.a, now_ns)
         else:
             go_on = do_queue(w, t, op, now_ns)
         if go_on:

@@ -2,78 +2,37 @@
 
 * fifo: native qspinlock. Strictly first come, first served; the next owner may be a waiter that the host has preempted.
 * tas: test-and-set, as under a hypervisor without paravirtual locks. Whoever runs and sees it free takes it.
-* pv: pv-qspinlock. First come, first served, but a waiter halts its vCPU after `spin_threshold_ns` of spinning; a
-  halted queue head is kicked at unlock and the lock stays free for whoever comes by meanwhile.
+* pv: pv-qspinlock, simplified. First come, first served, but a waiter halts its vCPU after `spin_threshold_ns` of
+  spinning; a halted queue head is kicked at unlock and the lock stays free for whoever comes by meanwhile.
+* pvqspinlock: the same, step by step (`guest.pvqspinlock`).
 * mutex: sleeping lock with optimistic spinning while the owner runs (as far as the guest can tell).
 * futex: user-space mutex; sleeps after one try. * rwsem: as mutex, with readers.
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.pvqspinlock import kick_waiter, pvq_acquire, pvq_halts, pvq_look, pvq_release
 from vcpu_env.guest.random import draw
+from vcpu_env.guest.spinning import note_lock_wait, notify_spinner, start_spinning, take
+from vcpu_env.guest.steal_time import vcpu_is_preempted
 from vcpu_env.guest.thread_queue import append, pop, push_front, remove
 from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import (
-    COMPUTE,
     LOCK_FUTEX,
     LOCK_MUTEX,
     LOCK_PV,
+    LOCK_PVQ,
     LOCK_RWSEM,
     LOCK_TAS,
     RUNNING,
-    SEG_SPIN,
     SPIN_LOCK,
     SPIN_OWNER,
+    STEAL_REPORTED,
     guest_costs,
     guest_lock,
     guest_thread,
     guest_vcpu,
     guest_vm,
 )
-from vcpu_env.kernel.timeline import event
-from vcpu_env.kvm.log2 import log2_bin
-from vcpu_env.kvm.pcpu import event_slots, set_run_event
-from vcpu_env.kvm.types import kvm_vcpu
-
-
-@kjit
-def notify_spinner(w, v, now_ns):
-    """What the vCPU spins for has changed: if it is in guest mode it notices after a cache-line transfer."""
-    g = guest_vcpu(w, v)
-    if g.cpu == NIL or g.segment != SEG_SPIN:
-        return
-    costs = guest_costs(w, 0)
-    g.notice_draws += 1
-    iteration = (draw(v, g.notice_draws) * costs.spin_iteration_ns) >> 32
-    when = now_ns + costs.notice_ns + iteration
-    if when < event(w, event_slots(w, 0).run + g.cpu).when_ns:
-        set_run_event(w, g.cpu, when)
-
-
-@kjit
-def note_lock_wait(w, th, now_ns):
-    """Book how long a thread has waited for the lock that it takes now."""
-    waited_ns = now_ns - th.wait_start_ns
-    guest_vcpu(w, th.vcpu).lock_wait_ns += waited_ns
-    guest_vm(w, th.vm).lock_wait_log2[log2_bin(waited_ns)] += 1
-
-
-@kjit
-def take(w, lock, t):
-    """The lock is the thread's from now on."""
-    lk = guest_lock(w, lock)
-    th = guest_thread(w, t)
-    if th.shared:
-        lk.readers += 1
-    else:
-        lk.owner = t
-    lk.acquisitions += 1
-    th.held[th.nr_held] = lock
-    th.held_shared[th.nr_held] = th.shared
-    th.nr_held += 1
-    th.activity = COMPUTE
-    th.granted = 0
-    th.handoff = 0
-    th.wait_lock = NIL
 
 
 @kjit
@@ -87,6 +46,8 @@ def is_free(w, lock, t):
         if th.shared:
             return lk.sleepers.head == NIL or th.handoff == 1
         return lk.readers == 0
+    if lk.kind == LOCK_PVQ:
+        return lk.pending == 0
     if lk.kind == LOCK_PV and lk.spinners.head != NIL and lk.spinners.head != t:
         return guest_thread(w, lk.spinners.head).pv_halted == 1
     return True
@@ -101,19 +62,35 @@ def owner_runs(w, lock):
     th = guest_thread(w, owner)
     if th.state != RUNNING:
         return False
-    return not (guest_vm(w, th.vm).steal_time and kvm_vcpu(w, th.vcpu).preempted)
+    return not vcpu_is_preempted(w, th.vcpu)
 
 
 @kjit
-def start_spinning(w, t, v, activity, now_ns):
-    """Begin a spin episode of the vCPU's current thread."""
-    g = guest_vcpu(w, v)
-    th = guest_thread(w, t)
-    th.activity = activity
-    th.in_kernel = 1
-    th.spun_ns = 0
-    g.spin_start_ns = now_ns
-    g.lock_spins += 1
+def spinner_before(w, lock, t):
+    """The thread before `t`, which is not the first, in the queue of spinners."""
+    u = guest_lock(w, lock).spinners.head
+    while guest_thread(w, u).next != t:
+        u = guest_thread(w, u).next
+    return u
+
+
+@kjit
+def spins_on(w, lock, t):
+    """Whether an optimistic spinner goes on: the first for the owner, the others (osq_lock()) for the one before them.
+
+    Where the guest is not told what KVM reports, all of them look at the owner.
+    """
+    if guest_vm(w, guest_thread(w, t).vm).steal_time != STEAL_REPORTED or guest_lock(w, lock).spinners.head == t:
+        return owner_runs(w, lock)
+    return not vcpu_is_preempted(w, guest_thread(w, spinner_before(w, lock, t)).vcpu)
+
+
+@kjit
+def osq_unlock(w, lock, t, now_ns):
+    """Thread `t` has left the front of the queue of spinners: the next one looks at the owner from now on."""
+    first = guest_lock(w, lock).spinners.head
+    if first != NIL and guest_vm(w, guest_thread(w, t).vm).steal_time == STEAL_REPORTED:
+        notify_spinner(w, guest_thread(w, first).vcpu, now_ns)
 
 
 @kjit
@@ -123,7 +100,8 @@ def acquire(w, t, lock, shared, now_ns):
     lk = guest_lock(w, lock)
     th.shared = shared
     th.wait_lock = lock
-    if is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.spinners.head == NIL):
+    in_turn = lk.spinners.head == NIL
+    if is_free(w, lock, t) and (in_turn or lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.kind == LOCK_PVQ):
         take(w, lock, t)
         return 1
     th.wait_start_ns = now_ns
@@ -135,6 +113,9 @@ def acquire(w, t, lock, shared, now_ns):
             return -1
         append(w, lk.spinners, t)
         start_spinning(w, t, th.vcpu, SPIN_OWNER, now_ns)
+        return 0
+    if lk.kind == LOCK_PVQ:
+        pvq_acquire(w, t, lock, now_ns)
         return 0
     append(w, lk.spinners, t)
     start_spinning(w, t, th.vcpu, SPIN_LOCK, now_ns)
@@ -159,11 +140,14 @@ def try_spinner(w, t, now_ns):
     th = guest_thread(w, t)
     lock = th.wait_lock
     lk = guest_lock(w, lock)
+    if lk.kind == LOCK_PVQ:
+        return pvq_look(w, t, now_ns)
     if th.granted == 0:
         ready = is_free(w, lock, t) and (lk.kind == LOCK_TAS or lk.spinners.head == t)
         if not ready:
-            if th.activity == SPIN_OWNER and not owner_runs(w, lock):
+            if th.activity == SPIN_OWNER and not spins_on(w, lock, t):
                 remove(w, lk.spinners, t)
+                osq_unlock(w, lock, t, now_ns)
                 return -1
             return 0
         remove(w, lk.spinners, t)
@@ -173,10 +157,12 @@ def try_spinner(w, t, now_ns):
 
 
 @kjit
-def halts_early(w, t):
+def halts_early(w, t, now_ns):
     """pv_wait_node(): should a pv waiter halt? After the threshold, or when the waiter before it has halted."""
     th = guest_thread(w, t)
     lk = guest_lock(w, th.wait_lock)
+    if lk.kind == LOCK_PVQ:
+        return pvq_halts(w, t, now_ns)
     if lk.kind != LOCK_PV or th.activity != SPIN_LOCK:
         return False
     if th.spun_ns >= guest_costs(w, 0).spin_threshold_ns:
@@ -199,6 +185,8 @@ def grant(w, lock, t, now_ns):
     th.granted = 1
     lk.owner = t
     notify_spinner(w, th.vcpu, now_ns)
+    if lk.kind >= LOCK_MUTEX:
+        osq_unlock(w, lock, t, now_ns)
 
 
 @kjit
@@ -239,6 +227,9 @@ def release(w, t, now_ns):
     if lk.kind >= LOCK_MUTEX:
         release_sleeping(w, lock, t, now_ns)
         return
+    if lk.kind == LOCK_PVQ:
+        pvq_release(w, lock, th.vcpu, now_ns)
+        return
     if lk.spinners.head == NIL:
         return
     if lk.kind == LOCK_TAS:
@@ -248,7 +239,7 @@ def release(w, t, now_ns):
         return
     head = guest_thread(w, lk.spinners.head)
     if head.pv_halted:
-        guest_vcpu(w, th.vcpu).kick_thread = lk.spinners.head
+        kick_waiter(w, th.vcpu, head.vcpu)
         return
     grant(w, lock, lk.spinners.head, now_ns)
 
@@ -285,3 +276,12 @@ def notify_owner_spinners(w, t, now_ns):
             while u != NIL:
                 notify_spinner(w, guest_thread(w, u).vcpu, now_ns)
                 u = guest_thread(w, u).next
+
+
+@kjit
+def notify_preempted(w, t, now_ns):
+    """The host takes the CPU from the thread's vCPU and reports it: whoever polls for that looks again."""
+    notify_owner_spinners(w, t, now_ns)
+    th = guest_thread(w, t)
+    if th.activity == SPIN_OWNER and th.granted == 0 and th.next != NIL:
+        notify_spinner(w, guest_thread(w, th.next).vcpu, now_ns)

@@ -6,7 +6,8 @@ import numpy as np
 
 from vcpu_env.guest.program import JUMPS, LOCK_OPS, QUEUE_OPS, Instances, Program
 from vcpu_env.guest.random import LOCK_ENTITY, NR_PURPOSES, PURPOSE_PICK, stream_key
-from vcpu_env.guest.types import LOCK_FUTEX, LOCK_RWSEM, RUNNABLE
+from vcpu_env.guest.shapes import FIRST_SHAPE
+from vcpu_env.guest.types import FULL_SPEED, LOCK_FUTEX, LOCK_RWSEM, RUNNABLE
 from vcpu_env.world import World
 
 
@@ -24,6 +25,7 @@ class GuestPlan:
     lock_kinds: list[int] = field(default_factory=list)
     queue_capacities: list[int] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
+    shapes: list[np.ndarray] = field(default_factory=list)
 
     def _locks(self, kind: int, count: int) -> Instances:
         first = len(self.lock_kinds)
@@ -52,6 +54,11 @@ class GuestPlan:
         """One barrier at which `parties` threads meet."""
         return self.queues(1, parties)
 
+    def shape(self, quantiles: np.ndarray) -> int:
+        """A shape of durations (`guest.shapes.shape_quantiles`), as programs name it."""
+        self.shapes.append(quantiles)
+        return FIRST_SHAPE + len(self.shapes) - 1
+
     def thread(self, program: Program) -> None:
         """One more thread that runs `program`."""
         self.programs.append(program)
@@ -66,6 +73,7 @@ class Offsets:
     lock: int = 0
     queue: int = 0
     op: int = 0
+    shape: int = 0
 
 
 def program_ops(plan: GuestPlan) -> dict[int, int]:
@@ -79,7 +87,7 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
     locks = world["guest_lock"][at.lock : at.lock + len(plan.lock_kinds)]
     locks["kind"] = plan.lock_kinds
     locks["owner"] = -1
-    locks["spinners"] = locks["sleepers"] = (-1, -1)
+    locks["spinners"] = locks["sleepers"] = locks["stealers"] = (-1, -1)
     locks["key"] = [stream_key(seed, LOCK_ENTITY + at.lock + i, PURPOSE_PICK) for i in range(len(locks))]
     queues = world["guest_queue"][at.queue : at.queue + len(plan.queue_capacities)]
     queues["capacity"] = plan.queue_capacities
@@ -87,9 +95,9 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
 
     vcpus = world["guest_vcpu"][at.vcpu : at.vcpu + plan.vcpus]
     vcpus["vm"], vcpus["index"] = vm, np.arange(plan.vcpus)
-    for name in ("cpu", "current", "kick_thread", "io_head", "last_cpu", "delayed_since_ns"):
+    for name in ("cpu", "current", "io_head", "last_cpu", "delayed_since_ns"):
         vcpus[name] = -1
-    vcpus["run_queue"] = (-1, -1)
+    vcpus["run_queue"], vcpus["speed_1024"] = (-1, -1), FULL_SPEED
     threads = world["guest_thread"][at.thread : at.thread + len(plan.programs)]
     threads["vm"], threads["index"] = vm, np.arange(len(threads))
     threads["wait_lock"] = threads["next"] = -1
@@ -112,6 +120,7 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
     at.thread += len(threads)
     at.lock += len(locks)
     at.queue += len(queues)
+    at.shape += len(plan.shapes)
 
 
 def place_programs(world: World, plan: GuestPlan, at: Offsets) -> dict[int, int]:
@@ -128,6 +137,8 @@ def place_programs(world: World, plan: GuestPlan, at: Offsets) -> dict[int, int]
                 a += at.lock
             elif kind in QUEUE_OPS:
                 a += at.queue
+            if dist >= FIRST_SHAPE:
+                dist += at.shape
             world["guest_op"][at.op] = (kind, a, b, dist, mean_ns, round(prob * 2**32))
             at.op += 1
     return starts

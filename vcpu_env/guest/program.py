@@ -1,7 +1,8 @@
 """Guest programs: what a thread does, as data.
 
 A program is a list of operations that loops for ever. `Program` assembles it; the interpreter is compiled once for all
-programs. Durations are (mean in ns, distribution name); lock, queue and barrier arguments name objects of the VM.
+programs. Durations are (mean in ns, distribution: a name or the number of a shape, `GuestPlan.shape`); lock, queue and
+barrier arguments name objects of the VM.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,8 @@ from vcpu_env.guest.random import DISTRIBUTIONS
     OP_GET,
     OP_BARRIER,
     OP_WORK,
-) = range(15)
+    OP_SYNCHRONIZE_RCU,
+) = range(16)
 
 JUMPS = (OP_MAYBE, OP_GOTO, OP_LOOP)
 LOCK_OPS = (OP_LOCK, OP_LOCK_SHARED)
@@ -51,15 +53,16 @@ class Program:
 
     ops: list[tuple[int, int, int, int, int, float]] = field(default_factory=list)
 
-    def _add(self, kind, a=0, b=0, mean_ns=0.0, dist="fixed", prob=1.0) -> int:
-        self.ops.append((kind, a, b, DISTRIBUTIONS[dist], round(mean_ns), prob))
+    def _add(self, kind, a=0, b=0, mean_ns=0.0, dist: str | int = "fixed", prob=1.0) -> int:
+        number = DISTRIBUTIONS[dist] if isinstance(dist, str) else dist
+        self.ops.append((kind, a, b, number, round(mean_ns), prob))
         return len(self.ops) - 1
 
-    def user(self, mean_ns: float, dist: str = "lognormal_0.6") -> None:
+    def user(self, mean_ns: float, dist: str | int = "lognormal_0.6") -> None:
         """Compute in user mode."""
         self._add(OP_USER, mean_ns=mean_ns, dist=dist)
 
-    def kernel(self, mean_ns: float, dist: str = "lognormal_0.6") -> None:
+    def kernel(self, mean_ns: float, dist: str | int = "lognormal_0.6") -> None:
         """Compute in the guest kernel."""
         self._add(OP_KERNEL, mean_ns=mean_ns, dist=dist)
 
@@ -115,7 +118,11 @@ class Program:
         """Send a RESCHEDULE IPI to a random sibling vCPU; nobody waits for it."""
         self._add(OP_RESCHEDULE)
 
-    def block(self, mean_ns: float, dist: str = "lognormal_0.6") -> None:
+    def synchronize_rcu(self, expedited: bool = False) -> None:
+        """Sleep until every vCPU has passed a quiescent state of RCU; expedited: IPIs ask for them."""
+        self._add(OP_SYNCHRONIZE_RCU, a=int(expedited))
+
+    def block(self, mean_ns: float, dist: str | int = "lognormal_0.6") -> None:
         """Sleep until a device is done, which ends with an interrupt."""
         self._add(OP_BLOCK, mean_ns=mean_ns, dist=dist)
 

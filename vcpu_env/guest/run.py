@@ -1,16 +1,22 @@
 """A vCPU in guest mode: what it does next, and accounting of what it did."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
 from vcpu_env.guest.interpreter import advance, holds_spinlock
 from vcpu_env.guest.locks import halts_early, notify_owner_spinners, try_spinner
+from vcpu_env.guest.pvqspinlock import pvq_spin_ns, pvq_still_waits
+from vcpu_env.guest.rcu import EXPEDITED, NORMAL, grace_period, note_quiescent_state
 from vcpu_env.guest.threads import pick_thread, wake_thread
 from vcpu_env.guest.types import (
     AWAKE,
     COMPUTE,
+    FULL_SPEED,
     HALTED_IDLE,
     HALTED_PV_WAIT,
+    HC_NONE,
     LOCK_PV,
+    LOCK_PVQ,
     OVERHEAD,
     SEG_COMPUTE,
     SEG_IRQ,
@@ -38,8 +44,8 @@ from vcpu_env.kvm.lapic import (
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 from vcpu_env.kvm.ple import ple_window_ns
 
-EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_KICK = range(4)
-"""Why the guest was left: still in it, HLT, PAUSE-loop exit, the hypercall that kicks a halted lock waiter."""
+EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_HYPERCALL = range(4)
+"""Why the guest was left: still in it, HLT, PAUSE-loop exit, a hypercall that ends in a directed yield."""
 
 COLD_LOSS_TENTHS = 3
 """With a cold cache a vCPU computes at seven tenths of its speed, until it has lost `cold_ns`."""
@@ -55,8 +61,11 @@ def account_segment(w, v, now_ns):
         return
     g.run_ns += past
     guest_vm(w, g.vm).run_ns += past
+    done = past
+    if g.speed_1024 != FULL_SPEED:
+        done = past * g.speed_1024 >> 10
     if g.segment == SEG_IRQ:
-        g.irq_remaining_ns -= past
+        g.irq_remaining_ns -= done
         g.irq_ns += past
         g.kernel_ns += past
         return
@@ -67,11 +76,12 @@ def account_segment(w, v, now_ns):
         guest_totals(w, 0).spin_ns += past
         th.spun_ns += past
         return
-    lost = min(past * COLD_LOSS_TENTHS // 10, g.cold_ns)
+    g.smt_lost_ns += past - done
+    lost = min(done * COLD_LOSS_TENTHS // 10, g.cold_ns)
     g.cold_ns -= lost
     g.cold_lost_ns += lost
-    guest_totals(w, 0).useful_ns += past - lost
-    th.remaining_ns -= past - lost
+    guest_totals(w, 0).useful_ns += done - lost
+    th.remaining_ns -= done - lost
     if th.in_kernel:
         g.kernel_ns += past
     else:
@@ -105,6 +115,21 @@ def begin_interrupt(w, v, vector, now_ns):
 
 
 @kjit
+def end_tick(w, v, now_ns):
+    """sched_tick() of the guest: slice, quiescent state of RCU, periodic balance."""
+    g = guest_vcpu(w, v)
+    vm = guest_vm(w, g.vm)
+    ran = g.user_ns + g.kernel_ns - g.thread_start_ns
+    if g.nr_queued > 0 and ran >= vm.slice_ns:
+        g.need_resched = 1
+    if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
+        if g.current == NIL or not holds_spinlock(w, guest_thread(w, g.current)):
+            note_quiescent_state(w, v, NORMAL, now_ns)
+    if vm.balance_ns > 0:
+        periodic_balance(w, v, now_ns)
+
+
+@kjit
 def end_interrupt(w, v, now_ns):
     """The handler is done: what it was for happens."""
     g = guest_vcpu(w, v)
@@ -112,10 +137,10 @@ def end_interrupt(w, v, now_ns):
     g.irq = 0
     if vector == VECTOR_CALL:
         answer_calls(w, v, now_ns)
+        if grace_period(w, 2 * g.vm + EXPEDITED).awaited != 0:
+            note_quiescent_state(w, v, EXPEDITED, now_ns)
     elif vector == VECTOR_TIMER:
-        ran = g.user_ns + g.kernel_ns - g.thread_start_ns
-        if g.nr_queued > 0 and ran >= guest_vm(w, g.vm).slice_ns:
-            g.need_resched = 1
+        end_tick(w, v, now_ns)
     elif vector == VECTOR_IO:
         while g.io_head != NIL:
             t = g.io_head
@@ -140,11 +165,30 @@ def spin(w, v, now_ns):
     g.segment = SEG_SPIN
     g.ple_expire_ns = now_ns + ple_window_ns(w, v)
     end = g.ple_expire_ns
-    if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PV:
-        left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
+    if th.activity == SPIN_LOCK:
+        kind, left = guest_lock(w, th.wait_lock).kind, 0
+        if kind == LOCK_PV:
+            left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
+        elif kind == LOCK_PVQ:
+            left = pvq_spin_ns(w, g.current)
         if left > 0:
             end = min(end, now_ns + left)
     set_run_event(w, g.cpu, end)
+
+
+@kjit
+def retime_segment(w, v, now_ns):
+    """Put the end of the current interrupt or computation on the timeline; a spin's does not depend on speed."""
+    g = guest_vcpu(w, v)
+    if g.segment == SEG_SPIN:
+        return
+    left = g.irq_remaining_ns
+    if g.segment == SEG_COMPUTE:
+        remaining = guest_thread(w, g.current).remaining_ns
+        left = remaining + min((remaining * COLD_LOSS_TENTHS + 6) // (10 - COLD_LOSS_TENTHS), g.cold_ns)
+    if g.speed_1024 != FULL_SPEED:
+        left = (left * FULL_SPEED + g.speed_1024 - 1) // g.speed_1024
+    set_run_event(w, g.cpu, now_ns + left)
 
 
 @kjit
@@ -155,12 +199,12 @@ def guest_run(w, v, now_ns):
     while True:
         if g.irq_remaining_ns > 0:
             g.segment = SEG_IRQ
-            set_run_event(w, g.cpu, now_ns + g.irq_remaining_ns)
+            retime_segment(w, v, now_ns)
             return EXIT_NONE
         if g.irq != 0:
             end_interrupt(w, v, now_ns)
-        if g.kick_thread != NIL:
-            return EXIT_KICK
+        if g.hypercall != HC_NONE:
+            return EXIT_HYPERCALL
         vector = take_interrupt(w, v, now_ns)
         if vector != 0:
             begin_interrupt(w, v, vector, now_ns)
@@ -174,6 +218,8 @@ def guest_run(w, v, now_ns):
         if t == NIL or (g.need_resched and not holds_spinlock(w, guest_thread(w, t))):
             if t != NIL:
                 notify_owner_spinners(w, t, now_ns)
+            if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
+                note_quiescent_state(w, v, NORMAL, now_ns)
             if not pick_thread(w, v):
                 return enter_halt(w, v, HALTED_IDLE)
             continue
@@ -181,8 +227,7 @@ def guest_run(w, v, now_ns):
         if th.activity == COMPUTE:
             if th.remaining_ns > 0:
                 g.segment = SEG_COMPUTE
-                slowed = (th.remaining_ns * COLD_LOSS_TENTHS + 6) // (10 - COLD_LOSS_TENTHS)
-                set_run_event(w, g.cpu, now_ns + th.remaining_ns + min(slowed, g.cold_ns))
+                retime_segment(w, v, now_ns)
                 return EXIT_NONE
             advance(w, t, now_ns)
             continue
@@ -193,7 +238,7 @@ def guest_run(w, v, now_ns):
             continue
         result = try_spinner(w, t, now_ns)
         if result == 0:
-            if halts_early(w, t):
+            if halts_early(w, t, now_ns):
                 th.pv_halted = 1
                 return enter_halt(w, v, HALTED_PV_WAIT)
             spin(w, v, now_ns)
@@ -217,6 +262,8 @@ def still_waits(w, t):
     th = guest_thread(w, t)
     if th.activity == SPIN_CALL:
         return guest_vcpu(w, th.vcpu).csd_mask != 0
+    if guest_lock(w, th.wait_lock).kind == LOCK_PVQ:
+        return pvq_still_waits(w, t)
     return th.granted == 0
 
 
@@ -296,5 +343,8 @@ def awaited_vcpu(w, v):
                     return first + i
                 late = first + i
         return late
-    owner = guest_lock(w, th.wait_lock).owner
+    lk = guest_lock(w, th.wait_lock)
+    owner = lk.owner
+    if lk.kind == LOCK_PVQ and owner == NIL and lk.spinners.head != g.current:
+        owner = lk.spinners.head  # the lock is free for the queue head only
     return NIL if owner == NIL else guest_thread(w, owner).vcpu

@@ -6,7 +6,9 @@ that the host has preempted still looks busy or idle as the guest last saw it.
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.guest.multicast import unicast_cost
 from vcpu_env.guest.random import draw
+from vcpu_env.guest.steal_time import vcpu_is_preempted
 from vcpu_env.guest.thread_queue import append, pop, push_front
 from vcpu_env.guest.types import (
     BLOCKED,
@@ -19,7 +21,6 @@ from vcpu_env.guest.types import (
     guest_vm,
 )
 from vcpu_env.kvm.lapic import VECTOR_RESCHEDULE, send_ipi
-from vcpu_env.kvm.types import kvm_vcpu
 
 WAKEUP_STREAM = 1 << 40
 """Stream keys of wakeup preemption start here; those of lock hand-overs are the vCPU ids."""
@@ -56,8 +57,8 @@ def dequeue_first(w, v):
 
 
 @kjit
-def pull_thread(w, v):
-    """newidle balance of the guest: take one queued thread from the sibling that has most of them, or NIL."""
+def busiest_sibling(w, v):
+    """The sibling with most threads queued, NIL if none has any."""
     vm = guest_vm(w, guest_vcpu(w, v).vm)
     busiest = NIL
     most = 0
@@ -66,9 +67,14 @@ def pull_thread(w, v):
         if queued > most and u != v:
             busiest = u
             most = queued
-    if busiest == NIL:
-        return NIL
-    return dequeue_first(w, busiest)
+    return busiest
+
+
+@kjit
+def pull_thread(w, v):
+    """newidle balance of the guest: take one queued thread from the sibling that has most of them, or NIL."""
+    busiest = busiest_sibling(w, v)
+    return NIL if busiest == NIL else dequeue_first(w, busiest)
 
 
 @kjit
@@ -113,7 +119,7 @@ def looks_idle(w, v):
     g = guest_vcpu(w, v)
     if g.current != NIL or g.nr_queued > 0:
         return False
-    return not (guest_vm(w, g.vm).steal_time and kvm_vcpu(w, v).preempted and g.halted != HALTED_IDLE)
+    return g.halted == HALTED_IDLE or not vcpu_is_preempted(w, v)
 
 
 @kjit
@@ -148,5 +154,5 @@ def wake_thread(w, t, waker, by_device, now_ns):
         enqueue_thread(w, t, v)
     g.overhead_ns += guest_costs(w, 0).wake_ns
     if (idle or preempts) and v != waker:
-        g.overhead_ns += guest_costs(w, 0).icr_write_ns
+        g.overhead_ns += unicast_cost(w, v)
         send_ipi(w, waker, v, VECTOR_RESCHEDULE, now_ns)

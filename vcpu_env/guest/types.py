@@ -16,15 +16,24 @@ OVERHEAD = 16
 SEG_NONE, SEG_IRQ, SEG_COMPUTE, SEG_SPIN = range(4)
 AWAKE, HALTED_IDLE, HALTED_PV_WAIT = range(3)
 
-COMPUTE, SPIN_LOCK, SPIN_OWNER, SPIN_CALL = range(4)
+COMPUTE, SPIN_LOCK, SPIN_OWNER, SPIN_CALL, SPIN_STEAL = range(5)
 RUNNABLE, RUNNING, BLOCKED = range(3)
 
-IPI_PHYS, IPI_SHORTHAND_AUTO, IPI_PV = range(3)
-IPI_MODES = {"phys": IPI_PHYS, "shorthand_auto": IPI_SHORTHAND_AUTO, "pv": IPI_PV}
-"""An IPI to many: an ICR write each; one shorthand write if it goes to all others; the KVM_HC_SEND_IPI hypercall."""
+IPI_PHYS, IPI_SHORTHAND_AUTO, IPI_PV, IPI_CLUSTER = range(4)
+IPI_MODES = {"phys": IPI_PHYS, "shorthand_auto": IPI_SHORTHAND_AUTO, "pv": IPI_PV, "cluster": IPI_CLUSTER}
+"""An IPI to many (`guest.multicast`)."""
 
-LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(6)
-SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV}
+STEAL_OFF, STEAL_EVERY, STEAL_REPORTED = range(3)
+STEAL_TIME = {"off": STEAL_OFF, "every": STEAL_EVERY, "reported": STEAL_REPORTED}
+"""What vcpu_is_preempted() tells the guest: nothing; every preemption; those that KVM reports (`kvm.preempt`)."""
+
+HC_NONE, KVM_HC_KICK_CPU, KVM_HC_SCHED_YIELD = 0, 5, 11
+"""Hypercalls that end in a directed yield, by their numbers."""
+
+LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_PVQ, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(7)
+SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV, "pvqspinlock": LOCK_PVQ}
+
+FULL_SPEED = 1024
 
 MAX_HELD = 4
 """Locks that a thread may hold at once."""
@@ -48,8 +57,10 @@ GUEST_VCPU = np.dtype(
         ("need_resched", "i8"),
         ("halted", "i8"),
         ("irq", "i8"),  # vector in service, OVERHEAD, or 0
-        ("kick_thread", "i8"),  # thread whose halted vCPU is to be kicked by hypercall (pv unlock), NIL
+        ("hypercall", "i8"),  # to be made before anything else, HC_NONE
+        ("hypercall_target", "i8"),  # the vCPU that it names
         ("io_head", "i8"),  # threads whose device time is over, not yet woken
+        ("speed_1024", "i8"),  # of what it computes, FULL_SPEED unless a busy hardware thread shares its core
         ("last_cpu", "i8"),
         ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
         ("notice_draws", "i8"),
@@ -70,10 +81,13 @@ GUEST_VCPU = np.dtype(
         ("irq_ns", "i8"),
         ("spin_ns", "i8"),
         ("cold_lost_ns", "i8"),
+        ("smt_lost_ns", "i8"),
         ("idle_ns", "i8"),
         ("steal_ns", "i8"),
         ("call_wait_ns", "i8"),
         ("calls", "i8"),
+        ("flushes_deferred", "i8"),  # targets of shootdowns that were left to the host (PV TLB flush)
+        ("next_balance_ns", "i8"),
         ("ipi_reschedule", "i8"),  # received, as RES, CAL/TLB, LOC of /proc/interrupts
         ("ipi_call", "i8"),
         ("timer_interrupts", "i8"),
@@ -99,6 +113,7 @@ GUEST_THREAD = np.dtype(
         ("in_kernel", "i8"),
         ("granted", "i8"),  # the lock it waits for is its own
         ("pv_halted", "i8"),
+        ("pv_hashed", "i8"),  # pvqspinlock: as queue head it has been entered in the hash of lock waiters
         ("handoff", "i8"),  # woken once for a sleeping lock and lost it: next release is for it alone
         ("shared", "i8"),  # waits for, or holds on top of its stack, an rwsem for reading
         ("nr_held", "i8"),
@@ -124,6 +139,9 @@ GUEST_LOCK = np.dtype(
         ("readers", "i8"),
         ("spinners", THREAD_QUEUE),  # first come first
         ("sleepers", THREAD_QUEUE),
+        ("stealers", THREAD_QUEUE),  # pvqspinlock: not queued yet, they may take the lock out of turn
+        ("pending", "i8"),  # pvqspinlock: the queue head spins, stealing is off
+        ("slow", "i8"),  # pvqspinlock: the lock byte is _Q_SLOW_VAL, so the release kicks the queue head
         ("acquisitions", "i8"),
         ("contended", "i8"),
         ("key", "i8"),
@@ -153,7 +171,12 @@ GUEST_VM = np.dtype(
         ("first_thread", "i8"),
         ("nr_threads", "i8"),
         ("ipi_mode", "i8"),
-        ("steal_time", "i8"),  # the guest sees vcpu_is_preempted()
+        ("steal_time", "i8"),  # STEAL_*
+        ("pv_tlb_flush", "i8"),
+        ("pv_sched_yield", "i8"),
+        ("balance_ns", "i8"),  # between periodic balances of a busy vCPU, 0: newidle balance only
+        ("start_ns", "i8"),
+        ("stop_ns", "i8"),
         ("work", "i8"),
         ("run_ns", "i8"),  # of all its vCPUs, booked
         ("lock_wait_log2", "i8", (LOG2_BINS,)),  # contended acquisitions by how long they waited
@@ -173,7 +196,7 @@ GUEST_COSTS = np.dtype(
         ("futex_ns", "i8"),
         ("wake_ns", "i8"),
         ("icr_write_ns", "i8"),
-        ("pv_ipi_ns", "i8"),  # of KVM_HC_SEND_IPI, and as much again for every three targets
+        ("pv_ipi_ns", "i8"),  # of KVM_HC_SEND_IPI, and as much again for every three targets of a multicast
         ("timer_ns", "i8"),
         ("call_ns", "i8"),
         ("reschedule_ns", "i8"),

@@ -17,7 +17,7 @@ from vcpu_env.kvm.pcpu import event_slots
 def device_event(w, t, now_ns):
     """The device that guest thread `t` waits for is done: the guest is told by it, or by the thread that serves it."""
     slots = event_slots(w, 0)
-    if slots.end == slots.task or host_signal(w, guest_thread(w, t).vm).server == NIL:
+    if slots.vm == slots.task or host_signal(w, guest_thread(w, t).vm).server == NIL:
         device_done(w, t, now_ns)
         return
     set_event(w, slots.io + t, NEVER)

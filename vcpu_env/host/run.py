@@ -27,6 +27,7 @@ from vcpu_env.host.signals import send_signal, take_signal, try_lock, unlock, wa
 from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
 from vcpu_env.kernel.entry_points import block_task, sched_yield, try_to_wake_up, wake_up_new_task
 from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.pcpu import ENTER, IDLE, KICK_RESCHED, TASK, event_slots, kick, pcpu, set_mode, set_run_event
@@ -179,10 +180,14 @@ def advance(w, cpu, h, now_ns):
 def enter_task(w, cpu, now_ns):
     """The host task that has the CPU returns to user mode, unless it has to give the CPU away first."""
     update_rq_clock(w, cpu, now_ns)
-    h = cpu_rq(w, cpu).curr - event_slots(w, 0).nr_vcpus
+    p = cpu_rq(w, cpu).curr
+    h = p - event_slots(w, 0).nr_vcpus
     ht = host_task(w, h)
     while True:
         if cpu_rq(w, cpu).need_resched:
+            reschedule(w, cpu, 0, now_ns)
+            return
+        if task_struct(w, p).throttle_work and throttle_cfs_rq_work(w, p):
             reschedule(w, cpu, 0, now_ns)
             return
         if ht.remaining_ns > 0:
@@ -198,7 +203,7 @@ def enter_task(w, cpu, now_ns):
 def start_host_tasks(w):
     """The host tasks that are there from the beginning become runnable; the others have a timer for it."""
     slots = event_slots(w, 0)
-    for h in range(slots.end - slots.task):
+    for h in range(slots.vm - slots.task):
         if host_task(w, h).start_ns > 0:
             set_event(w, slots.task + h, host_task(w, h).start_ns)
         else:

@@ -55,7 +55,7 @@ HOST_SIGNAL = np.dtype(
 
 host_task = struct(14, HOST_TASK)
 host_op = struct(15, HOST_OP)
-host_signal = struct(59, HOST_SIGNAL)
+host_signal = struct(64, HOST_SIGNAL)
 
 
 def host_arrays(nr_tasks: int, nr_ops: int, nr_signals: int) -> list[StructArray]:
@@ -65,5 +65,5 @@ def host_arrays(nr_tasks: int, nr_ops: int, nr_signals: int) -> list[StructArray
     return [
         StructArray(14, "host_task", HOST_TASK, nr_tasks),
         StructArray(15, "host_op", HOST_OP, nr_ops),
-        StructArray(59, "host_signal", HOST_SIGNAL, nr_signals),
+        StructArray(64, "host_signal", HOST_SIGNAL, nr_signals),
     ]

@@ -1,111 +1,48 @@
-"""Load balancing among CPUs that share one last-level cache: one scheduling domain whose groups are single CPUs.
+"""Load balancing: a CPU pulls tasks from the busiest other one of a scheduling domain.
 
-A CPU pulls tasks from the busiest other one: when it is about to go idle (one task), while it is idle (every 16 ms or
-so, started by a busy CPU's tick, since an idle CPU has none), and now and then when it is busy. It counts *tasks* while
-it has nothing to do itself, and *load* when all are busy; what is refused too often is asked for less politely
-(``nr_balance_failed``). Every search starts at the pulling CPU and goes round; the first of equals is taken.
+It does so when it is about to go idle (one task), while it is idle (started by a busy CPU's tick, since an idle CPU has
+none), and now and then when it is busy; `kernel.find_busiest` says from where, and how much. What is refused too often
+is asked for less politely (``nr_balance_failed``), and at last a task that runs is pushed.
 """
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.entity import entity_eligible, resched_curr
 from vcpu_env.kernel.fair import put_prev_task_fair
+from vcpu_env.kernel.find_busiest import (
+    CPU_NEWLY_IDLE,
+    MIGRATE_LOAD,
+    MIGRATE_TASK,
+    MIGRATE_UTIL,
+    sched_balance_find_src,
+)
 from vcpu_env.kernel.group import task_has_idle_policy
+from vcpu_env.kernel.group_stats import idle_cpu, is_core_idle
 from vcpu_env.kernel.pelt import task_h_load
 from vcpu_env.kernel.runqueue import migrate_task, sched_info_switch, update_rq_clock
-from vcpu_env.kernel.select_cpu import (
-    GROUP_FULLY_BUSY,
-    GROUP_HAS_SPARE,
-    GROUP_OVERLOADED,
-    IMBALANCE_PCT,
-    SCHED_CAPACITY_SCALE,
-    cpu_allowed,
-    group_classify,
-)
+from vcpu_env.kernel.select_cpu import cpu_allowed
 from vcpu_env.kernel.types import (
+    SD_SHARE_CPUCAPACITY,
     cfs_rq,
     cpu_rq,
-    sched_domain_shared,
+    lb_env,
+    sched_domain,
     sched_entity,
     sched_features,
+    sched_group,
     sched_tunables,
+    span_cpu,
     task_struct,
 )
 
-CPU_NOT_IDLE, CPU_IDLE, CPU_NEWLY_IDLE = 0, 1, 2
-MIGRATE_LOAD, MIGRATE_TASK = 0, 1
-
 REFUSED, REFUSED_BUT_ALLOWED, MOVABLE = 0, 1, 2
 
-CACHE_NICE_TRIES = 1
 SCHED_NR_MIGRATE = 32
 
 
 @kjit
-def busier(w, kind, cpu, best_kind, best):
-    """fair.c: update_sd_pick_busiest(). Whether a CPU is a better one to pull from than the best so far."""
-    if kind != best_kind:
-        return kind > best_kind
-    if kind == GROUP_OVERLOADED:
-        return cfs_rq(w, cpu).load_avg > cfs_rq(w, best).load_avg
-    return kind == GROUP_FULLY_BUSY or cpu_rq(w, cpu).nr_running > cpu_rq(w, best).nr_running
-
-
-@kjit
-def update_idle_cpu_scan(w, sum_util):
-    """fair.c: update_idle_cpu_scan(). How many CPUs a wakeup may look at: the square of utilisation is against it."""
-    nr_cpus = sched_tunables(w, 0).nr_cpus
-    util = sum_util // nr_cpus
-    busy = util * util * IMBALANCE_PCT * IMBALANCE_PCT // (10000 * SCHED_CAPACITY_SCALE)
-    left = SCHED_CAPACITY_SCALE - min(busy, SCHED_CAPACITY_SCALE)
-    sched_domain_shared(w, 0).nr_idle_scan = left * nr_cpus // SCHED_CAPACITY_SCALE
-
-
-@kjit
-def sched_balance_find_src(w, cpu, idle):
-    """fair.c: update_sd_lb_stats(), sched_balance_find_src_group(), calculate_imbalance(), sched_balance_find_src_rq().
-
-    Returns the CPU to pull from (NIL if all is well), whether to count load or tasks, and how much of it to pull.
-    """
-    nr_cpus = sched_tunables(w, 0).nr_cpus
-    busiest, busiest_kind = NIL, GROUP_HAS_SPARE
-    total_load = sum_util = 0
-    other = cpu
-    for _ in range(nr_cpus):
-        rq, cfs = cpu_rq(w, other), cfs_rq(w, other)
-        if not rq.all_pinned:
-            total_load += cfs.load_avg
-            sum_util += rq.util_avg
-            if other != cpu and cfs.h_nr_runnable:
-                kind = group_classify(w, other)
-                if busiest == NIL or busier(w, kind, other, busiest_kind, busiest):
-                    busiest, busiest_kind = other, kind
-        other = other + 1 if other + 1 < nr_cpus else 0
-    if idle != CPU_NEWLY_IDLE and sched_features(w, 0).SIS_UTIL:
-        update_idle_cpu_scan(w, sum_util)
-    local_kind = group_classify(w, cpu)
-    if busiest == NIL or local_kind > busiest_kind:
-        return NIL, MIGRATE_TASK, 0
-    waiting = cfs_rq(w, busiest).h_nr_runnable
-    if busiest_kind != GROUP_OVERLOADED and (idle == CPU_NOT_IDLE or waiting == 1):
-        return NIL, MIGRATE_TASK, 0
-    if local_kind == GROUP_HAS_SPARE:
-        excess = (cpu_rq(w, busiest).nr_running - cpu_rq(w, cpu).nr_running) >> 1
-        if idle == CPU_NOT_IDLE or excess <= 0:
-            return NIL, MIGRATE_TASK, 0
-        return busiest, MIGRATE_TASK, excess
-    load, busiest_load, mean = cfs_rq(w, cpu).load_avg, cfs_rq(w, busiest).load_avg, total_load // nr_cpus
-    if local_kind == GROUP_OVERLOADED and 100 * busiest_load <= IMBALANCE_PCT * load:
-        return NIL, MIGRATE_LOAD, 0
-    excess = min(busiest_load - mean, mean - load)
-    if busiest_load <= load or excess <= 0 or (waiting == 1 and busiest_load > excess):
-        return NIL, MIGRATE_LOAD, 0
-    return busiest, MIGRATE_LOAD, excess
-
-
-@kjit
-def task_hot(w, p, src, dst):
+def task_hot(w, p, src, dst, sd_id):
     """fair.c: task_hot(). Whether a task is thought to have its data in its CPU's cache still."""
-    if task_has_idle_policy(w, p):
+    if task_has_idle_policy(w, p) or sched_domain(w, sd_id).flags & SD_SHARE_CPUCAPACITY:
         return False
     se, cost = sched_entity(w, p), sched_tunables(w, 0).migration_cost_ns
     if sched_features(w, 0).CACHE_HOT_BUDDY and cpu_rq(w, dst).nr_running and cfs_rq(w, se.cfs_rq).next == p:
@@ -114,21 +51,27 @@ def task_hot(w, p, src, dst):
 
 
 @kjit
-def can_migrate_task(w, p, src, dst, by_load, nr_balance_failed):
-    """fair.c: can_migrate_task(). Whether a queued task may be pulled; if not, whether affinity at least allows it."""
-    se, task = sched_entity(w, p), task_struct(w, p)
+def can_migrate_task(w, p, src, dst, sd_id, by_load):
+    """fair.c: can_migrate_task(). Whether a queued task may be pulled; if not, whether affinity at least allows it.
+
+    Affinities are of one CPU or of all, so a task that may not go to `dst` has no other CPU of its group to go to.
+    """
+    se, task, sd = sched_entity(w, p), task_struct(w, p), sched_domain(w, sd_id)
     if se.sched_delayed and not by_load:
         return REFUSED
-    if nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
+    there = task.tg * sched_tunables(w, 0).nr_cpus + dst
+    if cfs_rq(w, there).throttle_count:
+        return REFUSED
+    if sd.nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
         # A task that is ahead of its queue gains nothing where it has to wait as well.
-        there = task.tg * sched_tunables(w, 0).nr_cpus + dst
         if cfs_rq(w, there).nr_queued and not entity_eligible(w, se.cfs_rq, p):
             return REFUSED
     if not cpu_allowed(w, p, dst):
+        lb_env(w, 0).some_pinned = 1
         return REFUSED
     if cpu_rq(w, src).curr == p:
         return REFUSED_BUT_ALLOWED
-    if nr_balance_failed <= CACHE_NICE_TRIES and task_hot(w, p, src, dst):
+    if sd.nr_balance_failed <= sd.cache_nice_tries and task_hot(w, p, src, dst, sd_id):
         return REFUSED_BUT_ALLOWED
     return MOVABLE
 
@@ -140,54 +83,82 @@ def next_queued_task(w, cpu, since_ns, after):
     Those that have waited longest come first; running and delayed tasks, which do not wait, come before them.
     """
     best, best_since = NIL, 0
-    for p in range(sched_tunables(w, 0).nr_tasks):
+    p = cpu_rq(w, cpu).first_task
+    while p != NIL:
         task = task_struct(w, p)
-        if task.cpu != cpu or task.on_rq == 0:
-            continue
         since = task.last_queued_ns
-        if since > since_ns or (since == since_ns and p > after):
-            if best == NIL or since < best_since:
+        if task.on_rq and sched_entity(w, p).on_rq and (since > since_ns or (since == since_ns and p > after)):
+            if best == NIL or since < best_since or (since == best_since and p < best):
                 best, best_since = p, since
+        p = task.cpu_next
     return best
 
 
 @kjit
-def detach_tasks(w, src, dst, idle, by_load, imbalance):
-    """fair.c: detach_tasks(), attach_tasks(). Move up to `imbalance` load or tasks; those that wait longest come first.
-
-    Returns how many have been moved, and whether affinity was what kept all others.
-    """
-    failed = cpu_rq(w, dst).nr_balance_failed
-    moved, all_pinned = 0, True
-    p, since_ns = NIL, NIL
-    for _ in range(min(SCHED_NR_MIGRATE, cpu_rq(w, src).nr_running)):
-        p = next_queued_task(w, src, since_ns, p)
-        if p == NIL or (idle and cpu_rq(w, src).nr_running <= 1):
-            break
-        since_ns = task_struct(w, p).last_queued_ns
-        verdict = can_migrate_task(w, p, src, dst, by_load, failed)
-        if verdict != REFUSED:
-            all_pinned = False
-        if verdict == MOVABLE:
-            amount = max(task_h_load(w, p), 1) if by_load else 1
-            if not by_load or amount >> min(failed, 62) <= imbalance:
-                migrate_task(w, p, dst, idle != CPU_NEWLY_IDLE)
-                imbalance -= amount
-                moved += 1
-                if imbalance <= 0 or idle == CPU_NEWLY_IDLE:
-                    break
-    return moved, all_pinned
+def amount_moved(w, p, migration_type):
+    """fair.c: detach_tasks(). What moving a task counts for: its load, its part of its CPU's utilisation, or 1."""
+    if migration_type == MIGRATE_LOAD:
+        return max(task_h_load(w, p), 1)
+    if migration_type == MIGRATE_UTIL:
+        cpu = task_struct(w, p).cpu
+        return cpu_rq(w, cpu).util_avg // max(cfs_rq(w, cpu).h_nr_runnable, 1)
+    return 1
 
 
 @kjit
-def need_active_balance(w, src, dst):
-    """fair.c: need_active_balance(). Ask `src` to push its running task, after nothing else could be had for long."""
-    rq = cpu_rq(w, src)
-    if cpu_rq(w, dst).nr_balance_failed <= CACHE_NICE_TRIES + 2 or rq.active_balance or rq.curr == NIL:
+def detach_tasks(w):
+    """fair.c: detach_tasks(), attach_tasks(). Move up to the imbalance; those that wait longest come first.
+
+    Returns how many have been moved; ``env.all_pinned`` says whether affinity was what kept all of them.
+    """
+    env = lb_env(w, 0)
+    src, dst, kind = env.src_cpu, env.dst_cpu, env.migration_type
+    failed = min(sched_domain(w, env.sd).nr_balance_failed, 62)
+    moved = 0
+    p, since_ns = NIL, NIL
+    for _ in range(min(SCHED_NR_MIGRATE, cpu_rq(w, src).nr_running)):
+        p = next_queued_task(w, src, since_ns, p)
+        if p == NIL or (env.idle and cpu_rq(w, src).nr_running <= 1):
+            break
+        since_ns = task_struct(w, p).last_queued_ns
+        verdict = can_migrate_task(w, p, src, dst, env.sd, kind == MIGRATE_LOAD)
+        if verdict != REFUSED:
+            env.all_pinned = 0
+        if verdict == MOVABLE:
+            amount = amount_moved(w, p, kind)
+            if kind == MIGRATE_TASK or amount >> failed <= env.imbalance:
+                migrate_task(w, p, dst, env.idle != CPU_NEWLY_IDLE)
+                env.imbalance -= amount
+                moved += 1
+                if env.imbalance <= 0 or env.idle == CPU_NEWLY_IDLE:
+                    break
+    return moved
+
+
+@kjit
+def need_active_balance(w):
+    """fair.c: need_active_balance(). Ask the source to push its running task, after much else has failed."""
+    env = lb_env(w, 0)
+    sd, rq = sched_domain(w, env.sd), cpu_rq(w, env.src_cpu)
+    if env.migration_type != MIGRATE_TASK or sd.nr_balance_failed <= sd.cache_nice_tries + 2:
         return
-    if cpu_allowed(w, rq.curr, dst):
-        rq.active_balance, rq.push_cpu = 1, dst
-        resched_curr(w, src)
+    if rq.active_balance == 0 and rq.curr != NIL and cpu_allowed(w, rq.curr, env.dst_cpu):
+        rq.active_balance, rq.push_cpu = 1, env.dst_cpu
+        resched_curr(w, env.src_cpu)
+
+
+@kjit
+def common_domain(w, cpu, other):
+    """The lowest domain of `cpu` that spans `other` as well."""
+    sd = cpu_rq(w, cpu).sd
+    if cpu_rq(w, cpu).sibling == other:
+        return sd
+    position = cpu_rq(w, other).position
+    while True:
+        domain = sched_domain(w, sd)
+        if not domain.flags & SD_SHARE_CPUCAPACITY and domain.first <= position < domain.first + domain.span_weight:
+            return sd
+        sd = domain.parent
 
 
 @kjit
@@ -204,8 +175,9 @@ def active_load_balance(w, cpu):
         put_prev_task_fair(w, prev)
         sched_info_switch(w, cpu, prev, NIL)
         rq.curr = NIL
-    if rq.nr_running <= 1:
+    if rq.nr_running == 0:
         return
+    sd = common_domain(w, dst, cpu)
     p, since_ns = NIL, NIL
     while True:
         p = next_queued_task(w, cpu, since_ns, p)
@@ -213,38 +185,109 @@ def active_load_balance(w, cpu):
             return
         since_ns = task_struct(w, p).last_queued_ns
         # Nobody runs here now and "cache hot" does not count, so only a delayed, ineligible or pinned task is refused.
-        if can_migrate_task(w, p, cpu, dst, False, cpu_rq(w, dst).nr_balance_failed) != REFUSED:
+        if can_migrate_task(w, p, cpu, dst, sd, False) != REFUSED:
             migrate_task(w, p, dst, True)
-            cpu_rq(w, dst).nr_balance_failed = 0
+            sched_domain(w, sd).nr_balance_failed = 0
             return
 
 
 @kjit
-def sched_balance_rq(w, cpu, idle):
-    """fair.c: sched_balance_rq(). One attempt of a CPU to pull tasks; returns how many came."""
-    rq, nr_cpus = cpu_rq(w, cpu), sched_tunables(w, 0).nr_cpus
-    for other in range(nr_cpus):
-        cpu_rq(w, other).all_pinned = 0
+def should_we_balance(w):
+    """fair.c: should_we_balance(). One CPU of a group balances for it: the first idle one, on an idle core if there is.
+
+    A CPU that is about to go idle always balances for itself.
+    """
+    env = lb_env(w, 0)
+    sd = sched_domain(w, env.sd)
+    group = sched_group(w, sd.group)
+    if env.idle == CPU_NEWLY_IDLE or group.weight == 1:
+        return True
+    idle_smt = NIL
+    for i in range(group.first, group.first + group.weight):
+        cpu = span_cpu(w, i).cpu
+        if idle_cpu(w, cpu):
+            if sd.flags & SD_SHARE_CPUCAPACITY or is_core_idle(w, cpu):
+                return cpu == env.dst_cpu
+            if idle_smt == NIL:
+                idle_smt = cpu
+    if idle_smt != NIL:
+        return idle_smt == env.dst_cpu
+    return span_cpu(w, group.first).cpu == env.dst_cpu
+
+
+@kjit
+def forget_pinned(w, sd_id):
+    """All CPUs of a domain may be looked at again."""
+    sd = sched_domain(w, sd_id)
+    for i in range(sd.first, sd.first + sd.span_weight):
+        cpu_rq(w, span_cpu(w, i).cpu).all_pinned = 0
+
+
+@kjit
+def set_group_imbalance(w, imbalance):
+    """fair.c: sched_balance_rq(). Tell the next larger domain whether affinity keeps this one from being balanced."""
+    parent = sched_domain(w, lb_env(w, 0).sd).parent
+    if parent != NIL:
+        sched_group(w, sched_domain(w, parent).group).imbalance = imbalance
+
+
+@kjit
+def pull_tasks(w):
+    """fair.c: sched_balance_rq(), the search and the pull, again without a CPU all of whose tasks are pinned.
+
+    Returns how many tasks came; ``env.src_cpu`` is NIL if there was nothing to balance.
+    """
+    env = lb_env(w, 0)
+    passed_over = False
+    moved = 0
     while True:
-        src, kind, imbalance = sched_balance_find_src(w, cpu, idle)
-        moved, all_pinned = 0, False
-        if src != NIL and cpu_rq(w, src).nr_running > 1:
-            update_rq_clock(w, src, rq.clock_ns)
-            moved, all_pinned = detach_tasks(w, src, cpu, idle, kind == MIGRATE_LOAD, imbalance)
-        if not all_pinned:
+        src = sched_balance_find_src(w)
+        env.src_cpu, env.all_pinned = src, 0
+        if src == NIL or cpu_rq(w, src).nr_running <= 1:
+            break
+        update_rq_clock(w, src, cpu_rq(w, env.dst_cpu).clock_ns)
+        env.all_pinned = 1
+        moved = detach_tasks(w)
+        if env.some_pinned and env.imbalance > 0:
+            set_group_imbalance(w, 1)
+        if not env.all_pinned:
             break
         cpu_rq(w, src).all_pinned = 1
+        passed_over = True
+    if passed_over:
+        forget_pinned(w, env.sd)
+        env.all_pinned = 1
+    return moved
+
+
+@kjit
+def balanced(sd, idle):
+    """fair.c: sched_balance_rq(), out_balanced. Nothing to do: the domain is looked at less often."""
+    sd.nr_balance_failed = 0
+    if idle != CPU_NEWLY_IDLE and sd.balance_interval_ms < sd.max_interval_ms:
+        sd.balance_interval_ms *= 2
+
+
+@kjit
+def sched_balance_rq(w, cpu, sd_id, idle):
+    """fair.c: sched_balance_rq(). One attempt of a CPU to pull tasks within a domain; returns how many came."""
+    env, sd = lb_env(w, 0), sched_domain(w, sd_id)
+    env.sd, env.dst_cpu, env.src_cpu, env.idle = sd_id, cpu, NIL, idle
+    env.some_pinned, env.all_pinned = 0, 0
+    moved = 0
+    env.continue_balancing = 1 if should_we_balance(w) else 0
+    if env.continue_balancing:
+        moved = pull_tasks(w)
     if moved:
-        rq.nr_balance_failed = 0
-        rq.balance_interval_ms = nr_cpus
-    elif src != NIL:
+        sd.nr_balance_failed = 0
+        sd.balance_interval_ms = sd.min_interval_ms
+    elif env.src_cpu != NIL:
         if idle != CPU_NEWLY_IDLE:
-            rq.nr_balance_failed += 1
-        if kind == MIGRATE_TASK:
-            need_active_balance(w, src, cpu)
-        rq.balance_interval_ms = nr_cpus
+            sd.nr_balance_failed += 1
+        need_active_balance(w)
+        sd.balance_interval_ms = sd.min_interval_ms
     else:
-        rq.nr_balance_failed = 0
-        if idle != CPU_NEWLY_IDLE and rq.balance_interval_ms < 2 * nr_cpus:
-            rq.balance_interval_ms *= 2
+        if not env.all_pinned:
+            set_group_imbalance(w, 0)
+        balanced(sd, idle)
     return moved

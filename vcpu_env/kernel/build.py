@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
+from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
     FEATURES,
     INITIAL_VRUNTIME,
@@ -54,11 +56,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Group:
-    """A task group. Groups are numbered from 1 in the order given; a parent comes before its children."""
+    """A task group. Groups are numbered from 1 in the order given; a parent comes before its children.
+
+    Attributes:
+        parent: task group id, 0 = root.
+        shares: scaled (nice 0 = 2^20); those of an idle group are WEIGHT_IDLEPRIO, scaled.
+        idle: cpu.idle.
+        bandwidth: cpu.max; takes effect by `kernel.cgroup.init_cgroups`.
+        owner: what a user calls it: its kind and its name.
+    """
 
     parent: int = 0
     shares: int = NICE_0_LOAD
     idle: bool = False
+    bandwidth: Bandwidth = Bandwidth()
+    owner: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -104,8 +116,12 @@ def build_kernel(
     groups: Sequence[Group] = (),
     tunables: Tunables = Tunables(),
     features: dict[str, int] | None = None,
+    cpus: Sequence[Cpu] | None = None,
 ) -> None:
-    """Initialise the kernel's structs in `world` (laid out by `kernel_arrays`): all CPUs idle, no task started."""
+    """Initialise the kernel's structs in `world` (laid out by `kernel_arrays`): all CPUs idle, no task started.
+
+    `cpus` says where each CPU is (default: cores of one last-level cache).
+    """
     tun = world["sched_tunables"]
     normalized = tunables.normalized_base_slice_ns
     tun["base_slice_ns"] = tunables.base_slice_ns or scaled_base_slice_ns(nr_cpus, normalized)
@@ -121,6 +137,7 @@ def build_kernel(
     tun["newidle_cost_ns"] = tunables.newidle_cost_ns
     world["kicked_cpus"]["head"] = world["kicked_cpus"]["tail"] = NIL
     build_run_queues(world, nr_cpus)
+    build_domains(world, cpus or one_llc(nr_cpus))
     build_groups(world, nr_cpus, len(tasks), groups)
     build_tasks(world, nr_cpus, tasks)
 
@@ -128,14 +145,9 @@ def build_kernel(
 def build_run_queues(world: World, nr_cpus: int) -> None:
     """sched_init(): every run queue idle, every queue of entities empty."""
     rq, cfs = world["rq"], world["cfs_rq"]
-    rq["curr"], rq["kicked_next"], rq["forced"] = NIL, NIL, NIL
+    rq["curr"], rq["kicked_next"], rq["forced"], rq["first_task"] = NIL, NIL, NIL, NIL
     rq["cpu"] = np.arange(nr_cpus)
     rq["avg_idle_ns"], rq["max_idle_balance_cost_ns"] = 1_000_000, 500_000
-    rq["newidle_ratio"], rq["newidle_call"], rq["newidle_success"] = 512, 512, 256
-    rq["balance_interval_ms"] = nr_cpus
-    # CPUs that stay busy balance one after the other, not all at the same tick.
-    rq["last_balance_ns"] = -16_000_000 * np.arange(nr_cpus)
-    world["sched_domain_shared"]["nr_idle_scan"] = nr_cpus
     rq["yield_deboost_last_src_pid"] = rq["yield_deboost_last_dst_pid"] = NIL
     cfs["zero_vruntime"] = INITIAL_VRUNTIME
     cfs["last_update_tg_load_avg_ns"] = -UPDATE_TG_INTERVAL_NS
@@ -188,3 +200,16 @@ def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
             weight, inverse = int(SCHED_PRIO_TO_WEIGHT[spec.nice + 20]), int(SCHED_PRIO_TO_WMULT[spec.nice + 20])
         set_load(world.handle, p, weight << 10, inverse)
         entity["load_avg"][p], entity["last_update_time_ns"][p] = weight, NIL
+    link_tasks(world)
+
+
+def link_tasks(world: World) -> None:
+    """The list of each CPU's tasks."""
+    rq, task = world["rq"], world["task_struct"]
+    task["cpu_prev"] = task["cpu_next"] = NIL
+    for p, cpu in enumerate(task["cpu"].tolist()):
+        first = rq["first_task"][cpu]
+        task["cpu_next"][p] = first
+        if first != NIL:
+            task["cpu_prev"][first] = p
+        rq["first_task"][cpu] = p

@@ -31,7 +31,7 @@ from vcpu_env.kernel.runqueue import (
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
-from vcpu_env.kernel.select_cpu import select_task_rq_fair
+from vcpu_env.kernel.select_cpu import select_task_rq_fair, update_idle_core
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
@@ -107,8 +107,12 @@ def take_forced(w, cpu, p):
     forced = rq.forced
     rq.forced = NIL
     task = task_struct(w, forced)
-    waits = task.cpu == cpu and task.on_rq != 0 and task.state == TASK_RUNNING
-    return forced if waits and sched_entity(w, forced).sched_delayed == 0 else p
+    se = sched_entity(w, forced)
+    if task.cpu != cpu or se.on_rq == 0 or se.sched_delayed or task.state != TASK_RUNNING:
+        return p
+    if cfs_rq(w, se.cfs_rq).throttle_count:
+        task.throttle_work = 1
+    return forced
 
 
 @kjit
@@ -142,6 +146,8 @@ def switch_tasks(w, cpu, prev, p):
         switch_fair(w, prev, p)
     sched_info_switch(w, cpu, prev, p)
     rq.curr = p
+    if p == NIL:
+        update_idle_core(w, cpu)
 
 
 @kjit
@@ -308,7 +314,7 @@ def set_user_nice(w, p, nice):
     old_nice, cpu = task.nice, task.cpu
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
-    queued, running = task.on_rq != 0, rq.curr == p
+    queued, running = se.on_rq != 0, rq.curr == p
     if queued:
         dequeue_entities(w, p, DEQUEUE_SAVE)
     if running:

@@ -7,6 +7,7 @@ a running one the vruntime up to which it is protected.
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import account_cfs_rq_runtime
 from vcpu_env.kernel.pelt import reweight_load_avg
 from vcpu_env.kernel.rbtree import rb_add, rb_erase, rb_next
 from vcpu_env.kernel.types import (
@@ -200,6 +201,8 @@ def update_curr(w, q):
     curr.sum_exec_runtime_ns += delta
     curr.vruntime += calc_delta_fair(delta, curr)
     resched = update_deadline(w, curr)
+    if cfs.runtime_enabled and account_cfs_rq_runtime(w, q, delta):
+        resched_curr(w, cfs.cpu)
     if cfs.nr_queued == 1:
         return
     if resched or curr.vlag - curr.vruntime <= 0:

@@ -1,6 +1,7 @@
 """The fair scheduling class: tasks through all levels of the group hierarchy."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import check_cfs_rq_runtime
 from vcpu_env.kernel.entity import (
     cfs_rq_min_slice,
     clear_buddies,
@@ -37,6 +38,7 @@ from vcpu_env.kernel.types import (
     cfs_rq,
     cpu_rq,
     rq_totals,
+    sched_domain_shared,
     sched_entity,
     sched_features,
     sched_tunables,
@@ -73,10 +75,15 @@ def refresh_ancestors(w, se_id, slice_ns, queued, runnable, idle):
 def add_nr_running(w, cpu, count):
     """sched.h: add_nr_running(), sub_nr_running()."""
     rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
-    totals.nr_busy_cpus -= rq.nr_running > 0
+    before = rq.nr_running
     rq.nr_running += count
     totals.nr_running += count
-    totals.nr_busy_cpus += rq.nr_running > 0
+    if (before > 0) != (rq.nr_running > 0):
+        change = 1 if before == 0 else -1
+        totals.nr_busy_cpus += change
+        sched_domain_shared(w, rq.llc).nr_busy_cpus += change
+    if (before > 1) != (rq.nr_running > 1):
+        totals.nr_overloaded_cpus += 1 if before <= 1 else -1
 
 
 @kjit
@@ -114,6 +121,13 @@ def enqueue_task_fair(w, p, flags):
 
 
 @kjit
+def sched_idle_rq(w, cpu):
+    """fair.c: sched_idle_rq(). Whether a CPU has tasks, all of them of idle policy or in idle groups."""
+    h_nr_idle = cfs_rq(w, cpu).h_nr_idle
+    return h_nr_idle != 0 and h_nr_idle == cpu_rq(w, cpu).nr_running
+
+
+@kjit
 def dequeue_entities(w, se_id, flags):
     """fair.c: dequeue_entities(). A task, or a delayed group, leaves; groups that become empty leave with it.
 
@@ -129,6 +143,7 @@ def dequeue_entities(w, se_id, flags):
             runnable = 1
     task_sleep, task_delayed = flags & DEQUEUE_SLEEP, flags & DEQUEUE_DELAYED
     cpu = cfs_rq(w, sched_entity(w, se_id).cfs_rq).cpu
+    was_sched_idle = sched_idle_rq(w, cpu)
     slice_ns = 0
     while se_id != NIL:
         se = sched_entity(w, se_id)
@@ -147,13 +162,15 @@ def dequeue_entities(w, se_id, flags):
         se_id = se.parent
         if cfs.load_weight:
             slice_ns = cfs_rq_min_slice(w, q)
-            if task_sleep and se_id != NIL:
+            if task_sleep and se_id != NIL and cfs.throttle_count == 0:
                 set_next_buddy(w, se_id)
             break
         flags |= DEQUEUE_SLEEP
         flags &= ~(DEQUEUE_DELAYED | DEQUEUE_SPECIAL)
     refresh_ancestors(w, se_id, slice_ns, -queued, -runnable, -idle)
     add_nr_running(w, cpu, -queued)
+    if sched_idle_rq(w, cpu) and not was_sched_idle:
+        cpu_rq(w, cpu).next_balance_ns = cpu_rq(w, cpu).clock_ns  # pull something better at the next tick
     if is_task and task_delayed:
         task_struct(w, first).on_rq = 0
     return True
@@ -161,20 +178,29 @@ def dequeue_entities(w, se_id, flags):
 
 @kjit
 def pick_task_fair(w, cpu):
-    """fair.c: pick_task_fair(). The task to run, from the root downwards; delayed entities met on the way leave."""
+    """fair.c: pick_task_fair(). The task to run, from the root downwards; delayed entities met on the way leave.
+
+    A task below a queue without run time is picked like any other, but has to leave before it enters the guest.
+    """
     q = cpu
+    throttled = False
     while True:
         if q == cpu and cfs_rq(w, q).nr_queued == 0:
             return NIL
         cfs = cfs_rq(w, q)
         if cfs.curr != NIL and sched_entity(w, cfs.curr).on_rq:
             update_curr(w, q)
+        if cfs.runtime_enabled and check_cfs_rq_runtime(w, q):
+            throttled = True
         se_id = __pick_eevdf(w, q, True)
         se = sched_entity(w, se_id)
         if se.sched_delayed:
             dequeue_entities(w, se_id, DEQUEUE_SLEEP | DEQUEUE_DELAYED)
             q = cpu
+            throttled = False
         elif se.my_q == NIL:
+            if throttled:
+                task_struct(w, se_id).throttle_work = 1
             return se_id
         else:
             q = se.my_q

@@ -5,7 +5,7 @@ from vcpu_env.kernel.entity import reweight_entity
 from vcpu_env.kernel.pelt import UPDATE_TG, update_load_avg
 from vcpu_env.kernel.shares import calc_group_shares
 from vcpu_env.kernel.types import SCHED_IDLE, cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
-from vcpu_env.kernel.weights import MAX_SHARES, MIN_SHARES
+from vcpu_env.kernel.weights import MAX_SHARES, MIN_SHARES, NICE_0_LOAD, WEIGHT_IDLEPRIO
 
 
 @kjit
@@ -24,10 +24,36 @@ def task_has_idle_policy(w, p):
 
 
 @kjit
+def leave_cpu(w, p):
+    """Take a task off the list of its CPU's tasks."""
+    task = task_struct(w, p)
+    if task.cpu_prev == NIL:
+        cpu_rq(w, task.cpu).first_task = task.cpu_next
+    else:
+        task_struct(w, task.cpu_prev).cpu_next = task.cpu_next
+    if task.cpu_next != NIL:
+        task_struct(w, task.cpu_next).cpu_prev = task.cpu_prev
+
+
+@kjit
+def join_cpu(w, p):
+    """Put a task on the list of its CPU's tasks, queued or not: balancing looks through it for what to pull."""
+    task = task_struct(w, p)
+    rq = cpu_rq(w, task.cpu)
+    task.cpu_prev, task.cpu_next = NIL, rq.first_task
+    if rq.first_task != NIL:
+        task_struct(w, rq.first_task).cpu_prev = p
+    rq.first_task = p
+
+
+@kjit
 def set_task_rq(w, p, cpu):
     """sched.h: set_task_rq(). Let a task that is not queued belong to a CPU."""
     task, se = task_struct(w, p), sched_entity(w, p)
-    task.cpu = cpu
+    if task.cpu != cpu:
+        leave_cpu(w, p)
+        task.cpu = cpu
+        join_cpu(w, p)
     se.cfs_rq = task.tg * sched_tunables(w, 0).nr_cpus + cpu
     se.parent = cfs_rq(w, se.cfs_rq).se
 
@@ -44,14 +70,11 @@ def update_cfs_group(w, se_id):
 
 
 @kjit
-def sched_group_set_shares(w, tg, weight):
-    """fair.c: sched_group_set_shares(). Set a group's shares, `weight` in scaled units (nice 0 = 2^20).
-
-    Every CPU's clock must have been updated.
-    """
+def __sched_group_set_shares(w, tg, weight):
+    """fair.c: __sched_group_set_shares(). The same for a group of any policy."""
     group = task_group(w, tg)
     shares = min(max(weight, MIN_SHARES << 10), MAX_SHARES << 10)
-    if group.shares == shares or group.idle:
+    if group.shares == shares:
         return
     group.shares = shares
     nr_cpus = sched_tunables(w, 0).nr_cpus
@@ -63,3 +86,39 @@ def sched_group_set_shares(w, tg, weight):
             update_load_avg(w, sched_entity(w, se).cfs_rq, se, UPDATE_TG)
             update_cfs_group(w, se)
             se = sched_entity(w, se).parent
+
+
+@kjit
+def sched_group_set_shares(w, tg, weight):
+    """fair.c: sched_group_set_shares(). Set a group's shares, `weight` in scaled units (nice 0 = 2^20).
+
+    Every CPU's clock must have been updated.
+    """
+    if not task_group(w, tg).idle:
+        __sched_group_set_shares(w, tg, weight)
+
+
+@kjit
+def sched_group_set_idle(w, tg, idle):
+    """fair.c: sched_group_set_idle(). Write a group's cpu.idle. A group that is not idle any more has weight 100.
+
+    Every CPU's clock must have been updated.
+    """
+    group, nr_cpus = task_group(w, tg), sched_tunables(w, 0).nr_cpus
+    if group.idle == idle:
+        return
+    group.idle = idle
+    for cpu in range(nr_cpus):
+        cfs = cfs_rq(w, tg * nr_cpus + cpu)
+        cfs.idle = idle
+        more_idle = cfs.h_nr_queued - cfs.h_nr_idle
+        if not idle:
+            more_idle = -more_idle
+        se_id = cfs.se
+        while se_id != NIL and sched_entity(w, se_id).on_rq:
+            above = cfs_rq(w, sched_entity(w, se_id).cfs_rq)
+            above.h_nr_idle += more_idle
+            if above.idle:
+                break
+            se_id = sched_entity(w, se_id).parent
+    __sched_group_set_shares(w, tg, WEIGHT_IDLEPRIO << 10 if idle else NICE_0_LOAD)

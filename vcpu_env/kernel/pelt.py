@@ -11,6 +11,7 @@ On one CPU nothing ever looks at a load average (a group's weight there is its s
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import cfs_rq_clock_pelt, pelt_clock
 from vcpu_env.kernel.shares import update_tg_load_avg
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables
 from vcpu_env.kernel.weights import scale_load_down, update_load_set
@@ -105,7 +106,7 @@ def update_cfs_rq_load_avg(w, q):
     cfs = cfs_rq(w, q)
     rq = cpu_rq(w, cfs.cpu)
     load = scale_load_down(cfs.load_weight)
-    periods, contrib = update_load_sum(rq.clock_ns, cfs, load)
+    periods, contrib = update_load_sum(cfs_rq_clock_pelt(w, q), cfs, load)
     if contrib + periods == 0:
         return False
     divider = get_pelt_divider(cfs)
@@ -194,7 +195,7 @@ def update_load_avg(w, q, se_id, flags):
     if sched_tunables(w, 0).nr_cpus == 1:
         return
     cfs, se = cfs_rq(w, q), sched_entity(w, se_id)
-    now = cpu_rq(w, cfs.cpu).clock_ns
+    now = cfs_rq_clock_pelt(w, q)
     attached = se.last_update_time_ns != NIL
     if attached and now - se.last_update_time_ns >= 1024:
         update_load_avg_se(now, se, se.on_rq != 0)
@@ -227,7 +228,7 @@ def remove_entity_load_avg(w, p, now):
     load_sum = cfs.load_sum - se.load_avg * get_pelt_divider(cfs)
     cfs.load_sum = max(load_sum, cfs.load_avg * PELT_MIN_DIVIDER)
     cfs.prop_runnable_sum -= se.load_sum
-    update_load_avg_se(now, se, False)
+    update_load_avg_se(pelt_clock(w, se.cfs_rq, now), se, False)
 
 
 @kjit

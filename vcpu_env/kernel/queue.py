@@ -1,6 +1,13 @@
 """One level of the hierarchy: entities join, leave, are delayed, picked, started and stopped on one queue."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import (
+    check_cfs_rq_runtime,
+    check_enqueue_throttle,
+    return_cfs_rq_runtime,
+    start_pelt_clock,
+    stop_pelt_clock,
+)
 from vcpu_env.kernel.entity import (
     __dequeue_entity,
     __enqueue_entity,
@@ -21,6 +28,7 @@ from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
     DEQUEUE_SLEEP,
     DEQUEUE_SPECIAL,
+    DEQUEUE_THROTTLE,
     ENQUEUE_MIGRATED,
     cfs_rq,
     cpu_rq,
@@ -70,6 +78,11 @@ def enqueue_entity(w, q, se_id, flags):
     if not running:
         __enqueue_entity(w, q, se_id)
     se.on_rq = 1
+    if cfs.nr_queued == 1:
+        if cfs.runtime_enabled:
+            check_enqueue_throttle(w, q)
+        if cfs.throttle_count:
+            start_pelt_clock(w, q)
 
 
 @kjit
@@ -82,7 +95,7 @@ def dequeue_entity(w, q, se_id, flags):
     update_curr(w, q)
     clear_buddies(w, q, se_id)
     sleep = flags & DEQUEUE_SLEEP
-    if sleep and not flags & (DEQUEUE_DELAYED | DEQUEUE_SPECIAL):
+    if sleep and not flags & (DEQUEUE_DELAYED | DEQUEUE_SPECIAL | DEQUEUE_THROTTLE):
         if sched_features(w, 0).DELAY_DEQUEUE and not entity_eligible(w, q, se_id):
             update_load_avg(w, q, se_id, 0)
             se.sched_delayed = 1
@@ -99,12 +112,16 @@ def dequeue_entity(w, q, se_id, flags):
     se.on_rq = 0
     cfs.load_weight -= se.weight
     cfs.nr_queued -= 1
+    if cfs.runtime_enabled and cfs.nr_queued == 0:
+        return_cfs_rq_runtime(w, q)
     update_cfs_group(w, se_id)
     if flags & DEQUEUE_DELAYED:
         se.sched_delayed = 0
         add_h_nr_runnable(w, se_id, 1)
         if sched_features(w, 0).DELAY_ZERO and se.vlag > 0:
             se.vlag = 0
+    if cfs.throttle_count and cfs.nr_queued == 0:
+        stop_pelt_clock(w, q)
     return True
 
 
@@ -198,6 +215,9 @@ def put_prev_entity(w, q, se_id):
     cfs, se = cfs_rq(w, q), sched_entity(w, se_id)
     if se.on_rq:
         update_curr(w, q)
+    if cfs.runtime_enabled:
+        check_cfs_rq_runtime(w, q)
+    if se.on_rq:
         __enqueue_entity(w, q, se_id)
         update_load_avg(w, q, se_id, 0)
     cfs.curr = NIL

@@ -1,11 +1,14 @@
-"""Where a task wakes or starts: select_task_rq_fair() for CPUs that share one last-level cache, without SMT.
+"""Where a task wakes: select_task_rq_fair() on CPUs of one speed.
 
 A wakeup chooses between the CPU where the task last ran and the waker's (`wake_affine`), then looks for an idle CPU
-near that choice (`select_idle_sibling`); without idle CPUs it mostly stays. A new task goes to the idlest CPU.
+that shares a last-level cache with that choice, one on an idle core first (`select_idle_sibling`); without idle CPUs it
+mostly stays. A new task goes to the idlest CPU (`kernel.select_idlest`).
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.pelt import task_h_load
+from vcpu_env.kernel.select_idlest import cpu_allowed, sched_balance_find_dst_cpu
 from vcpu_env.kernel.types import (
     NSEC_PER_SEC,
     WF_SYNC,
@@ -15,19 +18,13 @@ from vcpu_env.kernel.types import (
     sched_domain_shared,
     sched_features,
     sched_tunables,
+    span_cpu,
     task_struct,
 )
 
-IMBALANCE_PCT = 117
-SCHED_CAPACITY_SCALE = 1024
-
-GROUP_HAS_SPARE, GROUP_FULLY_BUSY, GROUP_OVERLOADED = 0, 1, 2
-
-
-@kjit
-def cpu_allowed(w, p, cpu):
-    """Whether a task's affinity allows a CPU."""
-    return (task_struct(w, p).cpus_allowed[cpu >> 6] >> (cpu & 63)) & 1 != 0
+WAKE_AFFINE_BIAS = 117
+SMT_WAKE_AFFINE_BIAS = 110
+"""imbalance_pct of the lowest domain that waker and previous CPU share: a core, or anything larger."""
 
 
 @kjit
@@ -49,13 +46,6 @@ def is_pinned(w, p):
             return False
         found += mask != 0
     return found == 1
-
-
-@kjit
-def idle_cpu(w, cpu):
-    """core.c: available_idle_cpu(). A CPU that is idle and to which nothing has been queued meanwhile."""
-    rq = cpu_rq(w, cpu)
-    return rq.curr == NIL and rq.nr_running == 0
 
 
 @kjit
@@ -84,8 +74,14 @@ def wake_wide(w, waker, p):
     """fair.c: wake_wide(). Whether waker and wakee have too many partners for all of them to stay close together."""
     a, b = task_struct(w, waker).wakee_flips, task_struct(w, p).wakee_flips
     master, slave = max(a, b), min(a, b)
-    llc_size = sched_tunables(w, 0).nr_cpus
+    llc_size = sched_domain_shared(w, cpu_rq(w, task_struct(w, waker).cpu).llc).weight
     return slave >= llc_size and master >= slave * llc_size
+
+
+@kjit
+def cpus_share_cache(w, a, b):
+    """core.c: cpus_share_cache(). Whether two CPUs have one last-level cache."""
+    return cpu_rq(w, a).llc == cpu_rq(w, b).llc
 
 
 @kjit
@@ -94,7 +90,7 @@ def wake_affine(w, p, this_cpu, prev_cpu, sync):
     feat, this_rq = sched_features(w, 0), cpu_rq(w, this_cpu)
     if feat.WA_IDLE:
         prev_idle = idle_cpu(w, prev_cpu)
-        if idle_cpu(w, this_cpu):
+        if idle_cpu(w, this_cpu) and cpus_share_cache(w, this_cpu, prev_cpu):
             return prev_cpu if prev_idle else this_cpu
         this_cfs = cfs_rq(w, this_cpu)
         if sync and this_rq.nr_running - (this_cfs.h_nr_queued - this_cfs.h_nr_runnable) == 1:
@@ -113,31 +109,76 @@ def wake_affine(w, p, this_cpu, prev_cpu, sync):
         prev_load -= load
         if feat.WA_BIAS:
             this_load *= 100
-            prev_load *= 100 + (IMBALANCE_PCT - 100) // 2
+            bias = SMT_WAKE_AFFINE_BIAS if this_rq.sibling == prev_cpu else WAKE_AFFINE_BIAS
+            prev_load *= 100 + (bias - 100) // 2
         if this_load < prev_load + (1 if sync else 0):
             return this_cpu
     return prev_cpu
 
 
 @kjit
-def select_idle_cpu(w, p, target):
-    """fair.c: select_idle_cpu(). Scan for an idle CPU after `target`; shorter when CPUs are busier (SIS_UTIL)."""
-    nr_cpus = sched_tunables(w, 0).nr_cpus
-    left = nr_cpus
-    if sched_features(w, 0).SIS_UTIL:
-        left = sched_domain_shared(w, 0).nr_idle_scan
-    cpu = target
-    for _ in range(nr_cpus):
-        cpu += 1
-        if cpu == nr_cpus:
-            cpu = 0
-        if cpu_allowed(w, p, cpu):
-            if left == 0:
-                return NIL
+def select_idle_smt(w, p, cpu):
+    """fair.c: select_idle_smt(). The other thread of a CPU's core, if it is idle."""
+    sibling = cpu_rq(w, cpu).sibling
+    if sibling != NIL and cpu_allowed(w, p, sibling) and idle_for_wakeup(w, sibling):
+        return sibling
+    return NIL
+
+
+@kjit
+def select_idle_core(w, p, cpu):
+    """fair.c: select_idle_core(). `cpu` if its whole core is idle; else, as -2 - CPU, the thread that is; else NIL."""
+    sibling = cpu_rq(w, cpu).sibling
+    if idle_cpu(w, cpu):
+        return cpu if sibling == NIL or idle_cpu(w, sibling) else -2 - cpu
+    if idle_for_wakeup(w, cpu):
+        return -2 - cpu
+    if sibling != NIL and idle_for_wakeup(w, sibling) and cpu_allowed(w, p, sibling):
+        return -2 - sibling
+    return NIL
+
+
+@kjit
+def select_idle_cpu(w, p, target, has_idle_core):
+    """fair.c: select_idle_cpu(). Scan for an idle CPU after `target`, within its cache; NIL if there is none.
+
+    As long as there are said to be idle cores all of them are looked at, else fewer the busier the CPUs are (SIS_UTIL).
+    """
+    shared = sched_domain_shared(w, cpu_rq(w, target).llc)
+    left = shared.nr_idle_scan if sched_features(w, 0).SIS_UTIL else shared.weight
+    at, end, found = cpu_rq(w, target).position, shared.first + shared.weight, NIL
+    if left == 0:
+        return NIL
+    for _ in range(shared.weight):
+        at += 1
+        if at == end:
+            at = shared.first
+        cpu = span_cpu(w, at).cpu
+        if not cpu_allowed(w, p, cpu):
+            continue
+        if has_idle_core:
+            idle = select_idle_core(w, p, cpu)
+            if idle >= 0:
+                return idle
+            if found == NIL and idle < NIL:
+                found = -2 - idle
+        elif left == 0:
+            return NIL
+        else:
             left -= 1
             if idle_for_wakeup(w, cpu):
                 return cpu
-    return NIL
+    if has_idle_core:
+        shared.has_idle_cores = 0
+    return found
+
+
+@kjit
+def update_idle_core(w, cpu):
+    """fair.c: __update_idle_core(). A CPU has gone idle: if its whole core has, the cache has an idle core."""
+    sibling = cpu_rq(w, cpu).sibling
+    if sibling != NIL and idle_cpu(w, sibling):
+        sched_domain_shared(w, cpu_rq(w, cpu).llc).has_idle_cores = 1
 
 
 @kjit
@@ -145,69 +186,23 @@ def select_idle_sibling(w, p, prev_cpu, target):
     """fair.c: select_idle_sibling(). An idle CPU: the target, the previous one, a recently used one, or one nearby."""
     if idle_for_wakeup(w, target):
         return target
-    if prev_cpu != target and idle_for_wakeup(w, prev_cpu):
+    prev_is_near = cpus_share_cache(w, prev_cpu, target)
+    if prev_cpu != target and prev_is_near and idle_for_wakeup(w, prev_cpu):
         return prev_cpu
     task = task_struct(w, p)
     recent_used_cpu = task.recent_used_cpu
     task.recent_used_cpu = prev_cpu
     if recent_used_cpu != NIL and recent_used_cpu != prev_cpu and recent_used_cpu != target:
-        if idle_for_wakeup(w, recent_used_cpu) and cpu_allowed(w, p, recent_used_cpu):
+        near = cpus_share_cache(w, recent_used_cpu, target)
+        if near and idle_for_wakeup(w, recent_used_cpu) and cpu_allowed(w, p, recent_used_cpu):
             return recent_used_cpu
-    cpu = select_idle_cpu(w, p, target)
+    has_idle_core = sched_domain_shared(w, cpu_rq(w, target).llc).has_idle_cores
+    if not has_idle_core and prev_is_near:
+        cpu = select_idle_smt(w, p, prev_cpu)
+        if cpu != NIL:
+            return cpu
+    cpu = select_idle_cpu(w, p, target, has_idle_core)
     return target if cpu == NIL else cpu
-
-
-@kjit
-def group_classify(w, cpu):
-    """fair.c: group_classify(). What a CPU, seen as a group of one, has to spare."""
-    rq = cpu_rq(w, cpu)
-    over_runnable = rq.runnable_avg * 100 > SCHED_CAPACITY_SCALE * IMBALANCE_PCT
-    util_margin = SCHED_CAPACITY_SCALE * 100 - rq.util_avg * IMBALANCE_PCT
-    if rq.nr_running > 1 and (util_margin < 0 or over_runnable):
-        return GROUP_OVERLOADED
-    if rq.nr_running < 1 or (util_margin > 0 and not over_runnable):
-        return GROUP_HAS_SPARE
-    return GROUP_FULLY_BUSY
-
-
-@kjit
-def idler(w, kind, cpu, best_kind, best):
-    """fair.c: update_pick_idlest(). Whether a CPU is a better place for a new task than the best one so far."""
-    if kind != best_kind:
-        return kind < best_kind
-    if kind != GROUP_HAS_SPARE:
-        return cfs_rq(w, cpu).load_avg < cfs_rq(w, best).load_avg
-    idle, best_idle = idle_cpu(w, cpu), idle_cpu(w, best)
-    if idle != best_idle:
-        return idle
-    return cpu_rq(w, cpu).util_avg < cpu_rq(w, best).util_avg
-
-
-@kjit
-def find_idlest_cpu(w, p, this_cpu):
-    """fair.c: sched_balance_find_dst_group(). Where a new task starts: the idlest CPU, or the forking one."""
-    nr_cpus = sched_tunables(w, 0).nr_cpus
-    idlest, idlest_kind = NIL, GROUP_HAS_SPARE
-    cpu = this_cpu
-    for _ in range(nr_cpus - 1):
-        cpu += 1
-        if cpu == nr_cpus:
-            cpu = 0
-        if cpu_allowed(w, p, cpu):
-            kind = group_classify(w, cpu)
-            if idlest == NIL or idler(w, kind, cpu, idlest_kind, idlest):
-                idlest, idlest_kind = cpu, kind
-    if idlest == NIL:
-        return this_cpu
-    if not cpu_allowed(w, p, this_cpu):
-        return idlest
-    kind = group_classify(w, this_cpu)
-    if kind != idlest_kind:
-        return this_cpu if kind < idlest_kind else idlest
-    if kind == GROUP_HAS_SPARE:
-        return idlest if idle_cpu(w, idlest) and not idle_cpu(w, this_cpu) else this_cpu
-    load, idlest_load = cfs_rq(w, this_cpu).load_avg, cfs_rq(w, idlest).load_avg
-    return this_cpu if 100 * load <= IMBALANCE_PCT * idlest_load else idlest
 
 
 @kjit
@@ -219,7 +214,7 @@ def select_task_rq_fair(w, p, this_cpu, wake_flags):
     if is_pinned(w, p):
         return first_allowed_cpu(w, p)
     if wake_flags & WF_TTWU == 0:
-        return find_idlest_cpu(w, p, this_cpu)
+        return sched_balance_find_dst_cpu(w, p, this_cpu)
     waker = cpu_rq(w, this_cpu).curr
     target = prev_cpu
     want_affine = cpu_allowed(w, p, this_cpu)

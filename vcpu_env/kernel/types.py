@@ -38,6 +38,7 @@ DEQUEUE_SAVE = 0x2
 DEQUEUE_MIGRATING = 0x10
 DEQUEUE_DELAYED = 0x20
 DEQUEUE_SPECIAL = 0x10000
+DEQUEUE_THROTTLE = 0x20000
 
 WF_FORK = 0x04
 WF_TTWU = 0x08
@@ -86,6 +87,7 @@ SCHED_TUNABLES = np.dtype(
         ("reweight", "i8"),
         ("lag_clamp", "i8"),
         ("trace_events", "i8"),  # length of `sched_trace`'s ring, 0: no trace
+        ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
     align=True,
 )
@@ -97,6 +99,8 @@ TASK_STRUCT = np.dtype(
         ("state", "i8"),
         ("on_rq", "i8"),
         ("cpu", "i8"),
+        ("cpu_next", "i8"),  # list of the tasks that belong to a CPU (`rq.first_task`), queued or not
+        ("cpu_prev", "i8"),
         ("tg", "i8"),
         ("policy", "i8"),
         ("nice", "i8"),
@@ -112,6 +116,8 @@ TASK_STRUCT = np.dtype(
         ("wakee_flip_decay_ns", "i8"),
         ("last_wakee", "i8"),
         ("nr_migrations", "i8"),
+        ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
+        ("throttle_next", "i8"),  # in its queue's limbo list; NIL
     ],
     align=True,
 )
@@ -175,6 +181,8 @@ CFS_RQ = np.dtype(
         ("tg_load_avg_contrib", "i8"),
         ("last_update_tg_load_avg_ns", "i8"),
         ("prop_runnable_sum", "i8"),
+        ("runtime_enabled", "i8"),  # its group has a quota; what it has left is in `bandwidth`
+        ("throttle_count", "i8"),  # how many of itself and its ancestors are throttled
     ],
     align=True,
 )
@@ -202,13 +210,7 @@ RQ = np.dtype(
         ("avg_idle_ns", "i8"),
         ("idle_stamp_ns", "i8"),
         ("max_idle_balance_cost_ns", "i8"),
-        ("nr_balance_failed", "i8"),
-        ("newidle_ratio", "i8"),
-        ("newidle_call", "i8"),
-        ("newidle_success", "i8"),
         ("newidle_draws", "i8"),
-        ("last_balance_ns", "i8"),
-        ("balance_interval_ms", "i8"),
         ("all_pinned", "i8"),
         ("active_balance", "i8"),
         ("push_cpu", "i8"),
@@ -216,6 +218,13 @@ RQ = np.dtype(
         ("util_avg", "i8"),
         ("runnable_sum", "i8"),
         ("runnable_avg", "i8"),
+        ("first_task", "i8"),
+        # where the CPU is (`kernel.topology`)
+        ("sd", "i8"),  # its lowest scheduling domain, NIL on a host of one CPU
+        ("sibling", "i8"),  # the other hardware thread of its core, NIL without SMT
+        ("llc", "i8"),  # last-level cache: its number, and that of its `sched_domain_shared`
+        ("node", "i8"),
+        ("position", "i8"),  # in `span_cpu`, where the CPUs of an LLC follow each other
         ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
         ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),
@@ -230,15 +239,109 @@ TASK_GROUP = np.dtype(
 )
 
 RQ_TOTALS = np.dtype(
-    [("nr_running", "i8"), ("nr_busy_cpus", "i8"), ("nr_switches", "i8"), ("nr_trace_events", "i8")], align=True
+    [
+        ("nr_running", "i8"),
+        ("nr_busy_cpus", "i8"),
+        ("nr_overloaded_cpus", "i8"),
+        ("nr_switches", "i8"),
+        ("nr_trace_events", "i8"),
+    ],
+    align=True,
 )
 """Sums over all run queues, kept because looking at every run queue costs more than a step of the machine."""
 
 KICKED_CPUS = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
 
-SCHED_DOMAIN_SHARED = np.dtype(
-    [("nr_idle_scan", "i8"), ("nohz_next_balance_ns", "i8"), ("nohz_next_blocked_ns", "i8")], align=True
+SD_SHARE_CPUCAPACITY, SD_SHARE_LLC, SD_NUMA, SD_PREFER_SIBLING = 1, 2, 4, 8
+"""Flags of a scheduling domain that make a difference here: balancing, forks and affine wakeups happen in all."""
+
+SCHED_DOMAIN = np.dtype(
+    [
+        ("parent", "i8"),  # the next larger domain of the same CPU, NIL at the top
+        ("child", "i8"),
+        ("group", "i8"),  # the group that the CPU itself belongs to
+        ("first", "i8"),  # its CPUs: `span_weight` entries of `span_cpu` from here
+        ("span_weight", "i8"),
+        ("flags", "i8"),
+        ("imbalance_pct", "i8"),
+        ("cache_nice_tries", "i8"),
+        ("imb_numa_nr", "i8"),
+        ("min_interval_ms", "i8"),
+        ("max_interval_ms", "i8"),
+        ("balance_interval_ms", "i8"),
+        ("last_balance_ns", "i8"),
+        ("nr_balance_failed", "i8"),
+        ("newidle_ratio", "i8"),
+        ("newidle_call", "i8"),
+        ("newidle_success", "i8"),
+    ],
+    align=True,
 )
+"""One for every CPU and level, lowest level first; the numbers of a one-level host's domains are those of its CPUs."""
+
+SCHED_GROUP = np.dtype(
+    [
+        ("next", "i8"),  # ring of the groups of a domain
+        ("first", "i8"),  # its CPUs: `weight` entries of `span_cpu` from here
+        ("weight", "i8"),
+        ("cores", "i8"),
+        ("flags", "i8"),  # those of the domain that it is one level below, 0 for a single CPU
+        ("imbalance", "i8"),  # affinity kept a balance within it from succeeding
+    ],
+    align=True,
+)
+
+SPAN_CPU = np.dtype([("cpu", "i8")], align=True)
+"""CPUs in the order of nodes, caches and numbers; after them, with SMT, once more in the order of cores."""
+
+SCHED_DOMAIN_SHARED = np.dtype(
+    [
+        ("first", "i8"),
+        ("weight", "i8"),
+        ("nr_idle_scan", "i8"),
+        ("nr_busy_cpus", "i8"),
+        ("has_idle_cores", "i8"),  # a hint: set when a core goes idle, cleared by a search that finds none
+    ],
+    align=True,
+)
+"""One for every last-level cache."""
+
+NOHZ = np.dtype([("next_balance_ns", "i8"), ("next_blocked_ns", "i8")], align=True)
+
+SG_LB_STATS = np.dtype(
+    [
+        ("load", "i8"),
+        ("util", "i8"),
+        ("runnable", "i8"),
+        ("nr_running", "i8"),
+        ("h_nr_runnable", "i8"),
+        ("idle_cpus", "i8"),
+        ("kind", "i8"),  # GROUP_*
+        ("avg_load", "i8"),  # only of an overloaded group, as in the kernel
+        ("group", "i8"),
+    ],
+    align=True,
+)
+"""What a search knows of a group; three of them, for the local one, the best so far, and the one looked at."""
+
+LB_ENV = np.dtype(
+    [
+        ("sd", "i8"),
+        ("dst_cpu", "i8"),
+        ("src_cpu", "i8"),
+        ("idle", "i8"),
+        ("migration_type", "i8"),
+        ("imbalance", "i8"),
+        ("some_pinned", "i8"),
+        ("all_pinned", "i8"),
+        ("continue_balancing", "i8"),
+        ("total_load", "i8"),
+        ("local", "i8"),  # places in `sg_lb_stats`
+        ("busiest", "i8"),
+    ],
+    align=True,
+)
+"""One attempt to balance a domain (struct lb_env and sd_lb_stats)."""
 
 sched_tunables = struct(0, SCHED_TUNABLES)
 sched_features = struct(1, SCHED_FEATURES)
@@ -250,10 +353,16 @@ task_group = struct(6, TASK_GROUP)
 kicked_cpus = struct(7, KICKED_CPUS)
 rq_totals = struct(9, RQ_TOTALS)
 sched_domain_shared = struct(8, SCHED_DOMAIN_SHARED)
+sched_domain = struct(10, SCHED_DOMAIN)
+sched_group = struct(11, SCHED_GROUP)
+span_cpu = struct(59, SPAN_CPU)
+sg_lb_stats = struct(60, SG_LB_STATS)
+lb_env = struct(61, LB_ENV)
+nohz = struct(62, NOHZ)
 
 
-def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int) -> list[StructArray]:
-    """Struct arrays of a kernel; `nr_groups` does not count the root group."""
+def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1) -> list[StructArray]:
+    """Struct arrays of a kernel; `nr_groups` does not count the root group, `levels` are those of domains."""
     return [
         StructArray(0, "sched_tunables", SCHED_TUNABLES, 1),
         StructArray(1, "sched_features", SCHED_FEATURES, 1),
@@ -264,5 +373,11 @@ def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int) -> list[StructArr
         StructArray(6, "task_group", TASK_GROUP, nr_groups + 1),
         StructArray(7, "kicked_cpus", KICKED_CPUS, 1),
         StructArray(9, "rq_totals", RQ_TOTALS, 1),
-        StructArray(8, "sched_domain_shared", SCHED_DOMAIN_SHARED, 1),
+        StructArray(8, "sched_domain_shared", SCHED_DOMAIN_SHARED, nr_llcs),
+        StructArray(10, "sched_domain", SCHED_DOMAIN, nr_cpus * max(levels, 1)),
+        StructArray(11, "sched_group", SCHED_GROUP, nr_cpus * max(levels, 1)),
+        StructArray(59, "span_cpu", SPAN_CPU, 2 * nr_cpus),
+        StructArray(60, "sg_lb_stats", SG_LB_STATS, 3),
+        StructArray(61, "lb_env", LB_ENV, 1),
+        StructArray(62, "nohz", NOHZ, 1),
     ]

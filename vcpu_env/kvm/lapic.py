@@ -1,8 +1,10 @@
 """Interrupt delivery to a vCPU: the matrix of target state x APIC virtualisation.
 
 One bit a vector. Without APICv a running target is kicked out of the guest and injected on re-entry; with APICv the
-interrupt is posted and a running target takes it without an exit; with IPI virtualisation the sender does not exit
-either and the host sees nothing. A preempted target waits for its CPU in every mode; a blocked one is woken.
+interrupt is posted and a running target takes it without an exit; with IPI virtualisation the sender of a unicast IPI
+does not exit either and the host sees nothing. AVIC spares the sender the exit only if the target has a CPU; if not,
+the write ends in an "incomplete IPI" exit that kicks or wakes the target. A preempted target waits for its CPU in every
+mode; a blocked one is woken.
 """
 
 import numpy as np
@@ -16,7 +18,7 @@ from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin
 from vcpu_env.kvm.on_spin import sender_bit
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
-from vcpu_env.kvm.types import APICV_IPIV, APICV_OFF, FILTER_STRICT, kvm_params, kvm_vcpu
+from vcpu_env.kvm.types import APICV_AVIC, APICV_IPIV, APICV_OFF, FILTER_STRICT, kvm_params, kvm_vcpu
 from vcpu_env.world import StructArray
 
 VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
@@ -66,11 +68,11 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
     if apic.irr & vector == 0:
         apic.since_ns[vector_number(vector)] = now_ns
     apic.irr |= vector
-    posted = kvm_params(w, 0).apicv != APICV_OFF
-    if posted:
-        vcpu.pir_pending = 1
-    else:
+    apicv = kvm_params(w, 0).apicv
+    if apicv == APICV_OFF:
         vcpu.event = 1
+    elif apicv != APICV_AVIC:
+        vcpu.pir_pending = 1
     if vcpu.blocking:
         if kvm_vcpu_wake_up(w, v):
             # timers and devices interrupt the CPU where the vCPU last ran
@@ -82,13 +84,25 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
         return
     mode = pcpu(w, apic.cpu).mode
     if mode == GUEST or mode == POLL:
-        kick(w, apic.cpu, KICK_POSTED if posted else KICK_EVENT, now_ns + delay_ns)
+        kick(w, apic.cpu, KICK_EVENT if apicv == APICV_OFF else KICK_POSTED, now_ns + delay_ns)
+
+
+@kjit
+def icr_write_exits(w, dst):
+    """Whether the ICR write of a unicast IPI leaves the guest."""
+    apicv = kvm_params(w, 0).apicv
+    if apicv == APICV_AVIC:
+        return lapic(w, dst).cpu == NIL
+    return apicv != APICV_IPIV
 
 
 @kjit
 def send_ipi(w, src, dst, vector, now_ns):
-    """Unicast fixed IPI between two vCPUs: one x2APIC ICR write, seen by IPI tracking unless hardware delivers it."""
-    if kvm_params(w, 0).apicv != APICV_IPIV:
+    """Unicast fixed IPI between two vCPUs: one x2APIC ICR write, seen by IPI tracking unless hardware delivers it.
+
+    The handler of AVIC's incomplete-IPI exit delivers nothing, so tracking does not see it either.
+    """
+    if kvm_params(w, 0).apicv < APICV_IPIV:
         kvm_track_ipi_communication(w, src, dst, now_ns, vector)
         if kvm_params(w, 0).filter == FILTER_STRICT and lapic(w, dst).cpu == NIL:
             kvm_vcpu(w, dst).ipi_senders |= sender_bit(w, src)
@@ -97,7 +111,7 @@ def send_ipi(w, src, dst, vector, now_ns):
 
 @kjit
 def deliver_ipi(w, src, dst, vector, now_ns):
-    """Deliver an IPI that tracking does not see: one of a shorthand's, of a PV multicast's, of IPI virtualisation's."""
+    """Deliver an IPI that tracking does not see: one of a shorthand's, of a multicast's, of IPI virtualisation's."""
     costs = lapic_costs(w, 0)
     delay = costs.ipi_ns if kvm_params(w, 0).apicv == APICV_OFF else costs.posted_ipi_ns
     accept_interrupt(w, dst, vector, delay, lapic(w, src).cpu, now_ns)

@@ -12,8 +12,8 @@ from vcpu_env.kernel.timeline import event, set_event
 from vcpu_env.world import StructArray
 
 IDLE, HOST, POLL, GUEST, TASK = range(5)
-ENTER, ON_SPIN, HALT, KICK_WAITER = range(4)
-"""What follows the current host work: enter guest (or task), kvm_vcpu_on_spin(), kvm_vcpu_halt(), KVM_HC_KICK_CPU."""
+ENTER, ON_SPIN, HALT, HYPERCALL = range(4)
+"""What follows the current host work: enter guest (or task), kvm_vcpu_on_spin(), kvm_vcpu_halt(), a yield hypercall."""
 
 KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 
@@ -47,6 +47,7 @@ SLOTS = np.dtype(
         ("timer", "i8"),
         ("io", "i8"),
         ("task", "i8"),
+        ("vm", "i8"),
         ("end", "i8"),
     ],
     align=True,
@@ -61,8 +62,8 @@ def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
     return [StructArray(24, "pcpu", PCPU, nr_cpus), StructArray(26, "event_slots", SLOTS, 1)]
 
 
-def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_host_tasks: int = 0) -> None:
-    """All CPUs idle; a slot for each CPU's tick, kick and segment, vCPU's timer, thread's device, host task's timer."""
+def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks: int = 0) -> None:
+    """All CPUs idle; the slots: each CPU's tick, kick and segment, vCPU's timer, thread's device, host task, VM."""
     cpus, slots = world["pcpu"], world["event_slots"]
     nr_cpus = len(cpus)
     cpus["vcpu"] = cpus["last_vcpu"] = cpus["hint_vcpu"] = -1
@@ -70,7 +71,8 @@ def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_host_tasks: int = 0) ->
     slots["kick"], slots["run"], slots["timer"] = nr_cpus, 2 * nr_cpus, 3 * nr_cpus
     slots["io"] = 3 * nr_cpus + nr_vcpus
     slots["task"] = 3 * nr_cpus + nr_vcpus + nr_threads
-    slots["end"] = 3 * nr_cpus + nr_vcpus + nr_threads + nr_host_tasks
+    slots["vm"] = slots["task"] + nr_host_tasks
+    slots["end"] = slots["vm"] + nr_vms
 
 
 @kjit

@@ -7,7 +7,8 @@ from vcpu_env._jit import kjit
 from vcpu_env.kvm.ple import shrink_ple_window
 from vcpu_env.kvm.types import kvm_vcpu
 
-KVM_VCPU_PREEMPTED = 1
+KVM_VCPU_PREEMPTED, KVM_VCPU_FLUSH_TLB = 1, 2
+"""Flags of the steal-time byte."""
 
 
 @kjit

@@ -12,7 +12,8 @@ from vcpu_env._jit import NIL, struct
 from vcpu_env.world import StructArray, World
 
 PLE_OFF, PLE_VMX, PLE_SVM = 0, 1, 2
-APICV_OFF, APICV_ON, APICV_IPIV = 0, 1, 2
+APICV_OFF, APICV_ON, APICV_IPIV, APICV_AVIC = range(4)
+"""Interrupts emulated; posted; posted, and IPIs virtualised as well; AMD's AVIC, which does both in its own way."""
 FILTER_BASE, FILTER_SERIES, FILTER_STRICT, FILTER_ANY_IPI = range(4)
 """Whom the first round takes: v6.19's filter, the series', VEE'21's strict boost, the series' with any sender's IPI."""
 TRACK_OFF, TRACK_V2, TRACK_V3 = 0, 1, 2
@@ -28,6 +29,7 @@ COUNTERS = [
     "halt_attempted_poll", "halt_successful_poll", "halt_poll_invalid", "halt_wakeup",
     "halt_poll_success_ns", "halt_poll_fail_ns", "halt_wait_ns",
     "directed_yield_attempted", "directed_yield_successful", "preemption_reported", "preemption_other",
+    "pv_tlb_flush",  # the trace point kvm_pv_tlb_flush with need_flush_tlb: flushes done for a sender at guest entry
     # KVM has no counter for the yields of pause-loop exits
     "ple_yield_attempt", "ple_yield_ok", "ple_yield_same_rq", "ple_yield_ran", "ple_yield_useful", "esrch",
 ]  # fmt: skip
@@ -199,5 +201,5 @@ def kvm_init(world: World, vcpus_per_vm: Sequence[int], **params: int) -> None:
         first += count
     vcpus["task"] = vcpus["last_ipi_sender"] = vcpus["last_ipi_receiver"] = NIL
     vcpus["apic_enabled"] = 1
-    vcpus["apicv"] = values.get("apicv", APICV_OFF) != APICV_OFF
+    vcpus["apicv"] = values.get("apicv", APICV_OFF) in (APICV_ON, APICV_IPIV)  # SVM has no dy_has_pending_interrupt
     vcpus["ple_window"] = values.get("ple_window", 0)

@@ -5,20 +5,32 @@ The naive one can lose to stock: a hint for a vCPU that is not eligible is in va
 
 from numba import njit
 
-from vcpu_env.policy.policy import Policy
-from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP
+from vcpu_env.policy.policy import Policy, Search
+from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP, RIVALS
 from vcpu_env.policy.rules import Rule
+from vcpu_env.policy.series import SERIES_PATCHES, SERIES_V2
 from vcpu_env.policy.types import (
     BOOST_CREDIT,
     BOOST_FORCE,
     BOOST_HINT,
+    BOOST_PENALTY,
     BOOST_PLAIN,
+    BOOST_RULE,
     BOOST_STAY,
     BOOST_STAY_CREDIT,
     BOOST_TRANSFER,
 )
 
 NOBODY_AWAITED = 0
+
+PENALTIES = (0.0, 0.5, 1.0, 2.0, 4.0)
+WIDE = tuple(
+    (boost, 1.0)
+    for boost in (
+        BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
+    )
+)  # fmt: skip
+(UNSERVED_CREDIT,) = (policy for policy in RIVALS if policy.name == "unserved-credit")
 
 
 @njit
@@ -55,18 +67,28 @@ def oracle(
     only_eligible: bool = False,
     same_rq_only: bool = False,
     patches: frozenset[int] = frozenset(),
+    knobs: bool = False,
 ) -> Policy:
     """A ceiling."""
     rule = oracle_rule(boost, otherwise, only_eligible, same_rq_only)
     summary = f"knows whom the spinner waits for: {how}"
-    return Policy(f"oracle-{name}", summary, patches, target_rule=rule, oracle=True, source="ceiling")
+    return Policy(f"oracle-{name}", summary, patches, target_rule=rule, oracle=True, knobs=knobs, source="ceiling")
+
+
+def lookahead(name: str, rule: Policy, how: str, *boosts: tuple[int, float], knobs: bool = False) -> Policy:
+    """A ceiling by search on top of a rule."""
+    summary = f"tries {how} on copies of the host for 0.2 ms, once in 0.05 ms; else {rule.name}"
+    return Policy(
+        f"lookahead-{name}", summary, rule.patches, target_rule=rule.target_rule, settings=rule.settings, oracle=True,
+        knobs=knobs, search=Search(boosts), source="ceiling",
+    )  # fmt: skip
 
 
 ORACLES = (
-    oracle("naive", "hint", BOOST_HINT),
-    oracle("eligible", "hint if it is eligible, else the kernel's loop", BOOST_HINT, only_eligible=True),
+    oracle("naive", "hint", BOOST_HINT, knobs=True),
+    oracle("eligible", "hint if it is eligible, else the kernel's loop", BOOST_HINT, only_eligible=True, knobs=True),
     oracle("eligible-plain", "hint if eligible, else a plain yield", BOOST_HINT, BOOST_PLAIN, only_eligible=True),
-    oracle("series", "v2's penalty for it, else v2", 0, patches=frozenset(range(1, 10))),
+    oracle("series", "v2's penalty for it, else v2", BOOST_RULE, patches=SERIES_PATCHES, knobs=True),
     oracle("credit", "lag credit", BOOST_CREDIT),
     oracle("credit-same-rq", "lag credit on the own run queue, else a hint", BOOST_CREDIT, same_rq_only=True),
     oracle("transfer", "lag transfer", BOOST_TRANSFER),
@@ -76,4 +98,7 @@ ORACLES = (
     oracle("force-nobody", "it runs next, eligible or not, else nobody", BOOST_FORCE, NOBODY_AWAITED),
     oracle("stay", "hint, the spinner stays", BOOST_STAY, NOBODY_AWAITED),
     oracle("stay-credit", "lag credit, the spinner stays", BOOST_STAY_CREDIT, NOBODY_AWAITED),
+    lookahead("candidate", SERIES_V2, "every candidate", (BOOST_RULE, 1.0), knobs=True),
+    lookahead("joint", SERIES_V2, "every candidate and penalty", *((BOOST_RULE, p) for p in PENALTIES), knobs=True),
+    lookahead("wide", UNSERVED_CREDIT, "every candidate and boost", *WIDE),
 )

@@ -17,6 +17,21 @@ SERIES_PATCHES = frozenset(range(1, 10))
 
 
 @dataclass(frozen=True)
+class Search:
+    """Trying answers on copies of the machine, see `vcpu_env.search`.
+
+    Attributes:
+        boosts: what every candidate is tried with, as (BOOST_*, penalty scale).
+        horizon_ns: how far each try is followed.
+        every_ns: time between decisions that are searched; in between the policy's own rule answers.
+    """
+
+    boosts: tuple[tuple[int, float], ...]
+    horizon_ns: int = 200_000
+    every_ns: int = 50_000
+
+
+@dataclass(frozen=True)
 class Policy:
     """What a host does when a vCPU spins.
 
@@ -32,6 +47,8 @@ class Policy:
         keep_apart: every vCPU stays on the CPU where it was placed, so that siblings never share one (placement
             "balanced", and no more vCPUs a VM than CPUs).
         oracle: it uses what no host kernel can know: a ceiling, no policy.
+        knobs: an oracle that turns the series' own two knobs only, hints and penalties: a ceiling of these.
+        search: the rule is improved by search, an oracle.
         source: where it comes from.
     """
 
@@ -44,6 +61,8 @@ class Policy:
     settings: dict[tuple[str, str], int] = field(default_factory=dict)
     keep_apart: bool = False
     oracle: bool = False
+    knobs: bool = False
+    search: Search | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -70,6 +89,8 @@ class Policy:
                 rules[f"{point}_rule"] = RULE_EXTERNAL
             elif rule is not None:
                 rules[f"{point}_address"] = rule_address(rule, YIELD_VIEW)
+        if self.search is not None:
+            world["decision_rules"]["target_rule"] = RULE_EXTERNAL
         for (struct, name), value in self.settings.items():
             world[struct][name] = value
         if self.keep_apart:

@@ -65,6 +65,14 @@ def same_rq_first(view):
     return 0
 
 
+def same_node_first(view):
+    """The first sibling on the spinner's NUMA node that the kernel's filter takes, else the kernel's loop."""
+    for i in range(view.nr_candidates):
+        if view.same_node[i] and view.good[i]:
+            return FIRST + i
+    return KERNEL_LOOP
+
+
 def longest_wait_first(view):
     """The sibling that lost its CPU in kernel mode and has waited longest."""
     found, longest = 0, -1
@@ -189,6 +197,7 @@ RIVALS = (
     ordered("unserved", "credit", same_rq_only=True),
     ordered("unserved", "transfer", same_rq_only=True),
     ordered("same-rq", "minimal"),
+    simple("same-node", "a sibling on the own NUMA node first, else the kernel's loop", same_node_first),
     simple("random", "any candidate, all equally likely", random_candidate),
     simple("round-robin", "the next candidate in scan order, whatever it was doing", round_robin),
     Policy(

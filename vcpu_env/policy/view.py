@@ -53,6 +53,7 @@ YIELD_VIEW = np.dtype(
         ("ipi_sender", "i8", _LIST),  # IPI tracking: the last IPI to the spinner came from it
         ("unserved", "i8", _LIST),  # an interrupt waits for it
         ("same_rq", "i8", _LIST),
+        ("same_node", "i8", _LIST),  # it waits on a CPU of the spinner's NUMA node
         ("in_spin_loop", "i8", _LIST),  # it yielded from a spin loop itself, and has not come back yet
         ("candidate_spin_ns", "i8", _LIST),  # if so: since the first PAUSE exit of its spell of spinning
         ("candidate_lag_ns", "i8", _LIST),
@@ -147,6 +148,7 @@ def describe_candidate(w, me, i, now_ns):
     view.ipi_sender[i] = kvm_vcpu(w, me).last_ipi_sender == vcpu.vcpu_idx
     view.unserved[i] = vcpu.event | vcpu.pir_pending
     view.same_rq[i] = same_rq
+    view.same_node[i] = cpu_rq(w, task.cpu).node == cpu_rq(w, view.cpu).node
     view.in_spin_loop[i] = vcpu.in_spin_loop
     view.candidate_spin_ns[i] = now_ns - vcpu.spin_since_ns if vcpu.in_spin_loop else 0
     view.candidate_lag_ns[i] = avg_vruntime(w, se.cfs_rq) - se.vruntime if cfs_rq(w, se.cfs_rq).nr_queued > 0 else 0

@@ -113,8 +113,8 @@ class PolicyWeights:
         """The arrays (layout, weights) that `policy.network` works on."""
         return pack(self)
 
-    def save(self, path: Any) -> None:
-        """Write an .npz file without pickled objects."""
+    def parts(self) -> dict[str, Any]:
+        """The arrays that a file of this policy holds, by name."""
         parts: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "activation": self.activation,
@@ -128,8 +128,12 @@ class PolicyWeights:
         for name, net in (("actor", self.actor), ("critic", self.critic)):
             for i, layer in enumerate(net):
                 parts |= {f"{name}_{i}_weight": layer.weight, f"{name}_{i}_bias": layer.bias}
+        return parts
+
+    def save(self, path: Any) -> None:
+        """Write an .npz file without pickled objects."""
         with open(path, "wb") as file:
-            np.savez(file, **parts)
+            np.savez(file, **self.parts())
 
     @classmethod
     def load(cls, path: Any) -> Self:
@@ -139,19 +143,38 @@ class PolicyWeights:
             ValueError: the file is damaged, of another version, or something else.
         """
         with open(path, "rb") as file:
-            content = io.BytesIO(file.read())
+            parts = parts_in_file(file.read(), path)
         try:
-            with np.load(content, allow_pickle=False) as archive:
-                parts = {name: archive[name] for name in archive.files}
-            version = int(parts.pop("format_version"))
-        except Exception as error:  # damaged bytes surface as anything: of zipfile, zlib, numpy or the archive's keys
-            raise ValueError(f"{path}: damaged, or not a policy (allowed: a file of PolicyWeights.save)") from error
-        if version != FORMAT_VERSION:
-            raise ValueError(f"{path}: format_version: value {version} (allowed: {FORMAT_VERSION})")
-        try:
-            return cls(**fields_of_parts(parts))
+            return cls.of_parts(parts)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def of_parts(cls, parts: dict[str, np.ndarray]) -> Self:
+        """The policy of a file's arrays.
+
+        Raises:
+            ValueError: they are of another version, or something else.
+        """
+        version = int(parts.pop("format_version"))
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format_version: value {version} (allowed: {FORMAT_VERSION})")
+        return cls(**fields_of_parts(parts))
+
+
+def parts_in_file(content: bytes, path: Any) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file of a policy.
+
+    Raises:
+        ValueError: it is damaged, or holds pickled objects, or something else.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            parts = {name: archive[name] for name in archive.files}
+        int(parts["format_version"])
+    except Exception as error:  # damaged bytes surface as anything: of zipfile, zlib, numpy or the archive's keys
+        raise ValueError(f"{path}: damaged, or not a policy (allowed: a file of PolicyWeights.save)") from error
+    return parts
 
 
 def checked_array(name: str, array: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -57,6 +57,8 @@ def _find(model: type[BaseModel], loc: list[Any]) -> tuple[type[BaseModel], Fiel
         if isinstance(part, int):
             continue
         if part not in model.model_fields:
+            if field is not None and get_origin(field.annotation) is dict:
+                continue  # a key
             return model, field
         field = model.model_fields[part]
         model = next((kind for kind in _leaves(field.annotation) if issubclass(kind, BaseModel)), model)
@@ -79,7 +81,7 @@ def _allowed(field: FieldInfo, inner: bool) -> str:
         return ", ".join(map(str, get_args(field.annotation)))
     limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if hasattr(rule, key)}
     leaves = _leaves(field.annotation)
-    if issubclass(leaves[0], BaseModel):
+    if issubclass(leaves[-1], BaseModel):
         return "a table, or a list of tables" if get_origin(field.annotation) else "a table"
     names = {int: "integer", float: "number", bool: "true or false", str: NAME_RULE}
     text = names[leaves[-1] if leaves[-1] in names else leaves[0]]

@@ -5,18 +5,22 @@ comes from: [source] read in the kernel, [measured] on a KVM guest, [published] 
 an estimate that nobody has checked.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vcpu_env.kernel.types import FEATURES
 from vcpu_env.scenario.errors import nearest
+from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
 UNMODELLED_FEATURES = dict.fromkeys(
     ("NONTASK_CAPACITY", "RT_PUSH_IPI", "ATTACH_AGE_LOAD", "UTIL_EST"), True
 ) | dict.fromkeys(("HRTICK", "HRTICK_DL", "WARN_DOUBLE_CLOCK", "RT_RUNTIME_SHARE", "LB_MIN", "LATENCY_WARN"), False)
 SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items()} | UNMODELLED_FEATURES
 """Scheduler features of v6.19 and their defaults (/sys/kernel/debug/sched/features)."""
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
 class Part(BaseModel):
@@ -28,6 +32,17 @@ class Part(BaseModel):
 def base_slice_for(cpus: int) -> int:
     """Slice (ns) of a host of `cpus` CPUs by the kernel's logarithmic scaling: 0.7 ms on one, 2.8 ms from eight on."""
     return 700_000 * min(cpus, 8).bit_length()
+
+
+def table_of(topology: str | None, cpu_topology: Table | None) -> Table | None:
+    """Core, LLC and node of every CPU, if the scenario says anything about them."""
+    return cpu_topology if topology is None else parse_topology(topology)
+
+
+def cpus_of(topology: str | None, cpu_topology: Table | None) -> int:
+    """Number of CPUs of a topology; without any, that of the published runs."""
+    table = table_of(topology, cpu_topology)
+    return 16 if table is None else len(table)
 
 
 class Costs(Part):
@@ -65,6 +80,11 @@ class Costs(Part):
     cold_cache_ns: int = Field(
         default=30_000, ge=0, description="most guest time lost to cold caches per dispatch [assumed]"
     )
+    tlb_flush_ns: int = Field(
+        default=1000,
+        ge=0,
+        description="guest time lost to an empty TLB, after the host flushed it for a paravirtual shootdown [assumed]",
+    )
     cold_cache_ratio: float = Field(
         default=0.3,
         ge=0,
@@ -80,13 +100,38 @@ class Costs(Part):
     )
     task_tick_ns: int = Field(default=1500, ge=0, description="host tick that interrupts a task in user mode [assumed]")
     task_ipi_ns: int = Field(default=1000, ge=0, description="reschedule IPI to a CPU in user mode [assumed]")
+    llc_refill: float = Field(
+        default=6,
+        ge=1,
+        le=100,
+        description="factor of cold_cache_ns after a move to another LLC of the node [assumed]",
+    )
+    node_refill: float = Field(
+        default=10, ge=1, le=100, description="factor of cold_cache_ns after a move to another node [assumed]"
+    )
+    smt_speed: float = Field(
+        default=0.65,
+        ge=0.1,
+        le=1,
+        description="speed of guest code on a hardware thread whose sibling is busy [assumed]",
+    )
 
 
 class Host(Part):
     """CPUs, host scheduler and where vCPUs and cgroups are put."""
 
+    topology: str | None = Field(
+        default=None,
+        description="sockets, LLCs, cores, threads, as 16c, 8c2t, 2s8c2t, 2s2l4c2t; none: cores of one LLC",
+    )
+    cpu_topology: Annotated[tuple[Annotated[tuple[int, ...], Field(strict=False)], ...], Field(strict=False)] | None = (
+        Field(default=None, description="in place of topology: core, LLC and node of every CPU, as [[0, 0, 0], ...]")
+    )
     cpus: int = Field(
-        default=16, ge=1, le=256, description="physical CPUs, one LLC, no SMT; default as in the published runs"
+        default_factory=lambda data: cpus_of(data["topology"], data["cpu_topology"]),
+        ge=1,
+        le=MAX_CPUS,
+        description="physical CPUs (hardware threads); default as in the published runs, 16, or as topology says",
     )
     hz: Literal[100, 250, 300, 1000] = Field(
         default=1000, description="host tick rate, 1/s: CONFIG_HZ [source: x86 defconfig]"
@@ -131,6 +176,39 @@ class Host(Part):
     noise: Literal["none", "light", "heavy"] = Field(
         default="none", description="kernel threads and daemons beside the VMs, `scenario.presets` [assumed]"
     )
+
+    @field_validator("topology")
+    @classmethod
+    def known_topology(cls, text: str | None) -> str | None:
+        """Refuse what is no topology."""
+        try:
+            if text is not None:
+                parse_topology(text)
+        except ValueError as error:
+            raise ValueError(f": value '{text}' (allowed: {error})") from None
+        return text
+
+    @field_validator("cpu_topology")
+    @classmethod
+    def possible_topology(cls, table: Table | None) -> Table | None:
+        """Refuse tables that no host has."""
+        return None if table is None else check_table(table)
+
+    @model_validator(mode="after")
+    def check_cpus(self) -> "Host":
+        """Refuse a number of CPUs that contradicts the topology, and two topologies."""
+        if self.topology is not None and self.cpu_topology is not None:
+            raise ValueError(".cpu_topology: given (allowed: only without topology)")
+        table = table_of(self.topology, self.cpu_topology)
+        if table is not None and self.cpus != len(table):
+            raise ValueError(f".cpus: value {self.cpus} (allowed: {len(table)}, as the topology has)")
+        return self
+
+    @property
+    def cpu_table(self) -> Table:
+        """Core, last-level cache and node of every CPU."""
+        table = table_of(self.topology, self.cpu_topology)
+        return tuple((cpu, 0, 0) for cpu in range(self.cpus)) if table is None else table
 
     @field_validator("features")
     @classmethod
@@ -179,9 +257,10 @@ class Kvm(Part):
         le=4_294_967_295,
         description="largest window: vmx 4294967295 cycles, svm 65535 PAUSEs [source]",
     )
-    apicv: Literal["off", "apicv", "ipiv"] = Field(
+    apicv: Literal["off", "apicv", "ipiv", "avic"] = Field(
         default="off",
-        description="interrupts: emulated; posted, without exits of the receiver; IPIs without exits of either",
+        description="interrupts: emulated; posted, without exits of the receiver; unicast IPIs without exits of either;"
+        " AMD: IPIs without exits of either if the receiver has a CPU",
     )
     pv_eoi: bool = Field(default=False, description="paravirtual EOI, which spares the EOI exit without APICv")
     halt_poll_ns: int = Field(
@@ -202,6 +281,8 @@ class Kvm(Part):
             )
         if self.ple == "svm" and self.ple_window_max > 65_535:
             raise ValueError(f".ple_window_max: value {self.ple_window_max} (allowed with ple 'svm': up to 65535)")
+        if self.ple == "vmx" and self.apicv == "avic":
+            raise ValueError(".apicv: value 'avic' (allowed with ple 'vmx': off, apicv, ipiv)")
         pause_cycles = self.pause_ns * self.tsc_mhz // 1000
         if self.ple != "off" and 0 < self.ple_gap <= pause_cycles:
             raise ValueError(

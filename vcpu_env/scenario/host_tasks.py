@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vcpu_env.scenario.host import Part
+from vcpu_env.scenario.host import Name, Part
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 CpuList = Annotated[tuple[int, ...], Field(strict=False)]
 Distribution = Literal["fixed", "exponential", "lognormal_0.6", "lognormal_0.8", "uniform"]
 

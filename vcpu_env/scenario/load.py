@@ -10,6 +10,7 @@ from typing import Any
 from vcpu_env.scenario.errors import ScenarioError, nearest
 from vcpu_env.scenario.model import THREADS, Scenario
 from vcpu_env.scenario.rtapp import rtapp_fields, rtapp_threads
+from vcpu_env.scenario.workload_file import with_workload_files
 
 HERE = Path()
 SHIPPED = resources.files("vcpu_env.scenario") / "shipped"
@@ -45,7 +46,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
 def parse_scenario(toml: str, default_name: str, folder: Path = HERE) -> Scenario:
     """Make a scenario from the text of a TOML file; `default_name` names it if the text does not.
 
-    A VM's workload may be an rt-app file, ``NAME.json`` in `folder`.
+    A VM's workload may be a file in `folder`: a described workload, ``NAME.toml``, or an rt-app file, ``NAME.json``.
     """
     try:
         data = tomllib.loads(toml)
@@ -55,7 +56,7 @@ def parse_scenario(toml: str, default_name: str, folder: Path = HERE) -> Scenari
     for vm in vms if isinstance(vms, list) else ():
         if isinstance(vm, dict) and str(vm.get("workload")).endswith(".json"):
             vm |= {"threads": rtapp_threads(folder / vm["workload"]), "workload": THREADS}
-    return Scenario(**{"name": default_name} | data)
+    return Scenario(**with_workload_files({"name": default_name} | data, folder))
 
 
 def load_rtapp(path: Path) -> Scenario:
@@ -82,7 +83,7 @@ def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
         if not equals or not key.strip():
             raise ScenarioError(f"set: value '{override}' (allowed: KEY=VALUE, as host.hz=250)")
         _assign(data, known, key.strip().split("."), [], parse_value(key.strip(), value.strip()))
-    return Scenario(**data)
+    return Scenario(**with_workload_files(data, Path()))
 
 
 def parse_value(key: str, text: str) -> Any:
@@ -117,7 +118,7 @@ def _assign(data: Any, known: Any, path: list[str], done: list[str], value: Any)
         raise ScenarioError(f"{where}: unknown field ({nearest(part, known)})")
     if not rest:
         data[part] = value
-    elif isinstance(known.get(part), dict) or part in ("vms", "groups", "host_tasks"):
+    elif isinstance(known.get(part), dict) or part in ("vms", "groups", "changes", "host_tasks"):
         inner = data.setdefault(part, {} if isinstance(known[part], dict) else ())
         if isinstance(inner, tuple):
             inner = data[part] = list(inner)

@@ -8,12 +8,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from vcpu_env.scenario.cgroups import (
+    MAX_QUOTA_US,
+    BurstUs,
+    Change,
+    Idle,
+    PeriodUs,
+    QuotaUs,
+    check_cgroups,
+    check_limits,
+    check_quota,
+)
 from vcpu_env.scenario.errors import ScenarioError, error_lines
-from vcpu_env.scenario.host import Host, Kvm, Part
-from vcpu_env.scenario.host_tasks import CpuList, HostTask, Name, Thread, expanded, guest_refusal, refusal
+from vcpu_env.scenario.guest import GuestCosts
+from vcpu_env.scenario.host import Host, Kvm, Name, Part
+from vcpu_env.scenario.host_tasks import CpuList, HostTask, Thread, expanded, guest_refusal, refusal
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
+from vcpu_env.scenario.workload_file import WorkloadFile
 
-MAX_VCPUS = 1024
+MAX_VCPUS = 4096
 """Most vCPUs of all VMs together."""
 
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -29,6 +42,16 @@ class Group(Part):
     name: Name = Field(description="name that VMs and other groups refer to")
     parent: Name | None = Field(default=None, description="group it lies in; none: the root")
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    idle: Idle = False
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Group":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        return self
 
 
 class Vm(Part):
@@ -37,22 +60,56 @@ class Vm(Part):
     name: Name = Field(description="name; copies are called name-1, name-2, ...")
     count: int = Field(default=1, ge=1, le=64, description="number of equal VMs")
     vcpus: int = Field(ge=1, le=64, description="vCPUs of each")
-    workload: Name = Field(description="guest program, by name")
+    workload: Name = Field(description="guest program: a name, or a TOML file (docs/workloads.md)")
     params: dict[Name, int | float] = Field(
         default_factory=dict, description="parameters of the workload that differ from its defaults"
     )
-    lock: Literal["pv", "fifo", "tas"] = Field(
-        default="pv", description="guest kernel spin locks: paravirtual queued, strictly first-come, or test-and-set"
+    lock: Literal["pv", "pvqspinlock", "fifo", "tas"] = Field(
+        default="pv",
+        description="guest kernel spin locks: paravirtual queued, simplified; step by step as in the kernel;"
+        " strictly first-come; or test-and-set",
+    )
+    steal_time: Literal["off", "every", "reported"] = Field(
+        default_factory=lambda data: "every" if data.get("lock") in ("pv", "pvqspinlock") else "off",
+        description="what the guest is told of lost CPUs: nothing; every loss; those that KVM reports, after an exit by"
+        " a host interrupt; default by the lock",
+    )
+    pv_tlb_flush: bool = Field(
+        default=False, description="paravirtual TLB flush: the host flushes for vCPUs that are known to have no CPU"
+    )
+    pv_sched_yield: bool = Field(
+        default=False,
+        description="paravirtual yield: after an IPI to several vCPUs, to the first known to have no CPU",
     )
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
+    quota_us: QuotaUs = -1
+    period_us: PeriodUs = 100_000
+    burst_us: BurstUs = 0
+    vcpu_quota_us: int = Field(
+        default=-1,
+        ge=-1,
+        le=MAX_QUOTA_US,
+        description="libvirt's vcpu_quota: cpu.max of the group of each vCPU, us; -1: no limit",
+    )
+    idle: Idle = False
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     vcpu_groups: NameList | None = Field(
         default=None, description="cgroup of each vCPU's thread, in place of groups of the VM's own; none: those"
     )
-    ipi_mode: Literal["phys", "shorthand_auto", "pv"] = Field(
+    ipi_mode: Literal["phys", "shorthand_auto", "pv", "cluster"] = Field(
         default="phys",
-        description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall",
+        description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall;"
+        " one write for each cluster of 16",
+    )
+    balance: Literal["newidle", "periodic"] = Field(
+        default="newidle", description="when guest threads move between vCPUs: as one becomes idle; or at ticks as well"
+    )
+    start_ns: int = Field(
+        default=0, ge=0, le=3_600_000_000_000, description="when the VM's vCPU threads are created, in simulated time"
+    )
+    stop_ns: int | None = Field(
+        default=None, ge=1, le=3_600_000_000_000, description="when they are killed, after start_ns; none: never"
     )
     hz: Literal[100, 250, 300, 1000] = Field(
         default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
@@ -69,6 +126,23 @@ class Vm(Part):
         le=1_000_000_000,
         description="CPU time of a vhost worker for each device operation; 0: none is there, devices cost no CPU",
     )
+
+    @model_validator(mode="after")
+    def check_limits(self) -> "Vm":
+        """Refuse limits that contradict each other."""
+        check_limits(self)
+        check_quota(".vcpu_", self.vcpu_quota_us, 0)
+        return self
+
+    @model_validator(mode="after")
+    def check_paravirt(self) -> "Vm":
+        """Refuse features that need steal time without it, and a life that ends before it begins."""
+        for name in ("pv_tlb_flush", "pv_sched_yield"):
+            if getattr(self, name) and self.steal_time == "off":
+                raise ValueError(f".{name}: value True (allowed: with steal_time 'every' or 'reported')")
+        if self.stop_ns is not None and self.stop_ns <= self.start_ns:
+            raise ValueError(f".stop_ns: value {self.stop_ns} (allowed: after start_ns, {self.start_ns})")
+        return self
 
 
 class Run(Part):
@@ -90,6 +164,10 @@ class Scenario(Part):
     name: Name = Field(description="name in tables and file names")
     host: Host = Field(default=Host(), description="CPUs, host scheduler, placement, costs")
     kvm: Kvm = Field(default=Kvm(), description="KVM's parameters and interrupt hardware")
+    guest_costs: GuestCosts = Field(default=GuestCosts(), description="what the guest kernels' own work costs")
+    workloads: dict[Name, WorkloadFile] = Field(
+        default_factory=dict, description="guest programs described here, or in the files that VMs name"
+    )
     groups: Annotated[tuple[Group, ...], Field(strict=False)] = Field(
         default=(), description="cgroups above the VMs' own"
     )
@@ -98,6 +176,9 @@ class Scenario(Part):
     )
     host_tasks: Annotated[tuple[HostTask, ...], Field(strict=False)] = Field(
         default=(), description="threads of the host that are no vCPUs"
+    )
+    changes: Annotated[tuple[Change, ...], Field(strict=False)] = Field(
+        default=(), description="what is written to cgroups' files during the run"
     )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
@@ -121,14 +202,16 @@ class Scenario(Part):
         """Every host task on its own: those named, then the VMs' emulators and vhost workers, then noise."""
         tasks = list(self.host_tasks)
         for vm in self.expanded_vms:
-            tasks += emulator_tasks(vm.name, vm.emulator_threads, vm.vhost_ns)
+            tasks += emulator_tasks(vm.name, vm.start_ns, vm.emulator_threads, vm.vhost_ns)
         return expanded(tasks + noise_tasks(self.host.noise, self.host.cpus))
 
     @property
     def layout(self) -> str:
-        """Placement, cgroups and lock types: results of different layouts are never averaged."""
+        """Placement, cgroups, locks, paravirtual features: results of different layouts are never averaged."""
         locks = "+".join(sorted({vm.lock for vm in self.vms}))
-        return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks"
+        features = ("pv_tlb_flush", "pv_sched_yield")
+        paravirt = [f", {name}" for name in features if any(getattr(vm, name) for vm in self.vms)]
+        return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks{''.join(paravirt)}"
 
     @model_validator(mode="after")
     def check_vms(self) -> "Scenario":
@@ -152,6 +235,7 @@ class Scenario(Part):
                 raise ValueError(
                     f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
                 )
+        check_cgroups(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:
@@ -179,6 +263,17 @@ class Scenario(Part):
         for name in vm.vcpu_groups:
             if name not in groups:
                 raise ValueError(f"{where}: value '{name}' (allowed: {', '.join(groups) or 'no group is defined'})")
+
+    @model_validator(mode="after")
+    def check_workloads(self) -> "Scenario":
+        """Refuse parameters that a workload described here does not have or could not run with."""
+        for i, vm in enumerate(self.vms):
+            if vm.workload in self.workloads:
+                try:
+                    self.workloads[vm.workload].programs(vm.params)
+                except ValueError as error:
+                    raise ValueError(f"vms.{i}{error}") from None
+        return self
 
     @model_validator(mode="after")
     def check_host_tasks(self) -> "Scenario":

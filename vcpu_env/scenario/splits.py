@@ -14,7 +14,9 @@ What changes from one to the next is what a policy could have learnt by heart: w
 The nine published cells, dbench, dedup and vips in 2 to 4 VMs, are three in each; a table of all nine says which are
 which. Each split has blackscholes as its null control, which no policy may change. Scenarios in none are *diagnostic*:
 one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each
-and say nothing about performance, and hosts with threads that are no vCPUs, whose numbers are assumed.
+and say nothing about performance; hosts with threads that are no vCPUs, whose numbers are assumed; VMs limited by
+quota (*quota-*, `cpu.max`), unlike any published run; hosts with SMT, several caches or NUMA nodes (all splits have
+equal cores around one cache, as far as is known of the published runs); three sizes of host for the simulator's speed.
 """
 
 from collections import Counter
@@ -89,14 +91,19 @@ def programs(scenario: Scenario) -> str:
     return ", ".join(dict.fromkeys(vm.workload for vm in scenario.vms)) or "host tasks"
 
 
+def cpus_of(scenario: Scenario) -> str:
+    """How many CPUs there are, and how they are arranged if that matters."""
+    topology = scenario.host.topology
+    return f"{scenario.host.cpus}" + (f" ({topology})" if topology else "")
+
+
 def scenarios_page() -> str:
     """All shipped scenarios as a Markdown page (docs/scenarios.md is this text)."""
     intro = (__doc__ or "").partition("\n\n")[2].strip()
     lines = [
         "# Scenarios and their splits\n",
         "Made by `python -m vcpu_env.scenario.splits`. A scenario's file, `vcpu_env/scenario/shipped/NAME.toml`, says",
-        "in its first lines what it is for. *P* marks the published cells. No scenario limits its VMs by quota",
-        "(`cpu.max`), which is not simulated.\n",
+        "in its first lines what it is for. *P* marks the published cells.\n",
         f"{intro}\n",
         "| scenario | VMs | workload | pCPUs | overcommit | split | |",
         "|---|---|---|---:|---:|---|---|",
@@ -104,7 +111,7 @@ def scenarios_page() -> str:
     order = [*SPLITS, DIAGNOSTIC]
     for name in sorted(list_scenarios(), key=lambda name: (order.index(split_of(name)), name)):
         scenario = load_scenario(name)
-        host = (scenario.host.cpus, f"{overcommit(scenario):g}:1", split_of(name))
+        host = (cpus_of(scenario), f"{overcommit(scenario):g}:1", split_of(name))
         cells = (name, size_of_vms(scenario), programs(scenario), *host, "P" if name in PUBLISHED else "")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"

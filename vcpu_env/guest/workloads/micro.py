@@ -5,6 +5,7 @@
 * micro-lwp, lock-waiter preemption: one lock, short holds, always a queue. With first-come locks (``lock = "fifo"``)
   the lock passes to a waiter that has no CPU, and everybody behind it waits although nobody works under the lock.
 * micro-ipi: cross-calls under no lock, as TLB shootdowns; the caller waits for every sibling that it called.
+* micro-rcu: one thread waits for grace periods of RCU, one after another, while the others compute.
 * micro-pingpong: two threads hand a lock to each other. On one CPU each hand-over needs a yield: the counter of two
   vCPUs with which the series was tested on s390 (Christian Borntraeger, on v1).
 """
@@ -30,6 +31,11 @@ IPI = {
     "user_ns": Parameter(200_000, "ns", "assumed", "user time between two calls"),
     "kernel_ns": Parameter(1000, "ns", "assumed", "kernel time before the call"),
     "targets": Parameter(0, "vCPUs", "assumed", "siblings that are called; 0: all that run a thread", least=0),
+}
+RCU = {
+    "threads": Parameter(15, "threads", "assumed", "threads that only compute", least=1),
+    "user_ns": Parameter(50_000, "ns", "assumed", "user time between two waits"),
+    "expedited_share": Parameter(0.5, "of waits", "assumed", "synchronize_rcu_expedited()"),
 }
 PINGPONG = {
     "hold_ns": Parameter(500, "ns", "assumed", "hold of the lock: the counter's increment"),
@@ -58,6 +64,20 @@ def build_callers(plan: GuestPlan, p: dict[str, float]) -> None:
         plan.thread(program)
 
 
+def build_rcu(plan: GuestPlan, p: dict[str, float]) -> None:
+    """One thread that waits for grace periods, and others that delay them."""
+    updater, other = Program(), Program()
+    updater.user(p["user_ns"])
+    updater.either(
+        p["expedited_share"], lambda: updater.synchronize_rcu(expedited=True), lambda: updater.synchronize_rcu()
+    )
+    updater.work()
+    other.user(1_000_000)
+    plan.thread(updater)
+    for _ in range(int(p["threads"])):
+        plan.thread(other)
+
+
 def build_pingpong(plan: GuestPlan, p: dict[str, float]) -> None:
     """Two threads that want one lock all the time: whoever releases it queues for it again behind the other."""
     program = Program()
@@ -71,5 +91,6 @@ WORKLOADS = (
     Workload("micro-lhp", "critical sections", "preempted holders of spin locks", LHP, build_spinners),
     Workload("micro-lwp", "critical sections", "preempted waiters of a first-come spin lock", LWP, build_spinners),
     Workload("micro-ipi", "calls", "cross-calls that wait for preempted siblings", IPI, build_callers),
+    Workload("micro-rcu", "grace periods", "one thread that waits for RCU's grace periods", RCU, build_rcu),
     Workload("micro-pingpong", "hand-overs", "two threads that hand a lock to each other", PINGPONG, build_pingpong),
 )

@@ -1,0 +1,159 @@
+"""CMA-ES over a linear policy, every try played inside the machines: the simple rival of learning by gradient.
+
+A try's fitness is the mean over scenarios of the logarithm of its reward over that of the rule, on the same episodes;
+a generation's tries share their episodes. Each generation's fitness is written down, and a training that was stopped
+goes on by asking the optimiser again for the same tries: its randomness comes from the seed alone.
+
+Hyperparameters: population_size, sigma (the first step size), episodes (of each scenario in a generation).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cmaes import CMA, SepCMA
+from rich.console import Console
+from rich.progress import track
+
+from agents.config import ConfigError, TrainConfig
+from agents.learner import describe
+from agents.linear import as_the_rule, linear_policy
+from agents.run import Run
+from baselines.command import say
+from vcpu_env.envs.action import Actions, boosts
+from vcpu_env.envs.config import rule_of
+from vcpu_env.envs.learned import KINDS, LearnedPolicy
+from vcpu_env.envs.parallel import handles, together
+from vcpu_env.envs.play import play_episodes
+from vcpu_env.envs.start import nr_features, start
+from vcpu_env.scenario import load_scenario
+from vcpu_env.scenario.errors import nearest
+
+DEFAULTS = {"population_size": 24, "sigma": 0.3, "episodes": 1}
+LARGEST_FULL = 100
+"""Parameters up to which the whole covariance matrix is learned, else only its diagonal."""
+LEAST_RATIO = 0.01
+
+
+class Arena:
+    """Machines on which policies are tried."""
+
+    def __init__(self, config: TrainConfig, tries: int, episodes: int):
+        self.config, self.tries = config, tries
+        self.kind = KINDS[config.environment_id]
+        self.env_config = config.environment_arguments
+        self.actions = Actions(self.kind, self.env_config)
+        scenarios = [load_scenario(name) for name in config.stages[0].scenarios] * episodes
+        rule = rule_of(config.rule)
+        self.starts = [
+            [start(scenario, rule, self.kind, self.env_config, number) for number in range(self.env_config.warm_starts)]
+            for scenario in scenarios
+        ]
+        self.machines = [starts[0].fork() for _ in range(tries) for starts in self.starts]
+
+    def rewards(self, tried: list[np.ndarray], generation: int) -> np.ndarray:
+        """Reward of each try in each episode of a generation, (tries, episodes)."""
+        rng = np.random.default_rng([self.config.seed, generation])
+        count = len(self.starts)
+        numbers = rng.integers(self.env_config.warm_starts, size=count)
+        seeds = np.tile(rng.integers(2**31, size=count), len(tried))
+        jitters = np.tile(rng.integers(self.env_config.jitter_ns + 1, size=count), len(tried))
+        packed = [linear_policy(parameters, self.actions).pack() for parameters in tried]
+        weights = np.repeat(np.stack([weights for _, weights in packed]), count, axis=0)
+        machines = self.machines[: len(tried) * count]
+        for i, machine in enumerate(machines):
+            np.copyto(machine.world.words, self.starts[i % count][numbers[i % count]].world.words)
+        rewards, statuses = np.empty(len(machines)), np.zeros(len(machines), np.int64)
+        decisions = np.empty(len(machines), np.int64)
+        with together(self.config.threads):
+            play_episodes(
+                handles([machine.world for machine in machines]), seeds, jitters, packed[0][0], weights,
+                nr_features(self.kind, self.env_config), self.actions.mask_length, self.actions.width, False,
+                rewards, decisions, statuses,
+            )  # fmt: skip
+        for machine in machines:
+            machine.check()
+        return rewards.reshape(len(tried), count)
+
+    def fitness(self, tried: list[np.ndarray], generation: int) -> np.ndarray:
+        """How much better than the rule each try is."""
+        rewards = self.rewards([self.rule, *tried], generation)
+        ratios = rewards[1:] / np.maximum(rewards[0], 1e-9)
+        return np.log(np.maximum(ratios, LEAST_RATIO)).mean(axis=1)
+
+    @property
+    def rule(self) -> np.ndarray:
+        """Parameters that leave every choice to the rule."""
+        return as_the_rule(self.actions, own_boost(self.kind, self.env_config.penalty_levels))
+
+
+def own_boost(kind: int, levels: tuple[float, ...]) -> int:
+    """The second number of an action that means the series' own penalty."""
+    return next((i for i, (name, _, _) in enumerate(boosts(kind, levels)) if name == "penalty_1"), 0)
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """The hyperparameters, with defaults.
+
+    Raises:
+        ConfigError: there is no such hyperparameter, or it cannot have that value.
+    """
+    for name, value in config.hyperparameters.items():
+        if name not in DEFAULTS:
+            raise ConfigError(f"hyperparameters: unknown '{name}' of cma_es ({nearest(name, DEFAULTS)})")
+        least = 4 if name == "population_size" else 0
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or value < least:
+            raise ConfigError(f"hyperparameters.{name}: value {value!r} (allowed: a number above {max(least - 1, 0)})")
+    if len(config.stages) > 1:
+        raise ConfigError(f"stages: {len(config.stages)} (allowed with cma_es: 1)")
+    return DEFAULTS | config.hyperparameters
+
+
+def optimiser(config: TrainConfig, mean: np.ndarray, how: dict[str, Any]) -> CMA | SepCMA:
+    """The evolution strategy at its start."""
+    kind = CMA if len(mean) <= LARGEST_FULL else SepCMA
+    return kind(mean=mean, sigma=how["sigma"], population_size=how["population_size"], seed=config.seed)
+
+
+def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
+    """Evolve for `total_steps` generations, from the start or from where the run's directory ends."""
+    how = settings(config)
+    arena = Arena(config, how["population_size"] + 1, how["episodes"])
+    strategy = optimiser(config, arena.rule, how)
+    record = run.directory / "generations.jsonl"
+    done = recorded(record)
+    best: float | None = None
+    every = max(1, round(config.validation.every * config.total_steps))
+    console = Console(stderr=True)
+    for generation in track(range(config.total_steps), config.name, console=console, disable=not console.is_terminal):
+        tried = [strategy.ask() for _ in range(how["population_size"])]
+        if generation < len(done):
+            fitness = np.array(done[generation]["fitness"])
+            best = done[generation]["best"]
+        else:
+            fitness = arena.fitness(tried, generation)
+        strategy.tell([(parameters, -float(value)) for parameters, value in zip(tried, fitness)])
+        if generation < len(done):
+            continue
+        policy = LearnedPolicy(describe(config), linear_policy(strategy.mean, arena.actions))
+        if (generation + 1) % every == 0 or generation + 1 == config.total_steps:
+            verdict, best = run.validate(policy, generation + 1, best)
+            say(f"generation {generation + 1}: {verdict.change:+.1%} against stock, series-v2 {verdict.reference:+.1%}")
+        append(record, {"generation": generation, "fitness": fitness.tolist(), "best": best})
+    return LearnedPolicy(describe(config), linear_policy(strategy.mean, arena.actions))
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """The generations that were written down; a last line that a kill cut short is left out, also from the file."""
+    if not path.exists():
+        return []
+    whole, newline, _ = path.read_text("utf-8").rpartition("\n")
+    path.write_text(whole + newline, "utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def append(path: Path, entry: dict[str, Any]) -> None:
+    """Write one more line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")

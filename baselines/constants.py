@@ -1,0 +1,72 @@
+"""The series with other constants: a small TOML file that is a policy, ``FILE.toml``.
+
+::
+
+    name = "tuned-v2"
+    penalty_scale = 0.5             # factor of the penalty after its clamp
+    cap_scales = [1, 1, 1, 1, 1, 1] # factors of the six caps, by queue size
+    rate_limit_ns = 6_000_000
+    ipi_window_ns = 50_000_000
+    relaxed_boost = true
+
+What is left out is the series' own.
+"""
+
+import tomllib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vcpu_env.policy.policy import SERIES_PATCHES, Policy
+from vcpu_env.policy.types import CAPS, LAST_CAP, PENALTY_SCALE_ONE
+from vcpu_env.scenario.errors import error_lines
+
+CAP_ONE = 1024
+
+
+class Constants(BaseModel):
+    """The constants of the series that an administrator could set, and how the file calls them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(min_length=1, description="of the policy, in tables")
+    summary: str = Field(default="v2 with other constants", description="one line")
+    source: str = Field(default="", description="where the constants come from")
+    penalty_scale: float = Field(default=1.0, ge=0, le=1024, description="factor of the penalty after its clamp")
+    cap_scales: tuple[float, ...] = Field(default=(1.0,) * len(CAPS), description="factors of the caps")
+    rate_limit_ns: int = Field(default=6_000_000, ge=0, le=2**40, description="of the debooster, a CPU")
+    ipi_window_ns: int = Field(default=50_000_000, ge=0, le=2**40, description="in which an IPI counts")
+    relaxed_boost: bool = Field(default=True, description="the relaxed second round")
+
+    @field_validator("cap_scales")
+    @classmethod
+    def check_caps(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        """Refuse what is not one factor for each cap."""
+        if len(scales) != len(CAPS) or not all(0 < scale <= 1024 for scale in scales):
+            raise ValueError(f": value {list(scales)} (allowed: {len(CAPS)} numbers above 0, up to 1024)")
+        return scales
+
+    def policy(self) -> Policy:
+        """The whole series with these constants."""
+        caps = [round(num * scale * CAP_ONE) for (_, num, _), scale in zip(CAPS, self.cap_scales)]
+        settings: dict[tuple[str, str], Any] = {
+            ("deboost_params", "penalty_scale"): round(self.penalty_scale * PENALTY_SCALE_ONE),
+            ("deboost_params", "cap_num"): [*caps, LAST_CAP[0] * CAP_ONE],
+            ("deboost_params", "cap_den"): [den * CAP_ONE for _, _, den in (*CAPS, (0, *LAST_CAP))],
+            ("deboost_params", "rate_limit_ns"): self.rate_limit_ns,
+            ("kvm_params", "ipi_window_ns"): self.ipi_window_ns,
+            ("kvm_params", "enable_relaxed_boost"): int(self.relaxed_boost),
+        }
+        return Policy(self.name, self.summary, SERIES_PATCHES, settings=settings, source=self.source)
+
+
+def constants_in_text(text: str) -> Constants:
+    """The constants in a file's text.
+
+    Raises:
+        ValueError: with one line for every wrong field.
+    """
+    try:
+        return Constants(**tomllib.loads(text))
+    except ValidationError as error:
+        raise ValueError("; ".join(error_lines(Constants, error))) from None

@@ -1,0 +1,262 @@
+"""Which CPU to pull from, and how much: the busiest group of a domain, then the busiest CPU in it.
+
+While the pulling group has CPUs to spare, *tasks* are counted, or, between caches, *utilisation*; when all are busy,
+*load*. A search goes round the ring of groups from the pulling CPU's own.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.group_stats import (
+    GROUP_FULLY_BUSY,
+    GROUP_HAS_SPARE,
+    GROUP_IMBALANCED,
+    GROUP_OVERLOADED,
+    GROUP_SMT_BALANCE,
+    SCHED_CAPACITY_SCALE,
+    adjust_numa_imbalance,
+    group_avg_load,
+    group_classify,
+    sum_group,
+)
+from vcpu_env.kernel.types import (
+    SD_NUMA,
+    SD_PREFER_SIBLING,
+    SD_SHARE_CPUCAPACITY,
+    SD_SHARE_LLC,
+    cfs_rq,
+    cpu_rq,
+    lb_env,
+    sched_domain,
+    sched_domain_shared,
+    sched_features,
+    sched_group,
+    sg_lb_stats,
+    span_cpu,
+)
+
+CPU_NOT_IDLE, CPU_IDLE, CPU_NEWLY_IDLE = 0, 1, 2
+MIGRATE_LOAD, MIGRATE_UTIL, MIGRATE_TASK = range(3)
+
+
+@kjit
+def is_smt(w, g):
+    """Whether a group is a core of two threads."""
+    return sched_group(w, g).flags & SD_SHARE_CPUCAPACITY != 0
+
+
+@kjit
+def has_more_to_spare_than(w, a, b):
+    """Whether group statistics `a` show more idle CPUs than `b`, or as many and no more tasks."""
+    this, other = sg_lb_stats(w, a), sg_lb_stats(w, b)
+    if this.idle_cpus != other.idle_cpus:
+        return this.idle_cpus > other.idle_cpus
+    return this.nr_running <= other.nr_running
+
+
+@kjit
+def update_sd_pick_busiest(w, at, busiest):
+    """fair.c: update_sd_pick_busiest(). Whether a group is a better one to pull from than the best so far."""
+    this, best = sg_lb_stats(w, at), sg_lb_stats(w, busiest)
+    kind = this.kind
+    if best.group == NIL:
+        return True
+    if kind != best.kind:
+        return kind > best.kind
+    if kind == GROUP_OVERLOADED:
+        return this.avg_load > best.avg_load
+    if kind == GROUP_IMBALANCED:
+        return False
+    if kind == GROUP_FULLY_BUSY or (kind == GROUP_SMT_BALANCE and this.idle_cpus == 0 and best.idle_cpus == 0):
+        return not is_smt(w, best.group)
+    if kind == GROUP_HAS_SPARE and is_smt(w, this.group) != is_smt(w, best.group):
+        return not is_smt(w, this.group) or this.h_nr_runnable > 1
+    return not has_more_to_spare_than(w, at, busiest)
+
+
+@kjit
+def update_idle_cpu_scan(w, sd_id, sum_util):
+    """fair.c: update_idle_cpu_scan(). How many CPUs a wakeup may look at: the square of utilisation is against it."""
+    sd = sched_domain(w, sd_id)
+    shared = sched_domain_shared(w, cpu_rq(w, span_cpu(w, sd.first).cpu).llc)
+    if sd.span_weight != shared.weight or not sched_features(w, 0).SIS_UTIL:
+        return
+    util = sum_util // shared.weight
+    busy = util * util * sd.imbalance_pct * sd.imbalance_pct // (10000 * SCHED_CAPACITY_SCALE)
+    left = SCHED_CAPACITY_SCALE - min(busy, SCHED_CAPACITY_SCALE)
+    shared.nr_idle_scan = left * shared.weight // SCHED_CAPACITY_SCALE
+
+
+@kjit
+def update_sd_lb_stats(w):
+    """fair.c: update_sd_lb_stats(). Sum up every group of the domain; note the local and the busiest one."""
+    env = lb_env(w, 0)
+    sd = sched_domain(w, env.sd)
+    env.local, env.busiest = 0, 1
+    at, g = 0, sd.group
+    sg_lb_stats(w, 1).group = NIL
+    total_load = sum_util = 0
+    while True:
+        sum_group(w, at, g)
+        stats = sg_lb_stats(w, at)
+        total_load += stats.load
+        sum_util += stats.util
+        if at == env.local or stats.h_nr_runnable:
+            stats.kind = group_classify(w, at, sd.imbalance_pct, at != env.local and env.idle != CPU_NOT_IDLE)
+            if stats.kind == GROUP_OVERLOADED:
+                stats.avg_load = group_avg_load(w, at)
+            if at != env.local and update_sd_pick_busiest(w, at, env.busiest):
+                env.busiest = at
+        at = 3 - env.busiest
+        g = sched_group(w, g).next
+        if g == sd.group:
+            break
+    env.total_load = total_load
+    if env.idle != CPU_NEWLY_IDLE:
+        update_idle_cpu_scan(w, env.sd, sum_util)
+
+
+@kjit
+def sibling_imbalance(w):
+    """fair.c: sibling_imbalance(). How many more tasks a core the busiest group has than the local one."""
+    env = lb_env(w, 0)
+    local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
+    if env.idle == CPU_NOT_IDLE:
+        return 0
+    local_cores, busiest_cores = sched_group(w, local.group).cores, sched_group(w, busiest.group).cores
+    if local_cores == busiest_cores:
+        return max(busiest.nr_running - local.nr_running, 0)
+    excess = max(local_cores * busiest.nr_running - busiest_cores * local.nr_running, 0)
+    both = local_cores + busiest_cores
+    excess = (2 * excess + both) // both
+    if excess <= 1 and local.nr_running == 0 and busiest.nr_running > 1:
+        return 2
+    return excess
+
+
+@kjit
+def prefer_sibling(w):
+    """Whether the busiest group would rather see its tasks spread over groups than packed into it."""
+    busiest = sg_lb_stats(w, lb_env(w, 0).busiest)
+    return sched_group(w, busiest.group).flags & SD_PREFER_SIBLING != 0
+
+
+@kjit
+def overloaded_group_is_unfair(w):
+    """fair.c: sched_balance_find_src_group(), both groups overloaded: whether the other one is so by enough."""
+    env = lb_env(w, 0)
+    sd, local, busiest = sched_domain(w, env.sd), sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
+    if local.avg_load >= busiest.avg_load or local.avg_load >= env.total_load // sd.span_weight:
+        return False
+    return 100 * busiest.avg_load > sd.imbalance_pct * local.avg_load
+
+
+@kjit
+def has_imbalance(w):
+    """fair.c: sched_balance_find_src_group(). Whether there is anything to be pulled from the busiest group."""
+    env = lb_env(w, 0)
+    local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
+    if busiest.group == NIL:
+        return False
+    if busiest.kind == GROUP_IMBALANCED:
+        return True
+    if local.kind > busiest.kind:
+        return False
+    if local.kind == GROUP_OVERLOADED and not overloaded_group_is_unfair(w):
+        return False
+    if prefer_sibling(w) and local.kind == GROUP_HAS_SPARE and sibling_imbalance(w) > 1:
+        return True
+    if busiest.kind == GROUP_OVERLOADED:
+        return True
+    if env.idle == CPU_NOT_IDLE:
+        return False
+    if busiest.kind == GROUP_SMT_BALANCE and is_smt(w, local.group) != is_smt(w, busiest.group):
+        return True
+    if sched_group(w, busiest.group).weight > 1 and local.idle_cpus <= busiest.idle_cpus + 1:
+        return False
+    return busiest.h_nr_runnable > 1
+
+
+@kjit
+def spare_imbalance(w):
+    """fair.c: calculate_imbalance(), local group with CPUs to spare. How much to pull of what."""
+    env = lb_env(w, 0)
+    sd, local, busiest = sched_domain(w, env.sd), sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
+    if busiest.kind > GROUP_FULLY_BUSY and not sd.flags & SD_SHARE_LLC:
+        spare = max(sched_group(w, local.group).weight * SCHED_CAPACITY_SCALE - local.util, 0)
+        if spare == 0 and env.idle != CPU_NOT_IDLE:
+            return MIGRATE_TASK, 1
+        return MIGRATE_UTIL, spare
+    if sched_group(w, busiest.group).weight == 1 or prefer_sibling(w):
+        excess = sibling_imbalance(w)
+    else:
+        excess = max(local.idle_cpus - busiest.idle_cpus, 0)
+    if sd.flags & SD_NUMA:
+        excess = adjust_numa_imbalance(excess, local.nr_running + 1, sd.imb_numa_nr)
+    return MIGRATE_TASK, excess >> 1
+
+
+@kjit
+def load_imbalance(w):
+    """fair.c: calculate_imbalance(), all CPUs busy. How much load to pull: neither group passes the average."""
+    env = lb_env(w, 0)
+    local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
+    load, mean = group_avg_load(w, env.local), env.total_load // sched_domain(w, env.sd).span_weight
+    if load >= busiest.avg_load or load >= mean:
+        return 0
+    return min(
+        (busiest.avg_load - mean) * sched_group(w, busiest.group).weight,
+        (mean - load) * sched_group(w, local.group).weight,
+    )
+
+
+@kjit
+def calculate_imbalance(w):
+    """fair.c: calculate_imbalance(). Fill in how much of what is to be pulled."""
+    env = lb_env(w, 0)
+    busiest_kind = sg_lb_stats(w, env.busiest).kind
+    env.migration_type = MIGRATE_TASK
+    if busiest_kind == GROUP_SMT_BALANCE or busiest_kind == GROUP_IMBALANCED:
+        env.imbalance = 1
+    elif sg_lb_stats(w, env.local).kind == GROUP_HAS_SPARE:
+        env.migration_type, env.imbalance = spare_imbalance(w)
+    else:
+        env.migration_type, env.imbalance = MIGRATE_LOAD, load_imbalance(w)
+
+
+@kjit
+def sched_balance_find_src_rq(w):
+    """fair.c: sched_balance_find_src_rq(). The CPU of the busiest group with most of what is to be pulled, or NIL."""
+    env = lb_env(w, 0)
+    group = sched_group(w, sg_lb_stats(w, env.busiest).group)
+    busiest, most = NIL, 0
+    for i in range(group.first, group.first + group.weight):
+        cpu = span_cpu(w, i).cpu
+        rq, cfs = cpu_rq(w, cpu), cfs_rq(w, cpu)
+        waiting = cfs.h_nr_runnable
+        if rq.all_pinned or waiting == 0:
+            continue
+        if env.migration_type == MIGRATE_LOAD:
+            amount = cfs.load_avg
+            if waiting == 1 and amount > env.imbalance:
+                continue
+        elif env.migration_type == MIGRATE_UTIL:
+            amount = min(max(rq.util_avg, rq.runnable_avg), SCHED_CAPACITY_SCALE)
+            if waiting == 1:
+                continue
+        else:
+            amount = waiting
+        if amount > most:
+            busiest, most = cpu, amount
+    return busiest
+
+
+@kjit
+def sched_balance_find_src(w):
+    """fair.c: sched_balance_find_src_group(), sched_balance_find_src_rq(). The CPU to pull from, NIL if all is well."""
+    env = lb_env(w, 0)
+    env.imbalance = 0
+    update_sd_lb_stats(w)
+    if has_imbalance(w):
+        calculate_imbalance(w)
+        if env.imbalance > 0:
+            return sched_balance_find_src_rq(w)
+    return NIL

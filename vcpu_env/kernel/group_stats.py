@@ -1,0 +1,97 @@
+"""What the CPUs of a scheduling group add up to, and how busy that makes it."""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.types import (
+    SD_SHARE_CPUCAPACITY,
+    cfs_rq,
+    cpu_rq,
+    sched_group,
+    sg_lb_stats,
+    span_cpu,
+)
+
+SCHED_CAPACITY_SCALE = 1024
+
+GROUP_HAS_SPARE, GROUP_FULLY_BUSY, GROUP_SMT_BALANCE, GROUP_IMBALANCED, GROUP_OVERLOADED = range(5)
+"""enum group_type without the kinds that only unequal CPUs have: the higher, the more it needs help."""
+
+
+@kjit
+def idle_cpu(w, cpu):
+    """core.c: available_idle_cpu(). A CPU that is idle and to which nothing has been queued meanwhile."""
+    rq = cpu_rq(w, cpu)
+    return rq.curr == NIL and rq.nr_running == 0
+
+
+@kjit
+def is_core_idle(w, cpu):
+    """fair.c: is_core_idle(). Whether the other thread of a CPU's core, if there is one, is idle."""
+    sibling = cpu_rq(w, cpu).sibling
+    return sibling == NIL or idle_cpu(w, sibling)
+
+
+@kjit
+def sum_group(w, at, g):
+    """fair.c: update_sg_lb_stats(), update_sg_wakeup_stats(), the sums: over all CPUs that balancing may look at."""
+    stats, group = sg_lb_stats(w, at), sched_group(w, g)
+    load = util = runnable = nr_running = h_nr_runnable = idle_cpus = 0
+    for i in range(group.first, group.first + group.weight):
+        cpu = span_cpu(w, i).cpu
+        rq, cfs = cpu_rq(w, cpu), cfs_rq(w, cpu)
+        if rq.all_pinned:
+            continue
+        load += cfs.load_avg
+        util += rq.util_avg
+        runnable += rq.runnable_avg
+        nr_running += rq.nr_running
+        h_nr_runnable += cfs.h_nr_runnable
+        if rq.nr_running == 0 and rq.curr == NIL:
+            idle_cpus += 1
+    stats.load, stats.util, stats.runnable = load, util, runnable
+    stats.nr_running, stats.h_nr_runnable, stats.idle_cpus = nr_running, h_nr_runnable, idle_cpus
+    stats.avg_load, stats.group = 0, g
+
+
+@kjit
+def classify_by_load(w, at, imbalance_pct):
+    """fair.c: group_classify(), of the kinds that a new task's placement knows: overloaded, fully busy, has spare."""
+    stats = sg_lb_stats(w, at)
+    weight = sched_group(w, stats.group).weight
+    capacity = weight * SCHED_CAPACITY_SCALE
+    over_runnable = capacity * imbalance_pct < stats.runnable * 100
+    util_margin = capacity * 100 - stats.util * imbalance_pct
+    if stats.nr_running > weight and (util_margin < 0 or over_runnable):
+        return GROUP_OVERLOADED
+    if stats.nr_running < weight or (util_margin > 0 and not over_runnable):
+        return GROUP_HAS_SPARE
+    return GROUP_FULLY_BUSY
+
+
+@kjit
+def group_classify(w, at, imbalance_pct, smt_balance):
+    """fair.c: group_classify(), smt_balance(). `smt_balance`: tasks that share a core may be wanted elsewhere."""
+    stats = sg_lb_stats(w, at)
+    group = sched_group(w, stats.group)
+    kind = classify_by_load(w, at, imbalance_pct)
+    if kind == GROUP_OVERLOADED:
+        return kind
+    if group.imbalance:
+        return GROUP_IMBALANCED
+    if smt_balance and group.flags & SD_SHARE_CPUCAPACITY and stats.h_nr_runnable > 1:
+        return GROUP_SMT_BALANCE
+    return kind
+
+
+@kjit
+def group_avg_load(w, at):
+    """The load of a group in relation to its capacity."""
+    stats = sg_lb_stats(w, at)
+    return stats.load // sched_group(w, stats.group).weight
+
+
+@kjit
+def adjust_numa_imbalance(imbalance, dst_running, imb_numa_nr):
+    """fair.c: adjust_numa_imbalance(). While a node has little to do, a pair of tasks more than elsewhere is fine."""
+    if dst_running <= imb_numa_nr and imbalance <= 2:
+        return 0
+    return imbalance
