@@ -254,19 +254,19 @@ def test_a_vcpu_after_a_host_task_is_cold_and_pays_no_ibpb():
 # VMs' own threads
 
 
-IO = {"name": "vm", "vcpus": 1, "workload": "dbench", "params": {"block_per_s": 5000}, "vhost_ns": 20_000}
+IO = {"name": "vm", "vcpus": 1, "workload": "dbench", "params": {"block_per_s": 20_000}, "vhost_ns": 20_000}
 
 
 def test_a_vhost_worker_takes_time_and_delays_the_guest():
     with_vhost = Scenario(name="io", host={"cpus": 1, "cgroups": "libvirt"}, vms=[IO])
     machine = Machine(with_vhost)
-    machine.run_until(50 * MSEC)
+    machine.run_until(10 * MSEC)
     counted = machine.counters()
     (vhost,) = counted["host_tasks"]
     assert vhost["name"] == "vm-vhost"
     assert vhost["run_ns"] == 20_000 * (vhost["run_ns"] // 20_000) > 0
     without = Machine(Scenario(name="io", host={"cpus": 1, "cgroups": "libvirt"}, vms=[IO | {"vhost_ns": 0}]))
-    without.run_until(50 * MSEC)
+    without.run_until(10 * MSEC)
     assert without.counters()["vms"][0]["work_units"] > counted["vms"][0]["work_units"]
 
 
@@ -281,3 +281,11 @@ def test_where_emulator_threads_lie(cgroups, path):
         assert emulator != vcpu and parents[emulator] == parents[vcpu] and len(path) == 3
     else:
         assert emulator == vcpu
+
+
+def test_a_vm_may_end_while_its_worker_serves_it():
+    machine = Machine(Scenario(name="io", host={"cpus": 1}, vms=[IO | {"stop_ns": 5 * MSEC}]))
+    machine.run_until(5 * MSEC)
+    served = machine.counters()["host_tasks"][0]["run_ns"]
+    machine.run_until(8 * MSEC)
+    assert 0 < served <= machine.counters()["host_tasks"][0]["run_ns"] <= served + 20_000

@@ -202,7 +202,7 @@ class Scenario(Part):
         """Every host task on its own: those named, then the VMs' emulators and vhost workers, then noise."""
         tasks = list(self.host_tasks)
         for vm in self.expanded_vms:
-            tasks += emulator_tasks(vm.name, vm.emulator_threads, vm.vhost_ns)
+            tasks += emulator_tasks(vm.name, vm.start_ns, vm.emulator_threads, vm.vhost_ns)
         return expanded(tasks + noise_tasks(self.host.noise, self.host.cpus))
 
     @property

@@ -3,6 +3,8 @@
 Every number here is an estimate that nobody has checked [assumed].
 """
 
+from typing import Any
+
 from vcpu_env.scenario.host_tasks import HostTask, Step
 
 EMULATOR = (
@@ -45,11 +47,12 @@ def noise_tasks(level: str, cpus: int) -> list[HostTask]:
     ]
 
 
-def emulator_tasks(vm: str, emulator_threads: int, vhost_ns: int) -> list[HostTask]:
+def emulator_tasks(vm: str, start_ns: int, emulator_threads: int, vhost_ns: int) -> list[HostTask]:
     """A VM's threads beside its vCPUs, in its emulator cgroup: QEMU's own, and a vhost worker."""
+    of_vm: dict[str, Any] = {"emulator_of": vm, "start_ns": start_ns}
     tasks = []
     if emulator_threads:
-        tasks.append(HostTask(name=f"{vm}-emulator", count=emulator_threads, emulator_of=vm, program=EMULATOR))
+        tasks.append(HostTask(name=f"{vm}-emulator", count=emulator_threads, program=EMULATOR, **of_vm))
     if vhost_ns:
-        tasks.append(HostTask(name=f"{vm}-vhost", emulator_of=vm, program=(Step(serve_ns=vhost_ns),)))
+        tasks.append(HostTask(name=f"{vm}-vhost", program=(Step(serve_ns=vhost_ns),), **of_vm))
     return tasks
