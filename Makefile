@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism test check fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
 	@echo "make study      answer the reviewers' claims and the sensitivity grid anew (20 minutes)"
 	@echo "make realism    compare the simulated scheduler with this machine's (as root, 5 minutes): docs/realism.md"
+	@echo "make reproduce  evaluate the shipped trained policies again and compare with their cards"
+	@echo "make retrain    train them again (says first how many hours it takes)"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
@@ -24,6 +26,12 @@ realism: $(VENV)/.simulator
 	$(BIN)/vcpu-env realism --seconds 1 --repeat 5 --out results/realism
 	cp results/realism/realism.md docs/realism.md
 	cp results/realism/recording.parquet vcpu_env/realism/recording.parquet
+
+reproduce: $(VENV)/.dev
+	$(BIN)/python -m agents.publish reproduce
+
+retrain: $(VENV)/.dev
+	$(BIN)/python -m agents.publish retrain
 
 test check: $(VENV)/.dev
 	$(BIN)/ruff format --check

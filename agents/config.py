@@ -51,10 +51,14 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+TRAINING = tuple(name for name in SPLITS["train"] if not name.startswith("blackscholes"))
+"""The training split without its null control, in which there is nothing to decide."""
+
+
 class Stage(Part):
     """Scenarios that episodes are drawn from, up to some step."""
 
-    scenarios: tuple[str, ...] = Field(default=SPLITS["train"], description="shipped names, of the training split")
+    scenarios: tuple[str, ...] = Field(default=TRAINING, description="shipped names, of the training split")
     weights: tuple[float, ...] = Field(default=(), description="of the scenarios; all alike if empty")
     until: float = Field(default=1.0, gt=0, le=1, description="share of all steps at which the stage ends")
 

@@ -15,11 +15,12 @@ import numpy as np
 from cmaes import CMA, SepCMA
 from rich.console import Console
 from rich.progress import track
+from stable_baselines3.common.logger import configure
 
 from agents.config import ConfigError, TrainConfig
 from agents.learner import describe
 from agents.linear import as_the_rule, linear_policy
-from agents.run import Run
+from agents.run import Run, save
 from baselines.command import say
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.config import rule_of
@@ -126,6 +127,7 @@ def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
     best: float | None = None
     every = max(1, round(config.validation.every * config.total_steps))
     console = Console(stderr=True)
+    logger = configure(run.logs(len(done)), ["csv", "tensorboard"])
     for generation in track(range(config.total_steps), config.name, console=console, disable=not console.is_terminal):
         tried = [strategy.ask() for _ in range(how["population_size"])]
         if generation < len(done):
@@ -136,12 +138,20 @@ def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
         strategy.tell([(parameters, -float(value)) for parameters, value in zip(tried, fitness)])
         if generation < len(done):
             continue
+        logger.record("fitness/mean", fitness.mean())
+        logger.record("fitness/best", fitness.max())
         policy = LearnedPolicy(describe(config), linear_policy(strategy.mean, arena.actions))
         if (generation + 1) % every == 0 or generation + 1 == config.total_steps:
             verdict, best = run.validate(policy, generation + 1, best)
+            for name, value in verdict.numbers().items():
+                logger.record(f"validation/{name}", value)
             say(f"generation {generation + 1}: {verdict.change:+.1%} against stock, series-v2 {verdict.reference:+.1%}")
+        logger.dump(generation + 1)
         append(record, {"generation": generation, "fitness": fitness.tolist(), "best": best})
-    return LearnedPolicy(describe(config), linear_policy(strategy.mean, arena.actions))
+    logger.close()
+    policy = LearnedPolicy(describe(config), linear_policy(strategy.mean, arena.actions))
+    save(policy, run.directory / "last.npz")
+    return policy
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from agents.c_code import c_code, python_code, used
-from agents.config import ConfigError
+from agents.config import TRAINING, ConfigError
 from agents.records import SIBLING, SPINNER, Records, decisions_of
 from agents.run import write
 from agents.tree import TreePolicy, agreement, distil
@@ -28,7 +28,6 @@ from vcpu_env.envs.learned import LearnedPolicy
 from vcpu_env.envs.types import PENALTY_SCALE
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import ScenarioError, load_scenario
-from vcpu_env.scenario.splits import SPLITS
 
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Werror", "-ffreestanding")
 MEASURED = 2000
@@ -179,8 +178,8 @@ def command(
 
 
 def named(scenario: Sequence[str] | None) -> list[str]:
-    """The scenarios asked for, or the training split without its null control, which decides nothing."""
-    return list(scenario or (name for name in SPLITS["train"] if not name.startswith("blackscholes")))
+    """The scenarios asked for, or those of a training."""
+    return list(scenario or TRAINING)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The directory of a training: what it holds, and how the best policy is chosen.
 
-config.json      the configuration
+config.json      the configuration; command.txt what began it
 checkpoint.pt    to go on from; or generations.jsonl (cma_es)
 logs/            progress.csv and TensorBoard events, a directory for each start
 validation/      the cells of the validations
@@ -40,7 +40,8 @@ class Run:
         elif directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"out: value '{directory}' (allowed: an empty directory or one of this training)")
         directory.mkdir(parents=True, exist_ok=True)
-        write(record, self._text.encode())
+        if not record.exists():
+            write(record, self._text.encode())
 
     @property
     def _text(self) -> str:
@@ -50,6 +51,11 @@ class Run:
     def checkpoint(self) -> Path:
         """The file to go on from."""
         return self.directory / "checkpoint.pt"
+
+    def note(self, command: str) -> None:
+        """Keep the command that began this training."""
+        if not (self.directory / "command.txt").exists():
+            write(self.directory / "command.txt", f"{command}\n".encode())
 
     def logs(self, step: int) -> str:
         """Directory of logs of a start at this step."""

@@ -4,6 +4,7 @@ The same configuration gives the same weights, bit for bit, interrupted or not (
 """
 
 import functools
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,7 @@ class Watch(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Between two rollouts."""
+        torch.set_num_threads(self.run.config.torch_threads)  # the machines' first parallel call has changed it
         steps = self.model.num_timesteps
         self.bar.update(self.task, completed=steps)
         if steps == 0:
@@ -91,7 +93,6 @@ def whole_progress(model: Any, total: int, num_timesteps: int, _: int) -> None:
 
 def train(config: TrainConfig, run: Run) -> Any:
     """Train from the start, or from the checkpoint in the run's directory. Returns the model."""
-    torch.set_num_threads(config.torch_threads)
     progress: dict[str, Any] = {"validated": 0, "saved": 0, "best": None, "stage": 0}
     resumed = run.checkpoint.exists()
     if resumed:
@@ -147,6 +148,7 @@ def command(
     loaded = load_config(config, set_ or ())
     directory = out or Path("results") / "train" / f"{loaded.name}-{loaded.digest}"
     run = Run(loaded, directory, resume)
+    run.note(shlex.join(["python", "-m", "agents.train", config, *(f"--set={change}" for change in set_ or ())]))
     try:
         if loaded.algorithm == "cma_es":
             evolve(loaded, run)

@@ -3,10 +3,11 @@
 Cells are stored by content, so those of stock and of the series are run once a training.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agents.config import Validation
+from agents.config import ConfigError, Validation
 from baselines.evaluate import evaluate
 from baselines.executor import make_executor
 from baselines.experiment import Experiment, make_plan
@@ -41,7 +42,11 @@ class Verdict:
 
 
 def validate(path: Path, name: str, how: Validation, directory: Path) -> Verdict:
-    """Evaluate the policy in a file; results are kept in a directory of their own."""
+    """Evaluate the policy in a file; results are kept in a directory of their own.
+
+    Raises:
+        ConfigError: the runs are too short to compare anything.
+    """
     asked = Experiment(
         name="validation",
         scenarios=how.scenarios,
@@ -54,6 +59,8 @@ def validate(path: Path, name: str, how: Validation, directory: Path) -> Verdict
     _, scores = evaluate(plan, Store(directory, resume=True), make_executor("inline"))
     of = {row["policy"]: row for row in scores}
     row = of[name]
+    if math.isnan(row["change"]):
+        raise ConfigError("validation.set: stock completes no work in these runs (allowed: a longer run.duration_ns)")
     return Verdict(
         row["change"], row["change_low"], row["change_high"], of[REFERENCE]["change"], row["worst_vm_change"]
     )

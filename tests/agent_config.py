@@ -19,7 +19,7 @@ QUICK: dict[str, Any] = {
         "every": 0.5,
         "seeds": 1,
         "scenarios": ["dedup-2vm-8cpu"],
-        "set": ["run.warmup_ns=2_000_000", "run.duration_ns=4_000_000"],
+        "set": ["run.warmup_ns=10_000_000", "run.duration_ns=20_000_000"],
     },
 }
 

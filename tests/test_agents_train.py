@@ -14,8 +14,9 @@ pytest.importorskip("sb3_contrib")
 pytest.importorskip("cmaes")
 
 from agents.checkpoint import CheckpointError
-from agents.config import ConfigError
+from agents.config import SHIPPED, ConfigError, list_configs, load_config
 from agents.evolve import evolve
+from agents.learner import make_environment, make_model
 from agents.run import Run, history
 from agents.train import Watch, train
 from baselines.policies import choose_policies
@@ -145,6 +146,30 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 def test_hyperparameters_are_checked(changes, message, tmp_path):
     config = quick(**changes)
     with pytest.raises(ConfigError, match=message):
+        train(config, Run(config, tmp_path, resume=False))
+
+
+@pytest.mark.parametrize("name", [name for name in list_configs() if not name.endswith("-es")])
+def test_shipped_configurations_make_a_learner(name):
+    config = load_config(name, ["hyperparameters.buffer_size=100"] if name in ("penalty-sac", "penalty-tqc") else [])
+    model = make_model(config, make_environment(config, config.stages[0]))
+    assert model.policy.net_arch in ([64, 64], {"pi": [64, 64], "vf": [64, 64]})
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "tqc"])
+def test_zoo_settings_are_hyperparameters(algorithm):
+    yaml = pytest.importorskip("yaml")
+    settings = yaml.safe_load((SHIPPED / f"rl_zoo3-{algorithm}.yml").read_text())["vcpu_env/PenaltyScale-v0"]
+    for name in ("policy", "n_envs", "n_timesteps", "env_kwargs", "policy_kwargs"):
+        settings.pop(name)
+    config = quick(**PENALTY | {"algorithm": algorithm, "hyperparameters": settings | {"buffer_size": 100}})
+    model = make_model(config, make_environment(config, config.stages[0]))
+    assert model.gamma == 0.9
+
+
+def test_a_validation_too_short_to_compare_is_refused(tmp_path):
+    config = quick(validation=QUICK["validation"] | {"set": ["run.warmup_ns=0", "run.duration_ns=1000"]})
+    with pytest.raises(ConfigError, match=r"validation.set: stock completes no work in these runs"):
         train(config, Run(config, tmp_path, resume=False))
 
 

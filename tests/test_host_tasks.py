@@ -176,6 +176,13 @@ def test_recording_changes_nothing():
     assert int(traced.world["rq_totals"]["nr_trace_events"][0]) > 16
 
 
+def test_ticks_of_idle_cpus_change_nothing():
+    quiet = Scenario(name="quiet", host={"cpus": 4, "noise": "heavy"}, host_tasks=[{"name": "hog"}])
+    exact = quiet.model_copy(update={"host": quiet.host.model_copy(update={"exact_ticks": True})})
+    traces = [simulate_tasks(scenario, 30 * MSEC, 2) for scenario in (quiet, exact)]
+    assert (traces[0] == traces[1]).all() and len(traces[0]) > 100
+
+
 def test_switches_chain_and_pids_are_places():
     events = simulate_tasks(MIXED, 5 * MSEC, 1)
     assert (np.diff(events["time_ns"]) >= 0).all()

@@ -13,6 +13,7 @@ PACKAGES = ("vcpu_env", "baselines", "agents", "experiments")
 LAYERS = [
     ["vcpu_env._jit"],
     ["vcpu_env.world"],
+    ["vcpu_env.kernel.domain_types"],
     ["vcpu_env.kernel.types", "vcpu_env.kernel.weights", "vcpu_env.kernel.timeline"],
     ["vcpu_env.scenario"],
     [

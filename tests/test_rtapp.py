@@ -86,7 +86,7 @@ LOCKS = """{"tasks": {
     "left": {"run": 10, "barrier": "b"},
     "right": {"sleep": 2000, "barrier": "b"},
     "one": {"run": 100, "sync": {"ref": "d", "mutex": "n"}},
-    "two": {"sleep": 300, "sync": {"ref": "d", "mutex": "n"}}
+    "two": {"sleep": 300, "lock": "n", "sync": {"ref": "d", "mutex": "n"}, "unlock": "n"}
 }}"""
 
 
@@ -153,7 +153,10 @@ def test_as_a_guests_workload(tmp_path):
         ('"priority": 5', "use-case.json: priority of a (allowed in a guest: instance, loop, phases and events)"),
         ('"loop": 2', "vms.0.threads.0.program: exit (allowed in a guest: run_ns, "),
         ('"lock": "m"', "vms.0.threads.0.program: lock 'm' is never let go (allowed in a guest: an unlock)"),
-        ('"unlock": "m", "lock": "m"', "vms.0.threads.0.program: unlock 'm' (allowed in a guest: the lock taken last)"),
+        (
+            '"lock": "m", "lock1": "n", "unlock": "m", "unlock1": "n"',
+            "vms.0.threads.0.program: unlock 'm' (allowed in a guest: the lock taken last)",
+        ),
     ],
 )
 def test_what_a_guest_refuses(tmp_path, event, line):
@@ -194,6 +197,9 @@ def test_what_a_guest_refuses(tmp_path, event, line):
         ),
         ('"timer": {"ref": "t", "period": 10, "mode": "x"}', 3, "mode: value 'x' (allowed: relative, absolute)"),
         ('"run": 10, "wait": {"ref": "c"}', 3, "no mutex (allowed: ref, mutex)"),
+        ('"run": 10, "wait": {"ref": "c", "mutex": "m"}', 3, "mutex 'm', which is not locked (allowed: one that is)"),
+        ('"run": 10, "lock": "m", "lock": "m"', 3, "lock 'm', which is locked (allowed: one that is not)"),
+        ('"run": 10, "unlock": "m"', 3, "unlock 'm', which is not locked (allowed: one that is)"),
         ('"run": 10, "lock": "a b"', 3, "lock: value 'a b' (allowed: name of letters,"),
         ('"run": 10,, ', 3, "Expecting property name enclosed in double quotes (allowed: JSON, with comments)"),
     ],

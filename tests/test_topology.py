@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.domain_host import chain, cpus_of, ring
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL
 from vcpu_env.kernel.build import Task
+from vcpu_env.kernel.domain_types import SD_NUMA, SD_PREFER_SIBLING, SD_SHARE_CPUCAPACITY, SD_SHARE_LLC
 from vcpu_env.kernel.topology import MC, NUMA, PKG, SMT, Cpu, domains_of
-from vcpu_env.kernel.types import SD_NUMA, SD_PREFER_SIBLING, SD_SHARE_CPUCAPACITY, SD_SHARE_LLC
 from vcpu_env.scenario.topology import check_table, parse_topology
 
 pytestmark = pytest.mark.core
@@ -16,31 +16,6 @@ pytestmark = pytest.mark.core
 
 def host(topology: str) -> Host:
     return Host(len(parse_topology(topology)), [Task()], topology=topology)
-
-
-def chain(kernel: Host, cpu: int) -> list[int]:
-    """The domains of a CPU, lowest first."""
-    found, sd = [], int(kernel["rq"]["sd"][cpu])
-    while sd != NIL:
-        found.append(sd)
-        sd = int(kernel["sched_domain"]["parent"][sd])
-    return found
-
-
-def ring(kernel: Host, sd: int) -> list[int]:
-    """The groups of a domain, from the CPU's own."""
-    first = int(kernel["sched_domain"]["group"][sd])
-    found, g = [first], int(kernel["sched_group"]["next"][first])
-    while g != first:
-        found.append(g)
-        g = int(kernel["sched_group"]["next"][g])
-    return found
-
-
-def cpus_of(kernel: Host, array: str, i: int) -> list[int]:
-    entry = kernel[array][i]
-    first, weight = int(entry["first"]), int(entry["span_weight" if array == "sched_domain" else "weight"])
-    return kernel["span_cpu"]["cpu"][first : first + weight].tolist()
 
 
 def domain(kernel: Host, cpu: int, level: int) -> dict[str, int]:

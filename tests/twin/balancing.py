@@ -1,6 +1,6 @@
 """A plain model of the search for what to pull: sets of CPUs and sums, nothing kept between calls.
 
-Written from the specification, for reading; `tests.test_domains` compares it with the simulator on random hosts.
+Written from the specification, for reading; `tests.test_find_busiest` compares it with the simulator on random hosts.
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ is asked for less politely (``nr_balance_failed``), and at last a task that runs
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, lb_env, sched_domain, sched_group, span_cpu
 from vcpu_env.kernel.entity import entity_eligible, resched_curr
 from vcpu_env.kernel.fair import put_prev_task_fair
 from vcpu_env.kernel.find_busiest import (
@@ -20,19 +21,7 @@ from vcpu_env.kernel.group_stats import idle_cpu, is_core_idle
 from vcpu_env.kernel.pelt import task_h_load
 from vcpu_env.kernel.runqueue import migrate_task, sched_info_switch, update_rq_clock
 from vcpu_env.kernel.select_cpu import cpu_allowed
-from vcpu_env.kernel.types import (
-    SD_SHARE_CPUCAPACITY,
-    cfs_rq,
-    cpu_rq,
-    lb_env,
-    sched_domain,
-    sched_entity,
-    sched_features,
-    sched_group,
-    sched_tunables,
-    span_cpu,
-    task_struct,
-)
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_features, sched_tunables, task_struct
 
 REFUSED, REFUSED_BUT_ALLOWED, MOVABLE = 0, 1, 2
 

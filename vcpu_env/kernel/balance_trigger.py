@@ -6,21 +6,13 @@ somebody is idle, and lets all idle CPUs balance (the kernel wakes one of them t
 
 from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.kernel import balance
+from vcpu_env.kernel.domain_types import lb_env, nohz, sched_domain, sched_domain_shared
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.pelt import update_blocked_averages
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.select_cpu import idle_for_wakeup
-from vcpu_env.kernel.types import (
-    cpu_rq,
-    lb_env,
-    nohz,
-    rq_totals,
-    sched_domain,
-    sched_domain_shared,
-    sched_features,
-    sched_tunables,
-)
+from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_features, sched_tunables
 from vcpu_env.kernel.weights import logical_shift_right
 
 BUSY_FACTOR = 16

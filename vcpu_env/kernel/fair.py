@@ -2,6 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import check_cfs_rq_runtime
+from vcpu_env.kernel.domain_types import sched_domain_shared
 from vcpu_env.kernel.entity import (
     cfs_rq_min_slice,
     clear_buddies,
@@ -38,7 +39,6 @@ from vcpu_env.kernel.types import (
     cfs_rq,
     cpu_rq,
     rq_totals,
-    sched_domain_shared,
     sched_entity,
     sched_features,
     sched_tunables,

@@ -5,6 +5,18 @@ While the pulling group has CPUs to spare, *tasks* are counted, or, between cach
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.domain_types import (
+    SD_NUMA,
+    SD_PREFER_SIBLING,
+    SD_SHARE_CPUCAPACITY,
+    SD_SHARE_LLC,
+    lb_env,
+    sched_domain,
+    sched_domain_shared,
+    sched_group,
+    sg_lb_stats,
+    span_cpu,
+)
 from vcpu_env.kernel.group_stats import (
     GROUP_FULLY_BUSY,
     GROUP_HAS_SPARE,
@@ -17,21 +29,7 @@ from vcpu_env.kernel.group_stats import (
     group_classify,
     sum_group,
 )
-from vcpu_env.kernel.types import (
-    SD_NUMA,
-    SD_PREFER_SIBLING,
-    SD_SHARE_CPUCAPACITY,
-    SD_SHARE_LLC,
-    cfs_rq,
-    cpu_rq,
-    lb_env,
-    sched_domain,
-    sched_domain_shared,
-    sched_features,
-    sched_group,
-    sg_lb_stats,
-    span_cpu,
-)
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features
 
 CPU_NOT_IDLE, CPU_IDLE, CPU_NEWLY_IDLE = 0, 1, 2
 MIGRATE_LOAD, MIGRATE_UTIL, MIGRATE_TASK = range(3)

@@ -1,14 +1,8 @@
 """What the CPUs of a scheduling group add up to, and how busy that makes it."""
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.kernel.types import (
-    SD_SHARE_CPUCAPACITY,
-    cfs_rq,
-    cpu_rq,
-    sched_group,
-    sg_lb_stats,
-    span_cpu,
-)
+from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, sched_group, sg_lb_stats, span_cpu
+from vcpu_env.kernel.types import cfs_rq, cpu_rq
 
 SCHED_CAPACITY_SCALE = 1024
 

@@ -6,6 +6,7 @@ mostly stays. A new task goes to the idlest CPU (`kernel.select_idlest`).
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.domain_types import sched_domain_shared, span_cpu
 from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.pelt import task_h_load
 from vcpu_env.kernel.select_idlest import cpu_allowed, sched_balance_find_dst_cpu
@@ -15,10 +16,8 @@ from vcpu_env.kernel.types import (
     WF_TTWU,
     cfs_rq,
     cpu_rq,
-    sched_domain_shared,
     sched_features,
     sched_tunables,
-    span_cpu,
     task_struct,
 )
 

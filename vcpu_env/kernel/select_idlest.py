@@ -1,6 +1,7 @@
 """Where a new task starts: sched_balance_find_dst_cpu(), from the largest domain down to one CPU."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.domain_types import SD_NUMA, sched_domain, sched_group, sg_lb_stats, span_cpu
 from vcpu_env.kernel.group_stats import (
     GROUP_HAS_SPARE,
     adjust_numa_imbalance,
@@ -9,16 +10,7 @@ from vcpu_env.kernel.group_stats import (
     idle_cpu,
     sum_group,
 )
-from vcpu_env.kernel.types import (
-    SD_NUMA,
-    cfs_rq,
-    cpu_rq,
-    sched_domain,
-    sched_group,
-    sg_lb_stats,
-    span_cpu,
-    task_struct,
-)
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, task_struct
 
 NICE_0_WEIGHT = 1024
 

@@ -3,7 +3,9 @@
 Every source of events (a CPU's tick, a CPU's running segment, a vCPU's timer, ...) owns one slot and has at most one
 event in it, so nothing is ever left behind to be skipped later. Slots are numbered by priority, then by owner: at equal
 times the lower slot is first, which makes the order total without a sequence number. A winner tree over the slots gives
-the next event at its root; moving or cancelling one costs one path to the root, usually less.
+the next event at its root; moving or cancelling one costs one path to the root, usually less. A node keeps its
+winner's time as well, so that a match reads the two children, which share a cache line, and nothing else: on hosts of
+hundreds of CPUs the tree is larger than the first-level cache.
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ NEVER = 1 << 62
 """Time of an event that is not going to happen (ns)."""
 
 EVENT = np.dtype([("when_ns", "i8")], align=True)
-WINNER = np.dtype([("slot", "i8")], align=True)
+WINNER = np.dtype([("slot", "i8"), ("when_ns", "i8")], align=True)
 CLOCK = np.dtype([("now_ns", "i8"), ("leaves", "i8"), ("events", "i8")], align=True)
 
 event = struct(44, EVENT)
@@ -38,6 +40,7 @@ def init_timeline(world) -> None:
     leaves = len(world["event"])
     world["machine_clock"]["leaves"] = leaves
     world["event"]["when_ns"] = NEVER
+    world["winner"]["when_ns"] = NEVER
     slots = world["winner"]["slot"]
     slots[leaves:] = np.arange(leaves)
     for node in range(leaves - 1, 0, -1):
@@ -48,15 +51,17 @@ def init_timeline(world) -> None:
 def set_event(w, slot, when_ns):
     """Let the event of `slot` happen at `when_ns`, instead of whenever it was to happen; `NEVER` cancels it."""
     event(w, slot).when_ns = when_ns
-    node = (slot + machine_clock(w, 0).leaves) >> 1
+    node = slot + machine_clock(w, 0).leaves
+    winner(w, node).when_ns = when_ns
+    node >>= 1
     while node >= 1:
-        left = winner(w, 2 * node).slot
-        right = winner(w, 2 * node + 1).slot
-        best = left if event(w, left).when_ns <= event(w, right).when_ns else right
-        here = winner(w, node)
-        if best == here.slot and best != slot:
+        left, right, here = winner(w, 2 * node), winner(w, 2 * node + 1), winner(w, node)
+        best, best_ns = left.slot, left.when_ns
+        if right.when_ns < best_ns:
+            best, best_ns = right.slot, right.when_ns
+        if here.slot == best and here.when_ns == best_ns:
             return
-        here.slot = best
+        here.slot, here.when_ns = best, best_ns
         node >>= 1
 
 

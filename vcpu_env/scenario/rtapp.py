@@ -55,6 +55,7 @@ class Reader:
     def __init__(self, path: Path):
         self.path = path
         self.timers: dict[str, int] = {}
+        self.held: set[str] = set()
         self.shared_timers: dict[str, str] = {}
 
     def refuse(self, line: int, what: str, allowed: str) -> ScenarioError:
@@ -132,7 +133,7 @@ class Reader:
 
     def thread(self, found: RtApp, name: str, line: int, entries: Pairs, policy: str) -> HostTask | None:
         """One thread object; None if it has no instance."""
-        self.timers = {}
+        self.timers, self.held = {}, set()
         fields: dict[str, Any] = {"name": name, "policy": policy}
         count, loop, phases = 1, -1, None
         for key, at, value in entries:
@@ -211,7 +212,17 @@ class Reader:
         elif kind in ("wait", "sync"):
             yield from self.condition(kind, line, self.typed(line, key, value, Object))
         else:
-            yield self.checked(line, Step, **self.named(kind, self.typed(line, key, value, str) or thread))
+            name = self.typed(line, key, value, str) or thread
+            if kind in ("lock", "unlock"):
+                self.hold(kind, line, name)
+            yield self.checked(line, Step, **self.named(kind, name))
+
+    def hold(self, kind: str, line: int, mutex: str) -> None:
+        """Follow what the thread has locked."""
+        if (mutex in self.held) == (kind == "lock"):
+            state, allowed = ("locked", "one that is not") if kind == "lock" else ("not locked", "one that is")
+            raise self.refuse(line, f"{kind} '{mutex}', which is {state}", allowed)
+        self.held ^= {mutex}
 
     @staticmethod
     def named(kind: str, name: str) -> dict[str, Any]:
@@ -237,14 +248,18 @@ class Reader:
         return found
 
     def condition(self, kind: str, line: int, entries: Pairs) -> Iterator[Step]:
-        """pthread_cond_wait(); of sync also what comes before and after."""
+        """pthread_cond_wait(), for which the thread has the mutex; sync signals first, and takes it if need be."""
         parts = self.parts(line, entries, {"ref": str, "mutex": str})
         name, mutex = parts["ref"], parts["mutex"]
-        if kind == "sync":
+        held = mutex in self.held
+        if kind == "wait" and not held:
+            raise self.refuse(line, f"mutex '{mutex}', which is not locked", "one that is")
+        if not held:
             yield self.checked(line, Step, lock=mutex)
+        if kind == "sync":
             yield self.checked(line, Step, signal=name, lossy=True)
         yield self.checked(line, Step, wait=name, mutex=mutex)
-        if kind == "sync":
+        if not held:
             yield Step(unlock=mutex)
 
     def timer(self, line: int, entries: Pairs, thread: str, count: int) -> Step:
