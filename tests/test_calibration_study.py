@@ -73,7 +73,7 @@ def test_values_of_a_range():
 def test_tags():
     assert tag_of("half a round trip [measured]") == "measured" and tag_of("a [b] c") == ""
     tags = {tag_of(field.description or "") for field in Costs.model_fields.values()}
-    assert tags == {"assumed", "published"}
+    assert tags == {"assumed", "measured", "published"}
 
 
 @pytest.mark.parametrize("method", ["morris", "sobol"])

@@ -70,6 +70,9 @@ class Ranges(Part):
     levels: int = Field(ge=2, le=64, description="levels of each parameter, an even number")
     workloads: dict[str, Cases] = Field(description="by name")
     ranges: Annotated[tuple[Range, ...], Field(strict=False)] = Field(description="of assumed numbers")
+    idle: dict[str, str] = Field(
+        default_factory=dict, description="assumed numbers that these hosts do not use, and why"
+    )
 
     def of(self, workload: str) -> list[Range]:
         """The ranges that concern a workload."""

@@ -234,6 +234,9 @@ def write_page(
         *(f"### {table.name.removeprefix('effects-')}\n\n{table.markdown()}" for table in effects),
         BOX,
         box,
+        *(["Assumed, but without any effect here:\n"] * bool(ranges.idle)),
+        *(f"* `{field}`: {why}." for field, why in ranges.idle.items()),
+        "",
     ]
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(parts), "utf-8")
@@ -246,6 +249,6 @@ def check_ranges(ranges: Ranges) -> list[str]:
         wanted += [
             (workload, f"vms.*.params.{n}") for n, p in WORKLOADS[workload].parameters.items() if p.tag == "assumed"
         ]
-    have = {(r.workload, r.field) for r in ranges.ranges}
+    have = {(r.workload, r.field) for r in ranges.ranges} | {("", field) for field in ranges.idle}
     missing = [field for workload, field in wanted if (workload, field) not in have]
     return missing + [r.field for r in ranges.ranges if not r.low <= default_of(r) <= r.high]
