@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
 	@echo "make study      answer the reviewers' claims and the sensitivity grid anew (20 minutes)"
-	@echo "make realism    compare the simulated scheduler with this machine's (as root, 5 minutes), write docs/realism.md"
+	@echo "make realism    compare the simulated scheduler with this machine's (as root, 5 minutes): docs/realism.md"
 	@echo "make reproduce  evaluate the shipped trained policies again and compare with their cards"
 	@echo "make retrain    train them again (says first how many hours it takes)"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
@@ -23,8 +23,10 @@ study: $(VENV)/.dev
 	$(BIN)/python -m experiments sensitivity
 
 realism: $(VENV)/.simulator
-	$(BIN)/vcpu-env realism --repeat 5 --out results/realism
+	$(BIN)/vcpu-env realism --seconds 1 --repeat 5 --out results/realism
 	cp results/realism/realism.md docs/realism.md
+	cp results/realism/recording.parquet vcpu_env/realism/recording.parquet
+
 reproduce: $(VENV)/.dev
 	$(BIN)/python -m agents.publish reproduce
 

@@ -46,7 +46,7 @@ def test_migration_and_a_task_that_never_leaves():
     trace = events((0, 0, 0, 0, 1), (0, 1, 0, 0, 2), (5, 0, 1, 0, 3), (9, 1, 2, 1, 1), (20, 0, 3, 1, 0))
     found = measure_probe(trace, [False] * 3, 0, 29)
     assert [task.migrations for task in found.tasks] == [1e9 / 29, 0, 0]
-    assert found.tasks[0].cpu_share == 25 / 29  # 0..5 and 9..29
+    assert found.tasks[0].cpu_share == pytest.approx(25 / 29)  # 0..5 and 9..29
     assert found.tasks[0].waits_ns.tolist() == [4]
 
 
@@ -65,6 +65,15 @@ def test_others_within_a_wait():
     assert found.interference == pytest.approx(2 / 20)
     assert found.tasks[0].waits_ns.tolist() == [6]  # from 4 to 12, less 2
     assert found.tasks[1].waits_ns.tolist() == [4]
+
+
+def test_others_on_one_of_two_cpus():
+    trace = events(
+        (0, 0, 0, 0, 1), (0, 1, 0, 0, 2), (5, 1, 2, 0, F), (10, 1, F, 0, 2), (20, 0, 1, 1, 0), (20, 1, 2, 1, 0)
+    )
+    found = measure_probe(trace, [False, False], 0, 20)
+    assert found.interference == pytest.approx(5 / 40)
+    assert [task.cpu_share for task in found.tasks] == [1, 1]  # each had all that was left of its CPU
 
 
 def test_others_while_nobody_waits():

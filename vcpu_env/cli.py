@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench."""
+"""The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench, realism."""
 
 import json
 import sys

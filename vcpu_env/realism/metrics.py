@@ -7,6 +7,7 @@ while others run is left out. Tasks under a quota wait for their quota too, so o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class TaskMetrics:
     """One task in one window.
 
     Attributes:
-        cpu_share: CPU time as a share of one CPU's time.
+        cpu_share: CPU time as a share of one CPU's time, on each CPU of what others left of it.
         voluntary, involuntary: times a second that the task left a CPU asleep, or still runnable.
         migrations: times a second that it came to a CPU other than its last.
         slices_ns: how long it ran each time.
@@ -95,11 +96,13 @@ def measure_probe(events: np.ndarray, limited: Sequence[bool], begin_ns: int, en
         waits_of(mine, wakes["time_ns"][wakes["next_pid"] == pid], has_quota)
         for pid, (mine, has_quota) in enumerate(zip(own, limited, strict=True), start=1)
     ]
-    taken = [interference_ns(clock, cpu, stays, waits, begin_ns, end_ns) for cpu, clock in clocks.items()]
-    share = sum(taken) / len(clocks) / (end_ns - begin_ns)
-    free_ns = (end_ns - begin_ns) * (1 - share)
-    tasks = [measure_task(*pair, clocks, begin_ns, end_ns, free_ns) for pair in zip(own, waits, strict=True)]
-    return ProbeMetrics(tasks, share)
+    window = end_ns - begin_ns
+    free = {
+        cpu: max(1, window - interference_ns(clock, cpu, stays, waits, begin_ns, end_ns))
+        for cpu, clock in clocks.items()
+    }
+    tasks = [measure_task(*pair, clocks, begin_ns, end_ns, free) for pair in zip(own, waits, strict=True)]
+    return ProbeMetrics(tasks, 1 - mean(free.values()) / window)
 
 
 def on_own_clocks(clocks: dict[int, CpuClock], cpus: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -112,11 +115,11 @@ def on_own_clocks(clocks: dict[int, CpuClock], cpus: np.ndarray, begin: np.ndarr
 
 
 def measure_task(
-    stays: np.ndarray, waits: Waits, clocks: dict[int, CpuClock], begin_ns: int, end_ns: int, free_ns: float
+    stays: np.ndarray, waits: Waits, clocks: dict[int, CpuClock], begin_ns: int, end_ns: int, free: dict[int, int]
 ) -> TaskMetrics:
-    """The metrics of one task."""
+    """The metrics of one task; `free` is how much of each CPU's time others left."""
     begin, end, cpu = stays["begin_ns"], stays["end_ns"], stays["cpu"]
-    ran = on_own_clocks(clocks, cpu, np.clip(begin, begin_ns, end_ns), np.clip(end, begin_ns, end_ns)).sum()
+    ran = on_own_clocks(clocks, cpu, np.clip(begin, begin_ns, end_ns), np.clip(end, begin_ns, end_ns))
     left = stays["complete"] & (begin_ns <= end) & (end < end_ns)
     whole = left & (begin >= begin_ns)
     came = (begin_ns <= begin[1:]) & (begin[1:] < end_ns)
@@ -128,9 +131,9 @@ def measure_task(
             here = waits.cpu == number
             counted[here] &= ~clock.serves_others(waits.since[here] - 1)
         waited = on_own_clocks(clocks, waits.cpu[counted], waits.since[counted], waits.begin[counted])
-    per_second = 1e9 / free_ns
+    per_second = 1e9 / mean(free.values())
     return TaskMetrics(
-        cpu_share=float(ran / free_ns),
+        cpu_share=float(sum(ran[cpu == number].sum() / free_ns for number, free_ns in free.items())),
         voluntary=float((left & ~stays["runnable"]).sum() * per_second),
         involuntary=float((left & stays["runnable"]).sum() * per_second),
         migrations=float(((cpu[1:] != cpu[:-1]) & came).sum() * per_second),

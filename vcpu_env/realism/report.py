@@ -82,8 +82,11 @@ def as_json(facts: KernelFacts, results: Sequence[Compared], settings: dict[str,
 
 HEAD = """# Simulated and real scheduler
 
-Made by `{command}`. The same probes, host threads described as data (`vcpu_env/realism/probes.toml`), on a real kernel
-and in the simulator; then what the scheduler did with each task, from `sched_switch` and wake-ups in both.
+Made by `{command}`.
+
+The same probes, host threads described as data (`vcpu_env/realism/probes.toml`), on a real kernel and in the simulator;
+then what the scheduler did with each task, from `sched_switch` and wake-ups in both. `--compare shipped` does it again
+with the recording that this page was made of, on any machine.
 
 Kernel: Linux {release}, {cpus} CPUs ({model}{virtual}), HZ {hz} ({hz_source}), base slice {slice} ms
 ({base_slice_source}), preemption `{preempt}`, lag limit as in {lag_clamp}. The simulated host has the same
@@ -112,7 +115,7 @@ NOT_MODELLED = """
 * How long a real CPU takes to come out of idle: tens of microseconds in a virtual machine (`host.costs.wake_ns`: 4).
 * Jitter of the tick: a real one is late by tens of microseconds. Exact ticks can keep tasks in a
   pattern that jitter ends.
-* The kernel's own differences from v6.19.
+* What the kernel measured has and v6.19.0 has not, as the check at a wake-up that takes delayed tasks off the queue.
 """
 
 
@@ -148,11 +151,12 @@ def as_markdown(facts: KernelFacts, results: Sequence[Compared], settings: dict[
     fields = asdict(facts) | settings
     fields |= {"slice": facts.base_slice_ns / 1e6, "virtual": ", virtual" if facts.virtual else ""}
     lines = [HEAD.format(**fields), "## In short\n", f"{summary(results)}.\n"]
-    lines += ["| probe | numbers | near | within the real range | misses |", "|---|---:|---:|---:|---|"]
+    lines += ["| probe | numbers | near | within the real range | taken by others, % | misses |"]
+    lines.append("|---|---:|---:|---:|---:|---|")
     for result in results:
         verdicts = Counter(row.verdict for row in result.rows if row.verdict)
         misses = ", ".join(f"{row.task}: {row.metric}" for row in result.misses)
-        counts = f"{verdicts.total()} | {verdicts[NEAR]} | {verdicts[SPREAD]}"
+        counts = f"{verdicts.total()} | {verdicts[NEAR]} | {verdicts[SPREAD]} | {100 * result.interference:.1f}"
         lines.append(f"| {result.probe.name} | {counts} | {misses or '-'} |")
     lines += [NOT_MODELLED, "## Probe by probe"]
     for result in results:
