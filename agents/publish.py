@@ -89,8 +89,10 @@ def command_of(run: Path) -> str:
 @app.command()
 def reproduce(models: Directory = MODELS, out: Out = Path("results/cards")) -> None:
     """Evaluate every shipped policy again; exit code 1 if a number is not that of its card."""
-    wrong = 0
-    for each in cards(models):
+    shipped, wrong = cards(models), 0
+    if not shipped:
+        say(f"{models}: no shipped policies")
+    for each in shipped:
         names = tuple(cell.scenario for cell in each.cells)
         results = evaluation(models / f"{each.name}.npz", each.evaluation_set, each.seeds, names, out)
         lines = differences(each, numbers(results, each.name))

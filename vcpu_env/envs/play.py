@@ -1,5 +1,7 @@
 """Machines in which a network decides: no Python at a decision, the observation that it was trained on, to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 from numba import njit, prange
 
@@ -87,7 +89,8 @@ class PolicyMachine(Machine):
         with np.errstate(over="ignore"):
             self.world["env_state"]["sample_key"] = mix64(np.int64(seed))
             key = np.int64(action_key(seed, 0))
-        features, weights = nr_features(policy.kind, policy.about.config), policy.weights
+        features = nr_features(policy.kind, policy.about.config)
+        weights = replace(policy.weights, critic=())  # values are for training
         layout, packed = weights.pack()
         self.decisions = 0
         self._network = layout, packed, key
