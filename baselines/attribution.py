@@ -89,8 +89,8 @@ QUANTITIES = (
 )
 """What is compared: mechanism first, effect last. Useful: the vCPU that the spinner waited for ran at once."""
 
-ALL_CPU_TIME = ("host_guest_ns", "host_host_ns", "host_poll_ns", "host_idle_ns")
-LOSSES = ("spin_ns", "irq_ns", "cold_lost_ns")
+ALL_CPU_TIME = ("host_guest_ns", "host_host_ns", "host_poll_ns", "host_idle_ns", "host_task_ns")
+LOSSES = ("spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns")
 
 
 def _cpu_time(name: str, title: str, *columns: str) -> Quantity:
@@ -101,6 +101,8 @@ CPU_TIME = (
     _cpu_time("cpu_spin", "spinning", "spin_ns"),
     _cpu_time("cpu_irq", "guest interrupts", "irq_ns"),
     _cpu_time("cpu_cold", "cold caches", "cold_lost_ns"),
+    _cpu_time("cpu_smt", "slower beside a busy thread of the core", "smt_lost_ns"),
+    _cpu_time("cpu_task", "other tasks of the host", "host_task_ns"),
     _cpu_time("cpu_host", "exits, switches, yields", "host_host_ns"),
     _cpu_time("cpu_idle", "idle, halt polling", "host_idle_ns", "host_poll_ns"),
 )

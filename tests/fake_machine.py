@@ -59,6 +59,7 @@ class FakeMachine:
                 "host_ns": int(1e9 * seconds),
                 "poll_ns": 0,
                 "idle_ns": int(1e9 * seconds),
+                "task_ns": 0,
             },
         }
 
@@ -76,6 +77,7 @@ class FakeMachine:
             "spin_ns": int((1e9 if self.policy == "stock" else 5e8) * seconds),
             "irq_ns": int(1e8 * seconds),
             "cold_lost_ns": int(1e8 * seconds),
+            "smt_lost_ns": 0,
             "steal_ns": int(8e9 * seconds),
             "calls": int(10 * seconds),
             "call_wait_ns": int(1e6 * seconds),

@@ -192,7 +192,10 @@ def test_drawing_is_an_extra(results, tmp_path, monkeypatch):
 def test_a_gain_is_time_times_efficiency():
     stock = [{"host_guest_ns": 900, "host_host_ns": 100, "spin_ns": 300, "irq_ns": 50, "cold_lost_ns": 50}] * 3
     better = [{"host_guest_ns": 950, "host_host_ns": 50, "spin_ns": 200, "irq_ns": 50, "cold_lost_ns": 50}] * 3
-    stock, better = ([row | {"host_poll_ns": 0, "host_idle_ns": 0} for row in rows] for rows in (stock, better))
+    stock, better = (
+        [row | {"host_poll_ns": 0, "host_idle_ns": 0, "host_task_ns": 0, "smt_lost_ns": 0} for row in rows]
+        for rows in (stock, better)
+    )
     assert attribution.work_share(stock) == pytest.approx(0.5)
     assert attribution.work_change(better, stock).value == pytest.approx(0.3)
     efficiency = attribution.efficiency_change(better, stock, np.array([1.43, 1.43, 1.43]))

@@ -37,6 +37,7 @@ CONTROLS = {
 VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
 VM_LOCKS = ("lock_wait_ns", "preempt_in_lock", "preempt_as_waiter")
+HOST_TIMES = ("guest_ns", "host_ns", "poll_ns", "idle_ns", "task_ns")
 HOST_TASK_COUNTS = ("run_ns", "yields", "wakeups")
 TASK_STRUCT_COUNTS = ("run_delay_ns", "nvcsw", "nivcsw", "nr_migrations")
 VM_PARAVIRT = ("flushes_deferred",)
@@ -194,26 +195,24 @@ class Machine:
                 "nr_migrations": int(w["task_struct"]["nr_migrations"].sum()),
             },
             "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
-            "host": {name: int(w["pcpu"][name].sum()) for name in ("guest_ns", "host_ns", "poll_ns", "idle_ns")},
+            "host": {name: int(w["pcpu"][name].sum()) for name in HOST_TIMES},
             **self._cgroup_counters(w),
             **self._host_task_counters(w),
         }
 
     def _host_task_counters(self, w: World) -> dict[str, Any]:
-        """What the tasks that are no vCPUs have done, and the CPU time of all of them; nothing if there are none."""
+        """What the tasks that are no vCPUs have done; nothing if there are none."""
         specs = self.scenario.expanded_host_tasks
         if not specs:
             return {}
         own, sched = w["host_task"], w["task_struct"][-len(specs) :]
-        return {
-            "task_ns": int(w["pcpu"]["task_ns"].sum()),
-            "host_tasks": [
-                {"name": spec.name}
-                | {name: int(own[name][h]) for name in HOST_TASK_COUNTS}
-                | {name: int(sched[name][h]) for name in TASK_STRUCT_COUNTS}
-                for h, spec in enumerate(specs)
-            ],
-        }
+        tasks = [
+            {"name": spec.name}
+            | {name: int(own[name][h]) for name in HOST_TASK_COUNTS}
+            | {name: int(sched[name][h]) for name in TASK_STRUCT_COUNTS}
+            for h, spec in enumerate(specs)
+        ]
+        return {"host_tasks": tasks}
 
     def _cgroup_counters(self, w: World) -> dict[str, Any]:
         if "cfs_bandwidth" not in w.arrays:
