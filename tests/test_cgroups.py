@@ -106,7 +106,7 @@ def test_without_quotas_there_is_nothing():
 @pytest.mark.core
 def test_limits_reach_their_groups():
     scenario = host("libvirt", vms=1, quota_us=5000, burst_us=70, vcpu_quota_us=2000, period_us=7000, idle=True)
-    groups, places = cgroup_tree(scenario)
+    groups, places, _ = cgroup_tree(scenario)
     assert [group.owner for group in groups] == [
         ("", ""),
         ("vm", "vm"),

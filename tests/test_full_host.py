@@ -95,7 +95,7 @@ def test_the_same_in_parts_and_in_a_fork(policy):
 
 
 def test_invariants_after_every_event():
-    machine = run("series-v2", STOP_NS - 300_000)
+    machine = run("series-v2", STOP_NS - 150_000)
     for _ in range(400):
         machine.run_until(next_event_ns(machine))
         state = State(machine.world)

@@ -43,6 +43,7 @@ class Guests:
         self.vms = rows(world["guest_vm"])
         # no struct array is empty: without locks or queues its one struct is unused
         self.locks = [lk for lk in rows(world["guest_lock"]) if lk["key"]]
+        self.grace_periods = rows(world["grace_period"])
         self.queues = [queue for queue in rows(world["guest_queue"]) if queue["capacity"]]
         io = int(world["event_slots"]["io"][0])
         self.io_ns = world["event"]["when_ns"][io : io + len(self.threads)].tolist()
@@ -112,6 +113,9 @@ def check_threads(guests: Guests):
     for queue in guests.queues:
         places.update(guests.queue(queue["consumers"]))
         places.update(guests.queue(queue["producers"]))
+    for period in guests.grace_periods:
+        places.update(guests.queue(period["waiters"]))
+        places.update(guests.queue(period["next_waiters"]))
     for v, g in enumerate(guests.vcpus):
         here = guests.queue(g["run_queue"])
         assert g["nr_queued"] == len(here)

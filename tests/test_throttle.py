@@ -158,11 +158,12 @@ def test_nobody_pulls_a_task_to_where_its_group_is_throttled():
     while not host.queue(1, 1)["throttled"]:
         host.run_to(host.now_ns / MSEC + 1)
     waiting = next(p for p in (0, 1, 3) if host.cpu_of(p) == 0 and p not in host.running() and not host.in_limbo(p))
-    tg = int(host["task_struct"]["tg"][waiting])
-    assert (can_migrate_task(host.w, waiting, 0, 1, False, 9) == REFUSED) == (tg == 1)
+    tg, sd = int(host["task_struct"]["tg"][waiting]), int(host["rq"]["sd"][1])
+    host["sched_domain"]["nr_balance_failed"] = 9
+    assert (can_migrate_task(host.w, waiting, 0, 1, sd, False) == REFUSED) == (tg == 1)
     host.queue(1, 1)["throttled"] = 0
     host["cfs_rq"]["throttle_count"][2 + 1] = 0
-    assert can_migrate_task(host.w, waiting, 0, 1, False, 9) != REFUSED
+    assert can_migrate_task(host.w, waiting, 0, 1, sd, False) != REFUSED
 
 
 @pytest.mark.core
