@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.realism_events import events
+from vcpu_env.realism.chain import BrokenChainError, complete
 from vcpu_env.realism.events import EVENTS, FOREIGN, SWITCH, WAKEUP, numbered
 from vcpu_env.realism.metrics import ks_distance, measure_probe
 
@@ -104,6 +105,32 @@ def test_ks_distance():
     assert ks_distance(a, a, 0) == 0
     assert ks_distance(np.array([100.0]), np.array([101.0])) == 0 != ks_distance(np.array([100.0]), np.array([103.0]))
     assert ks_distance(np.array([]), np.array([])) == 0 and ks_distance(a, np.array([])) == 1
+
+
+def rows_of(*rows):
+    return np.array(list(rows), EVENTS)
+
+
+def test_a_switch_out_of_idle_that_is_missing_is_where_the_task_was_woken():
+    before = rows_of((1, 0, SWITCH, 501, 1, 0), (4, 1, WAKEUP, 0, 0, 501), (9, 0, SWITCH, 501, 1, 0))
+    whole = complete(before, {501})
+    assert whole.tolist() == [
+        (1, 0, SWITCH, 501, 1, 0), (4, 0, SWITCH, 0, 0, 501), (4, 1, WAKEUP, 0, 0, 501), (9, 0, SWITCH, 501, 1, 0),
+    ]  # fmt: skip
+    assert complete(whole, {501}) is whole
+
+
+def test_a_new_task_of_others_comes_and_goes_at_once():
+    others = rows_of((1, 0, SWITCH, 501, 1, 0), (9, 0, SWITCH, 77, 1, 501))
+    assert complete(others, {501}).tolist()[1] == (9, 0, SWITCH, 0, 0, 77)
+
+
+@pytest.mark.parametrize("came", [(4, 1, WAKEUP, 0, 0, 502), (0, 1, WAKEUP, 0, 0, 501)])
+def test_a_switch_that_nothing_tells_of_is_an_error(came):
+    """After throttling no wake-up says when; one before the CPU went idle says nothing."""
+    events = sorted([(1, 0, SWITCH, 501, 1, 0), came, (9, 0, SWITCH, 501, 1, 0)])
+    with pytest.raises(BrokenChainError, match="the trace of cpu 0 lacks switches"):
+        complete(rows_of(*events), {501})
 
 
 def test_task_numbers():

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from vcpu_env.realism import cgroups, tracefs
+from vcpu_env.realism.chain import BrokenChainError, complete
 from vcpu_env.realism.events import numbered
 from vcpu_env.realism.probe import Probe
 from vcpu_env.realism.recording import Run
@@ -48,8 +49,8 @@ def default_slice_ns(path: Path) -> int:
     return int(subprocess.run([path, "slice"], capture_output=True, text=True, check=True).stdout)
 
 
-def probe_cpus(probe: Probe) -> tuple[int, ...]:
-    """The CPUs that a probe gets: the last ones of this process's, the first of which serve most interrupts.
+def probe_cpus(probe: Probe) -> list[tuple[int, ...]]:
+    """The CPUs that a probe may get: the last ones of this process's, since the first serve most interrupts; or those.
 
     Raises:
         TraceError: the machine has too few.
@@ -57,7 +58,7 @@ def probe_cpus(probe: Probe) -> tuple[int, ...]:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < probe.cpus:
         raise TraceError(f"{probe.name}: {probe.cpus} CPUs needed, {len(cpus)} here (allowed: other probes)")
-    return tuple(cpus[-probe.cpus :])
+    return [tuple(cpus[-probe.cpus :]), tuple(cpus[: probe.cpus])]
 
 
 def specification(probe: Probe, cpus: tuple[int, ...], procs: list[Path], duration_ns: int) -> str:
@@ -137,7 +138,24 @@ def record_probe(probe: Probe, seconds: float, buffer_kb: int, path: Path) -> Ru
     Raises:
         TraceError: it cannot be recorded here, with the reason.
     """
-    cpus = probe_cpus(probe)
+    first, second = probe_cpus(probe)
+    try:
+        return record_on(first, probe, seconds, buffer_kb, path)
+    except BrokenChainError:
+        pass
+    try:
+        return record_on(second, probe, seconds, buffer_kb, path)
+    except BrokenChainError as error:
+        raise TraceError(f"{probe.name}: {error}") from None
+
+
+def record_on(cpus: tuple[int, ...], probe: Probe, seconds: float, buffer_kb: int, path: Path) -> Run:
+    """Run a probe once on these CPUs.
+
+    Raises:
+        TraceError: it cannot be recorded here, with the reason.
+        BrokenChainError: these CPUs leave no whole trace.
+    """
     window_ns = round(seconds * 1e9)
     duration_ns = SETTLE_NS + window_ns
     with tracefs.instance(buffer_kb) as trace, cgroups.tree(probe) as tree:
@@ -147,7 +165,7 @@ def record_probe(probe: Probe, seconds: float, buffer_kb: int, path: Path) -> Ru
             before = stolen(Path("/proc/stat").read_text("utf-8"))
             trace.start()
             start = session.go(duration_ns / 1e9 + SPARE_S)
-            events = numbered(trace.stop(), pids)
+            events = numbered(complete(trace.stop(), set(pids)), pids)
             after = stolen(Path("/proc/stat").read_text("utf-8"))
     events["time_ns"] -= start
     steal = (after[0] - before[0]) / max(1, after[1] - before[1])
