@@ -115,7 +115,7 @@ def test_a_switch_out_of_idle_that_is_missing_is_where_the_task_was_woken():
     before = rows_of((1, 0, SWITCH, 501, 1, 0), (4, 1, WAKEUP, 0, 0, 501), (9, 0, SWITCH, 501, 1, 0))
     whole = complete(before, {501})
     assert whole.tolist() == [
-        (1, 0, SWITCH, 501, 1, 0), (4, 0, SWITCH, 0, 0, 501), (4, 1, WAKEUP, 0, 0, 501), (9, 0, SWITCH, 501, 1, 0),
+        (1, 0, SWITCH, 501, 1, 0), (4, 1, WAKEUP, 0, 0, 501), (5, 0, SWITCH, 0, 0, 501), (9, 0, SWITCH, 501, 1, 0),
     ]  # fmt: skip
     assert complete(whole, {501}) is whole
 
@@ -123,6 +123,12 @@ def test_a_switch_out_of_idle_that_is_missing_is_where_the_task_was_woken():
 def test_a_new_task_of_others_comes_and_goes_at_once():
     others = rows_of((1, 0, SWITCH, 501, 1, 0), (9, 0, SWITCH, 77, 1, 501))
     assert complete(others, {501}).tolist()[1] == (9, 0, SWITCH, 0, 0, 77)
+
+
+def test_a_thread_that_leaves_no_trace_has_gone_at_once():
+    """Task 501 was preempted by 77, and is back although nobody woke it up."""
+    whole = complete(rows_of((3, 0, SWITCH, 501, 0, 77), (9, 0, SWITCH, 501, 1, 0)), {501})
+    assert whole.tolist()[1] == (4, 0, SWITCH, 77, 0, 501)
 
 
 @pytest.mark.parametrize("came", [(4, 1, WAKEUP, 0, 0, 502), (0, 1, WAKEUP, 0, 0, 501)])

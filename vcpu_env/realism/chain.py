@@ -1,8 +1,9 @@
-"""Switches that a trace lacks: on some virtual machines a CPU's idle task leaves none of the switch that ends it.
+"""Switches that a trace lacks: on some virtual machines some kernel threads leave no trace when they are switched from.
 
-What a CPU's last switch led to must be what its next one leaves. Where it led to idle and the next one leaves a task
-that was woken in between, the task is taken to have come when it was woken up: its way out of idle then counts as run
-time. A task that came without a wake-up, as after throttling, came at a time that nobody knows.
+The idle tasks of some CPUs are among them. What a CPU's last switch led to must be what its next one leaves. If it
+leaves another task, then that has come in between: when it was woken, if it was; its way out of idle then counts as run
+time. If a kernel thread had taken its CPU, the thread is taken to have gone at once. A task that came out of idle
+without a wake-up, as after throttling, came at a time that nobody knows.
 """
 
 from collections.abc import Collection
@@ -38,11 +39,14 @@ def complete(events: np.ndarray, pids: Collection[int]) -> np.ndarray:
         before = running.get(cpu, prev_pid)
         if before != prev_pid:
             came_ns = woken.get(prev_pid, -1)
-            if before != IDLE_PID or came_ns < since[cpu]:
-                if prev_pid in pids or before in pids:
+            if came_ns < since[cpu] and prev_pid in pids:
+                came_ns = since[cpu]
+                if before == IDLE_PID:
                     raise BrokenChainError(f"realism: the trace of cpu {cpu} lacks switches (allowed: another CPU)")
-                came_ns = time_ns
-            missing.append((came_ns, cpu, SWITCH, before, 0, prev_pid))
+            if before in pids:
+                raise BrokenChainError(f"realism: the trace of cpu {cpu} is broken (allowed: another CPU)")
+            came_ns = came_ns + 1 if came_ns >= since[cpu] else time_ns  # after what led to it
+            missing.append((min(came_ns, time_ns), cpu, SWITCH, before, 0, prev_pid))
         running[cpu], since[cpu] = next_pid, time_ns
     if not missing:
         return events
