@@ -117,7 +117,7 @@ NOT_MODELLED = """
   pattern that jitter ends.
 * What the kernel measured has and v6.19.0 has not, as the check at a wake-up that takes delayed tasks off the queue.
 
-On some virtual machines, as the one of the shipped recording, some kernel threads, idle tasks among them, leave no trace
+On some virtual machines, as that of the shipped recording, some kernel threads, idle tasks among them, leave no trace
 of the switch away from them. Such a switch is put where the task that came was woken (`vcpu_env/realism/chain.py`); its
 wait is then short by the time that the CPU took to come out of idle.
 """
