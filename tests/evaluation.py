@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent.parent
 FAKE = "tests.fake_machine:FakeMachine"
 NAMES = ("stock", "debooster", "ipi", "series-v2")
 LAUNCH = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 import baselines.evaluate as e
 if __name__ == "__main__":
     e.MACHINE, e.POLICIES = "{FAKE}", "tests.fake_machine:POLICIES"
