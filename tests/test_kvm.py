@@ -416,9 +416,10 @@ def test_svm_window_counts_pauses_in_16_bits():
 
 
 def test_ple_off_never_exits():
-    assert ple.ple_window_ns(Vm(ple_mode=kt.PLE_OFF).w, 0) == ple.PLE_NEVER_NS
-    assert ple.ple_window_ns(Vm(ple_gap=0).w, 0) == ple.PLE_NEVER_NS
-    assert ple.ple_yields_to_kernel_mode(Vm().w, 0)
+    off, no_gap, vmx = Vm(ple_mode=kt.PLE_OFF), Vm(ple_gap=0), Vm()  # handles are valid as long as these are there
+    assert ple.ple_window_ns(off.w, 0) == ple.PLE_NEVER_NS
+    assert ple.ple_window_ns(no_gap.w, 0) == ple.PLE_NEVER_NS
+    assert ple.ple_yields_to_kernel_mode(vmx.w, 0)
 
 
 # halting and preempt notifiers

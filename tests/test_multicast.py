@@ -87,13 +87,13 @@ def test_ipi_virtualisation_delivers_unicasts_only():
     ],
 )
 def test_tracking_sees_writes_that_mean_one(ipi_mode, targets, seen):
-    w = Probe(6, ipi_mode=ipi_mode).w
-    assert [i for i in range(6) if targets >> i & 1 and is_unicast(w, 0, targets, i)] == seen
+    vm = Probe(6, ipi_mode=ipi_mode)
+    assert [i for i in range(6) if targets >> i & 1 and is_unicast(vm.w, 0, targets, i)] == seen
 
 
 def test_tracking_sees_the_lonely_in_a_cluster():
-    w = Probe(40, ipi_mode="cluster").w
-    assert [bool(is_unicast(w, 0, WIDE, i)) for i in (1, 2, 17, 39)] == [False, False, True, True]
+    vm = Probe(40, ipi_mode="cluster")
+    assert [bool(is_unicast(vm.w, 0, WIDE, i)) for i in (1, 2, 17, 39)] == [False, False, True, True]
 
 
 # the delivery matrix: (apicv, PLE) -> the sender of a unicast exits (target on a CPU, off it), what a yield sees of it
