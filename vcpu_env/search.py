@@ -14,9 +14,8 @@ from vcpu_env.engine_state import ANSWERED, STOPPED_AT_DECISION, engine
 from vcpu_env.guest.useful import useful_now_ns
 from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.policy.policy import Search
-from vcpu_env.policy.rules import call_rule
 from vcpu_env.policy.types import PENALTY_SCALE_ONE
-from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, yield_view
+from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, rule_target, yield_view
 from vcpu_env.world import World
 
 
@@ -31,11 +30,8 @@ def give(w, answer, boost, scale):
 @kjit
 def answer_as_rule(w, own_rule):
     """Answer as the policy's own rule, or the kernel's loop."""
-    answer = AS_KERNEL
-    if own_rule:
-        answer = call_rule(decision_rules(w, 0).target_address, yield_view(w, 0))
     state = engine(w, 0)
-    state.answer, state.status = answer, ANSWERED
+    state.answer, state.status = rule_target(w, own_rule), ANSWERED
 
 
 @kjit

@@ -30,7 +30,7 @@ from vcpu_env.kernel.timeline import NEVER, machine_clock
 from vcpu_env.kvm.types import kvm_params
 from vcpu_env.policy.rules import call_rule
 from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
-from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, yield_view
+from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, rule_target, yield_view
 
 
 @kjit
@@ -94,9 +94,7 @@ def answer_as_rule(w):
         if params.own_penalty_rule:
             state.answer = call_rule(rules.penalty_address, view)
     else:
-        state.answer = AS_KERNEL
-        if params.own_rule:
-            state.answer = call_rule(rules.target_address, view)
+        state.answer = rule_target(w, params.own_rule)
     state.status = ANSWERED
 
 

@@ -2,6 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.run import device_done
+from vcpu_env.guest.thread_queue import append, pop
 from vcpu_env.guest.types import guest_thread, guest_vcpu
 from vcpu_env.host.program import SIGNAL_KEPT
 from vcpu_env.host.signals import send_signal
@@ -21,31 +22,17 @@ def device_event(w, t, now_ns):
         device_done(w, t, now_ns)
         return
     set_event(w, slots.io + t, NEVER)
-    queue_request(w, guest_thread(w, t).vm, t)
+    append(w, host_signal(w, guest_thread(w, t).vm).requests, t)
     cpu = task_struct(w, slots.nr_vcpus + host_signal(w, guest_thread(w, t).vm).server).cpu
     update_rq_clock(w, cpu, now_ns)
     send_signal(w, cpu, guest_thread(w, t).vm, SIGNAL_KEPT)
 
 
 @kjit
-def queue_request(w, vm, t):
-    """A thread's request waits for its server, first come first served."""
-    queue = host_signal(w, vm)
-    guest_thread(w, t).next = NIL
-    if queue.request_head == NIL:
-        queue.request_head = t
-    else:
-        guest_thread(w, queue.request_tail).next = t
-    queue.request_tail = t
-
-
-@kjit
 def request_served(w, cpu, vm, now_ns):
     """irqfd: the server injects the interrupt for the request that came first."""
-    queue = host_signal(w, vm)
-    t = queue.request_head
+    t = pop(w, host_signal(w, vm).requests)
     th = guest_thread(w, t)
-    queue.request_head = th.next
     g = guest_vcpu(w, th.vcpu)
     th.next = g.io_head
     g.io_head = t

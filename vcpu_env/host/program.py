@@ -135,7 +135,8 @@ def place_host_tasks(world: World, plans: Sequence[HostTaskPlan], parties: Seque
     if not plans:
         return
     signals, tasks, ops = world["host_signal"], world["host_task"], world["host_op"]
-    for name in ("head", "tail", "server", "request_head", "request_tail"):
+    signals["requests"]["head"] = signals["requests"]["tail"] = -1
+    for name in ("head", "tail", "server"):
         signals[name] = -1
     signals["parties"] = parties
     tasks["next"] = tasks["timer_ns"] = tasks["vm"] = -1

@@ -6,6 +6,7 @@ Host task *h* is the scheduler's task ``event_slots.nr_vcpus + h``: vCPU threads
 import numpy as np
 
 from vcpu_env._jit import struct
+from vcpu_env.guest.types import THREAD_QUEUE
 from vcpu_env.world import StructArray
 
 MAX_TIMERS = 4
@@ -46,8 +47,7 @@ HOST_SIGNAL = np.dtype(
         ("head", "i8"),  # waiting tasks, first come first; NIL: none
         ("tail", "i8"),
         ("server", "i8"),  # of signal *vm*: the task that serves the VM's devices; NIL
-        ("request_head", "i8"),  # guest threads whose requests it has not served; NIL: none
-        ("request_tail", "i8"),
+        ("requests", THREAD_QUEUE),  # guest threads whose requests it has not served
     ],
     align=True,
 )

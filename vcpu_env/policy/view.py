@@ -10,7 +10,7 @@ from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
 from vcpu_env.kvm.ple import ple_window_ns
 from vcpu_env.kvm.types import MAX_CANDIDATES, candidate, kvm, kvm_vcpu
-from vcpu_env.policy.rules import RULE_KERNEL
+from vcpu_env.policy.rules import RULE_KERNEL, call_rule
 from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.world import StructArray, World
 
@@ -124,6 +124,14 @@ def fill_view(w, me, awaited, now_ns):
     view.nr_candidates = count
     for i in range(count):
         describe_candidate(w, me, i, now_ns)
+
+
+@kjit
+def rule_target(w, own_rule):
+    """What the policy's own rule answers, or AS_KERNEL without one, where somebody else might have answered."""
+    if own_rule:
+        return call_rule(decision_rules(w, 0).target_address, yield_view(w, 0))
+    return AS_KERNEL
 
 
 @kjit
