@@ -138,9 +138,17 @@ class TrainConfig(Part):
     half_life_ns: int | None = Field(
         default=2_000_000, ge=1_000, description="discount by simulated time; none: gamma a step"
     )
+    trace_half_life_ns: int | None = Field(
+        default=None, ge=1_000, description="the advantages' trace fades by simulated time; none: by gae_lambda a step"
+    )
     environment_arguments: EnvConfig = Field(default_factory=EnvConfig, description="see docs/environments")
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="of the algorithm")
-    net_arch: tuple[int, ...] = Field(default=(64, 64), description="hidden layers")
+    network: Literal["mlp", "candidates"] = Field(
+        default="mlp", description="fully connected, or one that treats all candidates alike"
+    )
+    net_arch: tuple[int, ...] = Field(
+        default=(64, 64), description="hidden layers; candidates: units of one candidate's net and of the rest's"
+    )
     stages: tuple[Stage, ...] = Field(default=(Stage(),), description="one, or a curriculum")
     cloning: Cloning | None = Field(default=None, description="a warm start")
     validation: Validation = Field(default_factory=Validation, description="how the best is chosen")
@@ -168,10 +176,19 @@ class TrainConfig(Part):
             raise ValueError(f"cloning: given (allowed with: {', '.join(INSIDE)})")
         if self.cloning and continuous:
             raise ValueError("cloning: given (allowed where candidates are chosen)")
+        if self.network == "candidates":
+            self.check_candidates()
         ends = [stage.until for stage in self.stages]
         if not ends or ends != sorted(set(ends)) or ends[-1] != 1.0:
             raise ValueError(f"stages: until {ends} (allowed: rising, the last 1)")
         return self
+
+    def check_candidates(self) -> None:
+        """Refuse what the network that treats candidates alike cannot be."""
+        if self.algorithm != "maskable_ppo" or self.frame_stack > 1 or self.normalise:
+            raise ValueError("network: value 'candidates' (allowed: with maskable_ppo, one frame, not normalised)")
+        if len(self.net_arch) != 2 or min(self.net_arch) < 1:
+            raise ValueError(f"net_arch: value {list(self.net_arch)} (allowed with network 'candidates': two, from 1)")
 
     @property
     def inside(self) -> bool:

@@ -2,6 +2,9 @@
 
 Only `collect_rollouts` is replaced; networks, losses and updates are Stable-Baselines3's and sb3-contrib's own. The
 network acts in compiled code, and the buffer is filled at once. Steps are discounted by their simulated time.
+
+Advantages are divided by their standard deviation within each scenario: on a busy host a decision comes every few
+microseconds and matters that much less, and without this the quiet hosts' would drown it.
 """
 
 from typing import Any
@@ -11,9 +14,13 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
+from agents.candidates import CandidatesPolicy
 from vcpu_env.envs.discount import advantages, discounts
 from vcpu_env.envs.rollout import Rollout, RolloutCollector
 from vcpu_env.policy.sb3 import from_sb3
+from vcpu_env.policy.weights import PolicyWeights
+
+LEAST_SPREAD = 1e-12
 
 
 class InsideRollouts:
@@ -21,11 +28,13 @@ class InsideRollouts:
 
     Attributes:
         half_life_ns: discount by simulated time; None: by `gamma` a step.
+        trace_half_life_ns: the same for the advantages' trace; None: `gae_lambda` a step.
         masked: illegal actions are never taken.
         collector: None until the first rollout.
     """
 
     half_life_ns: float | None = None
+    trace_half_life_ns: float | None = None
     masked = False
     collector: RolloutCollector | None = None
 
@@ -41,7 +50,7 @@ class InsideRollouts:
             self.collector = RolloutCollector(batch, self.seed or 0)
             if counts is not None:
                 self.collector.counts = counts  # a new stage goes on in the same streams
-        rollout = self.collector.collect(from_sb3(self), n_rollout_steps, masked=self.masked)
+        rollout = self.collector.collect(weights_of(self), n_rollout_steps, masked=self.masked)
         self._fill(rollout_buffer, rollout, self.get_vec_normalize_env())
         self._last_obs, self._last_episode_starts = rollout.last_observations, rollout.dones[-1]
         self.num_timesteps += rollout.rewards.size
@@ -68,12 +77,29 @@ class InsideRollouts:
         gammas = np.full(rollout.rewards.shape, self.gamma)
         if self.half_life_ns is not None:
             gammas = discounts(rollout.elapsed_ns, self.half_life_ns)
-        buffer.advantages[:] = advantages(
-            rollout.rewards, rollout.values, rollout.dones, rollout.final_values, rollout.last_values, gammas,
-            self.gae_lambda,
-        )  # fmt: skip
-        buffer.returns[:] = buffer.advantages + buffer.values
+        lams = self.gae_lambda
+        if self.trace_half_life_ns is not None:
+            lams = discounts(rollout.elapsed_ns, self.trace_half_life_ns)
+        estimates = advantages(
+            rollout.rewards, rollout.values, rollout.dones, rollout.final_values, rollout.last_values, gammas, lams
+        )
+        buffer.returns[:] = estimates + rollout.values
+        buffer.advantages[:] = estimates / spread(estimates, rollout.scenarios)
         buffer.pos, buffer.full = buffer.buffer_size, True
+
+
+def weights_of(model: Any) -> PolicyWeights:
+    """The model's present network."""
+    return model.policy.written_out() if isinstance(model.policy, CandidatesPolicy) else from_sb3(model)
+
+
+def spread(estimates: np.ndarray, scenarios: np.ndarray) -> np.ndarray:
+    """The standard deviation of the estimates of the same scenario, at each of them."""
+    scale = np.ones_like(estimates)
+    for scenario in np.unique(scenarios):
+        steps = scenarios == scenario
+        scale[steps] = max(float(estimates[steps].std()), LEAST_SPREAD)
+    return scale
 
 
 class InsidePPO(InsideRollouts, PPO):

@@ -7,12 +7,12 @@ from sb3_contrib import TQC, MaskablePPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
+from agents.candidates import CandidatesPolicy
 from agents.config import INSIDE, ConfigError, Stage, TrainConfig
-from agents.inside import InsideMaskablePPO, InsidePPO
+from agents.inside import InsideMaskablePPO, InsidePPO, weights_of
 from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.learned import Description, LearnedPolicy
 from vcpu_env.envs.sb3 import make_sb3
-from vcpu_env.policy.sb3 import from_sb3
 from vcpu_env.scenario.errors import nearest
 
 CLASSES: dict[tuple[str, bool], Any] = {
@@ -72,13 +72,13 @@ def make_model(config: TrainConfig, env: VecEnv) -> Any:
     scheduled = {"learning_rate": learning_rate(rate)} if rate is not None else {}
     try:
         model = kind(
-            "MlpPolicy", env, seed=config.seed, device="cpu", policy_kwargs={"net_arch": list(config.net_arch)},
+            CandidatesPolicy if config.network == "candidates" else "MlpPolicy", env, seed=config.seed, device="cpu", policy_kwargs={"net_arch": list(config.net_arch)},
             **config.hyperparameters | scheduled,
         )  # fmt: skip
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"hyperparameters: {config.algorithm} refuses them: {error}") from None
     if config.inside:
-        model.half_life_ns = config.half_life_ns
+        model.half_life_ns, model.trace_half_life_ns = config.half_life_ns, config.trace_half_life_ns
     return model
 
 
@@ -97,7 +97,7 @@ def learning_rate(given: Any) -> Any:
 
 def learned_policy(config: TrainConfig, model: Any) -> LearnedPolicy:
     """The model's present network as a policy that needs neither torch nor pickle."""
-    return LearnedPolicy(describe(config), from_sb3(model))
+    return LearnedPolicy(describe(config), weights_of(model))
 
 
 def describe(config: TrainConfig) -> Description:

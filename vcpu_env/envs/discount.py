@@ -29,7 +29,7 @@ def advantages(
     final_values: np.ndarray,
     last_values: np.ndarray,
     gammas: np.ndarray,
-    lam: float,
+    lam: float | np.ndarray,
 ) -> np.ndarray:
     """Generalised advantage estimates of T steps of N machines; the value's targets are these plus `values`.
 
@@ -38,14 +38,16 @@ def advantages(
             the factor of what follows each step. Episodes are only truncated: one that ends goes on in thought, with
             the value of its last observation.
         last_values: (N,), of the observations after the last step.
-        lam: 0 (one step) to 1 (all that was collected).
+        lam: 0 (one step) to 1 (all that was collected); one number, or (T, N): steps of unequal length may have their own.
 
     Raises:
         ValueError: shapes that do not agree, or a `lam` outside 0..1.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"lam: value {lam} (allowed: 0..1)")
+    lams = np.asarray(lam, np.float64)
+    if not ((lams >= 0) & (lams <= 1)).all():
+        raise ValueError(f"lam: value {lams.ravel()[np.argmax(~((lams >= 0) & (lams <= 1)))]:g} (allowed: 0..1)")
     shape = np.shape(rewards)
+    lams = np.broadcast_to(lams, shape)
     given = {"values": values, "dones": dones, "final_values": final_values, "gammas": gammas}
     for name, array in given.items():
         if np.shape(array) != shape:
@@ -58,6 +60,6 @@ def advantages(
         next_values = np.where(dones[t], final_values[t], next_values)
         next_advantages = np.where(dones[t], 0.0, next_advantages)
         surprise = rewards[t] + gammas[t] * next_values - values[t]
-        result[t] = next_advantages = surprise + gammas[t] * lam * next_advantages
+        result[t] = next_advantages = surprise + gammas[t] * lams[t] * next_advantages
         next_values = values[t]
     return result

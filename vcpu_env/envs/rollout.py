@@ -31,6 +31,7 @@ class Rollout:
         rewards, elapsed_ns: of the step.
         dones: the step was the last of its episode (always by truncation).
         final_values: the value of the observation that such an episode ended with, else 0.
+        scenarios: of which scenario of the environment's mix the step is.
         last_observations, last_values: after the last step, (N, ...).
     """
 
@@ -43,6 +44,7 @@ class Rollout:
     elapsed_ns: np.ndarray
     dones: np.ndarray
     final_values: np.ndarray
+    scenarios: np.ndarray
     last_observations: np.ndarray
     last_values: np.ndarray
 
@@ -161,8 +163,11 @@ class RolloutCollector:
             "final_values": np.zeros(shape),
         }
         layout, weights = policy.pack()
-        positions = np.zeros(count, np.int64)
+        positions, scenarios = np.zeros(count, np.int64), np.zeros(shape, np.int64)
+        names = [scenario.name for scenario in environment.mix.scenarios]
         while (going := np.flatnonzero(positions < steps)).size:
+            for i in going:
+                scenarios[positions[i] :, i] = names.index(environment.slots[i].running.scenario.name)
             environment.roll(
                 roll_machines, going, positions, layout, weights, self.keys, self.counts,
                 policy.head != "categorical", deterministic, *buffers.values(),
@@ -171,7 +176,7 @@ class RolloutCollector:
         last_observations, last_values = np.empty((count, features), np.float32), np.empty(count)
         environment.run_together(value_machines, layout, weights, last_observations, last_values)
         environment.refresh()
-        return Rollout(**buffers, last_observations=last_observations, last_values=last_values)
+        return Rollout(**buffers, scenarios=scenarios, last_observations=last_observations, last_values=last_values)
 
 
 def action_key(seed: int, machine: int) -> int:
