@@ -90,11 +90,11 @@ class CandidatesPolicy(MaskableActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        sizes = np.atleast_1d(getattr(self.action_space, "nvec", getattr(self.action_space, "n", None)))
-        nr_boosts = int(sizes[1]) if len(sizes) > 1 else 0
-        self.action_net = SharedScores(self.nr_shown, *self.net_arch, nr_boosts)
+        space: Any = self.action_space
+        self.sizes = tuple(map(int, space.nvec if hasattr(space, "nvec") else [space.n]))
+        own, rest = self.net_arch
+        self.action_net: Any = SharedScores(self.nr_shown, own, rest, sum(self.sizes[1:]))
         self.action_net.apply(lambda module: self.init_weights(module, gain=0.01))
-        self.sizes = tuple(int(size) for size in sizes)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def written_out(self) -> PolicyWeights:

@@ -1,6 +1,8 @@
-"""Model cards: where a shipped policy comes from, what it scores, where it fails; JSON, and Markdown made from it."""
+"""Model cards: where a shipped policy comes from, what it scores, where it fails; JSON, and Markdown made from it.
 
-import hashlib
+A card is of one configuration, trained with one or several seeds; every training's weights lie beside it.
+"""
+
 import math
 from collections.abc import Sequence
 from importlib import resources
@@ -11,9 +13,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.config import ConfigError, TrainConfig
+from agents.pooled import against, pooled_change, pooled_gap, pooled_worst_vm
+from baselines.policies import STOCK
 from baselines.report.results import Results
-from baselines.statistics import change, geometric_mean, paired_ratios
-from baselines.summary import Comparison
+from vcpu_env.envs.learned import LearnedPolicy
 from vcpu_env.scenario.errors import error_lines
 
 MODELS = Path(str(resources.files("agents") / "models"))
@@ -21,6 +24,8 @@ MODELS = Path(str(resources.files("agents") / "models"))
 
 HARM = -0.02
 """A scenario is a failure case if the interval of its worst VM's change lies wholly below this."""
+
+SERIES = "series-v2"
 
 Interval = tuple[float, float, float]
 """A value and its 95 % interval."""
@@ -32,30 +37,44 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Member(Part):
+    """One training."""
+
+    seed: int = Field(ge=0, description="of the training")
+    digest: str = Field(description="of its weights and what they mean")
+    command: str = Field(description="that trained it")
+    hours: float = Field(ge=0, description="from its start to its end")
+    validation: float = Field(description="change of the best validation, by which its weights were chosen")
+    score: Interval | None = Field(default=None, description="change of throughput against stock")
+
+
 class Cell(Part):
-    """One scenario: change of throughput and of the worst VM, against stock."""
+    """One scenario, all trainings together: change of throughput and of the worst VM."""
 
     scenario: str = Field(description="name")
-    change: Interval = Field(description="of throughput")
-    worst_vm: Interval = Field(description="of the VM that does worst")
-    worst_vm_name: str = Field(description="which")
+    change: Interval = Field(description="of throughput, against stock")
+    over_series: Interval = Field(description="of throughput, against series-v2")
+    worst_vm: Interval = Field(description="of the VM that does worst, against stock")
 
 
 class Card(Part):
     """All that is known of a policy."""
 
-    name: str = Field(description="of the policy, and of its file")
+    name: str = Field(description="of the configuration; files are NAME-SEED.npz")
     summary: str = Field(description="one line")
-    sha256: str = Field(description="of the file")
-    command: str = Field(description="that trained it")
-    config: TrainConfig = Field(description="of the training")
-    hours: float = Field(ge=0, description="from the start of the training to its end")
-    validation: float = Field(description="change of the best validation, by which it was chosen")
+    config: TrainConfig = Field(description="of the first training; the others differ in the seed")
+    members: tuple[Member, ...] = Field(min_length=1, description="the trainings")
     evaluation_set: tuple[str, ...] = Field(default=(), description="changes of the scenarios evaluated")
-    seeds: int = Field(ge=1, description="of the evaluation, from 0")
-    score: Interval = Field(description="change of throughput against stock")
-    against: dict[str, Interval] = Field(description="the same against other policies")
-    cells: tuple[Cell, ...] = Field(description="scenario by scenario")
+    seeds: int = Field(default=1, ge=1, description="of the evaluation, from 0")
+    score: Interval | None = Field(default=None, description="change of throughput against stock")
+    against: dict[str, Interval] = Field(default={}, description="the same against other policies")
+    gap_closed: Interval | None = Field(default=None, description="of that from series-v2 to the oracle, same knobs")
+    cells: tuple[Cell, ...] = Field(default=(), description="scenario by scenario")
+
+    @property
+    def files(self) -> list[str]:
+        """The weights' files."""
+        return [f"{self.name}-{member.seed}.npz" for member in self.members]
 
     @property
     def failures(self) -> list[Cell]:
@@ -63,108 +82,181 @@ class Card(Part):
         return [cell for cell in self.cells if cell.worst_vm[2] < HARM]
 
 
-def work_ratios(mine: Sequence[Comparison], theirs: Sequence[Comparison]) -> list[np.ndarray]:
-    """Throughput of a policy over another's, on the same seeds, per scenario."""
-    ratios = []
-    for one, other in zip(mine, theirs, strict=True):
-        if one.alike:
-            ratios.append(paired_ratios(one.work.sum(axis=1), other.work.sum(axis=1)))
-        else:
-            ratios.append(geometric_mean(paired_ratios(one.work, other.work)))
-    return ratios
-
-
-def numbers(results: Results, name: str) -> dict[str, Any]:
+def numbers(results: Results, card: Card) -> dict[str, Any]:
     """What an evaluation says about a policy: the part of a card that can be reproduced."""
-    mine = results.comparisons_of(name)
-    score = change([comparison.ratios for comparison in mine])
-    against = {}
-    for rival in results.rivals:
-        if rival != name:
-            found = change(work_ratios(mine, results.comparisons_of(rival)))
-            against[rival] = (found.value, found.low, found.high)
-    cells = [
-        Cell(
-            scenario=comparison.scenario.name,
-            change=(comparison.change.value, comparison.change.low, comparison.change.high),
-            worst_vm=tuple(vars(comparison.worst_vm_change).values()),
-            worst_vm_name=comparison.worst_vm,
+    names = [file.removesuffix(".npz") for file in card.files]
+    ours = [results.comparisons_of(name) for name in names]
+    to_stock, to_series = against(results, names, STOCK), against(results, names, SERIES)
+    others = [name for name in results.rivals if name not in names and not trained(name, results)]
+    knobs = [p["label"] for p in results.manifest["policies"] if p["oracle"] and p["knobs"]]
+    cells = []
+    for i, comparison in enumerate(ours[0]):
+        worst = pooled_worst_vm(np.array([mine[i].vm_ratios for mine in ours]))
+        cells.append(
+            Cell(
+                scenario=comparison.scenario.name,
+                change=interval(pooled_change([to_stock[i]])),
+                over_series=interval(pooled_change([to_series[i]])),
+                worst_vm=interval(worst),
+            )
         )
-        for comparison in mine
-    ]
-    return {"score": (score.value, score.low, score.high), "against": against, "cells": tuple(cells)}
+    gap = pooled_gap(results, names, knobs, SERIES) if card.config.environment != "WideYield" else None
+    scores = [interval(pooled_change(against(results, [name], STOCK))) for name in names]
+    return {
+        "members": tuple(m.model_copy(update={"score": score}) for m, score in zip(card.members, scores, strict=True)),
+        "score": interval(pooled_change(to_stock)),
+        "against": {rival: interval(pooled_change(against(results, names, rival))) for rival in others},
+        "gap_closed": interval(gap) if gap else None,
+        "cells": tuple(cells),
+    }
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def trained(name: str, results: Results) -> bool:
+    """Whether a policy of an evaluation came from a training."""
+    return any(p["label"] == name and str(p.get("path", "")).endswith(".npz") for p in results.manifest["policies"])
+
+
+def interval(estimate: Any) -> Interval:
+    """An estimate as plain numbers."""
+    return estimate.value, estimate.low, estimate.high
 
 
 def load_card(path: Path) -> Card:
     """Read a card.
 
     Raises:
-        ConfigError: it is damaged, or the policy beside it is not the one that it describes.
+        ConfigError: it is damaged, or the policies beside it are not those that it describes.
     """
     try:
         card = Card.model_validate_json(path.read_text("utf-8"))
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(error_lines(Card, error))) from None
-    weights = path.with_suffix(".npz")
-    if not weights.exists() or digest(weights) != card.sha256:
-        raise ConfigError(f"{weights}: not the policy of {path.name} (allowed: sha256 {card.sha256[:12]}...)")
+    for member, file in zip(card.members, card.files, strict=True):
+        weights = path.with_name(file)
+        if not weights.exists() or policy_of(weights).digest != member.digest:
+            raise ConfigError(f"{weights}: not the policy of {path.name} (allowed: digest {member.digest[:12]}...)")
     return card
+
+
+def policy_of(path: Path) -> LearnedPolicy:
+    """The policy in a file.
+
+    Raises:
+        ConfigError: it is damaged or of another version.
+    """
+    try:
+        return LearnedPolicy.load(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def differences(card: Card, again: dict[str, Any]) -> list[str]:
     """One line for each number of a card that another evaluation does not give."""
     fresh = card.model_copy(update=again)
-    pairs = [("score", card.score, fresh.score)]
-    pairs += [(f"against {rival}", values, fresh.against[rival]) for rival, values in card.against.items()]
+    pairs: list[tuple[str, Interval | None, Interval | None]] = [("score", card.score, fresh.score)]
+    pairs += [("gap closed", card.gap_closed, fresh.gap_closed)]
+    pairs += [(f"against {rival}", values, fresh.against.get(rival)) for rival, values in card.against.items()]
+    pairs += [(f"seed {a.seed}", a.score, b.score) for a, b in zip(card.members, fresh.members, strict=True)]
     for mine, other in zip(card.cells, fresh.cells, strict=True):
-        pairs.append((mine.scenario, mine.change, other.change))
-        pairs.append((f"{mine.scenario}, worst VM", mine.worst_vm, other.worst_vm))
+        for what in ("change", "over_series", "worst_vm"):
+            pairs.append((f"{mine.scenario}, {what}", getattr(mine, what), getattr(other, what)))
     return [
         f"{card.name}: {what}: published {text(published)}, found {text(found)}"
         for what, published, found in pairs
-        if not all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in zip(published, found, strict=True))
+        if not same(published, found)
     ]
 
 
-def text(interval: Interval) -> str:
+def same(published: Interval | None, found: Interval | None) -> bool:
+    """Equal, up to the last bits of sums."""
+    if published is None or found is None:
+        return published is found
+    return all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in zip(published, found, strict=True))
+
+
+def text(values: Interval | None) -> str:
     """A change with its interval."""
-    value, low, high = interval
+    if values is None:
+        return "none"
+    value, low, high = values
     return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
 
 
 def markdown(card: Card) -> str:
     """The card to read."""
+    return "\n".join([*about(card), *scored(card), *failed(card)]) + "\n"
+
+
+def about(card: Card) -> list[str]:
+    """Where the policy comes from."""
     config = card.config
     scenarios = "; then ".join(", ".join(stage.scenarios) for stage in config.stages)
-    lines = [
+    unit = "generations" if config.algorithm == "cma_es" else "decisions"
+    return [
         f"# {card.name}\n",
-        f"{card.summary}. Made from `{card.name}.json` by `python -m agents.publish card`.\n",
+        f"{card.summary}. Made from `{card.name}.json` by `python -m agents.publish cards`.\n",
         "| | |",
         "|---|---|",
-        f"| trained by | `{card.command}` |",
         f"| environment, rule for the rest | {config.environment_id}, {config.rule} |",
-        f"| algorithm, seed | {config.algorithm}, {config.seed} |",
-        f"| budget | {config.total_steps:,} {'generations' if config.algorithm == 'cma_es' else 'decisions'} |",
-        f"| time | {card.hours:.2f} hours |",
+        f"| algorithm | {config.algorithm} |",
+        f"| budget of a training | {config.total_steps:,} {unit} |",
         f"| trained on | {scenarios} |",
-        f"| chosen by | {card.validation:+.1%} against stock on {', '.join(config.validation.scenarios)} |",
-        f"| file | `{card.name}.npz`, sha256 {card.sha256[:16]} |\n",
-        "## Scores\n",
-        f"Change of throughput over {card.seeds} seeds, 95 % intervals.\n",
+        f"| weights chosen on | {', '.join(config.validation.scenarios)} |\n",
+        "## Trainings\n",
+        "| seed | command | hours | best validation, against stock | test, against stock |",
+        "|---:|---|---:|---:|---:|",
+        *(
+            f"| {m.seed} | `{m.command}` | {m.hours:.2f} | {m.validation:+.1%} | {text(m.score)} |"
+            for m in card.members
+        ),
+    ]  # fmt: skip
+
+
+def scored(card: Card) -> list[str]:
+    """What the evaluation says."""
+    several = "both trainings and seeds of the evaluation" if len(card.members) > 1 else "seeds of the evaluation"
+    gap = [f"* gap from {SERIES} to the best oracle with the same knobs: {text(card.gap_closed)} closed"]
+    changes = f"; scenarios with {', '.join(f'`{change}`' for change in card.evaluation_set)}"
+    return [
+        "\n## Scores\n",
+        f"Change of throughput over {card.seeds} seeds{changes if card.evaluation_set else ''}. 95 % intervals over",
+        f"{several}.\n",
         f"* against stock: {text(card.score)}",
         *(f"* against {rival}: {text(values)}" for rival, values in card.against.items()),
-        "\n| scenario | against stock | worst VM | which |",
-        "|---|---:|---:|---|",
-        *(f"| {c.scenario} | {text(c.change)} | {text(c.worst_vm)} | {c.worst_vm_name} |" for c in card.cells),
-        "\n## Failure cases\n",
+        *(gap if card.gap_closed else []),
+        "\n| scenario | against stock | against series-v2 | worst VM, against stock |",
+        "|---|---:|---:|---:|",
+        *(f"| {c.scenario} | {text(c.change)} | {text(c.over_series)} | {text(c.worst_vm)} |" for c in card.cells),
     ]
-    for cell in card.failures:
-        lines.append(f"* {cell.scenario}: {cell.worst_vm_name} {text(cell.worst_vm)}")
-    if not card.failures:
-        lines.append(f"In no scenario does the interval of the worst VM's change lie wholly below {HARM:.0%}.")
-    return "\n".join(lines) + "\n"
+
+
+def failed(card: Card) -> list[str]:
+    """Where it does harm."""
+    lines = [f"* {cell.scenario}: worst VM {text(cell.worst_vm)}" for cell in card.failures]
+    none = f"In no scenario does the interval of the worst VM's change lie wholly below {HARM:.0%}."
+    return ["\n## Failure cases\n", *(lines or [none])]
+
+
+def table(results: Results, cards: Sequence[Card]) -> str:
+    """Every policy of an evaluation in one Markdown table, trainings of one configuration in one row."""
+    rows: list[tuple[str, list[str]]] = [(card.name, [f.removesuffix(".npz") for f in card.files]) for card in cards]
+    rows += [(name, [name]) for name in results.rivals if not trained(name, results)]
+    others = [name for name in ("series-v2", "tuned-v2", "unserved-credit") if name in results.rivals]
+    lines = []
+    for name, members in rows:
+        ours = [results.comparisons_of(member) for member in members]
+        score = pooled_change(against(results, members, STOCK))
+        worst = [pooled_worst_vm(np.array([mine[i].vm_ratios for mine in ours])) for i in range(len(ours[0]))]
+        harmed = sum(estimate.high < HARM for estimate in worst)
+        versus = [
+            "" if rival in members else text(interval(pooled_change(against(results, members, rival))))
+            for rival in others
+        ]
+        label = f"**{name}**" if len(members) > 1 or trained(members[0], results) else f"`{name}`"
+        oracle = " (oracle)" if name in results.oracles else ""
+        cells = [f"{label}{oracle}", str(len(members) if label[0] == "*" else ""), text(interval(score)), *versus]
+        lines.append((score.value, f"| {' | '.join([*cells, str(harmed)])} |"))
+    head = ["policy", "trainings", "against stock", *(f"against {rival}" for rival in others), "cells harmed"]
+    ruler = ["---", *["---:"] * (len(head) - 1)]
+    ordered = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'|'.join(ruler)}|", *ordered])

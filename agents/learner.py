@@ -72,8 +72,8 @@ def make_model(config: TrainConfig, env: VecEnv) -> Any:
     scheduled = {"learning_rate": learning_rate(rate)} if rate is not None else {}
     try:
         model = kind(
-            CandidatesPolicy if config.network == "candidates" else "MlpPolicy", env, seed=config.seed, device="cpu", policy_kwargs={"net_arch": list(config.net_arch)},
-            **config.hyperparameters | scheduled,
+            CandidatesPolicy if config.network == "candidates" else "MlpPolicy", env, seed=config.seed, device="cpu",
+            policy_kwargs={"net_arch": list(config.net_arch)}, **config.hyperparameters | scheduled,
         )  # fmt: skip
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"hyperparameters: {config.algorithm} refuses them: {error}") from None

@@ -1,22 +1,22 @@
 """``python -m agents.publish``: shipped policies: their cards, their numbers again, their trainings again.
 
-card RUN         evaluate a training's best policy on the test split; its weights and card go to agents/models
-reproduce        evaluate every shipped policy again and compare with its card
+ship RUN...      copy the best weights of trainings to agents/models; those that differ in the seed share a card
+cards            evaluate everything shipped on the test split, beside the baselines; write numbers and the table
+reproduce        evaluate everything shipped again and compare with the cards
 retrain          say how many hours it takes, then train every shipped policy again
 """
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agents.card import MODELS, Card, differences, digest, load_card, markdown, numbers
-from agents.config import ConfigError, parse_config
-from agents.evaluate import RIVALS
+from agents.card import MODELS, Card, Member, differences, load_card, markdown, numbers, policy_of, table
+from agents.config import ConfigError, TrainConfig, parse_config
 from agents.evolve import evolve
-from agents.run import Run, history, write
+from agents.run import Run, history, save, write
 from agents.train import train
 from baselines.command import run_command, say
 from baselines.evaluate import INPUT_ERRORS, evaluate
@@ -24,60 +24,87 @@ from baselines.executor import make_executor
 from baselines.experiment import Experiment, make_plan
 from baselines.report.results import Results, read_results
 from baselines.store import Store
+from vcpu_env.envs.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.splits import SPLITS
+
+BASELINES = (
+    "debooster", "ipi", "series-v2", "vee21", "unserved-hint", "spinner-hint", "stock-credit", "unserved-credit",
+    "oracle-naive", "oracle-eligible", "oracle-series", "oracle-credit",
+)  # fmt: skip
+"""What shipped policies are shown beside."""
+
+EVALUATION = ("run.warmup_ns=100_000_000", "run.duration_ns=400_000_000")
+"""Changes of all scenarios in the cards' evaluation: shorter runs, so that it takes minutes, not hours."""
+
+TABLE = "README.md"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Directory = Annotated[Path, typer.Option("--models", metavar="DIR", help="Of policies and cards.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Of the evaluation's cells; what is there is not run again.")]
+Names = Annotated[list[str] | None, typer.Option("--scenario", metavar="NAME", help="Instead of the test split.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change all scenarios.")]
 
 
-def evaluation(path: Path, changes: tuple[str, ...], seeds: int, scenarios: tuple[str, ...], out: Path) -> Results:
-    """Evaluate a policy beside its rivals, without what was already run."""
-    asked = Experiment(name=path.stem, scenarios=scenarios, policies=(*RIVALS, str(path)), seeds=seeds, set=changes)
-    directory = out / path.stem
-    evaluate(make_plan(asked, POLICIES), Store(directory, resume=True), make_executor("process"))
-    return read_results(directory)
+def evaluation(
+    models: Path, shipped: list[Card], changes: tuple[str, ...], seeds: int, scenarios: tuple[str, ...], out: Path
+) -> Results:
+    """Evaluate everything in a directory of models beside the baselines, without what was already run."""
+    fixed = [str(path) for path in sorted(models.glob("*.toml"))]
+    fixed += [f"{path}:TREE" for path in sorted(models.glob("*_tree.py"))]
+    learned = [str(models / file) for card in shipped for file in card.files]
+    asked = Experiment(
+        name="cards", scenarios=scenarios, policies=(*BASELINES, *fixed, *learned), seeds=seeds, set=changes
+    )
+    evaluate(make_plan(asked, POLICIES), Store(out, resume=True), make_executor("process"))
+    return read_results(out)
 
 
 def cards(directory: Path) -> list[Card]:
-    """All cards of a directory."""
-    return [load_card(path) for path in sorted(directory.glob("*.json"))]
+    """All cards of a directory.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = [load_card(path) for path in sorted(directory.glob("*.json"))]
+    if not found:
+        raise ConfigError(f"models: value '{directory}' holds no shipped policies (allowed: a directory of cards)")
+    return found
 
 
-@app.command()
-def card(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished training.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Of the evaluation.")] = 8,
-    scenario: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Instead of the test split.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change all scenarios.")] = None,
-    models: Directory = MODELS,
-    out: Out = Path("results/cards"),
-) -> None:
-    """Evaluate a training's best policy, and ship it with its card."""
-    if not (run / "best.npz").exists():
+def write_card(models: Path, card: Card) -> None:
+    """Both files of a card."""
+    write(models / f"{card.name}.json", (card.model_dump_json(indent=1) + "\n").encode())
+    write(models / f"{card.name}.md", markdown(card).encode())
+
+
+def finished(run: Path) -> TrainConfig:
+    """The configuration of a training whose best weights are there.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    if not (run / "best.npz").exists() or not (run / "last.npz").exists():
         raise ConfigError(f"run: value '{run}' (allowed: the directory of a finished training)")
-    config = parse_config(json.loads((run / "config.json").read_text("utf-8")))
-    models.mkdir(parents=True, exist_ok=True)
-    path = models / f"{config.name}.npz"
-    shutil.copyfile(run / "best.npz", path)
-    changes, names = tuple(set_ or ()), tuple(scenario or SPLITS["test"])
-    found = Card(
-        name=config.name,
-        summary=config.summary or f"{config.algorithm} on {config.environment}",
-        sha256=digest(path),
+    return parse_config(json.loads((run / "config.json").read_text("utf-8")))
+
+
+def shipped_policy(policy: LearnedPolicy, seed: int) -> LearnedPolicy:
+    """Without the critic, which decides nothing, and with the seed in its name."""
+    about = policy.about.model_copy(update={"name": f"{policy.about.name}-{seed}"})
+    return LearnedPolicy(about, replace(policy.weights, critic=()))
+
+
+def member(run: Path, seed: int, digest: str) -> Member:
+    """A training as a card has it."""
+    return Member(
+        seed=seed,
+        digest=digest,
         command=command_of(run),
-        config=config,
         hours=((run / "last.npz").stat().st_mtime - (run / "config.json").stat().st_mtime) / 3600,
         validation=max(line["change"] for line in history(run)),
-        evaluation_set=changes,
-        seeds=seeds,
-        **numbers(evaluation(path, changes, seeds, names, out), config.name),
     )
-    write(path.with_suffix(".json"), (found.model_dump_json(indent=1) + "\n").encode())
-    write(path.with_suffix(".md"), markdown(found).encode())
-    say(f"{path}, {path.with_suffix('.json').name}, {path.with_suffix('.md').name}")
 
 
 def command_of(run: Path) -> str:
@@ -87,18 +114,86 @@ def command_of(run: Path) -> str:
 
 
 @app.command()
+def ship(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of finished trainings.")],
+    models: Directory = MODELS,
+) -> None:
+    """Copy the best weights of trainings to the shipped models, with cards that have no numbers yet."""
+    configs = [finished(run) for run in runs]
+    models.mkdir(parents=True, exist_ok=True)
+    families: dict[str, list[tuple[TrainConfig, Path]]] = {}
+    for config, run in sorted(zip(configs, runs, strict=True), key=lambda pair: pair[0].seed):
+        families.setdefault(config.name, []).append((config, run))
+    for name, trainings in families.items():
+        first = trainings[0][0]
+        for config, run in trainings[1:]:
+            if config.model_copy(update={"seed": first.seed}) != first:
+                raise ConfigError(f"run: value '{run}' (allowed with '{name}': what differs in the seed alone)")
+        members = []
+        for config, run in trainings:
+            policy = shipped_policy(policy_of(run / "best.npz"), config.seed)
+            save(policy, models / f"{name}-{config.seed}.npz")
+            members.append(member(run, config.seed, policy.digest))
+        summary = first.summary or f"{first.algorithm} on {first.environment}"
+        write_card(models, Card(name=name, summary=summary, config=first, members=tuple(members)))
+        say(f"{models / name}.json: {len(members)} trainings")
+
+
+@app.command("cards")
+def write_cards(
+    seeds: Annotated[int, typer.Option(min=1, help="Of the evaluation.")] = 8,
+    scenario: Names = None,
+    set_: Changes = None,
+    models: Directory = MODELS,
+    out: Out = Path("results/cards"),
+) -> None:
+    """Evaluate everything shipped and write its numbers to the cards, and the table of all policies."""
+    shipped, changes = cards(models), tuple(set_ or EVALUATION)
+    results = evaluation(models, shipped, changes, seeds, tuple(scenario or SPLITS["test"]), out)
+    done = [
+        card.model_copy(update={"evaluation_set": changes, "seeds": seeds} | numbers(results, card)) for card in shipped
+    ]
+    for card in done:
+        write_card(models, card)
+    write(models / TABLE, page(results, done).encode())
+    say(f"{models / TABLE}")
+
+
+def page(results: Results, done: list[Card]) -> str:
+    """The table of everything, as a page."""
+    first = done[0]
+    changes = ", ".join(f"`{change}`" for change in first.evaluation_set)
+    return "\n".join(
+        [
+            "# Shipped policies\n",
+            "Change of throughput (geometric mean over the scenarios of the test split, or those in the cards), with",
+            f"95 % intervals; {first.seeds} seeds; {changes}. Policies in bold were trained; their intervals are over",
+            "trainings and seeds. *Cells harmed*: scenarios in which the interval of the worst VM's change lies wholly",
+            "below -2 %. Oracles know what no host can see. Written by `python -m agents.publish cards`;",
+            "`make reproduce` runs it all again and compares. [What was learned](../../docs/learned.md).\n",
+            table(results, done),
+            "",
+            *(f"* [{card.name}]({card.name}.md): {card.summary}" for card in done),
+            "",
+        ]
+    )
+
+
+@app.command()
 def reproduce(models: Directory = MODELS, out: Out = Path("results/cards")) -> None:
-    """Evaluate every shipped policy again; exit code 1 if a number is not that of its card."""
+    """Evaluate everything shipped again; exit code 1 if a number is not that of its card."""
     shipped, wrong = cards(models), 0
-    if not shipped:
-        say(f"{models}: no shipped policies")
-    for each in shipped:
-        names = tuple(cell.scenario for cell in each.cells)
-        results = evaluation(models / f"{each.name}.npz", each.evaluation_set, each.seeds, names, out)
-        lines = differences(each, numbers(results, each.name))
+    for card in shipped:
+        if not card.cells:
+            raise ConfigError(f"models: {card.name} has no numbers yet (allowed: after 'cards')")
+    first = shipped[0]
+    names = tuple(cell.scenario for cell in first.cells)
+    results = evaluation(models, shipped, first.evaluation_set, first.seeds, names, out)
+    for card in shipped:
+        lines = differences(card, numbers(results, card))
         for line in lines:
             print(line)
-        print(f"{each.name}: {'as published' if not lines else f'{len(lines)} numbers differ'}")
+        print(f"{card.name}: {'as published' if not lines else f'{len(lines)} numbers differ'}")
         wrong += bool(lines)
     raise typer.Exit(1 if wrong else 0)
 
@@ -112,13 +207,16 @@ def retrain(
 ) -> None:
     """Train every shipped policy again; expected hours first."""
     shipped = cards(models)
-    hours = sum(each.hours for each in shipped)
-    print(f"{len(shipped)} trainings, {hours:.1f} hours on the machine of the cards")
-    for each in shipped:
-        run = Run(each.config, out / each.name, resume=True)
-        (evolve if each.config.algorithm == "cma_es" else train)(each.config, run)
-        same = digest(run.directory / "best.npz") == each.sha256
-        print(f"{each.name}: {'the weights of the card' if same else 'other weights than those of the card'}")
+    trainings = [(card, member) for card in shipped for member in card.members]
+    hours = sum(member.hours for _, member in trainings)
+    print(f"{len(trainings)} trainings, {hours:.1f} hours on the machine of the cards")
+    for card, member in trainings:
+        config = card.config.model_copy(update={"seed": member.seed})
+        name = f"{card.name}-{member.seed}"
+        run = Run(config, out / name, resume=True)
+        (evolve if config.algorithm == "cma_es" else train)(config, run)
+        same = shipped_policy(policy_of(run.directory / "best.npz"), member.seed).digest == member.digest
+        print(f"{name}: {'the weights of the card' if same else 'other weights than those of the card'}")
 
 
 def main() -> None:

@@ -33,10 +33,12 @@ def network_for(environment: str, config: EnvConfig, stack: int = 1, seed: int =
     return PolicyWeights(actor=random_net(rng, (inputs, 12, outputs)), **head)
 
 
-def policy_for(environment: str, stack: int = 1, config: EnvConfig | None = None, **about) -> LearnedPolicy:
+def policy_for(
+    environment: str, stack: int = 1, config: EnvConfig | None = None, seed: int = 8, **about
+) -> LearnedPolicy:
     config = config or EnvConfig(nr_candidates=4)
     described = Description(name="net", environment=environment, config=config, frame_stack=stack, **about)
-    return LearnedPolicy(described, network_for(environment, config, stack))
+    return LearnedPolicy(described, network_for(environment, config, stack, seed))
 
 
 def always_the_rule(environment: str) -> LearnedPolicy:

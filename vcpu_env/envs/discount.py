@@ -38,7 +38,7 @@ def advantages(
             the factor of what follows each step. Episodes are only truncated: one that ends goes on in thought, with
             the value of its last observation.
         last_values: (N,), of the observations after the last step.
-        lam: 0 (one step) to 1 (all that was collected); one number, or (T, N): steps of unequal length may have their own.
+        lam: 0 (one step) to 1 (all that was collected); one number, or (T, N), each step's own.
 
     Raises:
         ValueError: shapes that do not agree, or a `lam` outside 0..1.

@@ -96,11 +96,19 @@ class LearnedPolicy:
         """In tables."""
         return self.about.name
 
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the network and of what it is for, whatever the file's compression."""
+        found = hashlib.sha256(self.about.model_dump_json().encode())
+        for array in self.weights.pack():
+            found.update(array.tobytes())
+        return found.hexdigest()
+
     def save(self, path: Path | str) -> None:
         """Write the file."""
         described: dict[str, Any] = {PART: self.about.model_dump_json()}
         with open(path, "wb") as file:
-            np.savez(file, **self.weights.parts(), **described)
+            np.savez_compressed(file, **self.weights.parts(), **described)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
