@@ -172,8 +172,8 @@ class TrainConfig(Part):
             raise ValueError(f"algorithm: value '{self.algorithm}' (allowed for PenaltyScale: ppo, sac, tqc)")
         if self.inside and self.frame_stack > 1:
             raise ValueError(f"frame_stack: value {self.frame_stack} (allowed: 1, or rollouts = 'python')")
-        if self.cloning and self.algorithm not in INSIDE:
-            raise ValueError(f"cloning: given (allowed with: {', '.join(INSIDE)})")
+        if self.cloning and self.algorithm in CONTINUOUS:
+            raise ValueError(f"cloning: given (allowed with: {', '.join(INSIDE)}, cma_es)")
         if self.cloning and continuous:
             raise ValueError("cloning: given (allowed where candidates are chosen)")
         if self.network == "candidates":

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from cmaes import CMA, SepCMA
 from rich.console import Console
 from rich.progress import track
 from stable_baselines3.common.logger import configure
 
 from agents.config import ConfigError, TrainConfig
-from agents.learner import describe
-from agents.linear import as_the_rule, linear_policy
+from agents.learner import describe, make_environment
+from agents.linear import as_the_rule, imitate, linear_policy
 from agents.run import Run, save
+from agents.teacher import lessons
 from baselines.command import say
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.config import rule_of
@@ -117,11 +119,21 @@ def optimiser(config: TrainConfig, mean: np.ndarray, how: dict[str, Any]) -> CMA
     return kind(mean=mean, sigma=how["sigma"], population_size=how["population_size"], seed=config.seed)
 
 
+def first_mean(config: TrainConfig, arena: Arena) -> np.ndarray:
+    """Where the search begins: at the rule, or at what imitates a teacher best."""
+    if config.cloning is None:
+        return arena.rule
+    cloning = config.cloning
+    taught = lessons(config, cloning, make_environment(config, config.stages[0]).unwrapped.environment)
+    torch.set_num_threads(config.torch_threads)  # the machines' first parallel call has changed it
+    return imitate(taught, arena.actions, arena.rule, cloning.epochs, cloning.learning_rate, config.seed)
+
+
 def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
     """Evolve for `total_steps` generations, from the start or from where the run's directory ends."""
     how = settings(config)
     arena = Arena(config, how["population_size"] + 1, how["episodes"])
-    strategy = optimiser(config, arena.rule, how)
+    strategy = optimiser(config, first_mean(config, arena), how)
     record = run.directory / "generations.jsonl"
     done = recorded(record)
     best: float | None = None
