@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.config import ConfigError, TrainConfig
 from agents.pooled import against, pooled_change, pooled_gap, pooled_worst_vm
+from agents.validation import TOLERATED
 from baselines.policies import STOCK
 from baselines.report.results import Results
 from vcpu_env.envs.learned import LearnedPolicy
@@ -21,9 +22,6 @@ from vcpu_env.scenario.errors import error_lines
 
 MODELS = Path(str(resources.files("agents") / "models"))
 """Where shipped policies and their cards lie."""
-
-HARM = -0.02
-"""A scenario is a failure case if the interval of its worst VM's change lies wholly below this."""
 
 SERIES = "series-v2"
 
@@ -79,7 +77,7 @@ class Card(Part):
     @property
     def failures(self) -> list[Cell]:
         """Scenarios in which some VM is surely harmed."""
-        return [cell for cell in self.cells if cell.worst_vm[2] < HARM]
+        return [cell for cell in self.cells if cell.worst_vm[2] < TOLERATED]
 
 
 def numbers(results: Results, card: Card) -> dict[str, Any]:
@@ -233,7 +231,7 @@ def scored(card: Card) -> list[str]:
 def failed(card: Card) -> list[str]:
     """Where it does harm."""
     lines = [f"* {cell.scenario}: worst VM {text(cell.worst_vm)}" for cell in card.failures]
-    none = f"In no scenario does the interval of the worst VM's change lie wholly below {HARM:.0%}."
+    none = f"In no scenario does the interval of the worst VM's change lie wholly below {TOLERATED:.0%}."
     return ["\n## Failure cases\n", *(lines or [none])]
 
 
@@ -247,7 +245,7 @@ def table(results: Results, cards: Sequence[Card]) -> str:
         ours = [results.comparisons_of(member) for member in members]
         score = pooled_change(against(results, members, STOCK))
         worst = [pooled_worst_vm(np.array([mine[i].vm_ratios for mine in ours])) for i in range(len(ours[0]))]
-        harmed = sum(estimate.high < HARM for estimate in worst)
+        harmed = sum(estimate.high < TOLERATED for estimate in worst)
         versus = [
             "" if rival in members else text(interval(pooled_change(against(results, members, rival))))
             for rival in others

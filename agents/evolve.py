@@ -1,10 +1,11 @@
 """CMA-ES over a linear policy, every try played inside the machines: the simple rival of learning by gradient.
 
-A try's fitness is the mean over scenarios of the logarithm of its reward over that of the rule, on the same episodes;
-a generation's tries share their episodes. Each generation's fitness is written down, and a training that was stopped
-goes on by asking the optimiser again for the same tries: its randomness comes from the seed alone.
+A try's fitness is how much better than the rule it does on the same episodes, in logarithms: the mean of its reward and
+of each VM's work, and, `harm` times, what the VM that does worst loses. A generation's tries share their episodes. Each
+generation's fitness is written down, and a training that was stopped goes on by asking the optimiser again for the same
+tries: its randomness comes from the seed alone.
 
-Hyperparameters: population_size, sigma (the first step size), episodes (of each scenario in a generation).
+Hyperparameters: population_size, sigma (the first step size), episodes (of each scenario in a generation), harm.
 """
 
 import json
@@ -33,17 +34,20 @@ from vcpu_env.envs.start import nr_features, start
 from vcpu_env.scenario import load_scenario
 from vcpu_env.scenario.errors import nearest
 
-DEFAULTS = {"population_size": 24, "sigma": 0.3, "episodes": 1}
+DEFAULTS = {"population_size": 24, "sigma": 0.3, "episodes": 1, "harm": 1.0}
+LEAST = {"population_size": 4, "sigma": 1e-6, "episodes": 1, "harm": 0}
 LARGEST_FULL = 100
 """Parameters up to which the whole covariance matrix is learned, else only its diagonal."""
 LEAST_RATIO = 0.01
+FEW_UNITS = 5.0
+"""Added to counts of work, so that a few units by chance do not decide."""
 
 
 class Arena:
     """Machines on which policies are tried."""
 
-    def __init__(self, config: TrainConfig, tries: int, episodes: int):
-        self.config, self.tries = config, tries
+    def __init__(self, config: TrainConfig, tries: int, episodes: int, harm: float):
+        self.config, self.tries, self.harm = config, tries, harm
         self.kind = KINDS[config.environment_id]
         self.env_config = config.environment_arguments
         self.actions = Actions(self.kind, self.env_config)
@@ -53,10 +57,11 @@ class Arena:
             [start(scenario, rule, self.kind, self.env_config, number) for number in range(self.env_config.warm_starts)]
             for scenario in scenarios
         ]
+        self.nr_vms = np.array([len(scenario.expanded_vms) for scenario in scenarios])
         self.machines = [starts[0].fork() for _ in range(tries) for starts in self.starts]
 
-    def rewards(self, tried: list[np.ndarray], generation: int) -> np.ndarray:
-        """Reward of each try in each episode of a generation, (tries, episodes)."""
+    def play(self, tried: list[np.ndarray], generation: int) -> tuple[np.ndarray, np.ndarray]:
+        """Reward, (tries, episodes), and work of each VM, (tries, episodes, VMs), in the episodes of a generation."""
         rng = np.random.default_rng([self.config.seed, generation])
         count = len(self.starts)
         numbers = rng.integers(self.env_config.warm_starts, size=count)
@@ -68,22 +73,26 @@ class Arena:
         for i, machine in enumerate(machines):
             np.copyto(machine.world.words, self.starts[i % count][numbers[i % count]].world.words)
         rewards, statuses = np.empty(len(machines)), np.zeros(len(machines), np.int64)
+        works = np.zeros((len(machines), self.nr_vms.max()), np.int64)
         decisions = np.empty(len(machines), np.int64)
         with together(self.config.threads):
             play_episodes(
                 handles([machine.world for machine in machines]), seeds, jitters, packed[0][0], weights,
                 nr_features(self.kind, self.env_config), self.actions.mask_length, self.actions.width, False,
-                rewards, decisions, statuses,
+                rewards, works, decisions, statuses,
             )  # fmt: skip
         for machine in machines:
             machine.check()
-        return rewards.reshape(len(tried), count)
+        return rewards.reshape(len(tried), count), works.reshape(len(tried), count, -1)
 
     def fitness(self, tried: list[np.ndarray], generation: int) -> np.ndarray:
         """How much better than the rule each try is."""
-        rewards = self.rewards([self.rule, *tried], generation)
-        ratios = rewards[1:] / np.maximum(rewards[0], 1e-9)
-        return np.log(np.maximum(ratios, LEAST_RATIO)).mean(axis=1)
+        rewards, works = self.play([self.rule, *tried], generation)
+        gains = np.log(np.maximum(rewards[1:] / np.maximum(rewards[0], 1e-9), LEAST_RATIO))
+        there = np.arange(works.shape[2]) < self.nr_vms[:, None]
+        vm_gains = np.where(there, np.log((works[1:] + FEW_UNITS) / (works[0] + FEW_UNITS)), 0.0)
+        gains = (gains + vm_gains.sum(axis=2) / self.nr_vms) / 2
+        return (gains + self.harm * vm_gains.min(axis=2).clip(max=0.0)).mean(axis=1)
 
     @property
     def rule(self) -> np.ndarray:
@@ -105,9 +114,8 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     for name, value in config.hyperparameters.items():
         if name not in DEFAULTS:
             raise ConfigError(f"hyperparameters: unknown '{name}' of cma_es ({nearest(name, DEFAULTS)})")
-        least = 4 if name == "population_size" else 0
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or value < least:
-            raise ConfigError(f"hyperparameters.{name}: value {value!r} (allowed: a number above {max(least - 1, 0)})")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < LEAST[name]:
+            raise ConfigError(f"hyperparameters.{name}: value {value!r} (allowed: a number from {LEAST[name]})")
     if len(config.stages) > 1:
         raise ConfigError(f"stages: {len(config.stages)} (allowed with cma_es: 1)")
     return DEFAULTS | config.hyperparameters
@@ -132,7 +140,7 @@ def first_mean(config: TrainConfig, arena: Arena) -> np.ndarray:
 def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
     """Evolve for `total_steps` generations, from the start or from where the run's directory ends."""
     how = settings(config)
-    arena = Arena(config, how["population_size"] + 1, how["episodes"])
+    arena = Arena(config, how["population_size"] + 1, how["episodes"], how["harm"])
     strategy = optimiser(config, first_mean(config, arena), how)
     record = run.directory / "generations.jsonl"
     done = recorded(record)

@@ -103,7 +103,7 @@ def member(run: Path, seed: int, digest: str) -> Member:
         digest=digest,
         command=command_of(run),
         hours=((run / "last.npz").stat().st_mtime - (run / "config.json").stat().st_mtime) / 3600,
-        validation=max(line["change"] for line in history(run)),
+        validation=max(history(run), key=lambda line: line["change"] - line.get("harm", 0.0))["change"],
     )
 
 

@@ -62,13 +62,13 @@ class Run:
         return str(self.directory / "logs" / f"from-{step:012d}")
 
     def validate(self, policy: LearnedPolicy, step: int, best: float | None) -> tuple[Verdict, float]:
-        """Evaluate the present policy and keep it if it is the best so far. Returns the verdict and the best change."""
+        """Evaluate the present policy and keep it if it is the best so far. Returns the verdict and the best merit."""
         last = self.directory / "last.npz"
         save(policy, last)
         verdict = validate(last, self.config.name, self.config.validation, self.directory / "validation")
-        if best is None or verdict.change > best:
+        if best is None or verdict.merit > best:
             save(policy, self.directory / "best.npz")
-            best = verdict.change
+            best = verdict.merit
         with (self.directory / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **verdict.numbers()}) + "\n")
         return verdict, best

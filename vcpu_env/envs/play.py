@@ -13,8 +13,9 @@ from vcpu_env.envs.learned import LearnedPolicy
 from vcpu_env.envs.lookahead import earned
 from vcpu_env.envs.rollout import action_key, put_action, show_policy
 from vcpu_env.envs.start import equip, nr_features
-from vcpu_env.envs.types import env_state
+from vcpu_env.envs.types import env_params, env_state
 from vcpu_env.guest.random import mix64
+from vcpu_env.guest.types import guest_vm
 from vcpu_env.machine import Machine
 from vcpu_env.policy.network import act, scratch_size
 from vcpu_env.scenario import Scenario
@@ -56,10 +57,18 @@ def follow_until(w, end_ns, layout, weights, key, count, continuous, determinist
     )
 
 
+@kjit
+def count_work(w, works, sign):
+    """Add (or take away) the units that each VM has completed so far."""
+    for vm in range(env_params(w, 0).nr_vms):
+        works[vm] += sign * guest_vm(w, vm).work
+
+
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mask_length, width, continuous,
-                  rewards, decisions, statuses):  # fmt: skip
-    """An episode on each machine under the network of its own row of weights: rewards in all, decisions, statuses."""
+                  rewards, works, decisions, statuses):  # fmt: skip
+    """An episode on each machine under the network of its own row of weights: rewards in all, work done by each VM
+    (machines, VMs), decisions, statuses."""
     for i in prange(len(machines)):
         w = machines[i]
         own_layout, own_weights = layout.copy(), weights[i].copy()
@@ -68,11 +77,13 @@ def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mas
         scratch = np.empty(scratch_size(own_layout), np.float32)
         statuses[i] = env_begin(w, seeds[i], jitters_ns[i])
         before = earned(w)
+        count_work(w, works[i], -1)
         decisions[i] = follow(
             w, env_state(w, 0).end_ns, own_layout, own_weights, 0, 0, continuous, True, observed, new, mask, scratch,
             action,
         )  # fmt: skip
         rewards[i] = earned(w) - before
+        count_work(w, works[i], 1)
 
 
 class PolicyMachine(Machine):
