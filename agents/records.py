@@ -17,14 +17,15 @@ from vcpu_env.policy.view import yield_view
 from vcpu_env.scenario import Scenario
 
 SPINNER = (
-    "kernel_mode", "lag_ns", "slice_left_ns", "spin_ns", "since_yield_ns", "ple_window_ns", "pending_ipi", "ipi_age_ns",
-    "nr_running", "h_nr_queued", "depth", "limiter_age_ns", "nr_vcpus", "nr_busy_cpus", "nr_runnable", "nr_candidates",
+    "kernel_mode", "chain_lag_ns", "slice_left_ns", "spin_ns", "since_yield_ns", "ple_window_ns", "pending_ipi",
+    "ipi_age_ns", "nr_running", "h_nr_queued", "depth", "limiter_age_ns", "nr_vcpus", "nr_busy_cpus", "nr_runnable",
+    "nr_candidates",
 )  # fmt: skip
 """Fields of the view (`policy.view`) that say something about the spinning vCPU, its CPU, its VM and the host."""
 
 SIBLING = (
     "good", "preempted", "in_kernel", "ipi_receiver", "ipi_sender", "unserved", "in_spin_loop", "candidate_spin_ns",
-    "since_boost_ns", "same_rq", "candidate_lag_ns", "waited_ns", "gap_ns", "queue_length",
+    "since_boost_ns", "same_rq", "candidate_chain_lag_ns", "waited_ns", "gap_ns", "queue_length",
 )  # fmt: skip
 """Its lists: fields of one candidate."""
 
@@ -50,7 +51,7 @@ class Records:
 def write_down(w, spinner, siblings):
     """Copy a decision's integers. Returns how many candidates there are."""
     view = yield_view(w, 0)
-    spinner[0], spinner[1], spinner[2] = view.kernel_mode, view.lag_ns, view.slice_left_ns
+    spinner[0], spinner[1], spinner[2] = view.kernel_mode, view.chain_lag_ns, view.slice_left_ns
     spinner[3], spinner[4], spinner[5] = view.spin_ns, view.since_yield_ns, view.ple_window_ns
     spinner[6], spinner[7], spinner[8] = view.pending_ipi, view.ipi_age_ns, view.nr_running
     spinner[9], spinner[10], spinner[11] = view.h_nr_queued, view.depth, view.limiter_age_ns
@@ -62,7 +63,7 @@ def write_down(w, spinner, siblings):
         row[0], row[1], row[2] = view.good[i], view.preempted[i], view.in_kernel[i]
         row[3], row[4], row[5] = view.ipi_receiver[i], view.ipi_sender[i], view.unserved[i]
         row[6], row[7], row[8] = view.in_spin_loop[i], view.candidate_spin_ns[i], view.since_boost_ns[i]
-        row[9], row[10], row[11] = view.same_rq[i], view.candidate_lag_ns[i], view.waited_ns[i]
+        row[9], row[10], row[11] = view.same_rq[i], view.candidate_chain_lag_ns[i], view.waited_ns[i]
         row[12], row[13] = view.gap_ns[i], view.queue_length[i]
     return count
 

@@ -42,7 +42,7 @@ FEATURES = (
     Feature("at_decision", "always", "a decision waits; 0 when the horizon has ended the episode", "", "flag"),
     Feature("penalty_decision", "always", "it is the penalty's; 0: the target's", "", "flag"),
     Feature("kernel_mode", "yielder", "only siblings preempted in kernel mode are wanted", "", "flag"),
-    Feature("lag", "yielder", "lag of the spinning vCPU's entity", "ns", "signed time", -1.0),
+    Feature("lag", "yielder", "smallest lag on the levels of the spinning vCPU's chain", "ns", "signed time", -1.0),
     Feature("slice_left", "yielder", "virtual time to its deadline", "ns", "signed time", -1.0),
     Feature("spin", "yielder", "since its first PAUSE exit of this spell of spinning", "ns", "time"),
     Feature("since_yield", "yielder", "since it last yielded to somebody", "ns", "time"),
@@ -75,7 +75,14 @@ CANDIDATE_FEATURES = (
     Feature("candidate_spin", "spin", "if so: how long it has been spinning", "ns", "time"),
     Feature("since_boost", "spin", "since somebody last yielded to it", "ns", "time"),
     Feature("same_rq", "sched", "it waits on the spinner's CPU", "", "flag"),
-    Feature("candidate_lag", "sched", "lag of its entity, as of its CPU's last update", "ns", "signed time", -1.0),
+    Feature(
+        "candidate_lag",
+        "sched",
+        "smallest lag on the levels of its chain, as of its CPU's last update",
+        "ns",
+        "signed time",
+        -1.0,
+    ),
     Feature("waited", "sched", "since it was queued", "ns", "time"),
     Feature("gap", "sched", "same CPU: its lead in vruntime at the common queue", "ns", "signed time", -1.0),
     Feature("queue_length", "sched", "tasks on its CPU", "tasks", "share of 16"),
@@ -156,7 +163,7 @@ def observe_yielder(w):
     observation(w, 0).value = 1.0
     observation(w, 1).value = 0.0 if view.target == NIL else 1.0
     observation(w, 2).value = float(view.kernel_mode)
-    observation(w, 3).value = signed_log_time(view.lag_ns)
+    observation(w, 3).value = signed_log_time(view.chain_lag_ns)
     observation(w, 4).value = signed_log_time(view.slice_left_ns)
     observation(w, 5).value = log_time(view.spin_ns)
     observation(w, 6).value = log_time(view.since_yield_ns)
@@ -200,7 +207,7 @@ def observe_candidate(w, i, at):
     observation(w, at + 9).value = log_time(view.candidate_spin_ns[i])
     observation(w, at + 10).value = log_time(view.since_boost_ns[i])
     observation(w, at + 11).value = float(view.same_rq[i])
-    observation(w, at + 12).value = signed_log_time(view.candidate_lag_ns[i])
+    observation(w, at + 12).value = signed_log_time(view.candidate_chain_lag_ns[i])
     observation(w, at + 13).value = log_time(view.waited_ns[i])
     observation(w, at + 14).value = signed_log_time(view.gap_ns[i])
     observation(w, at + 15).value = share(view.queue_length[i], QUEUE_SPAN)

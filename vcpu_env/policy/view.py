@@ -17,6 +17,8 @@ from vcpu_env.world import StructArray, World
 NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
 """Answers of a target rule: re-enter the guest without yielding; the kernel's loop; `FIRST_CANDIDATE` + i: the i-th."""
 
+NO_LAG = 1 << 62
+
 _LIST = (MAX_CANDIDATES,)
 YIELD_VIEW = np.dtype(
     [
@@ -26,6 +28,7 @@ YIELD_VIEW = np.dtype(
         ("cpu", "i8"),
         ("kernel_mode", "i8"),  # only a sibling that was preempted in kernel mode is wanted
         ("lag_ns", "i8"),  # of the spinner's own entity: positive if it has had less than its share
+        ("chain_lag_ns", "i8"),  # the smallest lag on the levels of its cgroup chain: its own entity's, its VM's, ...
         ("slice_left_ns", "i8"),  # virtual time to its deadline
         ("pause_exits", "i8"),  # of the spinner, so far
         ("ple_window_ns", "i8"),  # grows with each exit, falls back when it is scheduled in
@@ -57,6 +60,7 @@ YIELD_VIEW = np.dtype(
         ("in_spin_loop", "i8", _LIST),  # it yielded from a spin loop itself, and has not come back yet
         ("candidate_spin_ns", "i8", _LIST),  # if so: since the first PAUSE exit of its spell of spinning
         ("candidate_lag_ns", "i8", _LIST),
+        ("candidate_chain_lag_ns", "i8", _LIST),  # below 0: some level of its chain is not eligible
         ("waited_ns", "i8", _LIST),  # since it was queued
         ("since_boost_ns", "i8", _LIST),  # since somebody last yielded to it
         ("gap_ns", "i8", _LIST),  # same run queue: its lead in vruntime at the lowest common queue, else 0
@@ -102,6 +106,7 @@ def fill_view(w, me, awaited, now_ns):
     view.cpu = task.cpu
     view.kernel_mode = vcpu.scan_kernel_mode
     view.lag_ns = avg_vruntime(w, se.cfs_rq) - se.vruntime
+    view.chain_lag_ns = chain_lag(w, me)
     view.slice_left_ns = se.deadline - se.vruntime
     view.pause_exits = vcpu.pause_exits
     view.ple_window_ns = ple_window_ns(w, me)
@@ -124,6 +129,21 @@ def fill_view(w, me, awaited, now_ns):
     view.nr_candidates = count
     for i in range(count):
         describe_candidate(w, me, i, now_ns)
+
+
+@kjit
+def chain_lag(w, task):
+    """The smallest lag on the levels of a task's chain: how much the one furthest ahead of its share has had too much.
+
+    In a cgroup for each VM a vCPU is often alone in its group, with a lag of 0; what it owes shows at its VM's entity.
+    """
+    least, se_id = NO_LAG, task
+    while se_id != NIL:
+        se = sched_entity(w, se_id)
+        if cfs_rq(w, se.cfs_rq).nr_queued > 0:
+            least = min(least, avg_vruntime(w, se.cfs_rq) - se.vruntime)
+        se_id = se.parent
+    return 0 if least == NO_LAG else least
 
 
 @kjit
@@ -160,6 +180,7 @@ def describe_candidate(w, me, i, now_ns):
     view.in_spin_loop[i] = vcpu.in_spin_loop
     view.candidate_spin_ns[i] = now_ns - vcpu.spin_since_ns if vcpu.in_spin_loop else 0
     view.candidate_lag_ns[i] = avg_vruntime(w, se.cfs_rq) - se.vruntime if cfs_rq(w, se.cfs_rq).nr_queued > 0 else 0
+    view.candidate_chain_lag_ns[i] = chain_lag(w, c.vcpu)
     view.waited_ns[i] = now_ns - task.last_queued_ns if task.last_queued_ns != NIL else 0
     view.since_boost_ns[i] = now_ns - vcpu.last_boost_ns
     view.gap_ns[i] = 0

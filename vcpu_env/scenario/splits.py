@@ -6,7 +6,7 @@ fitted constant may be reported on all.
 
 What changes from one to the next is what a policy could have learnt by heart: workload mix, overcommit and size.
 
-* train: 2:1 and 3:1 on 8 or 16 pCPUs, five programs, one mix of two.
+* train: 2:1 and 3:1 on 8 or 16 pCPUs, five programs, three mixes of two programs.
 * validation: the same programs in cells that training has not (the other overcommit, the other size), 32 pCPUs, 1.5:1.
 * test: what neither has at all. Every scenario in it has 4:1 overcommit, 64 pCPUs, ferret, three or more programs on
   one host, or unequal weights.
@@ -33,6 +33,8 @@ SPLITS: dict[str, tuple[str, ...]] = {
         "kbuild-2vm",
         "kbuild-3vm",
         "mixed-2vm",
+        "mixed-2vm-8cpu",
+        "mixed-2vm-8cpu-build",
         "vips-3vm",
         "vips-3vm-8cpu",
     ),
