@@ -132,3 +132,36 @@ def test_a_rule_that_does_not_compile_says_so():
         run(Policy("two", "", target_rule=lambda a, b: 0))
     with pytest.raises(ValueError, match="penalty_rule"):
         Policy("late", "", frozenset(range(1, 5)), penalty_rule=no_penalty)
+
+
+def least_lag(machine: Machine, task: int) -> float:
+    """The smallest lag on the levels of a task's chain, from the entities that are on each queue."""
+    entities = machine.world["sched_entity"]
+    lags, at = [], task
+    while at != NIL:
+        queue = entities["cfs_rq"][at]
+        there = entities[(entities["cfs_rq"] == queue) & (entities["on_rq"] != 0)]
+        weights = (there["weight"] >> 10).astype(float)
+        base = there["vruntime"].min()
+        average = float(base) + ((there["vruntime"] - base) * weights).sum() / weights.sum()
+        lags.append(average - float(entities["vruntime"][at]))
+        at = entities["parent"][at]
+    return min(lags)
+
+
+def test_the_lag_of_a_chain_is_that_of_the_level_furthest_ahead():
+    machine = Machine(SCENARIO, Policy("external", "", SERIES_PATCHES, target_rule=EXTERNAL), 3)
+    own, below, seen = [], 0, 0
+    while not machine.run_until(UNTIL_NS):
+        while (view := machine.decision) is not None:
+            seen += 1
+            for task, lag in [
+                (view["vcpu"], view["chain_lag_ns"]),
+                *zip(view["candidate"], view["candidate_chain_lag_ns"], strict=True),
+            ][: 1 + view["nr_candidates"] if seen % 50 == 0 else 0]:
+                assert lag == pytest.approx(least_lag(machine, int(task)), abs=2)
+            own.append(max(map(abs, view["candidate_lag_ns"][: view["nr_candidates"]]), default=0))
+            below += sum(lag < 0 for lag in view["candidate_chain_lag_ns"][: view["nr_candidates"]])
+            machine.answer_target(AS_KERNEL)
+    assert len(own) > 1000 and not any(own), "in a group of its own a vCPU has no lag"
+    assert below > 100, "what it owes shows at its VM's entity"
