@@ -39,6 +39,9 @@ CASES = {
     },
     "sac": OFF_POLICY | {"algorithm": "sac"},
     "tqc": OFF_POLICY | {"algorithm": "tqc", "normalise": True},
+    "candidates alike, trace by time": {
+        "network": "candidates", "net_arch": [2, 4], "trace_half_life_ns": 100_000,
+    },
     "cloned": {
         "environment": "JointYield", "cloning": {"teacher": "spinner-hint", "decisions": 1000, "epochs": 1},
     },

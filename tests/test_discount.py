@@ -107,3 +107,17 @@ def test_wrong_discounts():
         discounts(np.array([1]), 0)
     with pytest.raises(ValueError, match=r"^elapsed_ns: value -3 \(allowed: from 0\)$"):
         discounts(np.array([1, -3]), 5)
+
+
+def test_every_step_can_have_its_own_lambda():
+    rng = np.random.default_rng(0)
+    rewards, values, final = rng.normal(size=(3, 6, 2))
+    dones, gammas, last = np.zeros((6, 2), bool), np.full((6, 2), 0.9), np.zeros(2)
+    one = advantages(rewards, values, dones, final, last, gammas, 0.7)
+    assert np.array_equal(one, advantages(rewards, values, dones, final, last, gammas, np.full((6, 2), 0.7)))
+    cut = np.full((6, 2), 0.7)
+    cut[2] = 0.0
+    mixed = advantages(rewards, values, dones, final, last, gammas, cut)
+    np.testing.assert_allclose(mixed[2], rewards[2] + 0.9 * values[3] - values[2])
+    with pytest.raises(ValueError, match=r"lam: value 1.5 \(allowed: 0..1\)"):
+        advantages(rewards, values, dones, final, last, gammas, np.full((6, 2), 1.5))
