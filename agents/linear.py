@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.config import ConfigError
 from agents.teacher import Lessons
 from vcpu_env.envs.action import Actions
+from vcpu_env.envs.learned import LearnedPolicy
 from vcpu_env.envs.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE
 from vcpu_env.policy.weights import Layer, PolicyWeights
@@ -69,6 +71,26 @@ def linear_policy(parameters: np.ndarray, actions: Actions) -> PolicyWeights:
         weight[at : at + NR_CANDIDATE_FEATURES, actions.nr_candidates :] = rows[:, :-1].T
     sizes = tuple(n for n in (actions.nr_candidates, actions.nr_boosts) if n)
     return PolicyWeights(actor=(Layer(weight, bias),), head="categorical", sizes=sizes)
+
+
+def parameters_of(policy: LearnedPolicy) -> np.ndarray:
+    """The parameters that a linear policy was made from.
+
+    Raises:
+        ConfigError: it was not made by `linear_policy`.
+    """
+    actions = Actions(policy.kind, policy.about.config)
+    parameters, layer = np.zeros(nr_parameters(actions)), policy.weights.actor[0]
+    candidate, others, rows = split(parameters)
+    end = NR_FEATURES + NR_CANDIDATE_FEATURES
+    candidate[:] = layer.weight[NR_FEATURES:end, FIRST_CANDIDATE]
+    others[:, :-1], others[:, -1] = layer.weight[:NR_FEATURES, :FIRST_CANDIDATE].T, layer.bias[:FIRST_CANDIDATE]
+    rows[:, :-1] = layer.weight[NR_FEATURES:end, actions.nr_candidates :].T
+    rows[:, -1] = layer.bias[actions.nr_candidates :]
+    again = linear_policy(parameters, actions)
+    if len(policy.weights.actor) != 1 or not np.array_equal(again.actor[0].weight, layer.weight):
+        raise ConfigError(f"policy: {policy.name} (allowed: linear ones, of cma_es)")
+    return parameters
 
 
 def imitate(taught: Lessons, actions: Actions, start: np.ndarray, epochs: int, rate: float, seed: int) -> np.ndarray:

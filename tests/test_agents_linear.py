@@ -10,12 +10,24 @@ import torch
 
 from agents.config import ConfigError
 from agents.evolve import Arena, settings
-from agents.linear import LARGEST, as_the_rule, imitate, linear_policy, nr_parameters, scaled, scores, split
+from agents.linear import (
+    LARGEST,
+    as_the_rule,
+    imitate,
+    linear_policy,
+    nr_parameters,
+    parameters_of,
+    scaled,
+    scores,
+    split,
+)
 from agents.teacher import Lessons
 from tests.agent_config import EVOLVE, quick
+from tests.test_learned import policy_for
 from tests.test_network import compiled
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.config import EnvConfig
+from vcpu_env.envs.learned import Description, LearnedPolicy
 from vcpu_env.envs.observe import CANDIDATE_FEATURES, NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.envs.types import CANDIDATE_CHOICE, WIDE_YIELD
 
@@ -112,3 +124,13 @@ def test_an_arena_counts_work():
 def test_hyperparameters_are_checked(given, message):
     with pytest.raises(ConfigError, match=message):
         settings(quick(**EVOLVE | {"hyperparameters": given}))
+
+
+def test_parameters_come_back_from_a_network():
+    config = EnvConfig(nr_candidates=SHOWN)
+    actions = Actions(WIDE_YIELD, config)
+    given = np.random.default_rng(4).normal(0, 1, nr_parameters(actions)).astype(np.float32)
+    about = Description(name="linear", environment="vcpu_env/WideYield-v0", config=config)
+    assert np.array_equal(parameters_of(LearnedPolicy(about, linear_policy(given, actions))), given)
+    with pytest.raises(ConfigError, match=r"policy: net \(allowed: linear ones"):
+        parameters_of(policy_for("vcpu_env/WideYield-v0"))
