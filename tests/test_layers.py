@@ -53,7 +53,13 @@ LAYERS = [
     ["vcpu_env.host.types", "vcpu_env.host.program"],  # what host tasks do, as data
     ["vcpu_env.engine_state"],
     ["vcpu_env.coscheduling", "vcpu_env.smt", "vcpu_env.caches"],
-    ["vcpu_env.policy.policy", "vcpu_env.policy.series", "vcpu_env.policy.rivals", "vcpu_env.policy.oracles"],
+    [
+        "vcpu_env.policy.policy",
+        "vcpu_env.policy.series",
+        "vcpu_env.policy.rivals",
+        "vcpu_env.policy.distilled",
+        "vcpu_env.policy.oracles",
+    ],
     ["vcpu_env.policy.named"],  # the rules and switches of both decision points by name
     ["vcpu_env.vcpu_run"],
     ["vcpu_env.host"],  # tasks that are no vCPUs

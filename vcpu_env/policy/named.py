@@ -2,6 +2,7 @@
 
 import difflib
 
+from vcpu_env.policy.distilled import DISTILLED
 from vcpu_env.policy.oracles import ORACLES
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
 from vcpu_env.policy.rivals import RIVALS
@@ -28,6 +29,7 @@ POLICIES: dict[str, Policy] = {
         *FUTURE_WORK,
         *ALTERNATIVES,
         *RIVALS,
+        *DISTILLED,
         *ORACLES,
     )
 }

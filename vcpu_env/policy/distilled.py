@@ -1,0 +1,26 @@
+"""Rules read off policies that were trained: what `agents.explain` shows of them, in a line a kernel could have."""
+
+from vcpu_env.kvm.types import FILTER_STRICT
+from vcpu_env.policy.policy import Policy
+from vcpu_env.policy.rivals import kernel_loop_with
+from vcpu_env.policy.types import BOOST_CREDIT
+
+LEARNED = "read off the trained policies wide-es (agents/models)"
+STRICT = ("kvm_params", "filter"), FILTER_STRICT
+
+DISTILLED = (
+    Policy(
+        "strict-credit",
+        "VEE'21's strict boost chooses, lag credit makes it run; nobody is charged",
+        settings=dict([STRICT]),
+        target_rule=kernel_loop_with(BOOST_CREDIT),
+        source=LEARNED,
+    ),
+    Policy(
+        "strict-credit-least",
+        "the same, credited no further than the average: just eligible",
+        settings=dict([STRICT, (("deboost_params", "credit_margin_1024"), 0)]),
+        target_rule=kernel_loop_with(BOOST_CREDIT),
+        source=LEARNED,
+    ),
+)
