@@ -143,5 +143,11 @@ def choose_target(view):
     return answer
 
 
-TREE = replace(POLICIES["{rule}"], name="{name}", summary="{title}", target_rule=choose_target, source="agents.export")
+TREE = replace(
+    POLICIES["{rule}"],
+    name="{name}",
+    summary="{title}",
+    target_rule=choose_target,
+    source="agents.export",
+)
 '''
