@@ -149,13 +149,16 @@ def policy_of(path: Path) -> LearnedPolicy:
 
 
 def differences(card: Card, again: dict[str, Any]) -> list[str]:
-    """One line for each number of a card that another evaluation does not give."""
+    """One line for each number of a card that another evaluation, of all scenarios or of some, does not give."""
     fresh = card.model_copy(update=again)
-    pairs: list[tuple[str, Interval | None, Interval | None]] = [("score", card.score, fresh.score)]
-    pairs += [("gap closed", card.gap_closed, fresh.gap_closed)]
-    pairs += [(f"against {rival}", values, fresh.against.get(rival)) for rival, values in card.against.items()]
-    pairs += [(f"seed {a.seed}", a.score, b.score) for a, b in zip(card.members, fresh.members, strict=True)]
-    for mine, other in zip(card.cells, fresh.cells, strict=True):
+    pairs: list[tuple[str, Interval | None, Interval | None]] = []
+    if len(fresh.cells) == len(card.cells):
+        pairs += [("score", card.score, fresh.score), ("gap closed", card.gap_closed, fresh.gap_closed)]
+        pairs += [(f"against {rival}", values, fresh.against.get(rival)) for rival, values in card.against.items()]
+        pairs += [(f"seed {a.seed}", a.score, b.score) for a, b in zip(card.members, fresh.members, strict=True)]
+    published = {cell.scenario: cell for cell in card.cells}
+    for other in fresh.cells:
+        mine = published[other.scenario]
         for what in ("change", "over_series", "worst_vm"):
             pairs.append((f"{mine.scenario}, {what}", getattr(mine, what), getattr(other, what)))
     return [

@@ -9,6 +9,7 @@ Hyperparameters: population_size, sigma (the first step size), episodes (of each
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,13 @@ FEW_UNITS = 5.0
 
 
 class Arena:
-    """Machines on which policies are tried."""
+    """Machines on which policies are tried.
+
+    Attributes:
+        decisions: taken in the last generation.
+    """
+
+    decisions = 0
 
     def __init__(self, config: TrainConfig, tries: int, episodes: int, harm: float):
         self.config, self.tries, self.harm = config, tries, harm
@@ -83,6 +90,7 @@ class Arena:
             )  # fmt: skip
         for machine in machines:
             machine.check()
+        self.decisions = int(decisions.sum())
         return rewards.reshape(len(tried), count), works.reshape(len(tried), count, -1)
 
     def fitness(self, tried: list[np.ndarray], generation: int) -> np.ndarray:
@@ -154,7 +162,9 @@ def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
             fitness = np.array(done[generation]["fitness"])
             best = done[generation]["best"]
         else:
+            began = time.perf_counter()
             fitness = arena.fitness(tried, generation)
+            logger.record("time/decisions_per_s", arena.decisions / (time.perf_counter() - began))
         strategy.tell([(parameters, -float(value)) for parameters, value in zip(tried, fitness)])
         if generation < len(done):
             continue

@@ -44,6 +44,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 Directory = Annotated[Path, typer.Option("--models", metavar="DIR", help="Of policies and cards.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Of the evaluation's cells; what is there is not run again.")]
 Names = Annotated[list[str] | None, typer.Option("--scenario", metavar="NAME", help="Instead of the test split.")]
+Some = Annotated[
+    list[str] | None, typer.Option("--scenario", metavar="NAME", help="Only the numbers of these scenarios.")
+]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change all scenarios.")]
 
 
@@ -180,14 +183,18 @@ def page(results: Results, done: list[Card]) -> str:
 
 
 @app.command()
-def reproduce(models: Directory = MODELS, out: Out = Path("results/cards")) -> None:
+def reproduce(scenario: Some = None, models: Directory = MODELS, out: Out = Path("results/reproduce")) -> None:
     """Evaluate everything shipped again; exit code 1 if a number is not that of its card."""
     shipped, wrong = cards(models), 0
     for card in shipped:
         if not card.cells:
             raise ConfigError(f"models: {card.name} has no numbers yet (allowed: after 'cards')")
     first = shipped[0]
-    names = tuple(cell.scenario for cell in first.cells)
+    published = [cell.scenario for cell in first.cells]
+    for name in scenario or ():
+        if name not in published:
+            raise ConfigError(f"scenario: value '{name}' (allowed: {', '.join(published)})")
+    names = tuple(name for name in published if name in (scenario or published))
     results = evaluation(models, shipped, first.evaluation_set, first.seeds, names, out)
     for card in shipped:
         lines = differences(card, numbers(results, card))

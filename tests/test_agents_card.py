@@ -77,6 +77,8 @@ def test_it_is_reproduced(models, tmp_path):
     arguments = ["reproduce", "--models", str(models), "--out", str(tmp_path / "cells")]
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, "shipped: as published"), done.output
+    done = CliRunner().invoke(app, [*arguments, "--scenario", "dbench-4vm"])
+    assert str(done.exception) == "scenario: value 'dbench-4vm' (allowed: dedup-2vm-8cpu)"
     other = tmp_path / "models"
     other.mkdir()
     for seed in SEEDS:
