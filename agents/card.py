@@ -220,8 +220,8 @@ def scored(card: Card) -> list[str]:
     changes = f"; scenarios with {', '.join(f'`{change}`' for change in card.evaluation_set)}"
     return [
         "\n## Scores\n",
-        f"Change of throughput over {card.seeds} seeds{changes if card.evaluation_set else ''}. 95 % intervals over",
-        f"{several}.\n",
+        f"Change of throughput over {card.seeds} seeds{changes if card.evaluation_set else ''}.\n",
+        f"95 % intervals over {several}.\n",
         f"* against stock: {text(card.score)}",
         *(f"* against {rival}: {text(values)}" for rival, values in card.against.items()),
         *(gap if card.gap_closed else []),
@@ -242,7 +242,7 @@ def table(results: Results, cards: Sequence[Card]) -> str:
     """Every policy of an evaluation in one Markdown table, trainings of one configuration in one row."""
     rows: list[tuple[str, list[str]]] = [(card.name, [f.removesuffix(".npz") for f in card.files]) for card in cards]
     rows += [(name, [name]) for name in results.rivals if not trained(name, results)]
-    others = [name for name in ("series-v2", "tuned-v2", "unserved-credit") if name in results.rivals]
+    others = [name for name in ("series-v2", "tuned-v2", "vee21", "unserved-credit") if name in results.rivals]
     lines = []
     for name, members in rows:
         ours = [results.comparisons_of(member) for member in members]

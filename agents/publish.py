@@ -169,11 +169,13 @@ def page(results: Results, done: list[Card]) -> str:
     return "\n".join(
         [
             "# Shipped policies\n",
-            "Change of throughput (geometric mean over the scenarios of the test split, or those in the cards), with",
-            f"95 % intervals; {first.seeds} seeds; {changes}. Policies in bold were trained; their intervals are over",
-            "trainings and seeds. *Cells harmed*: scenarios in which the interval of the worst VM's change lies wholly",
-            "below -2 %. Oracles know what no host can see. Written by `python -m agents.publish cards`;",
-            "`make reproduce` runs it all again and compares. [What was learned](../../docs/learned.md).\n",
+            "Change of throughput (geometric mean over the scenarios in the cards) with 95 % intervals;",
+            f"{first.seeds} seeds,",
+            f"{changes}.",
+            "Policies in bold were trained; their intervals are over trainings and seeds. *Cells harmed*: scenarios in",
+            "which the interval of the worst VM's change lies wholly below -2 %. Oracles know what no host can see.",
+            "Written by `python -m agents.publish cards`; `make reproduce` runs it all again and compares.",
+            "[What was learned](../../docs/learned.md).\n",
             table(results, done),
             "",
             *(f"* [{card.name}]({card.name}.md): {card.summary}" for card in done),
