@@ -81,14 +81,14 @@ def parameters_of(policy: LearnedPolicy) -> np.ndarray:
     """
     actions = Actions(policy.kind, policy.about.config)
     parameters, layer = np.zeros(nr_parameters(actions)), policy.weights.actor[0]
-    candidate, others, rows = split(parameters)
-    end = NR_FEATURES + NR_CANDIDATE_FEATURES
-    candidate[:] = layer.weight[NR_FEATURES:end, FIRST_CANDIDATE]
-    others[:, :-1], others[:, -1] = layer.weight[:NR_FEATURES, :FIRST_CANDIDATE].T, layer.bias[:FIRST_CANDIDATE]
-    rows[:, :-1] = layer.weight[NR_FEATURES:end, actions.nr_candidates :].T
-    rows[:, -1] = layer.bias[actions.nr_candidates :]
-    again = linear_policy(parameters, actions)
-    if len(policy.weights.actor) != 1 or not np.array_equal(again.actor[0].weight, layer.weight):
+    if len(policy.weights.actor) == 1:
+        candidate, others, rows = split(parameters)
+        end = NR_FEATURES + NR_CANDIDATE_FEATURES
+        candidate[:] = layer.weight[NR_FEATURES:end, FIRST_CANDIDATE]
+        others[:, :-1], others[:, -1] = layer.weight[:NR_FEATURES, :FIRST_CANDIDATE].T, layer.bias[:FIRST_CANDIDATE]
+        rows[:, :-1] = layer.weight[NR_FEATURES:end, actions.nr_candidates :].T
+        rows[:, -1] = layer.bias[actions.nr_candidates :]
+    if not np.array_equal(linear_policy(parameters, actions).actor[0].weight, layer.weight):
         raise ConfigError(f"policy: {policy.name} (allowed: linear ones, of cma_es)")
     return parameters
 

@@ -42,12 +42,15 @@ def test_shipped_scenarios_load_and_are_what_their_names_say():
         scenario = load_scenario(name)
         assert scenario.name == name
         shape = re.fullmatch(
-            r"(?P<workload>[a-z-]+?)-(?P<vms>\d)vm(-((?P<vcpus>\d+)vcpu|(?P<cpus>\d+)cpu|(?P<topology>\w+)))?", name
+            r"(?P<workload>[a-z-]+?)-(?P<vms>\d)vm"
+            r"(-((?P<vcpus>\d+)vcpu|(?P<cpus>\d+)cpu|(?P<topology>\d\w+)|(?P<partner>[a-z]+)))?",
+            name,
         )
         if shape is None:
             assert name.startswith(("micro-", "host-", "quota-", "scale-"))
             continue
         assert scenario.host.topology == shape["topology"]
+        assert shape["partner"] is None or name.startswith("mixed-")
         cpus = int(shape["cpus"] or shape["vcpus"] or 16)
         if shape["topology"]:
             cpus = scenario.host.cpus
