@@ -15,7 +15,7 @@ pytest.importorskip("cmaes")
 
 from agents.checkpoint import CheckpointError
 from agents.config import SHIPPED, ConfigError, list_configs, load_config
-from agents.evolve import evolve
+from agents.evolve import evolve, settings
 from agents.learner import make_environment, make_model
 from agents.run import Run, history
 from agents.train import Watch, train
@@ -152,20 +152,27 @@ def test_hyperparameters_are_checked(changes, message, tmp_path):
         train(config, Run(config, tmp_path, resume=False))
 
 
-@pytest.mark.parametrize("name", [name for name in list_configs() if not name.endswith("-es")])
+@pytest.mark.parametrize("name", [name for name in list_configs() if load_config(name).algorithm != "cma_es"])
 def test_shipped_configurations_make_a_learner(name):
     config = load_config(name, ["hyperparameters.buffer_size=100"] if name in ("penalty-sac", "penalty-tqc") else [])
     model = make_model(config, make_environment(config, config.stages[0]))
     assert model.policy.net_arch in ([64, 64], {"pi": [64, 64], "vf": [64, 64]})
 
 
+@pytest.mark.parametrize("name", [name for name in list_configs() if load_config(name).algorithm == "cma_es"])
+def test_shipped_searches_have_settings(name):
+    config = load_config(name)
+    assert settings(config)["population_size"] >= 4
+    assert load_config(name).validation.every * config.total_steps >= 1
+
+
 @pytest.mark.parametrize("algorithm", ["sac", "tqc"])
 def test_zoo_settings_are_hyperparameters(algorithm):
     yaml = pytest.importorskip("yaml")
-    settings = yaml.safe_load((SHIPPED / f"rl_zoo3-{algorithm}.yml").read_text())["vcpu_env/PenaltyScale-v0"]
+    zoo = yaml.safe_load((SHIPPED / f"rl_zoo3-{algorithm}.yml").read_text())["vcpu_env/PenaltyScale-v0"]
     for name in ("policy", "n_envs", "n_timesteps", "env_kwargs", "policy_kwargs"):
-        settings.pop(name)
-    config = quick(**PENALTY | {"algorithm": algorithm, "hyperparameters": settings | {"buffer_size": 100}})
+        zoo.pop(name)
+    config = quick(**PENALTY | {"algorithm": algorithm, "hyperparameters": zoo | {"buffer_size": 100}})
     model = make_model(config, make_environment(config, config.stages[0]))
     assert model.gamma == 0.9
 
