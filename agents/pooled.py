@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from baselines.report.results import Results
-from baselines.statistics import CONFIDENCE, FEW_RESAMPLES, Array, Estimate, gap_closed, geometric_mean
+from baselines.statistics import FEW_RESAMPLES, Array, Estimate, gap_closed, geometric_mean, middle
 from baselines.summary import Comparison
 
 
@@ -22,10 +22,7 @@ def against(results: Results, members: Sequence[str], rival: str) -> list[Array]
     """Ratios of all trainings to a rival: for each scenario an array (trainings, seeds)."""
     theirs = results.comparisons_of(rival)
     ours = [results.comparisons_of(member) for member in members]
-    return [
-        np.array([ratios_to(mine[i], theirs[i]) for mine in ours])
-        for i in range(len(theirs))
-    ]  # fmt: skip
+    return [np.array([ratios_to(mine[i], theirs[i]) for mine in ours]) for i in range(len(theirs))]
 
 
 def resampled(strata: Sequence[Array], reduce: Callable[[Array], Array]) -> list[Array]:
@@ -43,13 +40,6 @@ def resampled(strata: Sequence[Array], reduce: Callable[[Array], Array]) -> list
         seeds = generator.integers(0, stratum.shape[1], (FEW_RESAMPLES, 1, stratum.shape[1]))
         drawn.append(reduce(stratum[members, seeds]))
     return drawn
-
-
-def middle(values: Array) -> tuple[float, float]:
-    """The interval of resampled changes."""
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(values, [tail, 1.0 - tail])
-    return float(low), float(high)
 
 
 def mean_of_runs(logs: Array) -> Array:

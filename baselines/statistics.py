@@ -80,7 +80,7 @@ def bootstrap_interval(
     for stratum in strata:
         samples = np.asarray(stratum, float)
         drawn.append(samples[generator.integers(0, len(samples), (resamples, len(samples)))])
-    return _middle(statistic(np.concatenate(drawn, axis=-1)), confidence)
+    return middle(statistic(np.concatenate(drawn, axis=-1)), confidence)
 
 
 def estimate(statistic: Callable[..., Array], *samples: ArrayLike, resamples: int = FEW_RESAMPLES) -> Estimate:
@@ -92,11 +92,11 @@ def estimate(statistic: Callable[..., Array], *samples: ArrayLike, resamples: in
     """
     arrays = [np.asarray(array, float) for array in samples]
     seeds = np.random.default_rng(0).integers(0, len(arrays[0]), (resamples, len(arrays[0])))
-    low, high = _middle(statistic(*(array[seeds] for array in arrays)))
+    low, high = middle(statistic(*(array[seeds] for array in arrays)))
     return Estimate(float(statistic(*(array[None] for array in arrays))[0]), low, high)
 
 
-def _middle(values: Array, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def middle(values: Array, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The interval that holds the middle of resampled values."""
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(values, [tail, 1.0 - tail])
@@ -148,7 +148,7 @@ def gap_closed(strata: Sequence[tuple[ArrayLike, ArrayLike]]) -> Estimate | None
         drawn.append((np.exp(policy[seeds].mean(axis=-1)) - 1.0) / (np.maximum(ceilings, CEILING_FLOOR) - 1.0))
     if not values:
         return None
-    return Estimate(float(np.mean(values)), *_middle(np.mean(drawn, axis=0)))
+    return Estimate(float(np.mean(values)), *middle(np.mean(drawn, axis=0)))
 
 
 def performance_profile(strata: Sequence[ArrayLike], thresholds: ArrayLike) -> tuple[Array, Array, Array]:
