@@ -4,7 +4,6 @@ A card is of one configuration, trained with one or several seeds; every trainin
 """
 
 import math
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -236,28 +235,3 @@ def failed(card: Card) -> list[str]:
     lines = [f"* {cell.scenario}: worst VM {text(cell.worst_vm)}" for cell in card.failures]
     none = f"In no scenario does the interval of the worst VM's change lie wholly below {TOLERATED:.0%}."
     return ["\n## Failure cases\n", *(lines or [none])]
-
-
-def table(results: Results, cards: Sequence[Card]) -> str:
-    """Every policy of an evaluation in one Markdown table, trainings of one configuration in one row."""
-    rows: list[tuple[str, list[str]]] = [(card.name, [f.removesuffix(".npz") for f in card.files]) for card in cards]
-    rows += [(name, [name]) for name in results.rivals if not trained(name, results)]
-    others = [name for name in ("series-v2", "tuned-v2", "vee21", "unserved-credit") if name in results.rivals]
-    lines = []
-    for name, members in rows:
-        ours = [results.comparisons_of(member) for member in members]
-        score = pooled_change(against(results, members, STOCK))
-        worst = [pooled_worst_vm(np.array([mine[i].vm_ratios for mine in ours])) for i in range(len(ours[0]))]
-        harmed = sum(estimate.high < TOLERATED for estimate in worst)
-        versus = [
-            "" if rival in members else text(interval(pooled_change(against(results, members, rival))))
-            for rival in others
-        ]
-        label = f"**{name}**" if len(members) > 1 or trained(members[0], results) else f"`{name}`"
-        oracle = " (oracle)" if name in results.oracles else ""
-        cells = [f"{label}{oracle}", str(len(members) if label[0] == "*" else ""), text(interval(score)), *versus]
-        lines.append((score.value, f"| {' | '.join([*cells, str(harmed)])} |"))
-    head = ["policy", "trainings", "against stock", *(f"against {rival}" for rival in others), "cells harmed"]
-    ruler = ["---", *["---:"] * (len(head) - 1)]
-    ordered = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
-    return "\n".join([f"| {' | '.join(head)} |", f"|{'|'.join(ruler)}|", *ordered])

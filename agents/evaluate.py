@@ -1,7 +1,7 @@
 """``python -m agents.evaluate FILE.npz ...``: learned policies through the baselines' evaluation, on the test split.
 
 The same as ``python -m baselines.evaluate``, with other defaults: scenarios of the test split, and beside the learned
-policies series-v2 and the rule that does best of those that a host can follow.
+policies series-v2 and `unserved-credit`. `agents.publish` compares the shipped ones with more.
 """
 
 from collections.abc import Sequence

@@ -37,9 +37,11 @@ from vcpu_env.scenario.errors import nearest
 
 DEFAULTS = {"population_size": 24, "sigma": 0.3, "episodes": 1, "harm": 1.0}
 LEAST = {"population_size": 4, "sigma": 1e-6, "episodes": 1, "harm": 0}
+"""The hyperparameters, with their defaults and their least values."""
 LARGEST_FULL = 100
 """Parameters up to which the whole covariance matrix is learned, else only its diagonal."""
 LEAST_RATIO = 0.01
+"""Of rewards: an episode that earned nothing must not decide alone."""
 FEW_UNITS = 5.0
 """Added to counts of work, so that a few units by chance do not decide."""
 
@@ -54,7 +56,7 @@ class Arena:
     decisions = 0
 
     def __init__(self, config: TrainConfig, tries: int, episodes: int, harm: float):
-        self.config, self.tries, self.harm = config, tries, harm
+        self.config, self.harm = config, harm
         self.kind = KINDS[config.environment_id]
         self.env_config = config.environment_arguments
         self.actions = Actions(self.kind, self.env_config)

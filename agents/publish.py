@@ -13,10 +13,11 @@ from typing import Annotated
 
 import typer
 
-from agents.card import MODELS, Card, Member, differences, load_card, markdown, numbers, policy_of, table
+from agents.card import MODELS, Card, Member, differences, load_card, markdown, numbers, policy_of
 from agents.config import ConfigError, TrainConfig, parse_config
 from agents.evolve import evolve
 from agents.run import Run, history, save, write
+from agents.table import page
 from agents.train import train
 from baselines.command import run_command, say
 from baselines.evaluate import INPUT_ERRORS, evaluate
@@ -162,28 +163,6 @@ def write_cards(
     say(f"{models / TABLE}")
 
 
-def page(results: Results, done: list[Card]) -> str:
-    """The table of everything, as a page."""
-    first = done[0]
-    changes = ", ".join(f"`{change}`" for change in first.evaluation_set)
-    return "\n".join(
-        [
-            "# Shipped policies\n",
-            "Change of throughput (geometric mean over the scenarios in the cards) with 95 % intervals;",
-            f"{first.seeds} seeds,",
-            f"{changes}.",
-            "Policies in bold were trained; their intervals are over trainings and seeds. *Cells harmed*: scenarios in",
-            "which the interval of the worst VM's change lies wholly below -2 %. Oracles know what no host can see.",
-            "Written by `python -m agents.publish cards`; `make reproduce` runs it all again and compares.",
-            "[What was learned](../../docs/learned.md).\n",
-            table(results, done),
-            "",
-            *(f"* [{card.name}]({card.name}.md): {card.summary}" for card in done),
-            "",
-        ]
-    )
-
-
 @app.command()
 def reproduce(scenario: Some = None, models: Directory = MODELS, out: Out = Path("results/reproduce")) -> None:
     """Evaluate everything shipped again; exit code 1 if a number is not that of its card."""
@@ -204,6 +183,10 @@ def reproduce(scenario: Some = None, models: Directory = MODELS, out: Out = Path
             print(line)
         print(f"{card.name}: {'as published' if not lines else f'{len(lines)} numbers differ'}")
         wrong += bool(lines)
+    if len(names) == len(published):
+        same = page(results, shipped) == (models / TABLE).read_text("utf-8")
+        print(f"{TABLE}: {'as published' if same else 'another table'}")
+        wrong += not same
     raise typer.Exit(1 if wrong else 0)
 
 
@@ -216,15 +199,15 @@ def retrain(
 ) -> None:
     """Train every shipped policy again; expected hours first."""
     shipped = cards(models)
-    trainings = [(card, member) for card in shipped for member in card.members]
-    hours = sum(member.hours for _, member in trainings)
+    trainings = [(card, training) for card in shipped for training in card.members]
+    hours = sum(training.hours for _, training in trainings)
     print(f"{len(trainings)} trainings, {hours:.1f} hours on the machine of the cards")
-    for card, member in trainings:
-        config = card.config.model_copy(update={"seed": member.seed})
-        name = f"{card.name}-{member.seed}"
+    for card, training in trainings:
+        config = card.config.model_copy(update={"seed": training.seed})
+        name = f"{card.name}-{training.seed}"
         run = Run(config, out / name, resume=True)
         (evolve if config.algorithm == "cma_es" else train)(config, run)
-        same = shipped_policy(policy_of(run.directory / "best.npz"), member.seed).digest == member.digest
+        same = shipped_policy(policy_of(run.directory / "best.npz"), training.seed).digest == training.digest
         print(f"{name}: {'the weights of the card' if same else 'other weights than those of the card'}")
 
 

@@ -67,8 +67,10 @@ def count_work(w, works, sign):
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mask_length, width, continuous,
                   rewards, works, decisions, statuses):  # fmt: skip
-    """An episode on each machine under the network of its own row of weights: rewards in all, work done by each VM
-    (machines, VMs), decisions, statuses."""
+    """An episode on each machine under the network of its own row of weights.
+
+    Filled in: rewards in all, work done by each VM (machines, VMs; added), decisions, statuses.
+    """
     for i in prange(len(machines)):
         w = machines[i]
         own_layout, own_weights = layout.copy(), weights[i].copy()
