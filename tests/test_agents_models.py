@@ -1,0 +1,51 @@
+"""What is shipped: every card fits its weights, its page and the table; what was distilled is what the files say."""
+
+import shutil
+import subprocess
+
+import pytest
+
+pytest.importorskip("sb3_contrib")
+pytest.importorskip("cmaes")
+
+from agents.card import MODELS, load_card, markdown, text
+from agents.config import load_config
+from agents.export import FLAGS
+from baselines.policies import choose_policies
+from vcpu_env.policy.named import POLICIES
+from vcpu_env.scenario.splits import SPLITS
+
+CARDS = sorted(path.stem for path in MODELS.glob("*.json"))
+
+
+def test_something_is_shipped():
+    assert CARDS == ["joint-es", "wide-es"]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_fits_its_weights_its_page_and_the_table(name):
+    card = load_card(MODELS / f"{name}.json")  # refuses weights with another digest
+    assert [member.seed for member in card.members] == list(range(5))
+    assert tuple(cell.scenario for cell in card.cells) == SPLITS["test"]
+    assert (MODELS / f"{name}.md").read_text() == markdown(card)
+    (line,) = [line for line in (MODELS / "README.md").read_text().splitlines() if line.startswith(f"| **{name}** |")]
+    assert f"| {text(card.score)} |" in line and line.endswith(f"| {len(card.failures)} |")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_it_was_trained_by_the_shipped_configuration(name):
+    card = load_card(MODELS / f"{name}.json")
+    assert card.config == load_config(name, [f"seed={card.config.seed}"])
+    assert not set(card.config.stages[0].scenarios) & {*SPLITS["validation"], *SPLITS["test"]}
+
+
+def test_fixed_policies_are_policies():
+    files = [str(MODELS / "tuned-v2.toml"), f"{MODELS / 'wide_es_2_tree.py'}:TREE"]
+    labels = [policy.label for policy in choose_policies(files, POLICIES)]
+    assert labels == ["stock", "tuned-v2", "wide-es-2-tree"]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_the_c_of_the_tree_compiles(tmp_path):
+    subprocess.run(["gcc", *FLAGS, "-c", "-o", tmp_path / "tree.o", MODELS / "wide-es-2-tree.c"], check=True)
+    assert (tmp_path / "tree.o").stat().st_size > 0
