@@ -10,11 +10,14 @@ from tests.test_invariants import State, check_average, check_counts, check_tree
 from tests.test_policies import differing
 from vcpu_env._jit import NIL
 from vcpu_env.kernel.entity import avg_vruntime
+from vcpu_env.kernel.queue import __pick_eevdf as pick_eevdf
+from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.machine import Machine
-from vcpu_env.policy.boost import boost_credit, boost_minimal, boost_transfer, credit_target
+from vcpu_env.policy.boost import boost_borrow, boost_credit, boost_minimal, boost_transfer, credit_target
 from vcpu_env.policy.named import SERIES_PATCHES, Policy
 from vcpu_env.policy.rules import EXTERNAL
 from vcpu_env.policy.types import (
+    BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_HINT,
     BOOST_PENALTY,
@@ -168,6 +171,63 @@ def test_a_minimal_charge_is_due_where_they_meet():
     assert cpu.v("a") == 0 and cpu.v("G") == close(1) and cpu.eligible("H")
 
 
+def borrowed(cpu: OneCpu, target: str, borrow_ms: float) -> OneCpu:
+    """Hint a waiting task as a yield that borrows does."""
+    cpu.world["deboost_params"]["borrow_ns"] = ns(borrow_ms)
+    task = cpu.scenario.tasks[target]
+    before = cpu.world["sched_entity"].copy()
+    set_next_buddy(cpu.w, task)
+    boost_borrow(cpu.w, task)
+    assert (cpu.world["sched_entity"] == before).all()
+    return cpu
+
+
+def picked(cpu: OneCpu, queue: str = "root") -> str:
+    return name_of(cpu, int(pick_eevdf(cpu.w, cpu.scenario.groups.get(queue, 0), True)))
+
+
+@pytest.mark.core
+def test_a_hint_that_borrows_is_early_by_so_much_and_no_more():
+    """The average is 2: B, at 4, is 2 ms ahead of its share. A plain hint is lost, one of 2 ms is not."""
+    assert picked(borrowed(three(), "B", 0)) == "A"
+    assert picked(borrowed(three(), "B", 2)) == "B"
+    assert picked(borrowed(three(), "B", 2 - 1e-5)) == "A"
+
+
+@pytest.mark.core
+def test_what_is_early_counts_in_service():
+    """B weighs 3 times as much (nice -5: 3121): 2 ms of virtual time ahead of the average are 6.1 ms of service."""
+    cpu = OneCpu("A", {"id": "B", "nice": -5}, "C").wake("A").wake("B", "C")
+    cpu.put(A=(0, SLICE), C=(0, SLICE), B=(2 * 5169 / 2048, 9))  # the average is at 3121 / 5169 of it
+    ahead = (cpu.v("B") - cpu.V()) * 3121 / 1024
+    assert ahead == pytest.approx(2 * 3121 / 1024, rel=1e-4)
+    assert picked(borrowed(cpu, "B", ahead * 1.001)) == "B"
+    assert picked(borrowed(cpu, "B", ahead * 0.999)) == "A"
+
+
+@pytest.mark.core
+def test_every_level_lends():
+    """b is 1.5 ms early in G, G 2 ms (weight 1024) on the root queue; H runs."""
+    cpu = OneCpu("G/a", "G/b", "H/h", groups=("G", "H")).wake("h").wake("a", "b")
+    cpu.put(a=(0, SLICE), b=(3, 3 + SLICE), G=(4, 4 + SLICE), H=(0, SLICE))
+    assert cpu.running == "h"
+    ahead = (cpu.v("G") - cpu.V()) * (int(cpu.se("G")["weight"]) >> 10) / 1024
+    early = (cpu.v("b") - cpu.V("G")) * 1.0
+    assert early == close(1.5)
+    for borrow_ms in (1.4, 1.6, ahead * 0.99, ahead * 1.01):
+        borrowed(cpu, "b", borrow_ms)
+        assert (picked(cpu) == "G") == (borrow_ms > ahead)
+        assert (picked(cpu, "G") == "b") == (borrow_ms > early)
+
+
+@pytest.mark.core
+def test_the_next_hint_does_not_borrow():
+    cpu = borrowed(three(), "B", 5)
+    assert picked(cpu) == "B"
+    set_next_buddy(cpu.w, cpu.scenario.tasks["B"])
+    assert picked(cpu) == "A"
+
+
 vruntimes = st.integers(-20 * MSEC, 20 * MSEC)
 LAYOUTS = {
     "flat": (("A", "B", "C", "D"), ()),
@@ -310,6 +370,27 @@ def test_a_credit_works_on_any_run_queue(boost, same_rq):
         assert charged > 0 and charged != plain
     else:
         assert charged <= plain
+
+
+def test_who_borrows_runs_and_owes_it():
+    """Nobody is charged or credited; the target, not eligible, runs at once where a hint leaves it waiting."""
+    before, after, me, cpu, target = boosted_machine(BOOST_BORROW, same_rq=False)
+    hinted = boosted_machine(BOOST_HINT, same_rq=False)[1]
+    ignored = {"yield_decision", "yield_stats", "yield_view"}
+    assert differing(after.world, hinted.world, ignored) == {"cfs_rq.next_slack_ns"}
+    target_cpu = int(after.world["task_struct"]["cpu"][target])
+    for machine in (hinted, after):
+        while machine.world["rq"]["need_resched"][target_cpu]:
+            if not machine.run_until(machine.now_ns + 1_000):
+                machine.answer_target(0)
+    assert hinted.world["rq"]["curr"][target_cpu] != target
+    assert after.world["rq"]["curr"][target_cpu] == target
+
+
+def test_on_the_own_run_queue_who_borrows_is_next():
+    before, after, me, cpu, target = boosted_machine(BOOST_BORROW)
+    assert after.world["rq"]["curr"][cpu] == target
+    assert boosted_machine(BOOST_HINT)[1].world["rq"]["curr"][cpu] != target
 
 
 def test_a_penalty_that_cannot_be_is_a_hint():

@@ -21,6 +21,7 @@ from vcpu_env.envs.types import (
     WIDE_YIELD,
 )
 from vcpu_env.policy.types import (
+    BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_HINT,
     BOOST_PENALTY,
@@ -43,6 +44,9 @@ OTHER_BOOSTS = {
 }
 """WideYield's boosts after the hint and the penalties."""
 
+BORROW_LEVELS = (1.0, 4.0)
+"""Then hints that may be early by so many times the 4 ms of CFS."""
+
 
 def boosts(kind: int, levels: tuple[float, ...]) -> list[tuple[str, int, float]]:
     """What the second dimension of a discrete action means: (name, boost, penalty scale) of each value."""
@@ -50,7 +54,9 @@ def boosts(kind: int, levels: tuple[float, ...]) -> list[tuple[str, int, float]]
         return [(f"penalty_{level:g}", BOOST_RULE, level) for level in levels]
     if kind == WIDE_YIELD:
         penalties = [(f"penalty_{level:g}", BOOST_PENALTY, level) for level in levels if level > 0]
-        return [("hint", BOOST_HINT, 1.0), *penalties, *((name, boost, 1.0) for name, boost in OTHER_BOOSTS.items())]
+        others = [(name, boost, 1.0) for name, boost in OTHER_BOOSTS.items()]
+        borrows = [(f"borrow_{level:g}", BOOST_BORROW, level) for level in BORROW_LEVELS]
+        return [("hint", BOOST_HINT, 1.0), *penalties, *others, *borrows]
     return []
 
 

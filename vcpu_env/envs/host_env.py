@@ -323,7 +323,7 @@ class WideYieldEnv(HostEnv):
     ## Action Space
     ``MultiDiscrete([K + 2, B])`` with a mask: the candidate as in `CandidateChoiceEnv`, then the boost
     (`action.boosts`): a hint, the series' penalty times each of ``penalty_levels`` above 0, lag credit, lag transfer,
-    a plain yield, a hint or a credit while the spinner keeps its CPU.
+    a plain yield, a hint or a credit while the spinner keeps its CPU, a hint that may be early by 4 or by 16 ms.
 
     ## Observation Space
     `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.

@@ -56,10 +56,11 @@ from vcpu_env.kernel.types import (
     task_struct,
 )
 from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT
-from vcpu_env.policy.boost import boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
+from vcpu_env.policy.boost import boost_borrow, boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
 from vcpu_env.policy.deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
 from vcpu_env.policy.forfeit import forfeit
 from vcpu_env.policy.types import (
+    BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_FORCE,
     BOOST_MINIMAL,
@@ -282,6 +283,8 @@ def yield_to_end(w, cpu, p):
         boost_transfer(w, cpu, p)
     elif boost == BOOST_MINIMAL:
         boost_minimal(w, cpu, p)
+    elif boost == BOOST_BORROW:
+        boost_borrow(w, p)
     elif boost == BOOST_FORCE:
         boost_force(w, p)
     elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:

@@ -35,6 +35,7 @@ from vcpu_env.kernel.types import (
     sched_entity,
     sched_features,
 )
+from vcpu_env.kernel.weights import calc_delta_fair
 
 
 @kjit
@@ -44,8 +45,20 @@ def set_next_buddy(w, se_id):
         se = sched_entity(w, se_id)
         if se.on_rq == 0 or se_is_idle(w, se_id):
             return
-        cfs_rq(w, se.cfs_rq).next = se_id
+        cfs = cfs_rq(w, se.cfs_rq)
+        cfs.next, cfs.next_slack_ns = se_id, 0
         se_id = se.parent
+
+
+@kjit
+def may_pick_buddy(w, q):
+    """fair.c: __pick_eevdf(), its condition on the buddy of a queue; one with slack may also be early by that much."""
+    cfs = cfs_rq(w, q)
+    if not sched_features(w, 0).PICK_BUDDY or cfs.next == NIL:
+        return False
+    buddy = sched_entity(w, cfs.next)
+    slack = calc_delta_fair(cfs.next_slack_ns, buddy) if cfs.next_slack_ns else 0
+    return vruntime_eligible(w, q, buddy.vruntime - slack)
 
 
 @kjit
@@ -183,7 +196,7 @@ def __pick_eevdf(w, q, protect):
         curr = NIL
     if cfs.nr_queued == 1:
         return curr if curr != NIL else cfs.rb_leftmost
-    if sched_features(w, 0).PICK_BUDDY and cfs.next != NIL and entity_eligible(w, q, cfs.next):
+    if may_pick_buddy(w, q):
         return cfs.next
     if curr != NIL and not entity_eligible(w, q, curr):
         curr = NIL

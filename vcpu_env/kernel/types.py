@@ -167,6 +167,7 @@ CFS_RQ = np.dtype(
         ("rb_leftmost", "i8"),
         ("curr", "i8"),
         ("next", "i8"),
+        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `policy.boost`
         ("nr_queued", "i8"),
         ("h_nr_queued", "i8"),
         ("h_nr_runnable", "i8"),

@@ -8,7 +8,10 @@ that the average moves past the target; here the target itself is moved:
   a stand-in, and v3 acts on the yielder's own run queue only.
 * transfer: the same, and the yielder's chain is charged with the service that the target was credited with, as far as
   its lag may fall. On one queue the average stays where it is.
-
+* borrow: nobody's virtual time is touched; the hint itself may be early. At each level it is honoured as long as the
+  target is not more than `borrow_ns` of service ahead of its share (times the scale of the decision), as CFS honoured
+  a buddy within its wakeup granularity (wakeup_preempt_entity() in pick_next_entity(), up to v6.5). What was run early
+  is waited for later, so shares stay as they are, and no queue is owed much more than that.
 * minimal: the yielder's entity at the lowest common queue is charged with as little as makes the target eligible, as
   far as its lag may fall; on one run queue only.
 
@@ -31,7 +34,7 @@ from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
 from vcpu_env.policy.deboost import yield_deboost_rate_limit
-from vcpu_env.policy.types import deboost_params, yield_decision
+from vcpu_env.policy.types import PENALTY_SCALE_ONE, deboost_params, yield_decision
 
 MARGIN_FULL_DEPTH = 8
 """Queue length at which the margin of a credit reaches one base slice."""
@@ -151,6 +154,17 @@ def boost_minimal(w, cpu, p):
         se.deadline += delta
         yield_decision(w, 0).penalty = delta
         yield_decision(w, 0).applied = 1
+
+
+@kjit
+def boost_borrow(w, p):
+    """Let the hint for a waiting task be early, on every level that names its branch."""
+    while p != NIL:
+        se = sched_entity(w, p)
+        cfs = cfs_rq(w, se.cfs_rq)
+        if cfs.next == p:
+            cfs.next_slack_ns = deboost_params(w, 0).borrow_ns * yield_decision(w, 0).scale // PENALTY_SCALE_ONE
+        p = se.parent
 
 
 @kjit

@@ -3,7 +3,7 @@
 from vcpu_env.kvm.types import FILTER_STRICT
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rivals import kernel_loop_with
-from vcpu_env.policy.types import BOOST_CREDIT
+from vcpu_env.policy.types import BOOST_BORROW, BOOST_CREDIT
 
 LEARNED = "read off the trained policies wide-es (agents/models)"
 STRICT = ("kvm_params", "filter"), FILTER_STRICT
@@ -22,5 +22,12 @@ DISTILLED = (
         settings=dict([STRICT, (("deboost_params", "credit_margin_1024"), 0)]),
         target_rule=kernel_loop_with(BOOST_CREDIT),
         source=LEARNED,
+    ),
+    Policy(
+        "strict-borrow",
+        "VEE'21's strict boost chooses, and its hint may be 4 ms early, as under CFS: nobody loses its share",
+        settings=dict([STRICT]),
+        target_rule=kernel_loop_with(BOOST_BORROW),
+        source="the same rule with a hint as fair.c honoured it before v6.6",
     ),
 )

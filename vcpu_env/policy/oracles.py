@@ -10,6 +10,7 @@ from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP, RIVALS
 from vcpu_env.policy.rules import Rule
 from vcpu_env.policy.series import SERIES_PATCHES, SERIES_V2
 from vcpu_env.policy.types import (
+    BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_FORCE,
     BOOST_HINT,
@@ -28,6 +29,7 @@ WIDE = tuple(
     (boost, 1.0)
     for boost in (
         BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
+        BOOST_BORROW,
     )
 )  # fmt: skip
 (UNSERVED_CREDIT,) = (policy for policy in RIVALS if policy.name == "unserved-credit")
@@ -94,6 +96,7 @@ ORACLES = (
     oracle("transfer", "lag transfer", BOOST_TRANSFER),
     oracle("transfer-plain", "lag transfer, else a plain yield", BOOST_TRANSFER, BOOST_PLAIN),
     oracle("transfer-nobody", "lag transfer, else nobody", BOOST_TRANSFER, NOBODY_AWAITED),
+    oracle("borrow", "a hint that may be 4 ms early", BOOST_BORROW),
     oracle("force", "it runs next, eligible or not", BOOST_FORCE),
     oracle("force-nobody", "it runs next, eligible or not, else nobody", BOOST_FORCE, NOBODY_AWAITED),
     oracle("stay", "hint, the spinner stays", BOOST_STAY, NOBODY_AWAITED),

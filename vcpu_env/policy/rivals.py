@@ -13,6 +13,7 @@ from vcpu_env.guest.random import mix64
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rules import Rule
 from vcpu_env.policy.types import (
+    BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_HINT,
     BOOST_MINIMAL,
@@ -159,6 +160,7 @@ BOOSTS = {
     "credit": (BOOST_CREDIT, "lag credit"),
     "transfer": (BOOST_TRANSFER, "lag transfer"),
     "minimal": (BOOST_MINIMAL, "smallest bounded penalty"),
+    "borrow": (BOOST_BORROW, "a hint that may be 4 ms early"),
     "stay": (BOOST_STAY, "hint, the spinner stays"),
     "stay-credit": (BOOST_STAY_CREDIT, "lag credit, the spinner stays"),
 }
@@ -188,8 +190,10 @@ RIVALS = (
     simple("stay", "the kernel's candidate is hinted, the spinner keeps its CPU", kernel_loop_with(BOOST_STAY)),
     simple("stock-credit", "the kernel's candidate, with lag credit", kernel_loop_with(BOOST_CREDIT)),
     simple("stock-transfer", "the kernel's candidate, with lag transfer", kernel_loop_with(BOOST_TRANSFER)),
+    simple("stock-borrow", "the kernel's candidate, a hint that may be 4 ms early", kernel_loop_with(BOOST_BORROW)),
     simple("stock-minimal", "the kernel's candidate, smallest bounded penalty", kernel_loop_with(BOOST_MINIMAL)),
     *(ordered(order, boost) for order in ORDERS for boost in ("hint", "credit", "transfer")),
+    ordered("unserved", "borrow"),
     ordered("unserved", "stay-credit"),
     ordered("spinner", "stay-credit"),
     ordered("unserved", "transfer", else_plain=True),

@@ -20,8 +20,8 @@ FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
 
 (
     BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
-    BOOST_MINIMAL, BOOST_FORCE, NR_BOOSTS,
-) = range(11)  # fmt: skip
+    BOOST_MINIMAL, BOOST_FORCE, BOOST_BORROW, NR_BOOSTS,
+) = range(12)  # fmt: skip
 """What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
 
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
@@ -41,6 +41,7 @@ DEBOOST_PARAMS = np.dtype(
         ("penalty_scale", "i8"),
         ("forfeit", "i8"),
         ("credit_margin_1024", "i8"),  # of a full margin: how far a credited entity is placed behind the average
+        ("borrow_ns", "i8"),  # by how much service a hint that borrows may be early
         ("wakeup_gran_ns", "i8"),  # VEE'21: CFS's wakeup granularity
         # v2 as its cover letter describes it, each 0 as posted
         ("live_debounce", "i8"),  # every directed yield counts as the last pair, limited or not
@@ -80,7 +81,7 @@ YIELD_DECISION = np.dtype(
         ("applied", "i8"),
         ("forfeit", "i8"),
         ("boost", "i8"),  # BOOST_*, chosen with the target; BOOST_RULE: as the kernel's own yield_to()
-        ("scale", "i8"),  # fixed-point factor of this decision's penalty, on top of deboost_params.penalty_scale
+        ("scale", "i8"),  # fixed-point factor of this decision's penalty (on top of deboost_params') or loan
         ("credit_ns", "i8"),  # service that the target was credited with
     ],
     align=True,
@@ -105,7 +106,7 @@ def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True)
     params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000
     params["surcharge_div"] = 10
     params["penalty_scale"] = PENALTY_SCALE_ONE
-    params["credit_margin_1024"], params["wakeup_gran_ns"] = 1024, 4_000_000
+    params["credit_margin_1024"], params["borrow_ns"], params["wakeup_gran_ns"] = 1024, 4_000_000, 4_000_000
     params["cap_up_to"][0] = [size for size, _, _ in CAPS]
     params["cap_num"][0] = [num for _, num, _ in CAPS] + [LAST_CAP[0]]
     params["cap_den"][0] = [den for _, _, den in CAPS] + [LAST_CAP[1]]
