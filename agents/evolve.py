@@ -124,8 +124,9 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     for name, value in config.hyperparameters.items():
         if name not in DEFAULTS:
             raise ConfigError(f"hyperparameters: unknown '{name}' of cma_es ({nearest(name, DEFAULTS)})")
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < LEAST[name]:
-            raise ConfigError(f"hyperparameters.{name}: value {value!r} (allowed: a number from {LEAST[name]})")
+        kind, what = (int, "whole number") if isinstance(DEFAULTS[name], int) else ((int, float), "number")
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= LEAST[name]:
+            raise ConfigError(f"hyperparameters.{name}: value {value!r} (allowed: a {what} from {LEAST[name]})")
     if len(config.stages) > 1:
         raise ConfigError(f"stages: {len(config.stages)} (allowed with cma_es: 1)")
     return DEFAULTS | config.hyperparameters

@@ -30,8 +30,8 @@ from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.splits import SPLITS
 
 BASELINES = (
-    "debooster", "ipi", "series-v2", "vee21", "unserved-credit", "strict-credit", "strict-credit-least",
-    "oracle-eligible", "oracle-series", "oracle-credit",
+    "debooster", "ipi", "series-v2", "vee21", "unserved-credit", "strict-credit", "strict-borrow", "oracle-eligible",
+    "oracle-series", "oracle-credit", "oracle-borrow",
 )  # fmt: skip
 """What shipped policies are shown beside."""
 

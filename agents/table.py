@@ -9,7 +9,7 @@ from agents.pooled import against, pooled_change, pooled_worst_vm
 from baselines.policies import STOCK
 from baselines.report.results import Results
 
-RIVALS = ("series-v2", "tuned-v2", "vee21", "unserved-credit")
+RIVALS = ("series-v2", "tuned-v2", "vee21", "unserved-credit", "strict-borrow")
 """Columns: what every policy is compared with."""
 
 

@@ -117,7 +117,8 @@ def test_an_arena_counts_work():
     [
         ({"harms": 1}, r"hyperparameters: unknown 'harms' of cma_es \(did you mean 'harm'"),
         ({"harm": -1}, r"hyperparameters.harm: value -1 \(allowed: a number from 0\)"),
-        ({"population_size": 3}, r"hyperparameters.population_size: value 3 \(allowed: a number from 4\)"),
+        ({"population_size": 3}, r"hyperparameters.population_size: value 3 \(allowed: a whole number from 4\)"),
+        ({"episodes": 1.5}, r"hyperparameters.episodes: value 1.5 \(allowed: a whole number from 1\)"),
         ({"sigma": 0}, r"hyperparameters.sigma: value 0 \(allowed: a number from 1e-06\)"),
     ],
 )
