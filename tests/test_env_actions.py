@@ -272,10 +272,13 @@ def test_names_of_the_boosts():
     assert [name for name, _, _ in boosts(JOINT_KIND, levels)] == ["penalty_0", "penalty_0.5", "penalty_1", "penalty_2"]
     assert [name for name, _, _ in boosts(WIDE_KIND, levels)] == [
         "hint", "penalty_0.5", "penalty_1", "penalty_2", "credit", "transfer", "plain", "stay", "stay_credit",
+        "borrow_1", "borrow_4",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["hint", "penalty_1", "credit", "transfer", "plain", "stay", "stay_credit"])
+@pytest.mark.parametrize(
+    "name", ["hint", "penalty_1", "credit", "transfer", "plain", "stay", "stay_credit", "borrow_1", "borrow_4"]
+)
 def test_a_boost_leaves_its_mark_and_no_other(name):
     levels = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     boost = [boost for boost, _, _ in boosts(WIDE_KIND, levels)].index(name)
@@ -346,7 +349,7 @@ def test_a_tuner_acts_once_an_epoch():
         (JOINT_YIELD, [1, 6], r"action: value \[\[1, 6\]\] \(allowed: 0..17 and 0..5\)"),
         (JOINT_YIELD, [1], r"action: value \[1\] \(allowed: integers of shape \(2,\)\)"),
         (JOINT_YIELD, [[1], [2, 3]], r"allowed: integers"),
-        (WIDE_YIELD, [1, -1], r"action: value \[\[1, -1\]\] \(allowed: 0..17 and 0..10\)"),
+        (WIDE_YIELD, [1, -1], r"action: value \[\[1, -1\]\] \(allowed: 0..17 and 0..12\)"),
         (PENALTY_SCALE, [np.nan], r"action: value \[\[nan\]\] \(allowed: -1..1\)"),
         (PENALTY_SCALE, [1.5], r"action: value \[\[1.5\]\] \(allowed: -1..1\)"),
         (PENALTY_SCALE, [0.5j], r"allowed: numbers of shape \(1,\)"),
