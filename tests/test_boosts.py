@@ -1,5 +1,7 @@
 """Boosts other than the series' penalty: worked examples on one CPU, and what must hold wherever they are applied."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -275,6 +277,39 @@ def test_wherever_everybody_is(layout, places, target, boost, nice):
             assert lag >= -two_slices(cpu, i)
     if not moved:
         assert all_averages(cpu) == averages
+
+
+@pytest.mark.core
+@settings(max_examples=60)
+@given(
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    places=st.lists(vruntimes, min_size=7, max_size=7),
+    target=st.integers(1, 3),
+    borrow_ms=st.floats(0, 20),
+    nice=st.lists(st.sampled_from([-5, 0, 7]), min_size=4, max_size=4),
+)
+def test_borrowing_wherever_everybody_is(layout, places, target, borrow_ms, nice):
+    """On every level the hint is picked exactly if it is no more than the loan ahead, reckoned in fractions."""
+    tasks, parents = LAYOUTS[layout]
+    tasks = [
+        {"id": name.split("/")[-1], "group": name.rpartition("/")[0] or None, "nice": n} for name, n in zip(tasks, nice)
+    ]
+    names = [task["id"] for task in tasks]
+    cpu = OneCpu(*tasks, groups=parents).wake(names[0]).wake(*names[1:])
+    entities = names + [group.split("/")[-1] for group in parents]
+    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places)})
+    if names[target] == cpu.running:
+        return
+    borrowed(cpu, names[target], borrow_ms)
+    for i in chain_of(cpu, names[target]):
+        queue = int(cpu.world["sched_entity"]["cfs_rq"][i])
+        queued = [se for se in cpu.world["sched_entity"] if se["on_rq"] and se["cfs_rq"] == queue]
+        weights = [int(se["weight"]) >> 10 for se in queued]
+        average = Fraction(sum(w * int(se["vruntime"]) for w, se in zip(weights, queued)), sum(weights))
+        se = cpu.world["sched_entity"][i]
+        room = average + Fraction(ns(borrow_ms) * 1024, int(se["weight"]) >> 10) - int(se["vruntime"])
+        if len(queued) > 1 and abs(room) > 100:  # a loan is rounded down to what calc_delta_fair() makes of it
+            assert (pick_eevdf(cpu.w, queue, True) == i) == (room > 0)
 
 
 def two_slices(cpu: OneCpu, i: int) -> int:
