@@ -52,6 +52,7 @@ class Cell(Part):
     change: Interval = Field(description="of throughput, against stock")
     over_series: Interval = Field(description="of throughput, against series-v2")
     worst_vm: Interval = Field(description="of the VM that does worst, against stock")
+    worst_vm_each: tuple[Interval, ...] = Field(default=(), description="the same of each training alone")
 
 
 class Card(Part):
@@ -78,6 +79,11 @@ class Card(Part):
         """Scenarios in which some VM is surely harmed."""
         return [cell for cell in self.cells if cell.worst_vm[2] < TOLERATED]
 
+    @property
+    def harmed_by_each(self) -> list[int]:
+        """In how many scenarios each training alone surely harms some VM."""
+        return [sum(cell.worst_vm_each[i][2] < TOLERATED for cell in self.cells) for i in range(len(self.members))]
+
 
 def numbers(results: Results, card: Card) -> dict[str, Any]:
     """What an evaluation says about a policy: the part of a card that can be reproduced."""
@@ -88,13 +94,14 @@ def numbers(results: Results, card: Card) -> dict[str, Any]:
     knobs = [p["label"] for p in results.manifest["policies"] if p["oracle"] and p["knobs"]]
     cells = []
     for i, comparison in enumerate(ours[0]):
-        worst = pooled_worst_vm(np.array([mine[i].vm_ratios for mine in ours]))
+        ratios = np.array([mine[i].vm_ratios for mine in ours])
         cells.append(
             Cell(
                 scenario=comparison.scenario.name,
                 change=interval(pooled_change([to_stock[i]])),
                 over_series=interval(pooled_change([to_series[i]])),
-                worst_vm=interval(worst),
+                worst_vm=interval(pooled_worst_vm(ratios)),
+                worst_vm_each=tuple(interval(pooled_worst_vm(one[None])) for one in ratios),
             )
         )
     gap = pooled_gap(results, names, knobs, SERIES) if card.config.environment != "WideYield" else None
@@ -160,6 +167,8 @@ def differences(card: Card, again: dict[str, Any]) -> list[str]:
         mine = published[other.scenario]
         for what in ("change", "over_series", "worst_vm"):
             pairs.append((f"{mine.scenario}, {what}", getattr(mine, what), getattr(other, what)))
+        for member, one, two in zip(card.members, mine.worst_vm_each, other.worst_vm_each, strict=True):
+            pairs.append((f"{mine.scenario}, worst_vm of seed {member.seed}", one, two))
     return [
         f"{card.name}: {what}: published {text(published)}, found {text(found)}"
         for what, published, found in pairs
@@ -234,4 +243,10 @@ def failed(card: Card) -> list[str]:
     """Where it does harm."""
     lines = [f"* {cell.scenario}: worst VM {text(cell.worst_vm)}" for cell in card.failures]
     none = f"In no scenario does the interval of the worst VM's change lie wholly below {TOLERATED:.0%}."
-    return ["\n## Failure cases\n", *(lines or [none])]
+    each = [
+        f"* {cell.scenario}, training {member.seed} alone: worst VM {text(worst)}"
+        for cell in card.cells
+        for member, worst in zip(card.members, cell.worst_vm_each)
+        if worst[2] < TOLERATED
+    ]
+    return ["\n## Failure cases\n", *(lines or [none]), *(["", *each] if len(card.members) > 1 and each else [])]

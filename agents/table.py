@@ -24,7 +24,8 @@ def page(results: Results, done: list[Card]) -> str:
             f"{first.seeds} seeds,",
             f"{changes}.",
             "Policies in bold were trained; their intervals are over trainings and seeds. *Cells harmed*: scenarios in",
-            "which the interval of the worst VM's change lies wholly below -2 %. Oracles know what no host can see.",
+            "which the interval of the worst VM's change lies wholly below -2 %, of all trainings together, then of each.",
+            "Oracles know what no host can see.",
             "Written by `python -m agents.publish cards`; `make reproduce` runs it all again and compares.",
             "[What was learned](../../docs/learned.md).\n",
             table(results, done),
@@ -52,11 +53,14 @@ def row(results: Results, label: str, members: Sequence[str], rivals: Sequence[s
     ours = [results.comparisons_of(member) for member in members]
     score = pooled_change(against(results, members, STOCK))
     worst = [pooled_worst_vm(np.array([mine[i].vm_ratios for mine in ours])) for i in range(len(ours[0]))]
-    harmed = sum(estimate.high < TOLERATED for estimate in worst)
+    harmed = str(sum(estimate.high < TOLERATED for estimate in worst))
+    if len(members) > 1:
+        each = [sum(pooled_worst_vm(one.vm_ratios[None]).high < TOLERATED for one in mine) for mine in ours]
+        harmed += f" (each: {', '.join(map(str, each))})"
     versus = [
         "" if rival in members else text(interval(pooled_change(against(results, members, rival)))) for rival in rivals
     ]
     oracle = " (oracle)" if members[0] in results.oracles else ""
     trainings = str(len(members)) if trained(members[0], results) else ""
-    cells = [f"{label}{oracle}", trainings, text(interval(score)), *versus, str(harmed)]
+    cells = [f"{label}{oracle}", trainings, text(interval(score)), *versus, harmed]
     return score.value, f"| {' | '.join(cells)} |"

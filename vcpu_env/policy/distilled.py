@@ -25,7 +25,7 @@ DISTILLED = (
     ),
     Policy(
         "strict-borrow",
-        "VEE'21's strict boost chooses, and its hint may be 4 ms early, as under CFS: nobody loses its share",
+        "VEE'21's strict boost chooses, and its hint may be 4 ms early, as under CFS",
         settings=dict([STRICT]),
         target_rule=kernel_loop_with(BOOST_BORROW),
         source="the same rule with a hint as fair.c honoured it before v6.6",

@@ -1,4 +1,4 @@
-"""wide-es-2 as a decision tree of 8 leaves a candidate."""
+"""wide-es-1 as a decision tree of 8 leaves a candidate."""
 
 from dataclasses import replace
 
@@ -6,34 +6,22 @@ from numba import njit
 
 from vcpu_env.policy.named import POLICIES
 
-BOOSTS = (1, 2, 3, 4, 5, 6, 7)
-SCALES = (65536, 65536, 65536, 65536, 65536, 65536, 65536)
+BOOSTS = (1, 2, 3, 4, 5, 6, 7, 10, 10)
+SCALES = (65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536, 262144)
 
 
 @njit
 def judge(view, i):
     """0: skip this candidate; 1 + b: take it, with boost b."""
-    if view.unserved[i] <= 0:
-        return 0
-    if view.nr_candidates <= 3:
-        if view.preempted[i] <= 0:
-            return 0
-        return 3
-    if view.nr_candidates <= 9:
-        if view.good[i] <= 0:
-            return 0
-        if view.in_kernel[i] <= 0:
-            return 3
-        return 0
     return 0
 
 
 @njit
 def otherwise(view):
-    """Nobody or the rule, times 7, plus the boost."""
-    if view.nr_candidates <= 0:
-        return 8
-    return 9
+    """Nobody or the rule, times 9, plus the boost."""
+    if view.nr_candidates <= 2:
+        return 16
+    return 17
 
 
 def choose_target(view):
@@ -46,7 +34,7 @@ def choose_target(view):
             break
     if answer < 0:
         label = otherwise(view)
-        answer, boost = label // 7, label % 7
+        answer, boost = label // 9, label % 9
     if BOOSTS[boost] != 0:
         view.boost = BOOSTS[boost]
     view.penalty_scale = SCALES[boost]
@@ -55,8 +43,8 @@ def choose_target(view):
 
 TREE = replace(
     POLICIES["vee21"],
-    name="wide-es-2-tree",
-    summary="wide-es-2 as a decision tree of 8 leaves a candidate",
+    name="wide-es-1-tree",
+    summary="wide-es-1 as a decision tree of 8 leaves a candidate",
     target_rule=choose_target,
     source="agents.export",
 )

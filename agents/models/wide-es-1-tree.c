@@ -1,5 +1,5 @@
 /*
- * wide-es-2 as a decision tree of 8 leaves a candidate
+ * wide-es-1 as a decision tree of 8 leaves a candidate
  *
  * choose_target(): whom to yield to. 0: nobody, 1: as kvm_vcpu_on_spin() would, 2 + i: the i-th sibling that passes its
  * ready, blocking and spin-loop checks, in scan order.
@@ -11,6 +11,8 @@
  *   4 plain
  *   5 stay
  *   6 stay_credit
+ *   7 borrow_1
+ *   8 borrow_4
  */
 typedef long long s64;
 
@@ -19,45 +21,24 @@ struct spinner {
 };
 
 struct sibling {
-	s64 good;
-	s64 in_kernel;
-	s64 preempted;
-	s64 unserved;
+	s64 unused;
 };
 
 /* 0: skip this sibling; 1 + b: take it, with boost b. */
 static int judge(const struct spinner *spinner, const struct sibling *sibling)
 {
 	(void)spinner, (void)sibling;
-	if (sibling->unserved <= 0) {
-		return 0;
-	}
-	if (spinner->nr_candidates <= 3) {
-		if (sibling->preempted <= 0) {
-			return 0;
-		}
-		return 3;
-	}
-	if (spinner->nr_candidates <= 9) {
-		if (sibling->good <= 0) {
-			return 0;
-		}
-		if (sibling->in_kernel <= 0) {
-			return 3;
-		}
-		return 0;
-	}
 	return 0;
 }
 
-/* Nobody or the rule, times 7, plus the boost. */
+/* Nobody or the rule, times 9, plus the boost. */
 static int otherwise(const struct spinner *spinner)
 {
 	(void)spinner;
-	if (spinner->nr_candidates <= 0) {
-		return 8;
+	if (spinner->nr_candidates <= 2) {
+		return 16;
 	}
-	return 9;
+	return 17;
 }
 
 int choose_target(const struct spinner *spinner, const struct sibling *siblings, int nr_siblings, int *boost)
@@ -73,8 +54,8 @@ int choose_target(const struct spinner *spinner, const struct sibling *siblings,
 	}
 	answer = otherwise(spinner);
 	*boost = answer;
-	if (answer < 7)
+	if (answer < 9)
 		return 0;
-	*boost -= 7;
+	*boost -= 9;
 	return 1;
 }
