@@ -160,7 +160,7 @@ def damaged(tmp_path, **changes):
         ({"colour": 1}, r"colour: unknown field"),
         (
             {"environment": "vcpu_env/CandidateChoice-v0", "layout": ""},
-            r"weights: value for actions \[6, 11\] \(allowed: \[6\]\)",
+            r"weights: value for actions \[6, 13\] \(allowed: \[6\]\)",
         ),
     ],
 )
