@@ -1,4 +1,4 @@
-"""Rules read off policies that were trained: what `agents.explain` shows of them, in a line a kernel could have."""
+"""Rules that came of trained policies: read off what they do (`agents.explain`), or made because of whom they harm."""
 
 from vcpu_env.kvm.types import FILTER_STRICT
 from vcpu_env.policy.policy import Policy
