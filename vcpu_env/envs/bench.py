@@ -18,11 +18,13 @@ import numba
 import numpy as np
 import typer
 from gymnasium.utils.performance import benchmark_init, benchmark_step, benchmark_vector_step
+from numba import njit
 
 import vcpu_env  # noqa: F401  (registers the ids)
 from vcpu_env.envs import start
 from vcpu_env.envs.register import IDS
 from vcpu_env.envs.rollout import RolloutCollector
+from vcpu_env.policy.network import act, scratch_size
 from vcpu_env.policy.weights import Layer, PolicyWeights
 
 SCENARIO = "dedup-2vm"
@@ -31,6 +33,7 @@ FILTERS = ("every_spin", "rule_acts", "every_nth:64", "sampled:0.01", "period_ns
 WIDTHS = (64, 64)
 ROLLOUT_STEPS = 64
 CHOICE = "vcpu_env/CandidateChoice-v0"
+WIDE = "vcpu_env/WideYield-v0"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def tables(effort: Effort) -> Iterator[Table]:
     yield single_table(effort)
     yield filter_table(effort)
     yield batch_table(effort)
+    yield network_table(effort)
     yield state_table(effort)
     if find_spec("sb3_contrib"):
         yield training_table(effort)
@@ -169,7 +173,7 @@ def masked_step(env: Any) -> Callable[[], int]:
 def rollout_step(env: Any) -> Callable[[], int]:
     """A rollout collected inside the machines."""
     collector = RolloutCollector(env)
-    policy = random_network(env.single_observation_space.shape[0], env.actions.nr_candidates)
+    policy = random_network(env)
 
     def step() -> int:
         collector.collect(policy, ROLLOUT_STEPS)
@@ -178,18 +182,44 @@ def rollout_step(env: Any) -> Callable[[], int]:
     return step
 
 
-def random_network(inputs: int, choices: int) -> PolicyWeights:
-    """An untrained actor and critic."""
+def random_network(env: Any, widths: tuple[int, ...] = WIDTHS, critic: bool = True) -> PolicyWeights:
+    """An untrained actor, and critic, for an environment."""
     rng = np.random.default_rng(0)
+    sizes = tuple(n for n in (env.actions.nr_candidates, env.actions.nr_boosts) if n)
 
     def net(outputs: int) -> tuple[Layer, ...]:
-        widths = (inputs, *WIDTHS, outputs)
+        all_widths = (env.single_observation_space.shape[0], *widths, outputs)
         return tuple(
             Layer(rng.normal(0, a**-0.5, (a, b)).astype(np.float32), np.zeros(b, np.float32))
-            for a, b in zip(widths, widths[1:])
+            for a, b in zip(all_widths, all_widths[1:])
         )
 
-    return PolicyWeights(actor=net(choices), head="categorical", sizes=(choices,), critic=net(1))
+    return PolicyWeights(actor=net(sum(sizes)), head="categorical", sizes=sizes, critic=net(1) if critic else ())
+
+
+@njit(cache=True, error_model="numpy")
+def decide_all(layout, weights, observations, masks, actions):
+    """Let a network decide on each of these observations. Returns how many there are."""
+    scratch = np.empty(scratch_size(layout), np.float32)
+    for i in range(len(observations)):
+        act(layout, weights, observations[i], masks[i], 0, i, True, scratch, actions[i])
+    return len(observations)
+
+
+def network_table(effort: Effort) -> Table:
+    """What a decision of a network costs, on observations as the environment shows them."""
+    rows = {}
+    for env_id in (CHOICE, WIDE):
+        env: Any = gymnasium.make_vec(env_id, 8, scenario=SCENARIO, autoreset_mode="SameStep")
+        env.reset(seed=0)
+        for name, widths in {"linear": (), "64x64": WIDTHS}.items():
+            seen = RolloutCollector(env).collect(random_network(env, widths), 16 * ROLLOUT_STEPS)
+            arrays = [part.reshape(-1, part.shape[-1]) for part in (seen.observations, seen.masks, seen.actions)]
+            packed = [random_network(env, widths, critic).pack() for critic in (False, True)]
+            row = f"{name}, {env_id.split('/')[1].split('-')[0]}"
+            rows[row] = tuple(1e9 / effort.rate(partial(decide_all, *network, *arrays)) for network in packed)
+    columns = ("actor, as in an evaluation", "actor and critic, as in a rollout")
+    return Table("Nanoseconds a decision of a network takes inside the machine", columns, rows)
 
 
 def state_table(effort: Effort) -> Table:
