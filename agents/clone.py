@@ -36,8 +36,8 @@ def imitate(model: Any, taught: Lessons, cloning: Cloning, seed: int) -> None:
         order = rng.permutation(len(taught.observations))
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            _, log_prob, _ = evaluate(model, taught, rows)
-            loss = -log_prob.mean()
+            _, log_prob, entropy = evaluate(model, taught, rows)
+            loss = -log_prob.mean() - cloning.entropy * entropy.mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -85,6 +85,9 @@ class Cloning(Part):
     decisions: int = Field(default=200_000, ge=1_000, le=10**8, description="of the teacher, to learn from")
     epochs: int = Field(default=3, ge=1, le=1_000, description="passes over them")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="of Adam")
+    entropy: float = Field(
+        default=0.0, ge=0, le=10, description="weight of the entropy in the loss: leaves something to try"
+    )
 
     @field_validator("teacher")
     @classmethod

@@ -16,22 +16,22 @@ from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.splits import SPLITS
 
 CARDS = sorted(path.stem for path in MODELS.glob("*.json"))
+HEADLINES = {"joint-es", "wide-es"}
 
 
 def test_something_is_shipped():
-    assert CARDS == ["joint-es", "wide-es"]
+    assert set(CARDS) > HEADLINES
 
 
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_fits_its_weights_its_page_and_the_table(name):
     card = load_card(MODELS / f"{name}.json")  # refuses weights with another digest
-    assert [member.seed for member in card.members] == list(range(5))
+    assert [member.seed for member in card.members] == list(range(5 if name in HEADLINES else 1))
     assert tuple(cell.scenario for cell in card.cells) == SPLITS["test"]
     assert (MODELS / f"{name}.md").read_text() == markdown(card)
     (line,) = [line for line in (MODELS / "README.md").read_text().splitlines() if line.startswith(f"| **{name}** |")]
-    assert f"| {text(card.score)} |" in line and line.endswith(
-        f"| {len(card.failures)} (each: {', '.join(map(str, card.harmed_by_each))}) |"
-    )
+    each = f" (each: {', '.join(map(str, card.harmed_by_each))})" if len(card.members) > 1 else ""
+    assert f"| {text(card.score)} |" in line and line.endswith(f"| {len(card.failures)}{each} |")
 
 
 @pytest.mark.parametrize("name", CARDS)
