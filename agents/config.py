@@ -152,6 +152,9 @@ class TrainConfig(Part):
     net_arch: tuple[int, ...] = Field(
         default=(64, 64), description="hidden layers; candidates: units of one candidate's net and of the rest's"
     )
+    deterministic: bool = Field(
+        default=True, description="the policy takes the likeliest action; else it draws one, as in training"
+    )
     stages: tuple[Stage, ...] = Field(default=(Stage(),), description="one, or a curriculum")
     cloning: Cloning | None = Field(default=None, description="a warm start")
     validation: Validation = Field(default_factory=Validation, description="how the best is chosen")
@@ -179,6 +182,8 @@ class TrainConfig(Part):
             raise ValueError(f"cloning: given (allowed with: {', '.join(INSIDE)}, cma_es)")
         if self.cloning and continuous:
             raise ValueError("cloning: given (allowed where candidates are chosen)")
+        if self.algorithm == "cma_es" and not self.deterministic:
+            raise ValueError("deterministic: value false (allowed with: maskable_ppo, ppo, sac, tqc)")
         if self.network == "candidates":
             self.check_candidates()
         ends = [stage.until for stage in self.stages]

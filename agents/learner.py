@@ -112,6 +112,7 @@ def describe(config: TrainConfig) -> Description:
         config=config.environment_arguments,
         frame_stack=config.frame_stack,
         masked=masked,
+        deterministic=config.deterministic,
     )
 
 

@@ -37,6 +37,7 @@ def test_a_file_and_changes_of_it(tmp_path):
         ({"validation": {"scenarios": ["dedup-4vm"]}}, r"validation.scenarios: value 'dedup-4vm' .*not the test split"),
         ({"cloning": {"teacher": "oracle-naive"}}, r"cloning.teacher: value 'oracle-naive' \("),
         ({"environment_arguments": {"nr_candidates": 0}}, r"environment_arguments.nr_candidates: value 0 \(allowed: "),
+        ({"algorithm": "cma_es", "deterministic": False}, r"deterministic: value false \(allowed with: maskable_ppo, "),
         ({"total_steps": 0}, r"total_steps: value 0 \(allowed: integer 1\.\."),
     ],
 )  # fmt: skip
