@@ -12,7 +12,7 @@ from vcpu_env.envs.config import EnvConfig
 from vcpu_env.envs.decide import advance, look, take_action
 from vcpu_env.envs.learned import KINDS, PART, Description, LearnedPolicy
 from vcpu_env.envs.play import PolicyMachine
-from vcpu_env.envs.rollout import put_action, show_policy
+from vcpu_env.envs.rollout import action_key, put_action, show_policy
 from vcpu_env.envs.start import equip, nr_features
 from vcpu_env.machine import Machine
 from vcpu_env.policy import network
@@ -74,13 +74,14 @@ def decide_in_python(policy: LearnedPolicy, scenario, seed: int, end_ns: int):
     frames, new = np.zeros(weights.nr_inputs, np.float32), np.empty(features, np.float32)
     mask, action = np.empty(sum(weights.sizes), np.int8), np.empty(weights.nr_dims, np.float32)
     scratch = np.empty(network.scratch_size(layout), np.float32)
-    count = 0
+    with np.errstate(over="ignore"):
+        key, count = np.int64(action_key(seed, 0)), 0
     advance(w, end_ns)
     while state["at_decision"][0]:
         look(w)
         show_policy(w, new, mask)
         frames = np.concatenate([frames[features:], new])
-        network.act(layout, packed, frames, mask, 0, count, True, scratch, action)
+        network.act(layout, packed, frames, mask, key, count, about.deterministic, scratch, action)
         put_action(w, action, weights.head != "categorical")
         take_action(w)
         advance(w, end_ns)
@@ -100,6 +101,16 @@ def test_the_machine_decides_as_python_would(environment, stack):
         machine.run_until(part)
     assert machine.decisions == count > 3
     assert machine.counters() == expected.counters()
+
+
+def test_what_is_drawn_is_what_python_would_draw():
+    drawn, likeliest = (policy_for("vcpu_env/WideYield-v0", deterministic=choice) for choice in (False, True))
+    machine, other = PolicyMachine(FLAT, drawn, 2), PolicyMachine(FLAT, likeliest, 2)
+    expected, count = decide_in_python(drawn, FLAT, 2, END_NS)
+    machine.run_until(END_NS)
+    other.run_until(END_NS)
+    assert machine.decisions == count > 3
+    assert machine.counters() == expected.counters() != other.counters()
 
 
 def test_a_fork_has_the_same_future():
