@@ -42,6 +42,9 @@ class Member(Part):
     command: str = Field(description="that trained it")
     hours: float = Field(ge=0, description="from its start to its end")
     validation: float = Field(description="change of the best validation, by which its weights were chosen")
+    curve: tuple[tuple[int, float], ...] = Field(
+        default=(), description="all validations: after how many decisions or generations, change against stock"
+    )
     score: Interval | None = Field(default=None, description="change of throughput against stock")
 
 

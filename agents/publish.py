@@ -15,6 +15,7 @@ import typer
 
 from agents.card import MODELS, Card, Member, differences, load_card, markdown, numbers, policy_of
 from agents.config import ConfigError, TrainConfig, parse_config
+from agents.curves import draw
 from agents.evolve import evolve
 from agents.run import Run, history, save, write
 from agents.table import page
@@ -38,7 +39,7 @@ BASELINES = (
 EVALUATION = ("run.warmup_ns=100_000_000", "run.duration_ns=300_000_000")
 """Changes of all scenarios in the cards' evaluation: shorter runs, so that it takes minutes, not hours."""
 
-TABLE = "README.md"
+TABLE, CURVES = "README.md", "learning-curves.svg"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -102,12 +103,14 @@ def shipped_policy(policy: LearnedPolicy, seed: int) -> LearnedPolicy:
 
 def member(run: Path, seed: int, digest: str) -> Member:
     """A training as a card has it."""
+    lines = history(run)
     return Member(
         seed=seed,
         digest=digest,
         command=command_of(run),
         hours=((run / "last.npz").stat().st_mtime - (run / "config.json").stat().st_mtime) / 3600,
-        validation=max(history(run), key=lambda line: line["change"] - line.get("harm", 0.0))["change"],
+        validation=max(lines, key=lambda line: line["change"] - line.get("harm", 0.0))["change"],
+        curve=tuple((line["step"], line["change"]) for line in lines),
     )
 
 
@@ -160,6 +163,7 @@ def write_cards(
     for card in done:
         write_card(models, card)
     write(models / TABLE, page(results, done).encode())
+    draw(done, models / CURVES)
     say(f"{models / TABLE}")
 
 

@@ -29,7 +29,7 @@ def page(results: Results, done: list[Card]) -> str:
             "Written by `python -m agents.publish cards`; `make reproduce` runs it all again and compares.",
             "[What was learned](../../docs/learned.md).\n",
             table(results, done),
-            "",
+            "\n![Validations of every training](learning-curves.svg)\n",
             *(f"* [{card.name}]({card.name}.md): {card.summary}" for card in done),
             "",
         ]
