@@ -156,7 +156,8 @@ def test_hyperparameters_are_checked(changes, message, tmp_path):
 def test_shipped_configurations_make_a_learner(name):
     config = load_config(name, ["hyperparameters.buffer_size=100"] if name in ("penalty-sac", "penalty-tqc") else [])
     model = make_model(config, make_environment(config, config.stages[0]))
-    assert model.policy.net_arch in ([64, 64], {"pi": [64, 64], "vf": [64, 64]})
+    widths = list(config.net_arch)
+    assert model.policy.net_arch in (widths, {"pi": widths, "vf": widths})
 
 
 @pytest.mark.parametrize("name", [name for name in list_configs() if load_config(name).algorithm == "cma_es"])
