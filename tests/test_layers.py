@@ -52,7 +52,7 @@ LAYERS = [
     ],
     ["vcpu_env.host.types", "vcpu_env.host.program"],  # what host tasks do, as data
     ["vcpu_env.engine_state"],
-    ["vcpu_env.coscheduling", "vcpu_env.smt", "vcpu_env.caches"],
+    ["vcpu_env.coscheduling", "vcpu_env.smt", "vcpu_env.caches", "vcpu_env.alignment"],
     [
         "vcpu_env.policy.policy",
         "vcpu_env.policy.series",

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from vcpu_env.alignment import alignment_arrays, init_alignment
 from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
 from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.balance import busy_balance_ns
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
+from vcpu_env.guest.program import Program
 from vcpu_env.guest.random import stream_key
 from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
@@ -51,8 +53,8 @@ from vcpu_env.world import World
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a pv waiter halts (SPIN_THRESHOLD of the guest kernel)."""
 
-TICK_PHASE = 7
-"""Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
+TICK_PHASE, LAUNCH = 7, 8
+"""Stream purposes, beside those of `guest.random`: the phase of a guest's tick; when and where a VM is launched."""
 
 
 def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[int]]:
@@ -106,6 +108,8 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
         return [i % cpus for i in range(vm.vcpus)], True
     if placement == "random_pinning":
         return rng.integers(cpus, size=vm.vcpus).tolist(), True
+    if placement == "launched":
+        return [0] * vm.vcpus, False  # the VMM forks them
     order = np.concatenate([rng.permutation(cpus) for _ in range(-(-vm.vcpus // cpus))])
     return order[: vm.vcpus].tolist(), False
 
@@ -115,11 +119,26 @@ def host_cpus(scenario: Scenario) -> list[Cpu]:
     return [Cpu(*place) for place in scenario.host.cpu_table]
 
 
+def launch_times(scenario: Scenario, seed: int) -> list[int]:
+    """When each VM is created: those that start together are launched in turn, each at random within its gap."""
+    host, vms = scenario.host, scenario.expanded_vms
+    if host.placement != "launched":
+        return [vm.start_ns for vm in vms]
+    turns: dict[int, int] = {}
+    times = []
+    for i, vm in enumerate(vms):
+        turn = turns[vm.start_ns] = turns.get(vm.start_ns, -1) + 1
+        within_ns = (stream_key(seed, i, LAUNCH) & 0x7FFFFFFFFFFFFFFF) % (host.launch_gap_ns + 1)
+        times.append(vm.start_ns + turn * host.launch_gap_ns + within_ns)
+    return times
+
+
 def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     """What runs in each VM."""
     plans = []
     for vm in scenario.expanded_vms:
-        plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
+        boot_ns = vm.boot_ns if scenario.host.placement == "launched" else 0
+        plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock], Program.boot(boot_ns))
         if vm.threads:
             plan_threads(plan, vm.threads)
         elif vm.workload in scenario.workloads:
@@ -145,7 +164,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     host, vms = scenario.host, scenario.expanded_vms
     plans = guest_plans(scenario)
     groups, places, host_places = cgroup_tree(scenario)
-    host_plans, parties = host_task_plans(scenario)
+    host_plans, parties = host_task_plans(scenario, launch_times(scenario, seed))
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
     nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans) + len(vms)
@@ -172,6 +191,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
             *rcu_arrays(len(vms)),
             *timeline_arrays(nr_slots),
             *engine_arrays(),
+            *alignment_arrays(len(vms)),
             *host_arrays(len(host_plans), nr_host_ops(host_plans), len(parties)),
             *sched_trace_arrays(trace_events),
             *cgroups.arrays(),
@@ -180,6 +200,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     init_timeline(world)
     init_pcpus(world, nr_vcpus, nr_threads, len(vms), len(host_plans))
     init_rcu(world)
+    init_alignment(world)
     init_policy(world)
     init_view(world)
     fill_kernel(world, scenario, groups, places, host_places, seed)
@@ -190,11 +211,13 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
         place_guest(world, vm, plan, at, seed)
     place_shapes(world, [table for plan in plans for table in plan.shapes])
     fill_costs(world, scenario)
-    fill_guest_kernels(world, scenario, seed)
+    fill_guest_kernels(world, scenario, launch_times(scenario, seed), seed)
     place_host_tasks(world, host_plans, parties, seed)
     world["sched_tunables"]["trace_events"] = trace_events
     policy.apply(world)
     world["engine"]["exact_ticks"] = host.exact_ticks
+    if host.skew_tick:  # tick_setup_sched_timer() of a kernel with skew_tick=1
+        world["pcpu"]["tick_phase_ns"] = world["sched_tunables"]["tick_ns"][0] // 2 // host.cpus * np.arange(host.cpus)
     world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
@@ -216,7 +239,7 @@ def fill_kernel(
         tasks += [Task(group=group, cpu=cpu) for group, cpu in zip(where, cpus, strict=True)]
         pinned += [stay] * vm.vcpus
     first_host_task = len(tasks)
-    tasks += kernel_tasks(scenario, host_places)
+    tasks += kernel_tasks(scenario, host_places, rng)
     tunables = Tunables(
         hz=host.hz,
         base_slice_ns=host.base_slice_ns,
@@ -276,7 +299,7 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     guest["spin_threshold_ns"] = SPIN_THRESHOLD_LOOPS * scenario.kvm.pause_ns
 
 
-def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
+def fill_guest_kernels(world: World, scenario: Scenario, launched_ns: list[int], seed: int) -> None:
     """Each guest kernel's tick (guests boot at different times), slice, and what it knows of steal time."""
     vms = world["guest_vm"]
     for vm, spec in enumerate(scenario.expanded_vms):
@@ -289,5 +312,6 @@ def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
         vms["steal_time"][vm] = STEAL_TIME[spec.steal_time]
         vms["pv_tlb_flush"][vm], vms["pv_sched_yield"][vm] = spec.pv_tlb_flush, spec.pv_sched_yield
         vms["balance_ns"][vm] = busy_balance_ns(spec.vcpus) if spec.balance == "periodic" else 0
-        vms["start_ns"][vm] = spec.start_ns
+        vms["launched"][vm] = scenario.host.placement == "launched"
+        vms["start_ns"][vm] = launched_ns[vm]
         vms["stop_ns"][vm] = NEVER if spec.stop_ns is None else spec.stop_ns

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import Instances, Program
 from vcpu_env.host.program import HostProgram, HostTaskPlan
@@ -16,11 +18,21 @@ MANY_ITEMS = 1 << 40
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
 
 
-def kernel_tasks(scenario: Scenario, groups: list[int]) -> list[Task]:
-    """The host tasks as the scheduler knows them; the i-th is forked on the i-th CPU that it may run on."""
+def creates_vcpus(task: Thread) -> bool:
+    """Whether it is a VMM's main thread."""
+    return any(step.action == "create_vcpu" for step in all_steps(task.program))
+
+
+def kernel_tasks(scenario: Scenario, groups: list[int], rng: np.random.Generator) -> list[Task]:
+    """The host tasks as the scheduler knows them; the i-th is forked on the i-th CPU that it may run on.
+
+    Whoever launches a VM does so on any CPU.
+    """
     tasks = []
     for i, (spec, group) in enumerate(zip(scenario.expanded_host_tasks, groups, strict=True)):
         cpus = spec.cpus or tuple(range(scenario.host.cpus))
+        if creates_vcpus(spec):
+            i = int(rng.integers(len(cpus)))
         tasks.append(
             Task(
                 group=group,
@@ -44,8 +56,12 @@ def allow_host_tasks(world: World, scenario: Scenario, first: int) -> None:
                 allowed[word] = mask - (1 << 64 if mask >> 63 else 0)
 
 
-def host_task_plans(scenario: Scenario) -> tuple[list[HostTaskPlan], list[int]]:
-    """The programs of the host tasks; of every signal how many tasks meet there (0: it is no barrier)."""
+def host_task_plans(scenario: Scenario, launched_ns: list[int]) -> tuple[list[HostTaskPlan], list[int]]:
+    """The programs of the host tasks; of every signal how many tasks meet there (0: it is no barrier).
+
+    Args:
+        launched_ns: when each VM is created, and its threads with it.
+    """
     tasks = scenario.expanded_host_tasks
     vms = {vm.name: i for i, vm in enumerate(scenario.expanded_vms)}
     barriers = uses(tasks, "barrier")
@@ -59,7 +75,8 @@ def host_task_plans(scenario: Scenario) -> tuple[list[HostTaskPlan], list[int]]:
         vm = vms[spec.emulator_of] if spec.emulator_of else None
         add_steps(program, spec.program, signals, vm, 0)
         serves = any(step.action == "serve_ns" for step in all_steps(spec.program))
-        plans.append(HostTaskPlan(program, spec.start_ns, spec.timer_slack_ns, vm if serves else None))
+        start_ns = spec.start_ns if vm is None else launched_ns[vm]
+        plans.append(HostTaskPlan(program, start_ns, spec.timer_slack_ns, vm, serves))
     return plans, parties
 
 
@@ -89,6 +106,8 @@ def add_steps(program: HostProgram, steps: Sequence[Step], signals: dict[str, in
             program.wait(signals[f"vm/{vm}"])
             program.run(step.serve_ns, step.dist)
             program.served()
+        elif step.create_vcpu is not None:
+            program.create_vcpu()
         elif step.repeat is not None:
             mark = program.here()
             add_steps(program, step.steps, signals, vm, level + 1)

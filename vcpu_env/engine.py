@@ -1,6 +1,7 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
 from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.alignment import alignment_tick, settle_alignment
 from vcpu_env.coscheduling import coscheduling_tick
 from vcpu_env.directed_yield import hypercall, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
@@ -55,6 +56,7 @@ def on_tick(w, cpu, now_ns):
         return
     sched_tick(w, cpu)
     coscheduling_tick(w, cpu, now_ns)
+    alignment_tick(w, cpu)
     cost = host_costs(w, 0).tick_ns if pc.vcpu != NIL else host_costs(w, 0).task_tick_ns
     if pc.mode == GUEST:
         kvm_vcpu(w, pc.vcpu).irq_exits += 1
@@ -211,3 +213,5 @@ def settle(w, now_ns):
             account_segment(w, pc.vcpu, now_ns)
         elif pc.mode == TASK:
             account_task(w, cpu, now_ns)
+    slots = event_slots(w, 0)
+    settle_alignment(w, slots.end - slots.vm, now_ns)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from vcpu_env._jit import call
+from vcpu_env.alignment import ALIGNMENT_COUNTS
 from vcpu_env.build import build_world, cgroup_tree
 from vcpu_env.build_cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine import run_until, settle, start_tasks
@@ -196,6 +197,7 @@ class Machine:
             },
             "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
             "host": {name: int(w["pcpu"][name].sum()) for name in HOST_TIMES},
+            "alignment": {name: int(w["alignment"][name][0]) for name in ALIGNMENT_COUNTS},
             **self._cgroup_counters(w),
             **self._host_task_counters(w),
         }
@@ -220,10 +222,10 @@ class Machine:
         groups, _, _ = cgroup_tree(self.scenario)
         return {"cgroups": cpu_stat(w, groups, cgroup_changes(self.scenario, groups))}
 
-    def _alive_ns(self, vm: Vm) -> int:
+    def _alive_ns(self, vm: Vm, start_ns: int) -> int:
         """For how long a VM has existed so far."""
         until = self.now_ns if vm.stop_ns is None else min(self.now_ns, vm.stop_ns)
-        return max(0, until - vm.start_ns)
+        return max(0, until - start_ns)
 
     def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
         spec = self.scenario.expanded_vms[vm]
@@ -233,7 +235,8 @@ class Machine:
             "name": spec.name,
             "workload": spec.workload,
             "work_units": float(w["guest_vm"]["work"][vm]),
-            "alive_ns": self._alive_ns(spec),
+            "alive_ns": self._alive_ns(spec, int(w["guest_vm"]["start_ns"][vm])),
+            "together_ns": int(w["vm_alignment"]["together_ns"][vm]),
             "grace_periods": int(w["grace_period"]["completed"][2 * vm : 2 * vm + 2].sum()),
             **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS + VM_PARAVIRT},
             "lock_wait_log2": w["guest_vm"]["lock_wait_log2"][vm].tolist(),

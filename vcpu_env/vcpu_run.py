@@ -5,6 +5,7 @@ What the host kernel calls upwards in Linux is a result here: after a reschedule
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.alignment import vcpu_comes, vcpu_leaves
 from vcpu_env.caches import lose_caches
 from vcpu_env.coscheduling import delays_preemption
 from vcpu_env.engine_state import host_costs
@@ -17,10 +18,11 @@ from vcpu_env.guest.run import (
     EXIT_PAUSE,
     account_segment,
     at_cpl0,
+    start_timer,
     wake_from_halt,
 )
 from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest_vm
-from vcpu_env.kernel.entry_points import block_task, schedule
+from vcpu_env.kernel.entry_points import block_task, schedule, wake_up_new_task
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
@@ -60,6 +62,15 @@ def host_work(w, cpu, cost_ns, next_work, now_ns):
     set_mode(w, cpu, HOST, now_ns)
     pcpu(w, cpu).next_work = next_work
     set_run_event(w, cpu, now_ns + cost_ns)
+
+
+@kjit
+def begin_vcpu(w, v, cpu, now_ns):
+    """A vCPU's thread is forked on `cpu` and becomes runnable."""
+    update_rq_clock(w, cpu, now_ns)
+    guest_vcpu(w, v).sched_out_ns = now_ns
+    wake_up_new_task(w, v, cpu)
+    start_timer(w, v, now_ns)
 
 
 @kjit
@@ -194,6 +205,7 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
     if following != prev:
         if pc.vcpu != NIL:
             sched_out(w, cpu, prev, now_ns)
+            vcpu_leaves(w, prev, now_ns)
         pc.vcpu = following if following < event_slots(w, 0).nr_vcpus else NIL
         if following == NIL:
             set_mode(w, cpu, IDLE, now_ns)
@@ -202,6 +214,7 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
             return
         if pc.vcpu != NIL:
             cost += sched_in(w, cpu, following, now_ns)
+            vcpu_comes(w, cpu, following, now_ns)
         elif prev != NIL:
             cost += host_costs(w, 0).task_switch_ns
         start_tick(w, cpu, now_ns)
@@ -216,11 +229,11 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
 
 @kjit
 def start_tick(w, cpu, now_ns):
-    """An idle CPU has no tick; one that gets a task joins the others' phase again."""
+    """An idle CPU has no tick; one that gets a task joins its phase again."""
     slot = event_slots(w, 0).tick + cpu
     if event(w, slot).when_ns == NEVER:
-        tick_ns = sched_tunables(w, 0).tick_ns
-        set_event(w, slot, (now_ns // tick_ns + 1) * tick_ns)
+        tick_ns, phase_ns = sched_tunables(w, 0).tick_ns, pcpu(w, cpu).tick_phase_ns
+        set_event(w, slot, ((now_ns - phase_ns) // tick_ns + 1) * tick_ns + phase_ns)
 
 
 @kjit

@@ -1,21 +1,22 @@
 """The begin and the end of a VM while the host runs: its vCPU threads are created, later killed.
 
-A VM that ends takes no time: its queued threads leave their queues, its running ones their CPUs, nothing of it wakes up
+A launched VM has a VMM that creates its vCPUs (`host.run`); of others all vCPUs begin at one instant. A VM that ends takes no time: its queued threads leave their queues, its running ones their CPUs, nothing of it wakes up
 any more, and its counters stand still.
 """
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.run import start_timer
 from vcpu_env.guest.types import guest_vcpu, guest_vm
-from vcpu_env.kernel.entry_points import block_task, wake_up_new_task
+from vcpu_env.host.run import account_task
+from vcpu_env.host.types import host_task
+from vcpu_env.kernel.entry_points import block_task
 from vcpu_env.kernel.exit import kill_waiting_task
 from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, set_event
-from vcpu_env.kernel.types import TASK_DEAD, task_struct
+from vcpu_env.kernel.types import TASK_DEAD, TASK_NEW, cpu_rq, task_struct
 from vcpu_env.kvm.lapic import lapic
-from vcpu_env.kvm.pcpu import GUEST, POLL, event_slots, pcpu
+from vcpu_env.kvm.pcpu import GUEST, POLL, TASK, event_slots, pcpu
 from vcpu_env.kvm.types import kvm_vcpu
-from vcpu_env.vcpu_run import leave_guest, switch_to
+from vcpu_env.vcpu_run import begin_vcpu, leave_guest, switch_to
 
 
 @kjit
@@ -23,11 +24,7 @@ def begin_vm(w, vm_id, now_ns):
     """Every vCPU thread becomes runnable, forked on the CPU where it was placed."""
     vm = guest_vm(w, vm_id)
     for v in range(vm.first_vcpu, vm.first_vcpu + vm.nr_vcpus):
-        cpu = task_struct(w, v).cpu
-        update_rq_clock(w, cpu, now_ns)
-        guest_vcpu(w, v).sched_out_ns = now_ns
-        wake_up_new_task(w, v, cpu)
-        start_timer(w, v, now_ns)
+        begin_vcpu(w, v, task_struct(w, v).cpu, now_ns)
 
 
 @kjit
@@ -41,8 +38,27 @@ def end_vcpu(w, v, now_ns):
 
 
 @kjit
+def end_host_tasks(w, vm_id, now_ns):
+    """Kill the VM's other threads: its VMM, emulator and vhost worker."""
+    slots = event_slots(w, 0)
+    for h in range(slots.vm - slots.task):
+        if host_task(w, h).vm != vm_id:
+            continue
+        p = slots.nr_vcpus + h
+        cpu = task_struct(w, p).cpu
+        set_event(w, slots.task + h, NEVER)
+        update_rq_clock(w, cpu, now_ns)
+        if cpu_rq(w, cpu).curr != p:
+            kill_waiting_task(w, p)
+            continue
+        if pcpu(w, cpu).mode == TASK:
+            account_task(w, cpu, now_ns)
+        switch_to(w, cpu, p, block_task(w, cpu, TASK_DEAD), 0, now_ns)
+
+
+@kjit
 def end_vm(w, vm_id, now_ns):
-    """Kill the vCPU threads: first those that wait or sleep, so that no CPU picks one, then those that have a CPU."""
+    """Kill the VM's threads: first those that wait or sleep, so that no CPU picks one, then those that have a CPU."""
     vm, slots = guest_vm(w, vm_id), event_slots(w, 0)
     for t in range(vm.first_thread, vm.first_thread + vm.nr_threads):
         set_event(w, slots.io + t, NEVER)
@@ -53,7 +69,7 @@ def end_vm(w, vm_id, now_ns):
         g = guest_vcpu(w, v)
         if kvm_vcpu(w, v).blocking:
             g.idle_ns += now_ns - g.sched_out_ns
-        else:
+        elif task_struct(w, v).state != TASK_NEW:
             g.steal_ns += now_ns - g.sched_out_ns
         update_rq_clock(w, cpu, now_ns)
         kill_waiting_task(w, v)
@@ -70,6 +86,7 @@ def end_vm(w, vm_id, now_ns):
         update_rq_clock(w, cpu, now_ns)
         switch_to(w, cpu, v, block_task(w, cpu, TASK_DEAD), 0, now_ns)
         end_vcpu(w, v, now_ns)
+    end_host_tasks(w, vm_id, now_ns)
 
 
 @kjit
@@ -80,7 +97,8 @@ def vm_begins_or_ends(w, vm_id, now_ns):
     if now_ns < vm.start_ns:
         next_ns = vm.start_ns
     elif now_ns == vm.start_ns:
-        begin_vm(w, vm_id, now_ns)
+        if not vm.launched:
+            begin_vm(w, vm_id, now_ns)
     else:
         end_vm(w, vm_id, now_ns)
         next_ns = NEVER

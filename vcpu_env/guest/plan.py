@@ -18,10 +18,12 @@ class GuestPlan:
     Attributes:
         vcpus: number of vCPUs.
         spin_lock_kind: how the guest kernel's spin locks behave, one of `guest.types.SPIN_LOCK_KINDS`.
+        boot: what every thread does once, before its program.
     """
 
     vcpus: int
     spin_lock_kind: int
+    boot: Program = field(default_factory=Program)
     lock_kinds: list[int] = field(default_factory=list)
     queue_capacities: list[int] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
@@ -77,8 +79,8 @@ class Offsets:
 
 
 def program_ops(plan: GuestPlan) -> dict[int, int]:
-    """Operations of each distinct program (threads may share one): id of the program -> number of operations."""
-    return {id(program): len(program.assembled()) for program in plan.programs}
+    """Operations of each distinct program (threads may share one), with its boot: id -> number of operations."""
+    return {id(program): len(plan.boot.ops) + len(program.assembled()) for program in plan.programs}
 
 
 def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) -> None:
@@ -124,21 +126,23 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
 
 
 def place_programs(world: World, plan: GuestPlan, at: Offsets) -> dict[int, int]:
-    """Write the operations of a VM's programs with absolute targets; returns where each program starts."""
+    """Write the operations of a VM's programs with absolute targets; returns where each thread's first one is."""
     starts: dict[int, int] = {}
     for program in plan.programs:
         if id(program) in starts:
             continue
-        start = starts[id(program)] = at.op
-        for kind, a, b, dist, mean_ns, prob in program.assembled():
-            if kind in JUMPS:
-                a += start
-            elif kind in LOCK_OPS:
-                a += at.lock
-            elif kind in QUEUE_OPS:
-                a += at.queue
-            if dist >= FIRST_SHAPE:
-                dist += at.shape
-            world["guest_op"][at.op] = (kind, a, b, dist, mean_ns, round(prob * 2**32))
-            at.op += 1
+        starts[id(program)] = at.op
+        for ops in (plan.boot.ops, program.assembled()):
+            start = at.op
+            for kind, a, b, dist, mean_ns, prob in ops:
+                if kind in JUMPS:
+                    a += start
+                elif kind in LOCK_OPS:
+                    a += at.lock
+                elif kind in QUEUE_OPS:
+                    a += at.queue
+                if dist >= FIRST_SHAPE:
+                    dist += at.shape
+                world["guest_op"][at.op] = (kind, a, b, dist, mean_ns, round(prob * 2**32))
+                at.op += 1
     return starts

@@ -37,6 +37,10 @@ PICK_FIRST, PICK_OWN, PICK_RANDOM = range(3)
 """Which of several instances an operation means: the first, number (thread index mod instances), or a random one."""
 
 
+BOOT_PIECES = 8
+"""Sleeps and bursts of each thread while its guest boots [assumed]."""
+
+
 @dataclass(frozen=True)
 class Instances:
     """Objects of one kind that a VM has: `count` locks or queues, the first with id `first` within the VM."""
@@ -141,6 +145,16 @@ class Program:
     def work(self, units: int = 1) -> None:
         """Count finished work."""
         self._add(OP_WORK, a=units)
+
+    @staticmethod
+    def boot(length_ns: int) -> "Program":
+        """What each thread does once while its guest boots: it sleeps for four fifths of the time, in short pieces."""
+        program = Program()
+        if length_ns > 0:
+            program.block(0.8 * length_ns / BOOT_PIECES, "exponential")
+            program.user(0.2 * length_ns / BOOT_PIECES, "exponential")
+            program.repeat(BOOT_PIECES, 0)
+        return program
 
     def assembled(self) -> list[tuple[int, int, int, int, int, float]]:
         """The finished program; it starts again at its end."""

@@ -176,6 +176,7 @@ GUEST_VM = np.dtype(
         ("pv_tlb_flush", "i8"),
         ("pv_sched_yield", "i8"),
         ("balance_ns", "i8"),  # between periodic balances of a busy vCPU, 0: newidle balance only
+        ("launched", "i8"),  # a VMM creates its vCPUs
         ("start_ns", "i8"),
         ("stop_ns", "i8"),
         ("work", "i8"),

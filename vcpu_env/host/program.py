@@ -20,8 +20,9 @@ from vcpu_env.world import World
     OP_LOCK,
     OP_UNLOCK,
     OP_SERVED,
+    OP_CREATE_VCPU,
     OP_EXIT,
-) = range(13)
+) = range(14)
 
 SIGNAL_KEPT, SIGNAL_ALL, SIGNAL_SYNC = 1, 2, 4
 """A signal to nobody is kept for the next who waits (a pipe), or lost (a condition variable); it wakes one or all; it
@@ -88,6 +89,10 @@ class HostProgram:
         """A request of the VM's devices has been served: its thread gets the interrupt."""
         self._add(OP_SERVED)
 
+    def create_vcpu(self) -> None:
+        """Fork the VM's next vCPU thread."""
+        self._add(OP_CREATE_VCPU)
+
     def exit(self) -> None:
         """End the task."""
         self._add(OP_EXIT)
@@ -112,13 +117,15 @@ class HostTaskPlan:
     """A host task before it is built: its program, and when it begins.
 
     Attributes:
-        vm: the VM whose device requests it serves.
+        vm: the VM that it belongs to.
+        serves: it serves the VM's device requests.
     """
 
     program: HostProgram
     start_ns: int = 0
     slack_ns: int = 0
     vm: int | None = None
+    serves: bool = False
 
 
 def nr_host_ops(plans: Sequence[HostTaskPlan]) -> int:
@@ -145,7 +152,9 @@ def place_host_tasks(world: World, plans: Sequence[HostTaskPlan], parties: Seque
         tasks["pc"][h], tasks["start_ns"][h], tasks["slack_ns"][h] = start, plan.start_ns, plan.slack_ns
         tasks["key"][h] = stream_key(seed, HOST_TASK_ENTITY + h, PURPOSE_DURATION)
         if plan.vm is not None:
-            tasks["vm"][h], signals["server"][plan.vm] = plan.vm, h
+            tasks["vm"][h] = plan.vm
+        if plan.serves:
+            signals["server"][plan.vm] = h
         for i, (kind, a, b, dist, mean_ns) in enumerate(plan.program.assembled(), start):
             ops[i] = (kind, a + start if kind in (OP_GOTO, OP_REPEAT) else a, b, dist, mean_ns)
         start += len(plan.program.assembled())

@@ -7,9 +7,11 @@ its way back to user mode, as in exit_to_user_mode_loop().
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.random import draw, sample
+from vcpu_env.guest.types import guest_vm
 from vcpu_env.host.devices import request_served
 from vcpu_env.host.program import (
     OP_BARRIER,
+    OP_CREATE_VCPU,
     OP_EXIT,
     OP_GOTO,
     OP_LOCK,
@@ -31,7 +33,7 @@ from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.pcpu import ENTER, IDLE, KICK_RESCHED, TASK, event_slots, kick, pcpu, set_mode, set_run_event
-from vcpu_env.vcpu_run import host_work, reschedule, switch_to
+from vcpu_env.vcpu_run import begin_vcpu, host_work, reschedule, switch_to
 
 GO_ON, CPU_TAKEN, BLOCKS = range(3)
 """What an operation leaves: the next one follows; the CPU does something else now; the task is to sleep."""
@@ -79,6 +81,16 @@ def start_sleep(w, h, op, now_ns):
 
 
 @kjit
+def create_vcpu(w, cpu, h, now_ns):
+    """clone(): the VMM's next vCPU thread, forked on the VMM's CPU; nothing once all are there."""
+    ht = host_task(w, h)
+    vm = guest_vm(w, ht.vm)
+    if ht.nr_created < vm.nr_vcpus:
+        begin_vcpu(w, vm.first_vcpu + ht.nr_created, cpu, now_ns)
+        ht.nr_created += 1
+
+
+@kjit
 def system_call(w, cpu, h, op, now_ns):
     """What a system call does, its time being spent."""
     kind = op.kind
@@ -93,6 +105,9 @@ def system_call(w, cpu, h, op, now_ns):
         return GO_ON if wait_at_barrier(w, cpu, h, op.a) else BLOCKS
     if kind == OP_UNLOCK:
         unlock(w, cpu, op.a)
+        return GO_ON
+    if kind == OP_CREATE_VCPU:
+        create_vcpu(w, cpu, h, now_ns)
         return GO_ON
     if kind == OP_LOCK:
         if try_lock(w, op.a):
@@ -234,7 +249,7 @@ def task_timer(w, h, now_ns):
     p = slots.nr_vcpus + h
     cpu = task_struct(w, p).cpu
     idle = pcpu(w, cpu).mode == IDLE
-    at_tick = not idle and now_ns % sched_tunables(w, 0).tick_ns == 0
+    at_tick = not idle and (now_ns - pcpu(w, cpu).tick_phase_ns) % sched_tunables(w, 0).tick_ns == 0
     if ht.slack_ns > 0 and ht.slack_used == 0 and not at_tick:
         ht.slack_used = 1
         latest_ns = now_ns + ht.slack_ns

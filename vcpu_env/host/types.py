@@ -23,7 +23,8 @@ HOST_TASK = np.dtype(
         ("slack_ns", "i8"),  # how much later than asked its timers may expire
         ("slack_used", "i8"),  # the timer that is set has reached its time and uses its slack
         ("next", "i8"),  # next waiter for the same signal
-        ("vm", "i8"),  # the VM whose device requests it serves, NIL: none
+        ("vm", "i8"),  # the VM that it belongs to, NIL: none
+        ("nr_created", "i8"),  # vCPUs that a VMM has created
         ("run_ns", "i8"),  # in its program, without the host kernel's work for it
         ("yields", "i8"),
         ("wakeups", "i8"),

@@ -150,9 +150,20 @@ class Host(Part):
         description="scheduler features; those not named keep v6.19's default [source]",
     )
     exact_ticks: bool = Field(default=False, description="run every tick, also those that cannot change anything")
-    placement: Literal["balanced", "random_pinning", "one_to_one"] = Field(
-        default="balanced",
-        description="load balancing; or every vCPU pinned at random; or vCPU i of each VM pinned to CPU i modulo cpus",
+    placement: Literal["launched", "one_per_cpu", "random_pinning", "one_to_one"] = Field(
+        default="launched",
+        description="VMs launched one after another, their threads forked as by a VMM; or every VM's vCPUs put one on"
+        " each CPU, all at one instant (the best case); or every vCPU pinned at random (a static case); or vCPU i of"
+        " each VM pinned to CPU i modulo cpus",
+    )
+    launch_gap_ns: int = Field(
+        default=10_000_000,
+        ge=0,
+        le=3_600_000_000_000,
+        description="mean time between the launches of VMs that start together, with placement 'launched' [assumed]",
+    )
+    skew_tick: bool = Field(
+        default=False, description="ticks of the CPUs spread over half a tick, as by the kernel parameter [source]"
     )
     cgroups: Literal["per_vm", "flat", "libvirt"] = Field(
         default="per_vm",
@@ -173,9 +184,18 @@ class Host(Part):
         description="a task that ran within this time counts as cache hot [source]",
     )
     costs: Costs = Field(default=Costs(), description="what the machinery costs")
-    noise: Literal["none", "light", "heavy"] = Field(
-        default="none", description="kernel threads and daemons beside the VMs, `scenario.presets` [assumed]"
+    noise: Literal["none", "quiet", "light", "heavy"] = Field(
+        default="quiet",
+        description="kernel threads and daemons beside the VMs, `scenario.presets`: quiet [measured], others [assumed]",
     )
+
+    @field_validator("placement", mode="before")
+    @classmethod
+    def renamed_placement(cls, name: object) -> object:
+        """Name what replaced a placement of old scenario files."""
+        if name == "balanced":
+            raise ValueError(": value 'balanced' (allowed: 'one_per_cpu', its name now; the default is 'launched')")
+        return name
 
     @field_validator("topology")
     @classmethod

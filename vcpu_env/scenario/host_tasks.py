@@ -17,7 +17,7 @@ LONGEST_NS = 3_600_000_000_000
 
 ACTIONS = (
     "run_ns", "sleep_ns", "timer_ns", "sched_yield", "wait", "signal", "barrier", "lock", "unlock", "serve_ns",
-    "repeat", "exit",
+    "repeat", "create_vcpu", "exit",
 )  # fmt: skip
 """Each step of a program does one of these."""
 OPTIONS = {
@@ -54,6 +54,7 @@ class Step(Part):
         description="wait for a device request of the VM and compute this long for it",
     )
     repeat: int | None = Field(default=None, ge=1, le=1_000_000_000, description="do `steps` this many times")
+    create_vcpu: bool | None = Field(default=None, description="create the VM's next vCPU thread (of VMMs); true")
     exit: bool | None = Field(default=None, description="end the task; true")
     dist: Distribution = Field(default="fixed", description="distribution of run_ns, sleep_ns, serve_ns")
     timer: int = Field(default=0, ge=0, le=3, description="which of the task's four timers")
@@ -78,7 +79,7 @@ class Step(Part):
         for name, actions in OPTIONS.items():
             if name in self.model_fields_set and given[0] not in actions:
                 raise ValueError(f".{name}: given with {given[0]} (allowed: with {', '.join(actions)})")
-        for name in ("sched_yield", "exit"):
+        for name in ("sched_yield", "create_vcpu", "exit"):
             if getattr(self, name) is False:
                 raise ValueError(f".{name}: value False (allowed: true)")
         if given == ["repeat"] and not self.steps:
@@ -192,6 +193,8 @@ def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Se
             for cpu in task.cpus:
                 if not 0 <= cpu < cpus:
                     return f"host_tasks.{i}.cpus: value {cpu} (allowed: CPUs 0..{cpus - 1})"
+        if any(step.action == "create_vcpu" for step in all_steps(task.program)):
+            return f"host_tasks.{i}.program: create_vcpu given (allowed: in the VMs' own VMMs only)"
         if wrong := unknown_name(task.program, uses(tasks, "signal"), uses(tasks, "lock")):
             return f"host_tasks.{i}.program: {wrong}"
     return None

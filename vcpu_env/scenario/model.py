@@ -23,7 +23,7 @@ from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part
 from vcpu_env.scenario.host_tasks import CpuList, HostTask, Thread, expanded, guest_refusal, refusal
-from vcpu_env.scenario.presets import emulator_tasks, noise_tasks
+from vcpu_env.scenario.presets import emulator_tasks, noise_tasks, vmm_task
 from vcpu_env.scenario.workload_file import WorkloadFile
 
 MAX_VCPUS = 4096
@@ -92,6 +92,12 @@ class Vm(Part):
         description="libvirt's vcpu_quota: cpu.max of the group of each vCPU, us; -1: no limit",
     )
     idle: Idle = False
+    boot_ns: int = Field(
+        default=50_000_000,
+        ge=0,
+        le=3_600_000_000_000,
+        description="how long a launched guest boots, mostly idle, before its program begins; 0: not at all [assumed]",
+    )
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     vcpu_groups: NameList | None = Field(
@@ -106,7 +112,7 @@ class Vm(Part):
         default="newidle", description="when guest threads move between vCPUs: as one becomes idle; or at ticks as well"
     )
     start_ns: int = Field(
-        default=0, ge=0, le=3_600_000_000_000, description="when the VM's vCPU threads are created, in simulated time"
+        default=0, ge=0, le=3_600_000_000_000, description="when the VM is created, in simulated time"
     )
     stop_ns: int | None = Field(
         default=None, ge=1, le=3_600_000_000_000, description="when they are killed, after start_ns; none: never"
@@ -148,7 +154,7 @@ class Vm(Part):
 class Run(Part):
     """How long a scenario runs, in simulated time."""
 
-    warmup_ns: int = Field(default=200_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
+    warmup_ns: int = Field(default=400_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
     duration_ns: int = Field(
         default=1_000_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns"
     )
@@ -199,9 +205,11 @@ class Scenario(Part):
 
     @property
     def expanded_host_tasks(self) -> tuple[HostTask, ...]:
-        """Every host task on its own: those named, then the VMs' emulators and vhost workers, then noise."""
+        """Every host task on its own: those named, then the VMs' VMMs, emulators and vhost workers, then noise."""
         tasks = list(self.host_tasks)
         for vm in self.expanded_vms:
+            if self.host.placement == "launched":
+                tasks.append(vmm_task(vm.name, vm.start_ns, vm.vcpus))
             tasks += emulator_tasks(vm.name, vm.start_ns, vm.emulator_threads, vm.vhost_ns)
         return expanded(tasks + noise_tasks(self.host.noise, self.host.cpus))
 
@@ -242,8 +250,10 @@ class Scenario(Part):
         if vm.pinning is None:
             return
         where, placement, cpus = f"vms.{i}.pinning", self.host.placement, self.host.cpus
-        if placement != "balanced":
-            raise ValueError(f"{where}: given (allowed: only with host.placement 'balanced', not '{placement}')")
+        if placement not in ("launched", "one_per_cpu"):
+            raise ValueError(
+                f"{where}: given (allowed: with host.placement 'launched' or 'one_per_cpu', not '{placement}')"
+            )
         if len(vm.pinning) != vm.vcpus:
             raise ValueError(f"{where}: {len(vm.pinning)} CPUs (allowed: one for each of {vm.vcpus} vCPUs)")
         for cpu in vm.pinning:
@@ -291,7 +301,9 @@ class Scenario(Part):
                 raise ValueError(f"vms.{i}.{wrong}")
         wrong = refusal(self.host_tasks, self.host.cpus, [group.name for group in self.groups], names)
         if wrong or len({task.name for task in tasks}) < len(tasks):
-            raise ValueError(wrong or "host_tasks: a name is that of a noise, emulator or vhost task (allowed: others)")
+            raise ValueError(
+                wrong or "host_tasks: a name is that of a noise, VMM, emulator or vhost task (allowed: others)"
+            )
         return self
 
     @model_validator(mode="after")
