@@ -9,9 +9,9 @@ from pathlib import Path
 
 from agents.config import ConfigError, Validation
 from baselines.evaluate import evaluate
-from baselines.executor import make_executor
 from baselines.experiment import Experiment, make_plan
 from baselines.store import Store
+from vcpu_env.executor import make_executor
 from vcpu_env.policy.named import POLICIES
 
 FIRST_SEED = 100_000

@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from baselines.cells import MACHINE, Cell, CellError, Row, compile_here, load_object, run_cell, source_id
 from baselines.command import run_command, say
-from baselines.executor import Executor, ExecutorError, WorkerDiedError, make_executor
 from baselines.experiment import DEFAULT, Experiment, ExperimentError, Plan, load_experiment, make_plan
 from baselines.policies import PolicyError
 from baselines.report.terminal import print_report, report_console
 from baselines.store import Store, StoreError
 from baselines.summary import compare, scores
+from vcpu_env.executor import Executor, ExecutorError, WorkerDiedError, make_executor
 from vcpu_env.scenario import ScenarioError
 
 POLICIES = "vcpu_env.policy.named:POLICIES"

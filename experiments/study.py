@@ -9,10 +9,10 @@ from typing import Any
 from baselines.cells import MACHINE, Cell, Row, load_object, run_cell, source_id
 from baselines.command import say
 from baselines.evaluate import POLICIES, QUICK, QUICK_SEEDS, prepare
-from baselines.executor import Executor
 from baselines.experiment import Plan, load_experiment, make_plan
 from baselines.store import Store, StoreError
 from baselines.summary import Comparison, compare
+from vcpu_env.executor import Executor
 
 ROOT = Path(__file__).parent
 PROGRESS = 100

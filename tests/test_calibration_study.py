@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baselines.executor import Inline
 from baselines.store import Store
 from experiments.calibration.__main__ import DIRECTORY, analyse
 from experiments.calibration.design import SEEDS, Range, load_ranges, make_design, make_plans
@@ -17,6 +16,7 @@ from experiments.calibration.effects import Effect, Response, effects_of, respon
 from experiments.calibration.page import check_ranges, conclusions, tag_of, write_page
 from experiments.study import StudyError, read_sweeps
 from tests.counting_machine import CountingMachine
+from vcpu_env.executor import Inline
 from vcpu_env.guest.workloads import APPLICATIONS
 from vcpu_env.scenario import Costs
 

@@ -77,7 +77,7 @@ def test_unknown_executors(arguments, line):
 
 def test_ray_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "baselines.executor_ray", raising=False)
+    monkeypatch.delitem(sys.modules, "vcpu_env.executor_ray", raising=False)
     with pytest.raises(executor.ExecutorError, match=r"needs Ray: pip install 'vcpu-env\[ray\]'"):
         executor.make_executor("ray")
 

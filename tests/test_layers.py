@@ -77,8 +77,11 @@ LAYERS = [
         "vcpu_env.calibration",
         "vcpu_env.bench",
         "vcpu_env.warm",
+        "vcpu_env.executor",
+        "vcpu_env.executor_ray",
     ],
     ["vcpu_env.realism"],  # beside a real kernel
+    ["vcpu_env.validate"],
     ["vcpu_env.envs"],
     ["vcpu_env", "vcpu_env.cli", "vcpu_env.__main__"],
     ["baselines"],

@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench, realism."""
+"""The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench, realism, validate."""
 
 import json
 import sys
@@ -275,6 +275,27 @@ def realism(
         command.realism(probe or [], seconds, repeat, compare, out, set_ or [], buffer_kb, json_)
     except ValueError as error:
         fail(str(error))
+
+
+@app.command()
+def validate(
+    part: Annotated[
+        list[str] | None, typer.Argument(help="cells, launches, published, probes, golden; default: all there is")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="runs of each cell and published figure")] = 8,
+    golden: Annotated[Path | None, typer.Option(help="directory with traces of the kernel's own code")] = None,
+    out: Annotated[Path | None, typer.Option("-o", help="the page to write; default: print it")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: all cores")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """Hold the simulator against real hosts: recorded cells, launches, published tables, probes, kernel traces."""
+    from vcpu_env.validate import command
+
+    try:
+        met = command.validate(part or [], seeds, golden, out, workers, json_)
+    except ValueError as error:
+        fail(str(error))
+    raise typer.Exit(0 if met else 1)
 
 
 def main() -> None:

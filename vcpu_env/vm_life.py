@@ -1,7 +1,8 @@
 """The begin and the end of a VM while the host runs: its vCPU threads are created, later killed.
 
-A launched VM has a VMM that creates its vCPUs (`host.run`); of others all vCPUs begin at one instant. A VM that ends takes no time: its queued threads leave their queues, its running ones their CPUs, nothing of it wakes up
-any more, and its counters stand still.
+A launched VM has a VMM that creates its vCPUs (`host.run`); of others all vCPUs begin at one instant. A VM that ends
+takes no time: its queued threads leave their queues, its running ones their CPUs, nothing of it wakes up any more, and
+its counters stand still.
 """
 
 from vcpu_env._jit import NIL, kjit

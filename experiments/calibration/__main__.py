@@ -8,12 +8,12 @@ import typer
 from baselines.cells import MACHINE, load_object
 from baselines.command import run_command
 from baselines.evaluate import INPUT_ERRORS, POLICIES, QUICK
-from baselines.executor import Executor, WorkerDiedError, make_executor
 from baselines.experiment import Experiment, Plan, make_plan
 from baselines.store import Store
 from experiments.calibration.design import Design, Ranges, load_ranges, make_design, make_plans
 from experiments.calibration.page import RATES, write_page
 from experiments.study import ROOT, StudyError, read_sweeps, run_cells
+from vcpu_env.executor import Executor, WorkerDiedError, make_executor
 from vcpu_env.guest.workloads import APPLICATIONS
 
 METHODS = ("morris", "sobol")

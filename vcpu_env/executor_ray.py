@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from baselines.executor import ExecutorError, Item, Result, WorkerDiedError
+from vcpu_env.executor import ExecutorError, Item, Result, WorkerDiedError
 
 LARGEST_BATCH = 16
 """Items in one Ray task at most: a task of its own for each small item would cost more than the item."""

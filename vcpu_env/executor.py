@@ -59,7 +59,7 @@ def make_executor(kind: str, workers: int | None = None, address: str | None = N
         raise ExecutorError(f"address: given with executor '{kind}' (allowed: with ray)")
     if kind == "ray":
         try:
-            from baselines.executor_ray import Ray
+            from vcpu_env.executor_ray import Ray
         except ImportError:
             raise ExecutorError("executor: value 'ray' (needs Ray: pip install 'vcpu-env[ray]')") from None
         return Ray(workers, address)

@@ -1,0 +1,1 @@
+"""The simulator held against real hosts: recorded cells, launches, published tables, probes, traces; one page of it."""
