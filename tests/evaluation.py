@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from baselines import evaluate, executor, experiment, store
+from baselines import evaluate, experiment, store
 from tests.fake_machine import POLICIES
+from vcpu_env import executor
 
 ROOT = Path(__file__).parent.parent
 FAKE = "tests.fake_machine:FakeMachine"

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from baselines import cells, evaluate, executor, store
+from baselines import cells, evaluate, store
 from baselines.cells import CellError
 from tests.evaluation import FAKE, make_plan
+from vcpu_env import executor
 
 TABLES = ("cells.csv", "summary.csv", "scores.csv", "manifest.json")
 

@@ -50,7 +50,8 @@ class Machine:
 
     Args:
         scenario: what the host and its VMs are.
-        policy: a policy or the name of one (`vcpu_env.policy.named.POLICIES`).
+        policy: a policy or the name of one (`vcpu_env.policy.named.POLICIES`); in force from the scenario's
+            `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
         trace_events: length of the ring of scheduler events (`kernel.sched_trace`); 0: they are not recorded.
 
@@ -65,7 +66,9 @@ class Machine:
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.seed = seed
         with np.errstate(over="ignore"):
-            self.world = build_world(scenario, self.policy, seed, trace_events)
+            self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
+            first = self.policy if self._policy_due_ns is None else policy_named("stock")
+            self.world = build_world(scenario, first, seed, trace_events)
             start_tasks(self.world.handle)
 
     @property
@@ -87,7 +90,11 @@ class Machine:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
-        if self.policy.search is None:
+        if self._policy_due_ns is not None and end_ns >= self._policy_due_ns:
+            call(run_until, self.world.handle, self._policy_due_ns)
+            self._policy_due_ns = None
+            self.policy.apply(self.world)
+        if self.policy.search is None or self._policy_due_ns is not None:
             status = call(run_until, self.world.handle, end_ns)
         else:
             status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
@@ -172,6 +179,7 @@ class Machine:
         """An independent machine in the same state, with the same future."""
         other = object.__new__(Machine)
         other.scenario, other.policy, other.seed = self.scenario, self.policy, self.seed
+        other._policy_due_ns = self._policy_due_ns
         other.world = self.world.copy()
         return other
 

@@ -44,8 +44,7 @@ class Policy:
             kernel's loop.
         penalty_rule: who chooses the yielder's penalty (patch 5 applied), likewise; None: the series' formula.
         settings: fields of the world's structs to set, as (struct, field) -> value.
-        keep_apart: every vCPU stays on the CPU where it was placed, so that siblings never share one (placement
-            "balanced", and no more vCPUs a VM than CPUs).
+        keep_apart: every vCPU has a CPU of its own among its VM's and stays there (no more vCPUs a VM than CPUs).
         oracle: it uses what no host kernel can know: a ceiling, no policy.
         knobs: an oracle that turns the series' own two knobs only, hints and penalties: a ceiling of these.
         search: the rule is improved by search, an oracle.
@@ -98,6 +97,9 @@ class Policy:
 
 
 def stay_apart(world: World) -> None:
-    """Let every vCPU thread run on the CPU where it was placed only."""
-    for p, cpu in enumerate(world["task_struct"]["cpu"][: len(world["kvm_vcpu"])].tolist()):
-        allow_only(world, p, cpu)
+    """Let every vCPU thread run on one CPU only: where it was placed; of launched VMs, number i on CPU i."""
+    nr_cpus = len(world["rq"])
+    for p, vcpu in enumerate(world["kvm_vcpu"]):
+        launched = world["guest_vm"]["launched"][vcpu["vm"]]
+        index = p - world["kvm"]["first_vcpu"][vcpu["vm"]]
+        allow_only(world, p, int(index) % nr_cpus if launched else int(world["task_struct"]["cpu"][p]))

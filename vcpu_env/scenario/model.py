@@ -158,6 +158,22 @@ class Run(Part):
     duration_ns: int = Field(
         default=1_000_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns"
     )
+    policy_from_ns: int | None = Field(
+        default=None,
+        ge=0,
+        le=3_600_000_000_000,
+        description="until then the host runs stock, so that every policy begins with the same placement; default:"
+        " three quarters of the warm-up with placement 'launched', else 0",
+    )
+
+    @model_validator(mode="after")
+    def check_policy_from(self) -> "Run":
+        """Refuse a policy that comes after the warm-up."""
+        if self.policy_from_ns is not None and self.policy_from_ns > self.warmup_ns:
+            raise ValueError(
+                f".policy_from_ns: value {self.policy_from_ns} (allowed: up to warmup_ns, {self.warmup_ns})"
+            )
+        return self
 
 
 class Scenario(Part):
@@ -212,6 +228,13 @@ class Scenario(Part):
                 tasks.append(vmm_task(vm.name, vm.start_ns, vm.vcpus))
             tasks += emulator_tasks(vm.name, vm.start_ns, vm.emulator_threads, vm.vhost_ns)
         return expanded(tasks + noise_tasks(self.host.noise, self.host.cpus))
+
+    @property
+    def policy_from_ns(self) -> int:
+        """When the policy takes the place of stock."""
+        if self.run.policy_from_ns is not None:
+            return self.run.policy_from_ns
+        return self.run.warmup_ns * 3 // 4 if self.host.placement == "launched" else 0
 
     @property
     def layout(self) -> str:
