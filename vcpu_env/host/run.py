@@ -135,7 +135,7 @@ def next_operation(w, h):
 
 @kjit
 def change_task(w, cpu, h, op, now_ns):
-    """The running task changes where and how it is scheduled; off a CPU that it may not use any more it goes at once."""
+    """The running task changes where and how it is scheduled; off a CPU that it may not use it goes at once."""
     p = event_slots(w, 0).nr_vcpus + h
     if op.kind == OP_GROUP:
         sched_move_task(w, p, op.a)

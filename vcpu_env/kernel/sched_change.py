@@ -107,9 +107,8 @@ def set_cpus_allowed(w, p, word0, word1, word2, word3, cpu):
     task.cpus_allowed[0], task.cpus_allowed[1] = word0, word1
     task.cpus_allowed[2], task.cpus_allowed[3] = word2, word3
     sched_change_end(w, p, was)
-    if was == 0 or cpu_allowed(w, p, task.cpu):
-        return NIL
-    return find_next_allowed(w, p, cpu)
+    dst = find_next_allowed(w, p, cpu)  # also for a task that stays: the next call's begins after it
+    return NIL if was == 0 or cpu_allowed(w, p, task.cpu) else dst
 
 
 @kjit
