@@ -101,7 +101,7 @@ def add_steps(program: HostProgram, steps: Sequence[Step], ids: dict[str, int], 
             add_steps(program, step.steps, ids, vm, level + 1)
             program.repeat(step.repeat, mark, level)
         elif step.cpus is not None:
-            program.affinity(ALL_CPUS if step.cpus == "all" else cpu_words(step.cpus))
+            program.affinity(cpu_words(step.cpus) if step.cpus else ALL_CPUS)
         elif step.group is not None:
             program.group(ids[f"group/{step.group}"])
         elif step.nice is not None:

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from vcpu_env.scenario.host import Name, Part
 
 CpuList = Annotated[tuple[int, ...], Field(strict=False)]
+GroupName = Annotated[str, Field(pattern=r"^(/|[A-Za-z0-9][A-Za-z0-9_.-]*)$", max_length=64)]
+"""A cgroup that a task moves to: a name, or the root."""
 Policy = Literal["normal", "batch", "idle"]
 Distribution = Literal["fixed", "exponential", "lognormal_0.6", "lognormal_0.8", "uniform"]
 
@@ -55,12 +57,10 @@ class Step(Part):
         description="wait for a device request of the VM and compute this long for it",
     )
     repeat: int | None = Field(default=None, ge=1, le=1_000_000_000, description="do `steps` this many times")
-    cpus: CpuList | Literal["all"] | None = Field(
-        default=None, description="sched_setaffinity(): CPUs that it may use from now on, or 'all'"
+    cpus: CpuList | None = Field(
+        default=None, description="sched_setaffinity(): CPUs that it may use from now on; an empty list: all"
     )
-    group: Name | Literal["/"] | None = Field(
-        default=None, description="move to this cgroup, one of `groups`, or '/', the root"
-    )
+    group: GroupName | None = Field(default=None, description="move to this cgroup, one of `groups`; '/': the root")
     nice: int | None = Field(default=None, ge=-20, le=19, description="setpriority(): nice value from now on")
     policy: Policy | None = Field(default=None, description="sched_setscheduler(): policy from now on")
     exit: bool | None = Field(default=None, description="end the task; true")
@@ -218,7 +218,7 @@ def wrong_cpus(chosen: CpuList | None, cpus: int) -> str | None:
 def unknown_place(program: Sequence[Step], cpus: int, groups: Sequence[str]) -> str | None:
     """A step that moves the task to a CPU or cgroup that does not exist, in words."""
     for step in all_steps(program):
-        if step.cpus != "all" and (wrong := wrong_cpus(step.cpus, cpus)):
+        if step.cpus and (wrong := wrong_cpus(step.cpus, cpus)):
             return wrong
         if step.group is not None and step.group not in (*groups, "/"):
             return f"group: value '{step.group}' (allowed: {', '.join((*groups, '/'))})"

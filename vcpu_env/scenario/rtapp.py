@@ -3,8 +3,6 @@
 docs/rt-app.md has what is supported. What is not is refused with its name, file and line, never left out.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import ValidationError
 
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host_tasks import HostTask, Part, Step
+from vcpu_env.scenario.rtapp_json import Object, Pairs, error_at, read_object, shown
 
 USEC = 1000
 ENDLESS = 1_000_000_000
@@ -55,17 +54,6 @@ UNSUPPORTED = {
 }
 """What rt-app has besides, and why it is refused."""
 
-STRING = r'"(?:[^"\\]|\\.)*"'
-COMMENT = r"/\*.*?\*/|//[^\n]*"
-TOKENS = re.compile(rf"{STRING}|{COMMENT}|,(?=(?:\s|{COMMENT})*[}}\]])", re.DOTALL)
-KEYS = re.compile(rf"({STRING})(\s*:)?", re.DOTALL)
-BARE = re.compile(r'"suspend[^"\\]*"')
-"""A key that may stand without a value, which is then the thread's name (workgen writes it)."""
-ENDS = re.compile(r"\s*[,}]")
-LONGEST_SHOWN = 60
-Pairs = list[tuple[str, int, Any]]
-"""An object of the file: key, line and value of each entry, in order; a key may come several times."""
-
 
 @dataclass
 class RtApp:
@@ -86,54 +74,12 @@ class Reader:
         self.shared_timers: dict[str, str] = {}
 
     def refuse(self, line: int, what: str, allowed: str) -> ScenarioError:
-        """The error of one place in the file."""
-        return ScenarioError(f"{self.path}:{line}: {what} (allowed: {allowed})")
+        """What one place in the file says, and what it may say."""
+        return self.error(line, f"{what} (allowed: {allowed})")
 
-    def entries(self) -> Pairs:
-        """The file's outermost object. Comments and a comma before a bracket are allowed, as rt-app does."""
-        try:
-            text = self.path.read_text("utf-8")
-        except OSError as error:
-            raise ScenarioError(
-                f"rtapp: value '{self.path}' (allowed: a file that can be read; {error.strerror})"
-            ) from None
-        except UnicodeDecodeError:
-            raise ScenarioError(f"rtapp: value '{self.path}' (allowed: a JSON file in UTF-8)") from None
-        plain = TOKENS.sub(lambda m: m[0] if m[0][0] == '"' else re.sub(r"[^\n]", " ", m[0]), text)
-        lined = self.lined(plain)
-        try:
-            read = json.loads(lined, object_pairs_hook=self._pairs)
-        except json.JSONDecodeError as error:
-            raise self.refuse(error.lineno, error.msg, "JSON, with comments") from None
-        except ValueError:
-            raise self.refuse(1, "a number of thousands of digits", "JSON, with comments") from None
-        except RecursionError:
-            raise self.refuse(1, "too many brackets in each other", "tasks, phases and events") from None
-        if not isinstance(read, Object):
-            raise self.refuse(1, "no object", 'an object with "tasks"')
-        return read
-
-    def lined(self, plain: str) -> str:
-        """The text with its line number in each key, and a value for a bare "suspend"."""
-        parts, line, end, brackets = [], 1, 0, [""]
-        for match in KEYS.finditer(plain):
-            between = plain[end : match.start()]
-            line, end = line + between.count("\n"), match.end()
-            for bracket in re.findall(r"[{}\[\]]", between):
-                brackets = [*brackets, bracket] if bracket in "{[" else brackets[:-1] or [""]
-            string, colon = match[1], match[2] or ""
-            if not colon and brackets[-1] == "{" and between.strip()[-1:] in ("{", ",") and ENDS.match(plain, end):
-                if not BARE.fullmatch(string):
-                    raise self.refuse(line, f"{string} without a value", f'{string} : VALUE; only "suspend" needs none')
-                colon = ': ""'
-            parts += [between, f'{string[:-1]}\\n{line}"{colon}' if colon else string]
-            line += match[0].count("\n")
-        return "".join([*parts, plain[end:]])
-
-    @staticmethod
-    def _pairs(pairs: list[tuple[str, Any]]) -> "Object":
-        split = [(*key.rsplit("\n", 1), value) for key, value in pairs]
-        return Object((key, int(line), value) for key, line, value in split)
+    def error(self, line: int, text: str) -> ScenarioError:
+        """An error of one place in the file."""
+        return error_at(self.path, line, text)
 
     def typed(self, line: int, key: str, value: Any, kind: type, least: int | None = None) -> Any:
         """`value`, if it is of that kind (a bool is no integer) and not too small."""
@@ -146,7 +92,7 @@ class Reader:
     def read(self) -> RtApp:
         """The whole file."""
         found, policy = RtApp(), "normal"
-        sections = self.entries()
+        sections = read_object(self.path)
         for key, line, value in sections:
             if key not in ("tasks", "global", "resources"):
                 raise self.refuse(line, f"'{key}'", "tasks, global, resources")
@@ -204,7 +150,7 @@ class Reader:
         moves = any(key == "cpus" for _, part in parts for key, _, _ in part)
         for at, part in parts:
             if moves and all(key != "cpus" for key, _, _ in part):
-                steps.append(self.checked(at, Step, cpus=fields.get("cpus", "all")))
+                steps.append(self.checked(at, Step, cpus=fields.get("cpus", ())))
             steps += self.phase(found, at, part, name, count)
         if count == 0:
             return None
@@ -224,6 +170,8 @@ class Reader:
             return {"slice_ns": self.typed(line, key, value, int, 0) * USEC}
         if key == "cpus":
             cpus = self.typed(line, key, value, list)
+            if not cpus:
+                raise self.refuse(line, "cpus: none given", "at least one CPU")
             return {"cpus": tuple(self.typed(line, key, cpu, int, 0) for cpu in cpus)}
         parts = [part for part in self.typed(line, key, value, str).split("/") if part]
         for i in range(len(parts)):
@@ -263,9 +211,9 @@ class Reader:
         kind = next((event for event in EVENTS if key.startswith(event)), None)
         if kind is None:
             known = [*EVENTS, *THREAD_KEYS]
-            if why := next((why for name, why in UNSUPPORTED.items() if key.startswith(name)), None):
-                raise self.refuse(line, f"'{key}', but {why}", ", ".join(known))
-            raise ScenarioError(f"{self.path}:{line}: '{key}' ({nearest(key, known)})")
+            if name := max((name for name in UNSUPPORTED if key.startswith(name)), key=len, default=None):
+                raise self.refuse(line, f"'{key}', but {UNSUPPORTED[name]}", ", ".join(known))
+            raise self.error(line, f"'{key}' ({nearest(key, known)})")
         if kind in ("run", "runtime", "sleep"):
             nsec = self.typed(line, key, value, int, 0) * USEC
             if nsec:
@@ -349,17 +297,7 @@ class Reader:
             return part(**fields)
         except ValidationError as error:
             lines = "; ".join(text.lstrip(".") for text in error_lines(part, error))
-            raise ScenarioError(f"{self.path}:{line}: {lines}") from None
-
-
-class Object(list[tuple[str, int, Any]]):
-    """A JSON object as a list of (key, line, value)."""
-
-
-def shown(value: Any) -> str:
-    """A value in an error."""
-    text = f"'{value}'" if isinstance(value, str) else "an object" if isinstance(value, Object) else str(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+            raise self.error(line, lines) from None
 
 
 def read_rtapp(path: Path) -> RtApp:
