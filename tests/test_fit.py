@@ -4,16 +4,20 @@ import gzip
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.test_cli import call, refused
+from vcpu_env.fit.command import misfit
 from vcpu_env.fit.distributions import fit_durations
 from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event, FitError, parse_events
 from vcpu_env.fit.fit import fit_recording, fit_trace
-from vcpu_env.fit.goodness import goodness
+from vcpu_env.fit.goodness import busy_allowed, durations, goodness, rate_allowed
 from vcpu_env.fit.groups import connect, forest, make_groups, word
 from vcpu_env.fit.simulate import simulate, solo, watched, with_reschedules
 from vcpu_env.fit.threads import record
@@ -76,7 +80,7 @@ def test_both_formats_tell_the_same():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (FTRACE + "what is this\n", "line 11: 'what is this' (allowed: lines of ftrace or perf script)"),
+        (FTRACE + "what is this\n", "line 11: 'what is this' (allowed: lines of ftrace, perf script or trace-cmd)"),
         (
             FTRACE.replace("prev_state=R ==>", "prev_state=R =>"),
             "line 4: sched_switch cannot be read: 'prev_comm=swapper",
@@ -115,7 +119,11 @@ def small_trace() -> list[Event]:
 def test_what_threads_did():
     recording = record(small_trace(), lambda comm, tid: comm in ("one", "two"))
     one, two = recording.threads[1], recording.threads[2]
-    assert [(a.cpu_ns, a.blocks, a.other) for a in one.actions] == [(10_000, False, 2), (5_000, True, IDLE)]
+    assert [(a.cpu_ns, a.blocks, a.other, a.slept_ns) for a in one.actions] == [
+        (None, True, IDLE, 2_000),  # its run had begun before the recording
+        (10_000, False, 2, None),
+        (5_000, True, IDLE, None),
+    ]
     assert one.runs_ns == [15_000] and one.preempted == 1 and one.cpu_ns == 16_000
     assert two.runs_ns == [13_000] and two.counts == Counter({RESCHEDULE_IPI: 1})
     assert recording.cpus == 2 and recording.window_ns == 30_000 and recording.counted == {RESCHEDULE_IPI}
@@ -127,7 +135,7 @@ def test_what_threads_did():
 def test_a_sleep_ends_when_its_thread_is_woken():
     again = [Event(40_000, 0, WAKE, 2, "", 1, "one"), Event(45_000, 0, SWITCH, 0, "", 1, "one", False)]
     recording = record(small_trace() + again, lambda comm, tid: comm in ("one", "two"))
-    assert [(b.slept_ns, b.other) for b in recording.threads[1].blocks] == [(19_000, 2)]
+    assert [(b.slept_ns, b.other) for b in recording.threads[1].blocks] == [(2_000, IDLE), (19_000, 2)]
 
 
 @pytest.mark.core
@@ -295,7 +303,10 @@ def test_processes_that_come_and_go_are_as_many_as_live_at_a_time():
 def test_command(tmp_path):
     out = tmp_path / "pipe.toml"
     code, printed, errors = call("fit", TRACE, *(word for comm in COMMS for word in ("--comm", comm)), "-o", out)
-    assert code == 0 and errors == [errors[0]] and errors[0].startswith("4 threads in 4 groups, ")
+    assert code == 0 and errors[0].startswith("4 threads in 4 groups, ")
+    # Other programs used its CPUs, so its sleeps were longer than they are alone.
+    assert len(errors) == 2 and errors[1].startswith("warning: the program does not do what was recorded, ")
+    assert "head: sleep, distributions 0." in errors[1] and printed.count("differs") == errors[1].count(";") + 1
     assert "recorded" in printed and "CPUs busy" in printed
     scenario = tmp_path / "s.toml"
     scenario.write_text('host.cpus = 2\n[[vms]]\nname = "vm"\ncount = 2\nvcpus = 2\nworkload = "pipe.toml"\n')
@@ -322,3 +333,181 @@ def test_mistakes(tmp_path):
     lines = gzip.decompress(TRACE.read_bytes()).decode().splitlines()
     broken.write_text("\n".join([*lines[:50], "garbage", *lines[50:]]))
     assert refused("fit", broken, "--comm", "gzip").startswith(f"{broken}: line 51: 'garbage'")
+
+
+SLEEPER = "switch 10.0 0 100; switch 10.00008 100 0 S; switch 10.2 0 100; switch 10.20007 100 0 S"
+
+
+def ftrace(script: str, comm: str = "mediad") -> str:
+    """ftrace's text of switches "switch TIME FROM TO STATE" and wake-ups "wake TIME WHO", of thread 100."""
+    lines = []
+    for kind, time, *rest in (step.split() for step in script.split("; ")):
+        if kind == "wake":
+            what = f"<idle>-0 [000] d.h. {float(time):.6f}: sched_waking: comm={comm} pid={rest[0]} prio=120 target_cpu=000"
+        else:
+            state = rest[2] if len(rest) > 2 else "R"
+            names = [comm if tid == "100" else "swapper/0" for tid in rest[:2]]
+            what = (
+                f"{names[0]}-{rest[0]} [000] d..2. {float(time):.6f}: sched_switch: prev_comm={names[0]} "
+                f"prev_pid={rest[0]} prev_prio=120 prev_state={state} ==> next_comm={names[1]} next_pid={rest[1]} next_prio=120"
+            )
+        lines.append(what)
+    return "\n".join(lines) + "\n"
+
+
+OTHER_WAKES = "wake 10.00004 200; "
+
+
+def fitted_from(tmp_path, text: str, comm: str = "mediad"):
+    path = tmp_path / "trace.txt"
+    path.write_text(text)
+    return fit_trace(path, [comm])
+
+
+@pytest.mark.core
+def test_a_sleeper_whose_wakeups_were_not_recorded_sleeps(tmp_path):
+    """It runs 70 us every 200 ms; nobody's wake-up of it is there, so its sleep ends when it runs again."""
+    fitted = fitted_from(tmp_path, ftrace(OTHER_WAKES + SLEEPER))
+    assert "user 70us fixed" in fitted.text and "sleep 199.9ms fixed" in fitted.text
+    assert fitted.doubts == (
+        "1 of 1 sleeps end without a recorded wake-up: waiting for a CPU counts as sleeping",
+        "few samples: mediad (1 runs)",
+    )
+    simulated = {(row.group, row.quantity): row.simulated for row in goodness(fitted, simulate(fitted))}
+    assert simulated["all", "CPUs busy"] == pytest.approx(70e-6 / 0.2, rel=0.2)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "switch 10 0 100; switch 10.1 100 0 S; switch 10.2 0 9; wake 10.3 9",
+            "no run from one sleep to the next (allowed: threads that were recorded for longer)",
+        ),
+        (
+            "wake 9 9; switch 10 0 100; wake 10.01 9; switch 10.1 100 0 R",
+            "its threads neither slept nor woke (allowed: threads that were recorded for longer)",
+        ),
+        (
+            "switch 10 100 0 S; wake 11 100",
+            "no switch to its threads was recorded, and no run from a wake-up to a sleep (allowed: perf record -a, or",
+        ),
+    ],
+)
+def test_too_little_was_recorded(tmp_path, script, message):
+    with pytest.raises(FitError) as error:
+        fitted_from(tmp_path, ftrace(script))
+    assert f"trace.txt: comm: {message}" in str(error.value)
+
+
+@pytest.mark.core
+def test_a_thread_that_sleeps_for_good_is_left_out():
+    """The one that starts the workers and waits for them did 1 ms of work; a loop of that would be a busy loop."""
+    events = [
+        Event(0, 0, SWITCH, 0, "", 1, "main"),
+        Event(500_000, 0, WAKE, 1, "", 2, "work"),
+        Event(1_000_000, 0, SWITCH, 1, "main", 0, "", True),
+    ]
+    for i in range(10):
+        at = 2_000_000 + i * 100_000
+        events += [
+            Event(at, 0, WAKE, IDLE, "", 2, "work"),
+            Event(at, 0, SWITCH, 0, "", 2, "work"),
+            Event(at + 40_000, 0, SWITCH, 2, "work", 0, "", True),
+        ]
+    recording = record(events, lambda comm, tid: True)
+    fitted = fit_recording(recording)
+    assert [group.name for group in fitted.groups] == ["work"]
+    assert fitted.doubts == ("left out, since no end of their sleep was recorded: main",)
+    with pytest.raises(FitError, match=r"comm: its threads slept, and no end of a sleep was recorded \(allowed: "):
+        fit_recording(record(events[:3], lambda comm, tid: comm == "main"))
+
+
+@pytest.mark.core
+def test_a_thread_that_ends_does_not_sleep():
+    exits = FTRACE.replace("prev_pid=7 prev_prio=120 prev_state=S", "prev_pid=7 prev_prio=120 prev_state=X")
+    assert events_of(exits)[-1].exits and not events_of(FTRACE)[-1].exits
+    recording = record(events_of(exits), lambda comm, tid: tid == 7)
+    assert not recording.threads[7].endless and recording.threads[7].blocked_since_ns is None
+
+
+@pytest.mark.core
+def test_a_recording_of_one_task_has_no_switches_to_it(tmp_path):
+    """perf record without -a: it runs from each wake-up to the next sleep."""
+    script = "; ".join(f"wake {i}.0001 100; switch {i}.0004 100 0 S" for i in range(1, 20))
+    fitted = fitted_from(tmp_path, ftrace(script))
+    assert "user 300us fixed" in fitted.text and "sleep 999.7ms fixed" in fitted.text
+    assert fitted.doubts == (
+        "no switch to its threads was recorded (perf record without -a): waiting for a CPU counts as running",
+    )
+
+
+REPORT = """\
+version = 6
+CPU 1 is empty
+cpus=2
+              ls-47    [000]   439.675591: sched_waking:         comm=cat pid=48 prio=120 target_cpu=000
+              ls-47    [000]   439.675592: kernel_stack:         <stack trace>
+=> ttwu_do_activate (ffffffff8110c0de)
+=> try_to_wake_up (ffffffff8110c0df)
+              ls-47    [000]   439.675595: funcgraph_entry:                   |  schedule() {
+              ls-47    [000]   439.675600: sched_switch:         ls:47 [120] S ==> cat:48 [120]
+"""
+
+
+@pytest.mark.core
+def test_what_trace_cmd_report_prints():
+    switch = Event(439_675_600_000, 0, SWITCH, 47, "ls", 48, "cat", True)
+    assert events_of(REPORT)[1] == switch
+    latency = REPORT.replace("[000]   ", "  0d..2. ")
+    assert events_of(latency) == events_of(REPORT)
+    raw = "prev_comm=ls prev_pid=47 prev_prio=120 prev_state=0x1 next_comm=cat next_pid=48 next_prio=120"
+    assert events_of(REPORT.replace("ls:47 [120] S ==> cat:48 [120]", raw))[1] == switch
+    runs_on = events_of(REPORT.replace("ls:47 [120] S ==> cat:48 [120]", raw.replace("0x1", "256")))[1]
+    assert not runs_on.blocks
+    ended = events_of(REPORT.replace("ls:47 [120] S ==> cat:48 [120]", raw.replace("0x1", "128")))[1]
+    assert ended.blocks and ended.exits
+    function = REPORT + "              ls-47    [000]   439.675700: do_exit <-__x64_sys_exit\n"
+    assert events_of(function) == events_of(REPORT)
+    with pytest.raises(FitError, match="line 2: events were lost"):
+        events_of(REPORT.replace("CPU 1 is empty", "CPU:1 [204600 EVENTS DROPPED]"))
+
+
+@pytest.mark.core
+@given(st.text(alphabet=" \n:=>[].#-0129abcRS", max_size=200), st.integers(0, len(REPORT)))
+def test_any_text_is_read_or_refused_in_one_line(text, at):
+    try:
+        events_of(REPORT[:at] + text + REPORT[at:])
+    except FitError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.core
+def test_what_counts_as_another_program():
+    same = [float(i) for i in range(1, 101)]
+    assert not any(row.differs for row in durations("g", "run", same, [1.1 * x for x in same]))
+    twice = durations("g", "run", same, [2 * x for x in same])
+    assert [row.differs for row in twice] == [False, False, True]  # the quantiles are shown, the distance is judged
+    steady = durations("g", "run", [1000.0] * 50, [1010.0] * 50)
+    assert steady[-1].distance == 1.0 and not steady[-1].differs  # 1 % apart, and no overlap
+    assert not any(row.differs for row in durations("g", "run", [1.0], [9.0]))  # one sample says nothing
+    assert rate_allowed(0) is None and rate_allowed(4) == pytest.approx(1.29) and rate_allowed(10_000) == 1 / 3
+    assert busy_allowed(0.0005, 1) == pytest.approx(3.65, abs=0.01) and busy_allowed(1, 1) == 1 / 3
+
+
+@pytest.mark.core
+def test_a_bad_fit_is_called_one():
+    """The same program, but twice as fast as recorded."""
+    machine = Machine(solo("pair", parse_workload(PAIR, "pair"), 2))
+    recording = record(watched(machine, ["cpu", "io"], 250 * MSEC), lambda comm, tid: True)
+    fast = parse_workload(PAIR.replace("200us", "100us").replace("150us", "50us"), "fast")
+    fitted = replace(fit_recording(recording), name="fast", workload=fast)
+    rows = goodness(fitted, simulate(fitted, 1, 250 * MSEC))
+    differ = {(row.group, row.quantity) for row in rows if row.differs}
+    assert {("io", "voluntary switches"), ("io", "sleep, distributions"), ("cpu", "run, distributions")} <= differ
+    (line,) = misfit(rows)
+    assert line.startswith(f"the program does not do what was recorded, {len(differ)} of 10 quantities differ: ")
+    assert "io: voluntary switches +" in line and "\n" not in line
+    good = fit_recording(recording)
+    assert misfit(goodness(good, simulate(good, 1, 250 * MSEC))) == []

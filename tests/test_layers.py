@@ -30,7 +30,7 @@ LAYERS = [
     ["vcpu_env.kernel.group_stats"],
     ["vcpu_env.kernel.runqueue", "vcpu_env.kernel.select_idlest"],
     ["vcpu_env.kernel.select_cpu", "vcpu_env.kernel.find_busiest"],
-    ["vcpu_env.kernel.balance", "vcpu_env.kernel.throttle"],
+    ["vcpu_env.kernel.balance", "vcpu_env.kernel.throttle", "vcpu_env.kernel.sched_change"],
     [
         "vcpu_env.kernel.balance_trigger",
         "vcpu_env.kernel.topology",

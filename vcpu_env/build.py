@@ -164,7 +164,7 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     host, vms = scenario.host, scenario.expanded_vms
     plans = guest_plans(scenario)
     groups, places, host_places = cgroup_tree(scenario)
-    host_plans, parties = host_task_plans(scenario, launch_times(scenario, seed))
+    host_plans, parties = host_task_plans(scenario, groups, launch_times(scenario, seed))
     nr_vcpus = sum(vm.vcpus for vm in vms)
     nr_threads = sum(len(plan.programs) for plan in plans)
     nr_slots = 3 * host.cpus + nr_vcpus + nr_threads + len(host_plans) + len(vms)

@@ -7,7 +7,7 @@ import numpy as np
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import Instances, Program
 from vcpu_env.host.program import HostProgram, HostTaskPlan
-from vcpu_env.kernel.build import Task
+from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
 from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
 from vcpu_env.scenario.model import Scenario
@@ -15,6 +15,7 @@ from vcpu_env.world import World
 
 MANY_ITEMS = 1 << 40
 """Room for signals that nobody has waited for yet."""
+ALL_CPUS = (-1, -1, -1, -1)
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
 
 
@@ -50,13 +51,19 @@ def allow_host_tasks(world: World, scenario: Scenario, first: int) -> None:
     """sched_setaffinity() of the host tasks, whose ids begin at `first`."""
     for p, spec in enumerate(scenario.expanded_host_tasks, first):
         if spec.cpus is not None:
-            allowed = world["task_struct"]["cpus_allowed"][p]
-            for word in range(len(allowed)):
-                mask = sum(1 << cpu % 64 for cpu in set(spec.cpus) if cpu // 64 == word)
-                allowed[word] = mask - (1 << 64 if mask >> 63 else 0)
+            world["task_struct"]["cpus_allowed"][p] = cpu_words(spec.cpus)
 
 
-def host_task_plans(scenario: Scenario, launched_ns: list[int]) -> tuple[list[HostTaskPlan], list[int]]:
+def cpu_words(cpus: Sequence[int]) -> tuple[int, int, int, int]:
+    """A mask of CPUs, 64 a word."""
+    masks = [sum(1 << cpu % 64 for cpu in set(cpus) if cpu // 64 == word) for word in range(4)]
+    a, b, c, d = (mask - (1 << 64 if mask >> 63 else 0) for mask in masks)
+    return a, b, c, d
+
+
+def host_task_plans(
+    scenario: Scenario, groups: Sequence[Group], launched_ns: list[int]
+) -> tuple[list[HostTaskPlan], list[int]]:
     """The programs of the host tasks; of every signal how many tasks meet there (0: it is no barrier).
 
     Args:
@@ -68,20 +75,22 @@ def host_task_plans(scenario: Scenario, launched_ns: list[int]) -> tuple[list[Ho
     names = [f"vm/{i}" for i in range(len(vms))]
     names += [f"{kind}/{name}" for kind in ("signal", "lock") for name in uses(tasks, kind)]
     parties = [0] * len(names) + list(barriers.values())
-    signals = {name: i for i, name in enumerate([*names, *(f"barrier/{name}" for name in barriers)])}
+    ids = {name: i for i, name in enumerate([*names, *(f"barrier/{name}" for name in barriers)])}
+    ids |= {f"group/{group.owner[1]}": tg for tg, group in enumerate(groups, 1) if group.owner[0] == "group"}
+    ids["group//"] = 0
     plans = []
     for spec in tasks:
         program = HostProgram()
         vm = vms[spec.emulator_of] if spec.emulator_of else None
-        add_steps(program, spec.program, signals, vm, 0)
+        add_steps(program, spec.program, ids, vm, 0)
         serves = any(step.action == "serve_ns" for step in all_steps(spec.program))
         start_ns = spec.start_ns if vm is None else launched_ns[vm]
         plans.append(HostTaskPlan(program, start_ns, spec.timer_slack_ns, vm, serves))
     return plans, parties
 
 
-def add_steps(program: HostProgram, steps: Sequence[Step], signals: dict[str, int], vm: int | None, level: int) -> None:
-    """Append what the steps say; `level`: in how many loops they lie."""
+def add_steps(program: HostProgram, steps: Sequence[Step], ids: dict[str, int], vm: int | None, level: int) -> None:
+    """Append what the steps say; `ids`: of signals and groups, `level`: in how many loops they lie."""
     for step in steps:
         if step.run_ns is not None:
             program.run(step.run_ns, step.dist)
@@ -92,26 +101,34 @@ def add_steps(program: HostProgram, steps: Sequence[Step], signals: dict[str, in
         elif step.sched_yield is not None:
             program.sched_yield()
         elif step.wait is not None:
-            mutex = None if step.mutex is None else signals[f"lock/{step.mutex}"]
-            program.wait(signals[f"signal/{step.wait}"], mutex)
+            mutex = None if step.mutex is None else ids[f"lock/{step.mutex}"]
+            program.wait(ids[f"signal/{step.wait}"], mutex)
         elif step.signal is not None:
-            program.signal(signals[f"signal/{step.signal}"], not step.lossy, step.to_all, step.sync)
+            program.signal(ids[f"signal/{step.signal}"], not step.lossy, step.to_all, step.sync)
         elif step.barrier is not None:
-            program.barrier(signals[f"barrier/{step.barrier}"])
+            program.barrier(ids[f"barrier/{step.barrier}"])
         elif step.lock is not None:
-            program.lock(signals[f"lock/{step.lock}"])
+            program.lock(ids[f"lock/{step.lock}"])
         elif step.unlock is not None:
-            program.unlock(signals[f"lock/{step.unlock}"])
+            program.unlock(ids[f"lock/{step.unlock}"])
         elif step.serve_ns is not None:
-            program.wait(signals[f"vm/{vm}"])
+            program.wait(ids[f"vm/{vm}"])
             program.run(step.serve_ns, step.dist)
             program.served()
         elif step.create_vcpu is not None:
             program.create_vcpu()
         elif step.repeat is not None:
             mark = program.here()
-            add_steps(program, step.steps, signals, vm, level + 1)
+            add_steps(program, step.steps, ids, vm, level + 1)
             program.repeat(step.repeat, mark, level)
+        elif step.cpus is not None:
+            program.affinity(cpu_words(step.cpus) if step.cpus else ALL_CPUS)
+        elif step.group is not None:
+            program.group(ids[f"group/{step.group}"])
+        elif step.nice is not None:
+            program.nice(step.nice)
+        elif step.policy is not None:
+            program.policy(POLICIES[step.policy])
         else:
             program.exit()
 

@@ -43,8 +43,10 @@ def fit_and_compare(
         print(fitted.text)
     print(headline(fitted), file=sys.stderr)
     rows = goodness(fitted, simulate(fitted, seed))
-    for line in [json.dumps(asdict(row)) for row in rows] if as_json else table(rows):
+    for line in [json.dumps(asdict(row) | {"differs": row.differs}) for row in rows] if as_json else table(rows):
         print(line)
+    for doubt in (*fitted.doubts, *misfit(rows)):
+        print(f"warning: {doubt}", file=sys.stderr)
 
 
 def headline(fitted: Fitted) -> str:
@@ -57,6 +59,20 @@ def headline(fitted: Fitted) -> str:
     )
 
 
+def misfit(rows: "Sequence[Compared]") -> list[str]:
+    """One line if the program does not reproduce the recording, none if it does."""
+    judged, differ = [row for row in rows if row.allowed is not None], [row for row in rows if row.differs]
+    if not differ:
+        return []
+    worst = "; ".join(f"{row.group}: {row.quantity} {far(row)}" for row in differ)
+    return [f"the program does not do what was recorded, {len(differ)} of {len(judged)} quantities differ: {worst}"]
+
+
+def far(row: "Compared") -> str:
+    """How far the simulated value is from the recorded one."""
+    return "" if row.distance is None else f"{row.distance:.2f}" if row.unit == "KS" else f"{row.distance:+.0%}"
+
+
 def table(rows: "Sequence[Compared]") -> list[str]:
     """The comparison as aligned lines."""
     lines = [f"{'':28} {'recorded':>12} {'simulated':>12} {'distance':>10}"]
@@ -66,9 +82,8 @@ def table(rows: "Sequence[Compared]") -> list[str]:
             group = row.group
             lines.append(group)
         values = " ".join(f"{shown(value, row.unit):>12}" for value in (row.recorded, row.simulated))
-        far = "" if row.distance is None else f"{row.distance:.2f}" if row.unit == "KS" else f"{row.distance:+.0%}"
         unit = "" if row.unit in ("ns", "KS") else row.unit
-        lines.append(f"  {row.quantity:26} {values} {far:>10}  {unit}".rstrip())
+        lines.append(f"  {row.quantity:26} {values} {far(row):>10}  {unit:9}{'differs' * row.differs}".rstrip())
     return lines
 
 

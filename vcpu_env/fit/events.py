@@ -1,4 +1,4 @@
-"""Scheduler events of a recorded trace, from text: ftrace's own, or that of ``perf script`` and ``perf sched script``.
+"""Scheduler events of a recorded trace, from text: ftrace's own, or that of perf script and trace-cmd report.
 
 Needed are `sched_switch` and `sched_waking` (or `sched_wakeup`); used, if they are there, are the entries of
 `reschedule`, `call_function` and `call_function_single` (irq_vectors) and `tlb_flush`. Other events are skipped.
@@ -27,6 +27,7 @@ class Event(NamedTuple):
         tid: the thread on the CPU; of a wake-up who wakes, `IDLE` if an interrupt does.
         other: switch: the thread that runs next; wake-up: who is woken.
         blocks: switch: the thread sleeps or ends, it is not preempted.
+        exits: switch: the thread ends.
     """
 
     time_ns: int
@@ -37,19 +38,22 @@ class Event(NamedTuple):
     other: int = IDLE
     other_comm: str = ""
     blocks: bool = False
+    exits: bool = False
 
 
 LINE = re.compile(
-    r"\s*(?P<comm>\S.*?)(?:-|\s+)(?P<tid>\d+)(?:/(?P<thread>\d+))?\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+"
-    r"(?:(?P<flags>[\w.#]{4,6})\s+)?(?P<time>\d+\.\d+):\s+(?:\d+\s+)?(?:\w+:)?(?P<event>\w+):\s*(?P<rest>.*)"
+    r"\s*(?P<comm>\S.*?)(?:-|\s+)(?P<tid>\d+)(?:/(?P<thread>\d+))?\s+(?:\(\s*[\d-]+\)\s+)?"
+    r"(?:\[(?P<cpu>\d+)\]\s+(?:(?P<flags>[\w.#]{4,8})\s+)?|(?P<latency_cpu>\d+)(?P<latency>[\w.#]{4,8})\s+)"
+    r"(?P<time>\d+\.\d+):\s+(?:\(\+?[\d.]+\)\s+)?(?:\d+\s+)?(?:(?:\w+:)?(?P<event>\w+):)?\s*(?P<rest>.*)"
 )
-SKIPPED = re.compile(r"\s*(#.*|cpus=\d+|version = .*|[0-9a-f]{8,16} .*)?$")
-"""Comments, empty lines, headers, and stack frames."""
-LOST = re.compile(r"LOST \d+ EVENTS|PERF_RECORD_LOST")
+"""An event; trace-cmd's latency format joins CPU and flags. What has no name is of another tracer: a function."""
+SKIPPED = re.compile(r"\s*(#.*|cpus=\d+|version = .*|CPU \d+ is empty|=> .*|[0-9a-f]{8,16} .*)?$", re.IGNORECASE)
+"""Comments, empty lines, headers of trace-cmd report, and stack frames."""
+LOST = re.compile(r"LOST \d+ EVENTS|EVENTS DROPPED\]|PERF_RECORD_LOST")
 
 SWITCHES = (
     re.compile(
-        r"prev_comm=(?P<comm>.*) prev_pid=(?P<tid>\d+) prev_prio=\d+ prev_state=(?P<state>\S+) ==> "
+        r"prev_comm=(?P<comm>.*) prev_pid=(?P<tid>\d+) prev_prio=\d+ prev_state=(?P<state>\S+)(?: ==>)? "
         r"next_comm=(?P<next_comm>.*) next_pid=(?P<next>\d+) next_prio=\d+"
     ),
     re.compile(r"(?P<comm>.*):(?P<tid>\d+) \[\d+\] (?P<state>\S+) ==> (?P<next_comm>.*):(?P<next>\d+) \[\d+\]"),
@@ -66,6 +70,8 @@ IPIS = {
 WAKE_EVENTS = ("sched_waking", "sched_wakeup", "sched_wakeup_new")
 REMOTE_SEND_IPI = re.compile(r"reason:.*(\(4\)|remote ipi send)", re.IGNORECASE)
 """`tlb_flush` of who sends (TLB_REMOTE_SEND_IPI); those of who receives or only switches do not count."""
+EXIT_STATES = 0xB0
+"""EXIT_DEAD, EXIT_ZOMBIE and TASK_DEAD, where a state is a number (trace-cmd report -R)."""
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -104,7 +110,7 @@ def parse_events(lines: Iterable[str]) -> list[Event]:
         if match is None:
             if SKIPPED.match(line):
                 continue
-            raise FitError(f"line {number}: '{line.strip():.40}' (allowed: lines of ftrace or perf script)")
+            raise FitError(f"line {number}: '{line.strip():.40}' (allowed: lines of ftrace, perf script or trace-cmd)")
         event = _event(match)
         if event is None:
             raise FitError(f"line {number}: {match['event']} cannot be read: '{match['rest']:.60}'")
@@ -127,19 +133,27 @@ OTHER = Event(0, 0, -1, IDLE)
 """An event that is skipped."""
 
 
+def _leaves(state: str) -> tuple[bool, bool]:
+    """Whether a thread that is switched out in this state sleeps or ends, and whether it ends."""
+    if state[0].isdigit():
+        number = int(state, 16 if state.startswith("0x") else 10) & 0xFF
+        return number != 0, number & EXIT_STATES != 0
+    return state[0] != "R", state[0] in "XxZz"
+
+
 def _event(match: re.Match[str]) -> Event | None:
     """The event of a line; None if its fields cannot be read."""
-    name, rest, flags = match["event"], match["rest"], match["flags"] or ""
+    name, rest, flags = match["event"], match["rest"], match["flags"] or match["latency"] or ""
     seconds, _, fraction = match["time"].partition(".")
-    time_ns, cpu = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9]), int(match["cpu"])
+    time_ns = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
+    cpu = int(match["cpu"] or match["latency_cpu"])
     tid = int(match["thread"] or match["tid"])
     if name == "sched_switch":
         found = next((m for pattern in SWITCHES if (m := pattern.match(rest))), None)
         if found is None:
             return None
-        blocks = not found["state"].startswith("R")
         names = found["comm"], int(found["next"]), found["next_comm"]
-        return Event(time_ns, cpu, SWITCH, int(found["tid"]), *names, blocks)
+        return Event(time_ns, cpu, SWITCH, int(found["tid"]), *names, *_leaves(found["state"]))
     if name in WAKE_EVENTS:
         found = next((m for pattern in WAKES if (m := pattern.match(rest))), None)
         if found is None:

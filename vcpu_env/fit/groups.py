@@ -48,7 +48,8 @@ class Group:
         """
         if self.blocks >= self.puts.total():
             return [run for thread in self.threads for run in thread.runs_ns]
-        return [action.cpu_ns for thread in self.threads for action in thread.actions]
+        actions = [action for thread in self.threads for action in thread.actions]
+        return [action.cpu_ns for action in actions if action.cpu_ns is not None]
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,15 @@ def typical_run(thread: Thread) -> float:
 
 
 def make_groups(recording: Recording) -> list[Group]:
-    """Threads by name, those of one name apart where their runs differ much; the busiest group first."""
+    """Threads by name, those of one name apart where their runs differ much; the busiest group first.
+
+    A thread that went to sleep for good is left out: how long it sleeps is not known.
+    """
     total = sum(thread.cpu_ns for thread in recording.threads.values())
     by_comm: dict[str, list[Thread]] = {}
     for thread in recording.threads.values():
+        if thread.endless:
+            continue
         if len(thread.actions) >= FEWEST_ACTIONS or thread.cpu_ns >= LEAST_SHARE * total:
             by_comm.setdefault(thread.comm, []).append(thread)
     groups, taken = [], set[str]()

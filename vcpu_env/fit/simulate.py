@@ -4,7 +4,7 @@ The machine is stopped after every event, and what has changed is what the guest
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event
@@ -18,8 +18,8 @@ from vcpu_env.scenario import Run, Scenario, WorkloadFile
 
 WARMUP_NS = 100_000_000
 MOST_VCPUS = 64
-LONGEST_NS = 5_000_000_000
-"""Simulated time at most."""
+SHORTEST_NS, LONGEST_NS = 1_000_000_000, 5_000_000_000
+"""Simulated time at least and at most."""
 
 
 def solo(name: str, workload: WorkloadFile, vcpus: int) -> Scenario:
@@ -64,14 +64,15 @@ class Simulated:
 
 
 def simulate(fitted: Fitted, seed: int = 0, duration_ns: int | None = None) -> Simulated:
-    """Run a fitted program alone, with as many vCPUs as it was recorded on, as long as it was recorded."""
+    """Run a fitted program alone, with as many vCPUs as it was recorded on, about as long as it was recorded."""
     vcpus = min(fitted.recording.cpus, MOST_VCPUS)
     machine = Machine(solo(fitted.name, fitted.workload, vcpus), "stock", seed)
     names = [group.name for group in fitted.groups for _ in range(group.count)]
     machine.run_until(WARMUP_NS)
     before = machine.counters()["vms"][0]
-    duration_ns = duration_ns or min(fitted.recording.window_ns, LONGEST_NS)
+    duration_ns = duration_ns or min(max(fitted.recording.window_ns, SHORTEST_NS), LONGEST_NS)
     recording = record(watched(machine, names, duration_ns), lambda comm, tid: True)
+    recording = replace(recording, start_ns=WARMUP_NS, end_ns=WARMUP_NS + duration_ns)
     after = machine.counters()["vms"][0]
     seconds = max(1, after["run_ns"] - before["run_ns"]) / 1e9
 
@@ -91,4 +92,4 @@ def with_reschedules(fitted: Fitted, seed: int = 0) -> Fitted:
     missing = recorded - simulate(fitted, seed).interrupts[RESCHEDULE_IPI]
     if missing <= 0:
         return fitted
-    return refitted(fitted.name, fitted.recording, fitted.groups, fitted.edges, missing)
+    return refitted(fitted.name, fitted.recording, fitted.groups, fitted.edges, fitted.doubts, missing)

@@ -22,7 +22,11 @@ from vcpu_env.world import World
     OP_SERVED,
     OP_CREATE_VCPU,
     OP_EXIT,
-) = range(14)
+    OP_AFFINITY,
+    OP_GROUP,
+    OP_NICE,
+    OP_POLICY,
+) = range(18)
 
 SIGNAL_KEPT, SIGNAL_ALL, SIGNAL_SYNC = 1, 2, 4
 """A signal to nobody is kept for the next who waits (a pipe), or lost (a condition variable); it wakes one or all; it
@@ -92,6 +96,22 @@ class HostProgram:
     def create_vcpu(self) -> None:
         """Fork the VM's next vCPU thread."""
         self._add(OP_CREATE_VCPU)
+
+    def affinity(self, cpus: tuple[int, int, int, int]) -> None:
+        """sched_setaffinity() to these CPUs, 64 a word."""
+        self.ops.append((OP_AFFINITY, *cpus))
+
+    def group(self, tg: int) -> None:
+        """Write to cgroup.threads of a task group (0: the root): the task moves there."""
+        self._add(OP_GROUP, a=tg)
+
+    def nice(self, nice: int) -> None:
+        """setpriority()."""
+        self._add(OP_NICE, a=nice)
+
+    def policy(self, policy: int) -> None:
+        """sched_setscheduler()."""
+        self._add(OP_POLICY, a=policy)
 
     def exit(self) -> None:
         """End the task."""

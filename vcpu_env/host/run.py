@@ -1,7 +1,8 @@
 """A host task on a CPU: the interpreter of its program, its sleeps, and its timers.
 
-Everything but computing is a system call: first its time is spent, then it happens. A task looks at the resched flag on
-its way back to user mode, as in exit_to_user_mode_loop().
+Everything but computing is a system call: first its time is spent, then it happens; only who waits for a signal is on
+its list from the start, so that no signal is lost on the way to sleep. What the C library does in user mode takes no
+time. A task looks at the resched flag on its way back to user mode, as in exit_to_user_mode_loop().
 """
 
 from vcpu_env._jit import NIL, kjit
@@ -10,11 +11,15 @@ from vcpu_env.guest.random import draw, sample
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.host.devices import request_served
 from vcpu_env.host.program import (
+    OP_AFFINITY,
     OP_BARRIER,
     OP_CREATE_VCPU,
     OP_EXIT,
     OP_GOTO,
+    OP_GROUP,
     OP_LOCK,
+    OP_NICE,
+    OP_POLICY,
     OP_REPEAT,
     OP_RUN,
     OP_SERVED,
@@ -24,11 +29,23 @@ from vcpu_env.host.program import (
     OP_UNLOCK,
     OP_WAIT,
     OP_YIELD,
+    SIGNAL_KEPT,
 )
-from vcpu_env.host.signals import send_signal, take_signal, try_lock, unlock, wait_at_barrier, wait_for
+from vcpu_env.host.signals import begin_wait, send_signal, try_lock, unlock, wait_at_barrier, wait_for
 from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
-from vcpu_env.kernel.entry_points import block_task, sched_yield, try_to_wake_up, wake_up_new_task
+from vcpu_env.kernel.entry_points import (
+    block_task,
+    migration_cpu_stop,
+    sched_move_task,
+    sched_setscheduler,
+    sched_yield,
+    set_cpus_allowed,
+    set_user_nice,
+    try_to_wake_up,
+    wake_up_new_task,
+)
 from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.sched_change import cpus_equal
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
@@ -97,7 +114,7 @@ def system_call(w, cpu, h, op, now_ns):
     if kind == OP_SLEEP or kind == OP_TIMER:
         return start_sleep(w, h, op, now_ns)
     if kind == OP_WAIT:
-        return GO_ON if take_signal(w, cpu, h, op.a, op.b) else BLOCKS
+        return BLOCKS
     if kind == OP_SIGNAL:
         send_signal(w, cpu, op.a, op.b)
         return GO_ON
@@ -114,13 +131,40 @@ def system_call(w, cpu, h, op, now_ns):
             return GO_ON
         wait_for(w, h, op.a)
         return BLOCKS
-    ht = host_task(w, h)
-    ht.yields += 1
-    ht.stage = STAGE_BEGIN
-    ht.pc += 1
+    if kind != OP_YIELD:
+        return change_task(w, cpu, h, op, now_ns)
+    host_task(w, h).yields += 1
+    next_operation(w, h)
     sched_yield(w, cpu)
     reschedule(w, cpu, 0, now_ns)
     return CPU_TAKEN
+
+
+@kjit
+def next_operation(w, h):
+    """The current operation of a task is over."""
+    ht = host_task(w, h)
+    ht.stage = STAGE_BEGIN
+    ht.pc += 1
+
+
+@kjit
+def change_task(w, cpu, h, op, now_ns):
+    """The running task changes where and how it is scheduled; off a CPU that it may not use it goes at once."""
+    p = event_slots(w, 0).nr_vcpus + h
+    if op.kind == OP_GROUP:
+        sched_move_task(w, p, op.a)
+    elif op.kind == OP_NICE:
+        set_user_nice(w, p, op.a)
+    elif op.kind == OP_POLICY:
+        sched_setscheduler(w, p, op.a)
+    else:
+        dst = set_cpus_allowed(w, p, op.a, op.b, op.dist, op.mean_ns, cpu)
+        if dst != NIL:
+            next_operation(w, h)
+            switch_to(w, cpu, p, migration_cpu_stop(w, cpu, dst), 0, now_ns)
+            return CPU_TAKEN
+    return GO_ON
 
 
 @kjit
@@ -137,13 +181,23 @@ def control(w, ht, op):
 
 
 @kjit
-def needs_no_call(w, op):
-    """A mutex that is free, or for which nobody waits, is taken or let go in user mode."""
+def needs_no_call(w, h, op):
+    """Whether it is done in user mode: a mutex that is free is taken, one for which nobody waits is let go, a condition
+    variable without waiters is signalled, and a task that is where it is to be stays there.
+    """
+    if op.kind == OP_SIGNAL:
+        return not op.b & SIGNAL_KEPT and host_signal(w, op.a).head == NIL
     if op.kind == OP_LOCK:
         return try_lock(w, op.a)
     if op.kind == OP_UNLOCK and host_signal(w, op.a).head == NIL:
         host_signal(w, op.a).count = 0
         return True
+    if op.kind == OP_AFFINITY:
+        return cpus_equal(w, event_slots(w, 0).nr_vcpus + h, op.a, op.b, op.dist, op.mean_ns)
+    if op.kind >= OP_GROUP:
+        task = task_struct(w, event_slots(w, 0).nr_vcpus + h)
+        now = task.tg if op.kind == OP_GROUP else task.nice if op.kind == OP_NICE else task.policy
+        return now == op.a
     return False
 
 
@@ -164,12 +218,13 @@ def advance(w, cpu, h, now_ns):
         request_served(w, cpu, ht.vm, now_ns)
         ht.pc += 1
         return GO_ON
-    if needs_no_call(w, op):
-        ht.stage = STAGE_BEGIN
-        ht.pc += 1
+    if needs_no_call(w, h, op):
+        next_operation(w, h)
         return GO_ON
     if ht.stage == STAGE_BEGIN and kind != OP_EXIT:
         ht.stage = STAGE_CALLED
+        if kind == OP_WAIT:
+            begin_wait(w, cpu, h, op.a, op.b)
         costs = host_costs(w, 0)
         cost = costs.task_yield_ns if kind == OP_YIELD else costs.task_syscall_ns
         if cost > 0:
@@ -186,8 +241,7 @@ def advance(w, cpu, h, now_ns):
         switch_to(w, cpu, cpu_rq(w, cpu).curr, block_task(w, cpu, state), 0, now_ns)
         return CPU_TAKEN
     if result == GO_ON:
-        ht.stage = STAGE_BEGIN
-        ht.pc += 1
+        next_operation(w, h)
     return result
 
 

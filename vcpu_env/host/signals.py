@@ -2,7 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.host.program import SIGNAL_ALL, SIGNAL_KEPT, SIGNAL_SYNC
-from vcpu_env.host.types import host_signal, host_task
+from vcpu_env.host.types import STAGE_CALLED, STAGE_WOKEN, host_signal, host_task
 from vcpu_env.kernel.entry_points import try_to_wake_up
 from vcpu_env.kernel.types import WF_SYNC
 from vcpu_env.kvm.pcpu import event_slots
@@ -22,28 +22,32 @@ def wait_for(w, h, s):
 
 @kjit
 def wake_first(w, cpu, s, wake_flags):
-    """Wake the task that has waited longest."""
+    """Wake the task that has waited longest; one that is still on its way to sleep turns round."""
     signal = host_signal(w, s)
     h = signal.head
-    signal.head = host_task(w, h).next
-    host_task(w, h).wakeups += 1
+    ht = host_task(w, h)
+    signal.head = ht.next
+    if ht.stage == STAGE_CALLED:
+        ht.stage = STAGE_WOKEN
+        return
+    ht.wakeups += 1
     try_to_wake_up(w, event_slots(w, 0).nr_vcpus + h, cpu, wake_flags)
 
 
 @kjit
-def take_signal(w, cpu, h, s, mutex):
-    """Take a signal that was kept; without one the task joins those that wait. Whether it need not sleep.
+def begin_wait(w, cpu, h, s, mutex):
+    """Take a signal that was kept; without one the task joins those that wait, and sleeps if none comes meanwhile.
 
-    `mutex`, 0 for none, is one more than that of the mutex which is let go at the same time.
+    `mutex`, 0 for none, is one more than that of the mutex which is let go then, as pthread_cond_wait() does.
     """
     signal = host_signal(w, s)
-    if mutex > 0:
-        unlock(w, cpu, mutex - 1)
     if signal.count > 0:
         signal.count -= 1
-        return True
-    wait_for(w, h, s)
-    return False
+        host_task(w, h).stage = STAGE_WOKEN
+    else:
+        wait_for(w, h, s)
+    if mutex > 0:
+        unlock(w, cpu, mutex - 1)
 
 
 @kjit

@@ -37,9 +37,10 @@ HOST_TASK = np.dtype(
 )
 
 STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN = range(3)
-"""Of an operation that is a system call: not begun, its time has been spent, it has slept and is over."""
+"""Of an operation that is a system call: not begun; its time is being spent or has been; it need not sleep any more."""
 
 HOST_OP = np.dtype([("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8")], align=True)
+"""Of a change of affinity the last four are the CPUs, 64 a word."""
 
 HOST_SIGNAL = np.dtype(
     [

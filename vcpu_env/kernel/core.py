@@ -8,7 +8,7 @@ empties: whoever runs the machine delivers the interrupt and lets that CPU call 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle, sched_balance_trigger
-from vcpu_env.kernel.entity import resched_curr, reweight_entity
+from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import (
     dequeue_entities,
     enqueue_task_fair,
@@ -30,19 +30,24 @@ from vcpu_env.kernel.runqueue import (
     update_rq_clock,
     wakeup_preempt,
 )
+from vcpu_env.kernel.sched_change import (
+    QUEUED,
+    RUNNING,
+    sched_change_begin,
+    sched_change_end,
+    set_load_weight,
+    stop_and_migrate,
+)
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
 from vcpu_env.kernel.select_cpu import select_task_rq_fair, update_idle_core
 from vcpu_env.kernel.types import (
-    DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
     DEQUEUE_SPECIAL,
     ENQUEUE_DELAYED,
     ENQUEUE_INITIAL,
     ENQUEUE_MIGRATED,
-    ENQUEUE_RESTORE,
     ENQUEUE_WAKEUP,
     ESRCH,
-    SCHED_IDLE,
     TASK_DEAD,
     TASK_RUNNING,
     TASK_SPECIAL,
@@ -55,7 +60,6 @@ from vcpu_env.kernel.types import (
     sched_entity,
     task_struct,
 )
-from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT
 from vcpu_env.policy.boost import boost_borrow, boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
 from vcpu_env.policy.deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
 from vcpu_env.policy.forfeit import forfeit
@@ -165,6 +169,13 @@ def block_task(w, cpu, state):
     """The running task goes to sleep in `state`; returns the next task."""
     task_struct(w, cpu_rq(w, cpu).curr).state = state
     return schedule(w, cpu)
+
+
+@kjit
+def migration_cpu_stop(w, cpu, dst):
+    """core.c: migration_cpu_stop(). The running task may not stay here and goes to `dst`; returns the next task."""
+    stop_and_migrate(w, cpu, dst)
+    return pick_and_switch(w, cpu)
 
 
 @kjit
@@ -311,28 +322,17 @@ def yield_to(w, cpu, p):
 @kjit
 def set_user_nice(w, p, nice):
     """syscalls.c: set_user_nice(). Change a task's weight: off its queue, reweighted, on again."""
-    task, se = task_struct(w, p), sched_entity(w, p)
+    task = task_struct(w, p)
     if task.nice == nice:
         return
     old_nice, cpu = task.nice, task.cpu
-    rq = cpu_rq(w, cpu)
-    rq.clock_read_ns = rq.clock_ns
-    queued, running = se.on_rq != 0, rq.curr == p
-    if queued:
-        dequeue_entities(w, p, DEQUEUE_SAVE)
-    if running:
-        put_prev_task_fair(w, p)
+    was = sched_change_begin(w, p)
     task.nice = nice
-    if task.policy != SCHED_IDLE:
-        weight, inv_weight = SCHED_PRIO_TO_WEIGHT[nice + 20] << 10, SCHED_PRIO_TO_WMULT[nice + 20]
-        reweight_entity(w, se.cfs_rq, p, weight, inv_weight)
-    if queued:
-        enqueue_task_fair(w, p, ENQUEUE_RESTORE)
-    if running:
-        set_next_task_fair(w, p)
-    if not queued or cfs_rq(w, cpu).nr_queued == 1:
+    set_load_weight(w, p)
+    sched_change_end(w, p, was)
+    if not was & QUEUED or cfs_rq(w, cpu).nr_queued == 1:
         return
-    if not running:
+    if not was & RUNNING:
         wakeup_preempt(w, cpu, p, 0)
     elif nice > old_nice:
         resched_curr(w, cpu)

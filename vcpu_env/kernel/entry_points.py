@@ -1,7 +1,7 @@
-"""The scheduler as the rest of the machine calls it: each function of `core` compiled once, reached by symbol."""
+"""The scheduler as the rest of the machine calls it: each function compiled once, reached by symbol."""
 
 from vcpu_env._jit import entry_point
-from vcpu_env.kernel import core
+from vcpu_env.kernel import core, sched_change
 
 
 @entry_point
@@ -53,4 +53,37 @@ def yield_to_begin(w, cpu, p):
 def yield_to_end(w, cpu, p):
     """`core.yield_to_end`."""
     core.yield_to_end(w, cpu, p)
+    return 0
+
+
+@entry_point
+def set_cpus_allowed(w, p, word0, word1, word2, word3, cpu):
+    """`sched_change.set_cpus_allowed`."""
+    return sched_change.set_cpus_allowed(w, p, word0, word1, word2, word3, cpu)
+
+
+@entry_point
+def migration_cpu_stop(w, cpu, dst):
+    """`core.migration_cpu_stop`."""
+    return core.migration_cpu_stop(w, cpu, dst)
+
+
+@entry_point
+def sched_move_task(w, p, tg):
+    """`sched_change.sched_move_task`."""
+    sched_change.sched_move_task(w, p, tg)
+    return 0
+
+
+@entry_point
+def sched_setscheduler(w, p, policy):
+    """`sched_change.sched_setscheduler`."""
+    sched_change.sched_setscheduler(w, p, policy)
+    return 0
+
+
+@entry_point
+def set_user_nice(w, p, nice):
+    """`core.set_user_nice`."""
+    core.set_user_nice(w, p, nice)
     return 0

@@ -216,6 +216,7 @@ RQ = np.dtype(
         ("all_pinned", "i8"),
         ("active_balance", "i8"),
         ("push_cpu", "i8"),
+        ("distribute_cpu_mask_prev", "i8"),
         ("util_sum", "i8"),
         ("util_avg", "i8"),
         ("runnable_sum", "i8"),

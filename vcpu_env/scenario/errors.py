@@ -77,8 +77,9 @@ def _leaves(annotation: Any) -> list[type]:
 
 def _allowed(field: FieldInfo, inner: bool) -> str:
     """What a field takes, in words; `inner`: what each entry of a table or list field takes."""
-    if get_origin(field.annotation) is Literal:
-        return ", ".join(map(str, get_args(field.annotation)))
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if get_origin(kind) is Literal:
+            return ", ".join(map(str, get_args(kind)))
     limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if hasattr(rule, key)}
     leaves = _leaves(field.annotation)
     if issubclass(leaves[-1], BaseModel):

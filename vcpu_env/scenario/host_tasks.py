@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from vcpu_env.scenario.host import Name, Part
 
 CpuList = Annotated[tuple[int, ...], Field(strict=False)]
+GroupName = Annotated[str, Field(pattern=r"^(/|[A-Za-z0-9][A-Za-z0-9_.-]*)$", max_length=64)]
+"""A cgroup that a task moves to: a name, or the root."""
+Policy = Literal["normal", "batch", "idle"]
 Distribution = Literal["fixed", "exponential", "lognormal_0.6", "lognormal_0.8", "uniform"]
 
 MAX_HOST_TASKS = 1024
@@ -17,7 +20,7 @@ LONGEST_NS = 3_600_000_000_000
 
 ACTIONS = (
     "run_ns", "sleep_ns", "timer_ns", "sched_yield", "wait", "signal", "barrier", "lock", "unlock", "serve_ns",
-    "repeat", "create_vcpu", "exit",
+    "repeat", "cpus", "group", "nice", "policy", "create_vcpu", "exit",
 )  # fmt: skip
 """Each step of a program does one of these."""
 OPTIONS = {
@@ -54,6 +57,12 @@ class Step(Part):
         description="wait for a device request of the VM and compute this long for it",
     )
     repeat: int | None = Field(default=None, ge=1, le=1_000_000_000, description="do `steps` this many times")
+    cpus: CpuList | None = Field(
+        default=None, description="sched_setaffinity(): CPUs that it may use from now on; an empty list: all"
+    )
+    group: GroupName | None = Field(default=None, description="move to this cgroup, one of `groups`; '/': the root")
+    nice: int | None = Field(default=None, ge=-20, le=19, description="setpriority(): nice value from now on")
+    policy: Policy | None = Field(default=None, description="sched_setscheduler(): policy from now on")
     create_vcpu: bool | None = Field(default=None, description="create the VM's next vCPU thread (of VMMs); true")
     exit: bool | None = Field(default=None, description="end the task; true")
     dist: Distribution = Field(default="fixed", description="distribution of run_ns, sleep_ns, serve_ns")
@@ -120,7 +129,7 @@ class HostTask(Thread):
     )
     nice: int = Field(default=0, ge=-20, le=19, description="nice value [source]")
     weight: int | None = Field(default=None, ge=3, le=88_761, description="load weight, nice 0 is 1024; none: by nice")
-    policy: Literal["normal", "batch", "idle"] = Field(default="normal", description="SCHED_NORMAL, _BATCH or _IDLE")
+    policy: Policy = Field(default="normal", description="SCHED_NORMAL, _BATCH or _IDLE")
     cpus: CpuList | None = Field(default=None, description="CPUs it may run on; none: all")
     slice_ns: int = Field(
         default=0, ge=0, le=100_000_000, description="custom slice (sched_attr.sched_runtime); 0: the base slice"
@@ -137,6 +146,8 @@ class HostTask(Thread):
             raise ValueError(".emulator_of: given (allowed: only without group)")
         if self.weight is not None and (self.nice != 0 or self.policy == "idle"):
             raise ValueError(f".weight: value {self.weight} (allowed: only without nice and policy 'idle')")
+        if self.weight is not None and any(step.action in ("nice", "policy") for step in all_steps(self.program)):
+            raise ValueError(f".weight: value {self.weight} (allowed: only without steps of nice and policy)")
         if 0 < self.slice_ns < 100_000:
             raise ValueError(f".slice_ns: value {self.slice_ns} (allowed: 0, or 100000..100000000)")
         if self.emulator_of is None and any(step.action == "serve_ns" for step in all_steps(self.program)):
@@ -187,16 +198,33 @@ def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Se
             value = getattr(task, field)
             if value is not None and value not in allowed:
                 return f"host_tasks.{i}.{field}: value '{value}' (allowed: {', '.join(allowed) or 'none is defined'})"
-        if task.cpus is not None:
-            if not task.cpus:
-                return f"host_tasks.{i}.cpus: none given (allowed: CPUs 0..{cpus - 1})"
-            for cpu in task.cpus:
-                if not 0 <= cpu < cpus:
-                    return f"host_tasks.{i}.cpus: value {cpu} (allowed: CPUs 0..{cpus - 1})"
         if any(step.action == "create_vcpu" for step in all_steps(task.program)):
             return f"host_tasks.{i}.program: create_vcpu given (allowed: in the VMs' own VMMs only)"
-        if wrong := unknown_name(task.program, uses(tasks, "signal"), uses(tasks, "lock")):
+        if wrong := wrong_cpus(task.cpus, cpus):
+            return f"host_tasks.{i}.{wrong}"
+        wrong = unknown_name(task.program, uses(tasks, "signal"), uses(tasks, "lock"))
+        if wrong := wrong or unknown_place(task.program, cpus, groups):
             return f"host_tasks.{i}.program: {wrong}"
+    return None
+
+
+def wrong_cpus(chosen: CpuList | None, cpus: int) -> str | None:
+    """What is wrong with an affinity on a host of so many CPUs, in words."""
+    if chosen is None:
+        return None
+    if not chosen:
+        return f"cpus: none given (allowed: CPUs 0..{cpus - 1})"
+    cpu = next((cpu for cpu in chosen if not 0 <= cpu < cpus), None)
+    return None if cpu is None else f"cpus: value {cpu} (allowed: CPUs 0..{cpus - 1})"
+
+
+def unknown_place(program: Sequence[Step], cpus: int, groups: Sequence[str]) -> str | None:
+    """A step that moves the task to a CPU or cgroup that does not exist, in words."""
+    for step in all_steps(program):
+        if step.cpus and (wrong := wrong_cpus(step.cpus, cpus)):
+            return wrong
+        if step.group is not None and step.group not in (*groups, "/"):
+            return f"group: value '{step.group}' (allowed: {', '.join((*groups, '/'))})"
     return None
 
 

@@ -3,8 +3,6 @@
 docs/rt-app.md has what is supported. What is not is refused with its name, file and line, never left out.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +12,11 @@ from pydantic import ValidationError
 
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host_tasks import HostTask, Part, Step
+from vcpu_env.scenario.rtapp_json import Object, Pairs, error_at, read_object, shown
 
 USEC = 1000
+ENDLESS = 1_000_000_000
+"""Turns of a phase that never ends: more than a run has time for."""
 
 POLICIES = {"SCHED_OTHER": "normal", "SCHED_BATCH": "batch", "SCHED_IDLE": "idle"}
 GLOBALS = ("duration", "default_policy")
@@ -24,20 +25,34 @@ IGNORED_GLOBALS = (
     "mem_buffer_size", "cumulative_slack", "frag",
 )  # fmt: skip
 """Settings of rt-app's logs and of its busy loop, which change nothing here. (Fair tasks inherit no priority.)"""
-THREAD_KEYS = ("instance", "delay", "loop", "phases", "policy", "priority", "cpus", "taskgroup", "dl-runtime")
+PHASE_KEYS = ("loop", "policy", "priority", "cpus", "taskgroup")
+THREAD_KEYS = ("instance", "delay", "phases", "dl-runtime", *PHASE_KEYS)
+IGNORED_KEYS = ("util_min", "util_max")
+"""Clamps of utilisation choose a frequency and a CPU of enough capacity; here all CPUs run at one speed."""
 EVENTS = (
     "lock", "unlock", "wait", "signal", "broad", "sync", "sleep", "runtime", "run", "timer", "suspend", "resume",
-    "yield", "barrier",
+    "yield", "barrier", "sem_wait", "sem_post",
 )  # fmt: skip
 """In the order in which rt-app compares: a key is the event that it begins with, so "run1" is a run."""
 
-UNSUPPORTED = ("mem", "iorun", "fork", "util_min", "util_max", "membind_nodes", "dl-period", "dl-deadline")
-"""What rt-app has besides: no memory, device, deadline class, clamping or NUMA of a host task is modelled."""
-
-TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|//[^\n]*|,(?=(?:\s|/\*.*?\*/|//[^\n]*)*[}\]])', re.DOTALL)
-KEY = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*:)')
-Pairs = list[tuple[str, int, Any]]
-"""An object of the file: key, line and value of each entry, in order; a key may come several times."""
+OLD_FORMAT = "from before rt-app 1.0: write run, timer, lock and unlock"
+UNSUPPORTED = {
+    "mem": "no memory traffic of tasks is simulated: write its time as a run",
+    "iorun": "no devices of tasks are simulated: write its time as a run or a sleep",
+    "fork": "all threads are there from the beginning: write a thread with a delay",
+    "external_workload": "no code of libraries is run: write its time as a run",
+    "membind_nodes": "no memory of NUMA nodes is simulated",
+    "nodes_membind": "no memory of NUMA nodes is simulated",
+    "dl-period": "no deadline class is simulated",
+    "dl-deadline": "no deadline class is simulated",
+    "dl-reclaim": "no deadline class is simulated",
+    "deadline": "no deadline class is simulated",
+    "period": "no deadline class is simulated; a periodic thread has a timer",
+    "exec": OLD_FORMAT,
+    "lock_order": OLD_FORMAT,
+    "resources": OLD_FORMAT,
+}
+"""What rt-app has besides, and why it is refused."""
 
 
 @dataclass
@@ -59,33 +74,12 @@ class Reader:
         self.shared_timers: dict[str, str] = {}
 
     def refuse(self, line: int, what: str, allowed: str) -> ScenarioError:
-        """The error of one place in the file."""
-        return ScenarioError(f"{self.path}:{line}: {what} (allowed: {allowed})")
+        """What one place in the file says, and what it may say."""
+        return self.error(line, f"{what} (allowed: {allowed})")
 
-    def entries(self) -> Pairs:
-        """The file's outermost object. Comments and a comma before a bracket are allowed, as rt-app does."""
-        try:
-            text = self.path.read_text("utf-8")
-        except OSError as error:
-            raise ScenarioError(
-                f"rtapp: value '{self.path}' (allowed: a file that can be read; {error.strerror})"
-            ) from None
-        except UnicodeDecodeError:
-            raise ScenarioError(f"rtapp: value '{self.path}' (allowed: a JSON file in UTF-8)") from None
-        plain = TOKENS.sub(lambda m: m[0] if m[0][0] == '"' else re.sub(r"[^\n]", " ", m[0]), text)
-        lined = KEY.sub(lambda m: f'"{m[1]}\\n{plain.count(chr(10), 0, m.start()) + 1}"', plain)
-        try:
-            read = json.loads(lined, object_pairs_hook=self._pairs)
-        except json.JSONDecodeError as error:
-            raise self.refuse(error.lineno, error.msg, "JSON, with comments") from None
-        if not isinstance(read, Object):
-            raise self.refuse(1, "no object", 'an object with "tasks"')
-        return read
-
-    @staticmethod
-    def _pairs(pairs: list[tuple[str, Any]]) -> "Object":
-        split = [(*key.rsplit("\n", 1), value) for key, value in pairs]
-        return Object((key, int(line), value) for key, line, value in split)
+    def error(self, line: int, text: str) -> ScenarioError:
+        """An error of one place in the file."""
+        return error_at(self.path, line, text)
 
     def typed(self, line: int, key: str, value: Any, kind: type, least: int | None = None) -> Any:
         """`value`, if it is of that kind (a bool is no integer) and not too small."""
@@ -98,7 +92,7 @@ class Reader:
     def read(self) -> RtApp:
         """The whole file."""
         found, policy = RtApp(), "normal"
-        sections = self.entries()
+        sections = read_object(self.path)
         for key, line, value in sections:
             if key not in ("tasks", "global", "resources"):
                 raise self.refuse(line, f"'{key}'", "tasks, global, resources")
@@ -140,18 +134,24 @@ class Reader:
             if key == "instance":
                 count = self.typed(at, key, value, int, 0)
             elif key == "loop":
-                loop = self.typed(at, key, value, int, -1) or self.typed(at, key, value, int, 1)
+                loop = self.loop(at, key, value)
             elif key == "phases":
                 phases = self.typed(at, key, value, Object)
             elif key in THREAD_KEYS:
                 fields |= self.property(found, at, key, value)
         fields["count"] = max(count, 1)
-        own = Object(entry for entry in entries if entry[0] not in THREAD_KEYS)
+        if fields.get("group") == "/":
+            del fields["group"]
+        own = Object(entry for entry in entries if entry[0] not in (*THREAD_KEYS, *IGNORED_KEYS))
         if phases is not None and own:
             raise self.refuse(own[0][1], f"'{own[0][0]}' beside phases", "events in the phases, or no phases")
         steps = self.events(own, name, count)
-        for phase, at, value in phases or ():
-            steps += self.phase(phase, at, self.typed(at, phase, value, Object), name, count)
+        parts = [(at, self.typed(at, phase, value, Object)) for phase, at, value in phases or ()]
+        moves = any(key == "cpus" for _, part in parts for key, _, _ in part)
+        for at, part in parts:
+            if moves and all(key != "cpus" for key, _, _ in part):
+                steps.append(self.checked(at, Step, cpus=fields.get("cpus", ())))
+            steps += self.phase(found, at, part, name, count)
         if count == 0:
             return None
         if loop > 0:
@@ -170,25 +170,37 @@ class Reader:
             return {"slice_ns": self.typed(line, key, value, int, 0) * USEC}
         if key == "cpus":
             cpus = self.typed(line, key, value, list)
+            if not cpus:
+                raise self.refuse(line, "cpus: none given", "at least one CPU")
             return {"cpus": tuple(self.typed(line, key, cpu, int, 0) for cpu in cpus)}
         parts = [part for part in self.typed(line, key, value, str).split("/") if part]
         for i in range(len(parts)):
             if (group := ".".join(parts[: i + 1])) not in found.groups:
                 found.groups.append(group)
-        return {"group": ".".join(parts)} if parts else {}
+        return {"group": ".".join(parts) or "/"} if value else {}
 
-    def phase(self, name: str, line: int, entries: Pairs, thread: str, count: int) -> list[Step]:
-        """One phase: its events, `loop` times."""
+    def loop(self, line: int, key: str, value: Any) -> int:
+        """A number of turns, -1 for ever."""
+        return self.typed(line, key, value, int, -1) or self.typed(line, key, value, int, 1)
+
+    def phase(self, found: RtApp, line: int, entries: Pairs, thread: str, count: int) -> list[Step]:
+        """One phase: its changes of the thread, then its events, `loop` times."""
         loop = 1
+        changes: dict[str, Any] = {}
         for key, at, value in entries:
             if key == "loop":
-                loop = self.typed(at, key, value, int, 1)
+                loop = self.loop(at, key, value)
+            elif key in PHASE_KEYS:
+                changed = self.property(found, at, key, value)
+                changes |= {name: self.checked(at, Step, **{name: value}) for name, value in changed.items()}
             elif key in THREAD_KEYS:
                 raise self.refuse(at, f"'{key}' in a phase", "in the thread, outside its phases")
-        steps = self.events([entry for entry in entries if entry[0] != "loop"], thread, count)
-        if loop == 1:
-            return steps
-        return [self.checked(line, Step, repeat=loop, steps=tuple(steps))]
+        if "policy" in changes and changes["policy"].policy != "idle":
+            changes.setdefault("nice", Step(nice=0))
+        steps = self.events([e for e in entries if e[0] not in (*PHASE_KEYS, *IGNORED_KEYS)], thread, count)
+        if loop != 1:
+            steps = [self.checked(line, Step, repeat=ENDLESS if loop == -1 else loop, steps=tuple(steps))]
+        return [*changes.values(), *steps]
 
     def events(self, entries: Pairs, thread: str, count: int) -> list[Step]:
         """A sequence of events as steps."""
@@ -199,8 +211,9 @@ class Reader:
         kind = next((event for event in EVENTS if key.startswith(event)), None)
         if kind is None:
             known = [*EVENTS, *THREAD_KEYS]
-            bracket = f"allowed: {', '.join(known)}" if key in UNSUPPORTED else nearest(key, known)
-            raise ScenarioError(f"{self.path}:{line}: '{key}' ({bracket})")
+            if name := max((name for name in UNSUPPORTED if key.startswith(name)), key=len, default=None):
+                raise self.refuse(line, f"'{key}', but {UNSUPPORTED[name]}", ", ".join(known))
+            raise self.error(line, f"'{key}' ({nearest(key, known)})")
         if kind in ("run", "runtime", "sleep"):
             nsec = self.typed(line, key, value, int, 0) * USEC
             if nsec:
@@ -231,6 +244,8 @@ class Reader:
             return {"signal": f"suspend.{name}", "lossy": True, "to_all": True}
         if kind == "suspend":
             return {"wait": f"suspend.{name}"}
+        if kind in ("sem_post", "sem_wait"):
+            return {"signal" if kind == "sem_post" else "wait": f"sem.{name}"}
         if kind in ("signal", "broad"):
             return {"signal": name, "lossy": True, "to_all": kind == "broad"}
         return {kind: name}
@@ -282,16 +297,7 @@ class Reader:
             return part(**fields)
         except ValidationError as error:
             lines = "; ".join(text.lstrip(".") for text in error_lines(part, error))
-            raise ScenarioError(f"{self.path}:{line}: {lines}") from None
-
-
-class Object(list[tuple[str, int, Any]]):
-    """A JSON object as a list of (key, line, value)."""
-
-
-def shown(value: Any) -> str:
-    """A value in an error."""
-    return f"'{value}'" if isinstance(value, str) else "an object" if isinstance(value, Object) else str(value)
+            raise self.error(line, lines) from None
 
 
 def read_rtapp(path: Path) -> RtApp:

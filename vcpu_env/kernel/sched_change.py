@@ -1,0 +1,163 @@
+"""Changes of a task that may be queued or running: it leaves its queue and its CPU, is changed, and comes back.
+
+The clock of the task's CPU must be current.
+"""
+
+from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.entity import resched_curr, reweight_entity
+from vcpu_env.kernel.fair import dequeue_entities, enqueue_task_fair, put_prev_task_fair, set_next_task_fair
+from vcpu_env.kernel.group import set_task_rq
+from vcpu_env.kernel.pelt import DO_ATTACH, DO_DETACH, UPDATE_TG, update_load_avg
+from vcpu_env.kernel.runqueue import migrate_task, sched_info_switch
+from vcpu_env.kernel.select_idlest import cpu_allowed
+from vcpu_env.kernel.types import (
+    DEQUEUE_SAVE,
+    ENQUEUE_RESTORE,
+    SCHED_IDLE,
+    TASK_NEW,
+    cpu_rq,
+    sched_entity,
+    sched_tunables,
+    task_group,
+    task_struct,
+)
+from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT, WEIGHT_IDLEPRIO, WMULT_IDLEPRIO
+
+QUEUED, RUNNING = 1, 2
+
+
+@kjit
+def sched_change_begin(w, p):
+    """core.c: sched_change_begin(). Take a task off; returns what it was, `QUEUED` and `RUNNING`."""
+    rq = cpu_rq(w, task_struct(w, p).cpu)
+    rq.clock_read_ns = rq.clock_ns
+    was = 0
+    if sched_entity(w, p).on_rq:
+        was |= QUEUED
+        dequeue_entities(w, p, DEQUEUE_SAVE)
+    if rq.curr == p:
+        was |= RUNNING
+        put_prev_task_fair(w, p)
+    return was
+
+
+@kjit
+def sched_change_end(w, p, was):
+    """core.c: sched_change_end(). Put a task back to what it was; it keeps lag and relative deadline."""
+    if was & QUEUED:
+        enqueue_task_fair(w, p, ENQUEUE_RESTORE)
+    if was & RUNNING:
+        set_next_task_fair(w, p)
+
+
+@kjit
+def set_load_weight(w, p):
+    """core.c: set_load_weight(). The weight of a task follows its policy and nice value."""
+    task, se = task_struct(w, p), sched_entity(w, p)
+    if task.policy == SCHED_IDLE:
+        weight, inv_weight = WEIGHT_IDLEPRIO, WMULT_IDLEPRIO
+    else:
+        weight, inv_weight = SCHED_PRIO_TO_WEIGHT[task.nice + 20], SCHED_PRIO_TO_WMULT[task.nice + 20]
+    reweight_entity(w, se.cfs_rq, p, weight << 10, inv_weight)
+
+
+@kjit
+def sched_setscheduler(w, p, policy):
+    """syscalls.c: __sched_setscheduler(). Another policy of the fair class, at the same nice value."""
+    task = task_struct(w, p)
+    if task.policy == policy:
+        return
+    was = sched_change_begin(w, p)
+    task.policy = policy
+    set_load_weight(w, p)
+    sched_change_end(w, p, was)
+
+
+@kjit
+def find_next_allowed(w, p, cpu):
+    """cpumask.c: cpumask_any_and_distribute(), called on `cpu`. A CPU that a task may use, each time the next one."""
+    rq, nr_cpus = cpu_rq(w, cpu), sched_tunables(w, 0).nr_cpus
+    for i in range(1, nr_cpus + 1):
+        other = (rq.distribute_cpu_mask_prev + i) % nr_cpus
+        if cpu_allowed(w, p, other):
+            rq.distribute_cpu_mask_prev = other
+            return other
+    return NIL
+
+
+@kjit
+def cpus_equal(w, p, word0, word1, word2, word3):
+    """cpumask_equal(). Whether a task's affinity is this one, 64 CPUs a word."""
+    task = task_struct(w, p)
+    low = task.cpus_allowed[0] == word0 and task.cpus_allowed[1] == word1
+    return low and task.cpus_allowed[2] == word2 and task.cpus_allowed[3] == word3
+
+
+@kjit
+def set_cpus_allowed(w, p, word0, word1, word2, word3, cpu):
+    """core.c: __set_cpus_allowed_ptr_locked(). Called on `cpu`: set a task's affinity.
+
+    Returns the CPU to which the task has to go, NIL if it may stay. Who goes is moved by `migrate_task` if it only
+    waits, by `migration_cpu_stop` if it runs; a sleeper finds its CPU when it wakes.
+    """
+    if cpus_equal(w, p, word0, word1, word2, word3):
+        return NIL
+    task = task_struct(w, p)
+    was = sched_change_begin(w, p)
+    task.cpus_allowed[0], task.cpus_allowed[1] = word0, word1
+    task.cpus_allowed[2], task.cpus_allowed[3] = word2, word3
+    sched_change_end(w, p, was)
+    dst = find_next_allowed(w, p, cpu)  # also for a task that stays: the next call's begins after it
+    return NIL if was == 0 or cpu_allowed(w, p, task.cpu) else dst
+
+
+@kjit
+def stop_and_migrate(w, cpu, dst):
+    """core.c: migration_cpu_stop(). The stopper thread interrupts a CPU and moves the task that ran there to `dst`.
+
+    The CPU is left without a current task; the caller picks.
+    """
+    rq = cpu_rq(w, cpu)
+    p = rq.curr
+    put_prev_task_fair(w, p)
+    sched_info_switch(w, cpu, p, NIL)
+    rq.curr = NIL
+    migrate_task(w, p, dst, True)
+
+
+@kjit
+def propagate_entity_cfs_rq(w, p):
+    """fair.c: propagate_entity_cfs_rq(). Load that a task brought or took shows in the groups above it."""
+    se_id = sched_entity(w, p).parent
+    while se_id != NIL:
+        update_load_avg(w, sched_entity(w, se_id).cfs_rq, se_id, UPDATE_TG)
+        se_id = sched_entity(w, se_id).parent
+
+
+@kjit
+def task_change_group_fair(w, p, tg):
+    """fair.c: task_change_group_fair(). A task takes its load from its group's queue to that of group `tg`."""
+    task, se = task_struct(w, p), sched_entity(w, p)
+    attached = task.state != TASK_NEW and se.last_update_time_ns != NIL
+    if attached:
+        update_load_avg(w, se.cfs_rq, p, DO_DETACH)
+        propagate_entity_cfs_rq(w, p)
+        se.last_update_time_ns = NIL
+    task.tg = tg
+    set_task_rq(w, p, task.cpu)
+    se.depth = task_group(w, tg).depth
+    if attached:
+        update_load_avg(w, se.cfs_rq, p, DO_ATTACH)
+        propagate_entity_cfs_rq(w, p)
+
+
+@kjit
+def sched_move_task(w, p, tg):
+    """core.c: sched_move_task(). A write to cgroup.threads: a task joins group `tg`; one that runs is picked anew."""
+    if task_struct(w, p).tg == tg:
+        return
+    was = sched_change_begin(w, p)
+    task_change_group_fair(w, p, tg)
+    sched_change_end(w, p, was)
+    if was & RUNNING:
+        resched_curr(w, task_struct(w, p).cpu)
