@@ -133,7 +133,7 @@ class QuotaHost(Host):
 
     def set_bandwidth(self, tg: int, quota_ns: int, period_ms: int = 100) -> None:
         """Write cpu.max."""
-        tg_set_cfs_bandwidth(self.w, tg, quota_ns, period_ms * MSEC, 0, self.now_ns)
+        tg_set_cfs_bandwidth(self.w, tg, quota_ns, period_ms * MSEC, 0, 0, self.now_ns)
         back_to_user(self.w, self.now_ns)
 
     def pool(self, tg: int):

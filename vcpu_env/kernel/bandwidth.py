@@ -14,7 +14,7 @@ import numpy as np
 
 from vcpu_env._jit import NIL, entry_point, kjit, struct
 from vcpu_env.kernel.timeline import set_event
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_tunables, task_group
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
 from vcpu_env.world import StructArray
 
 RUNTIME_INF = -1
@@ -39,6 +39,8 @@ CFS_BANDWIDTH = np.dtype(
         ("period_expires_ns", "i8"),
         ("period_timer", "i8"),  # slots on the timeline
         ("slack_timer", "i8"),
+        ("period_cpu", "i8"),  # the CPUs that have started them, and serve them
+        ("slack_cpu", "i8"),
         ("throttled_head", "i8"),  # the group's throttled queues, longest throttled first
         ("throttled_tail", "i8"),
         ("first_child", "i8"),  # of the groups: the youngest child first, as in task_group.children
@@ -122,7 +124,7 @@ def init_bandwidth(world, limits: Sequence[Bandwidth], phases_ns: Sequence[int],
             pool["runtime_ns"] = pool["runtime_snap_ns"] = limit.quota_ns
             own = slice(tg * nr_cpus, (tg + 1) * nr_cpus)
             cfs["runtime_enabled"][own], queues["runtime_remaining_ns"][own] = 1, 1
-            start_cfs_bandwidth(world.handle, tg, 0)
+            start_cfs_bandwidth(world.handle, tg, 0, 0)
 
 
 # Load tracking stands still on a queue that is empty because its tasks have been taken away
@@ -167,12 +169,12 @@ def start_pelt_clock(w, q):
 
 
 @kjit
-def start_cfs_bandwidth(w, tg, now_ns):
+def start_cfs_bandwidth(w, tg, cpu, now_ns):
     """fair.c: start_cfs_bandwidth(). Let a group's periods go on, in the phase that they have always had."""
     pool = cfs_bandwidth(w, tg)
     if pool.period_active:
         return
-    pool.period_active = 1
+    pool.period_active, pool.period_cpu = 1, cpu
     late_ns = now_ns - pool.period_expires_ns
     if late_ns >= 0:
         pool.period_expires_ns += (late_ns // pool.period_ns + 1) * pool.period_ns
@@ -201,7 +203,7 @@ def assign_cfs_rq_runtime(w, q, target_ns):
     pool = cfs_bandwidth(w, cfs.tg)
     amount = target_ns - queue.runtime_remaining_ns
     if pool.quota_ns != RUNTIME_INF:
-        start_cfs_bandwidth(w, cfs.tg, cpu_rq(w, cfs.cpu).clock_ns)
+        start_cfs_bandwidth(w, cfs.tg, cfs.cpu, cpu_rq(w, cfs.cpu).clock_ns)
         amount = min(amount, pool.runtime_ns)
         pool.runtime_ns -= amount
         if amount > 0:
@@ -229,14 +231,14 @@ def runtime_refresh_within(w, tg, min_ns, now_ns):
 
 
 @kjit
-def start_cfs_slack_bandwidth(w, tg, now_ns):
+def start_cfs_slack_bandwidth(w, tg, cpu, now_ns):
     """fair.c: start_cfs_slack_bandwidth(). Hand out returned run time in 5 ms, if the period lasts long enough."""
     pool = cfs_bandwidth(w, tg)
     if runtime_refresh_within(w, tg, CFS_BANDWIDTH_SLACK_PERIOD_NS + MIN_BANDWIDTH_EXPIRATION_NS, now_ns):
         return
     if pool.slack_started:
         return
-    pool.slack_started = 1
+    pool.slack_started, pool.slack_cpu = 1, cpu
     set_event(w, pool.slack_timer, now_ns + CFS_BANDWIDTH_SLACK_PERIOD_NS)
 
 
@@ -251,9 +253,41 @@ def return_cfs_rq_runtime(w, q):
     if pool.quota_ns != RUNTIME_INF:
         pool.runtime_ns += slack_ns
         if pool.runtime_ns > SCHED_CFS_BANDWIDTH_SLICE_NS and pool.throttled_head != NIL:
-            start_cfs_slack_bandwidth(w, cfs.tg, cpu_rq(w, cfs.cpu).clock_ns)
+            start_cfs_slack_bandwidth(w, cfs.tg, cfs.cpu, cpu_rq(w, cfs.cpu).clock_ns)
     queue.runtime_remaining_ns -= slack_ns
     return 0
+
+
+# Tasks that have left because they may not run
+
+
+@kjit
+def in_limbo(w, p):
+    """fair.c: task_is_throttled(). Whether a task is runnable and not queued, for want of run time."""
+    return task_struct(w, p).on_rq != 0 and sched_entity(w, p).on_rq == 0
+
+
+@kjit
+def join_limbo(w, p):
+    """A task joins the list of its queue's tasks that wait for run time, as the first."""
+    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
+    task_struct(w, p).throttle_next = queue.throttled_limbo
+    queue.throttled_limbo = p
+
+
+@kjit
+def leave_limbo(w, p):
+    """fair.c: dequeue_throttled_task(). A task is taken off its queue's list."""
+    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
+    following = task_struct(w, p).throttle_next
+    task_struct(w, p).throttle_next = NIL
+    if queue.throttled_limbo == p:
+        queue.throttled_limbo = following
+        return
+    other = queue.throttled_limbo
+    while task_struct(w, other).throttle_next != p:
+        other = task_struct(w, other).throttle_next
+    task_struct(w, other).throttle_next = following
 
 
 # The subtree of a group

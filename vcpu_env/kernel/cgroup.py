@@ -74,7 +74,7 @@ def apply_change(w, i, now_ns):
     """Do what the administrator writes."""
     change = cgroup_change(w, i)
     if change.kind == CHANGE_BANDWIDTH:
-        tg_set_cfs_bandwidth(w, change.tg, change.quota_ns, change.period_ns, change.burst_ns, now_ns)
+        tg_set_cfs_bandwidth(w, change.tg, change.quota_ns, change.period_ns, change.burst_ns, 0, now_ns)
         return
     for cpu in range(sched_tunables(w, 0).nr_cpus):
         update_rq_clock(w, cpu, now_ns)

@@ -14,6 +14,7 @@ from vcpu_env.kernel.bandwidth import (
     cfs_bandwidth,
     cfs_rq_bandwidth,
     first_in_subtree,
+    join_limbo,
     list_del_throttled,
     next_in_subtree,
     refill_cfs_bandwidth_runtime,
@@ -56,8 +57,7 @@ def throttle_cfs_rq_work(w, p):
     if cfs_rq(w, q).throttle_count == 0:
         return 0
     dequeue_entities(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
-    task.throttle_next = cfs_rq_bandwidth(w, q).throttled_limbo
-    cfs_rq_bandwidth(w, q).throttled_limbo = p
+    join_limbo(w, p)
     se_id = p
     while se_id != NIL:
         q = sched_entity(w, se_id).cfs_rq
@@ -65,21 +65,6 @@ def throttle_cfs_rq_work(w, p):
             record_throttle_clock(w, q)
         se_id = sched_entity(w, se_id).parent
     return 1
-
-
-@kjit
-def leave_limbo(w, p):
-    """A task in limbo ends: it is taken off its queue's list."""
-    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
-    following = task_struct(w, p).throttle_next
-    task_struct(w, p).throttle_next = NIL
-    if queue.throttled_limbo == p:
-        queue.throttled_limbo = following
-        return
-    other = queue.throttled_limbo
-    while task_struct(w, other).throttle_next != p:
-        other = task_struct(w, other).throttle_next
-    task_struct(w, other).throttle_next = following
 
 
 @kjit
@@ -193,15 +178,15 @@ def sched_cfs_slack_timer(w, tg, now_ns):
 
 
 @kjit
-def tg_set_cfs_bandwidth(w, tg, quota_ns, period_ns, burst_ns, now_ns):
+def tg_set_cfs_bandwidth(w, tg, quota_ns, period_ns, burst_ns, cpu, now_ns):
     """core.c: tg_set_cfs_bandwidth(). Write a group's cpu.max and cpu.max.burst: the pool is filled, all run again."""
     pool, nr_cpus = cfs_bandwidth(w, tg), sched_tunables(w, 0).nr_cpus
     pool.quota_ns, pool.period_ns, pool.burst_ns = quota_ns, period_ns, burst_ns
     refill_cfs_bandwidth_runtime(w, tg)
     if quota_ns != RUNTIME_INF:
-        start_cfs_bandwidth(w, tg, now_ns)
-    for cpu in range(nr_cpus):
-        q = tg * nr_cpus + cpu
+        start_cfs_bandwidth(w, tg, cpu, now_ns)
+    for other in range(nr_cpus):
+        q = tg * nr_cpus + other
         queue = cfs_rq_bandwidth(w, q)
         cfs_rq(w, q).runtime_enabled = 1 if quota_ns != RUNTIME_INF else 0
         queue.runtime_remaining_ns = 1

@@ -227,6 +227,7 @@ RQ = np.dtype(
         ("llc", "i8"),  # last-level cache: its number, and that of its `sched_domain_shared`
         ("node", "i8"),
         ("position", "i8"),  # in `span_cpu`, where the CPUs of an LLC follow each other
+        ("distribute_cpu_mask_prev", "i8"),  # the last CPU that a change of affinity made here has chosen
         ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
         ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),
