@@ -322,7 +322,7 @@ def sched_change_begin(w, p):
 
     Returns what `sched_change_end` needs to know.
     """
-    task, se = task_struct(w, p), sched_entity(w, p)
+    task = task_struct(w, p)
     rq = cpu_rq(w, task.cpu)
     rq.clock_read_ns = rq.clock_ns
     queued, running, limbo = task.on_rq != 0, rq.curr == p, in_limbo(w, p)

@@ -9,9 +9,9 @@ from vcpu_env.kernel import affinity, core
 from vcpu_env.kernel.balance_trigger import sched_balance_rq
 from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.entry_points import (
-    schedule,
     sched_tick,
     sched_yield,
+    schedule,
     try_to_wake_up,
     wake_up_new_task,
     yield_to_begin,
@@ -26,7 +26,7 @@ from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 
 @kjit
 def leave_kernel(w, cpu, now_ns):
-    """exit_to_user_mode_loop(), do_idle(). A CPU reschedules as long as it is asked to; a task without run time leaves."""
+    """exit_to_user_mode_loop(), do_idle(). A CPU reschedules while it is asked to; tasks without run time leave."""
     rq = cpu_rq(w, cpu)
     while True:
         if rq.need_resched == 0:
