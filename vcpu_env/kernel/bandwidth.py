@@ -25,6 +25,9 @@ SCHED_CFS_BANDWIDTH_SLICE_NS = 5_000_000
 MIN_CFS_RQ_RUNTIME_NS = 1_000_000
 MIN_BANDWIDTH_EXPIRATION_NS = 2_000_000
 CFS_BANDWIDTH_SLACK_PERIOD_NS = 5_000_000
+MAX_BW_QUOTA_PERIOD_NS = 1_000_000_000
+MAX_PERIODS_AT_ONCE = 3
+"""A period timer that finds more of them over before it is done makes the period longer."""
 
 CFS_BANDWIDTH = np.dtype(
     [
@@ -50,6 +53,7 @@ CFS_BANDWIDTH = np.dtype(
         ("throttled_time_ns", "i8"),
         ("nr_burst", "i8"),
         ("burst_time_ns", "i8"),
+        ("nr_scaled", "i8"),  # how often the period was too short for the timer's work, and has been doubled
     ],
     align=True,
 )
@@ -60,6 +64,8 @@ CFS_RQ_BANDWIDTH = np.dtype(
         ("throttled", "i8"),
         ("throttled_next", "i8"),
         ("throttled_prev", "i8"),
+        ("csd_queued", "i8"),  # its CPU has been asked to unthrottle it
+        ("csd_next", "i8"),
         ("throttled_limbo", "i8"),  # the last task that left, the head of a list; NIL
         ("throttled_clock_ns", "i8"),  # since when a task below is kept from running; NIL
         ("pelt_clock_throttled", "i8"),
@@ -69,8 +75,12 @@ CFS_RQ_BANDWIDTH = np.dtype(
     align=True,
 )
 
+RQ_BANDWIDTH = np.dtype([("cfsb_csd_head", "i8"), ("cfsb_csd_tail", "i8")], align=True)
+"""The queues that a CPU has been asked to unthrottle."""
+
 cfs_bandwidth = struct(12, CFS_BANDWIDTH)
 cfs_rq_bandwidth = struct(13, CFS_RQ_BANDWIDTH)
+rq_bandwidth = struct(63, RQ_BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ def bandwidth_arrays(nr_cpus: int, nr_groups: int) -> list[StructArray]:
     return [
         StructArray(12, "cfs_bandwidth", CFS_BANDWIDTH, nr_groups + 1),
         StructArray(13, "cfs_rq_bandwidth", CFS_RQ_BANDWIDTH, (nr_groups + 1) * nr_cpus),
+        StructArray(63, "rq_bandwidth", RQ_BANDWIDTH, nr_cpus),
     ]
 
 
@@ -111,8 +122,9 @@ def init_bandwidth(world, limits: Sequence[Bandwidth], phases_ns: Sequence[int],
     pools["slack_timer"] = pools["period_timer"] + len(pools)
     for field in ("throttled_head", "throttled_tail", "first_child", "next_sibling"):
         pools[field] = NIL
-    for field in ("throttled_next", "throttled_prev", "throttled_limbo", "throttled_clock_ns"):
+    for field in ("throttled_next", "throttled_prev", "throttled_limbo", "throttled_clock_ns", "csd_next"):
         queues[field] = NIL
+    world["rq_bandwidth"]["cfsb_csd_head"] = world["rq_bandwidth"]["cfsb_csd_tail"] = NIL
     world["task_struct"]["throttle_next"] = NIL
     world["sched_tunables"]["cfs_bandwidth_used"] = 1
     for tg, (limit, phase_ns) in enumerate(zip(limits, phases_ns, strict=True), start=1):

@@ -20,7 +20,7 @@ from vcpu_env.kernel.entry_points import (
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group import sched_group_set_shares
 from vcpu_env.kernel.runqueue import update_rq_clock
-from vcpu_env.kernel.throttle import tg_set_cfs_bandwidth, throttle_cfs_rq_work
+from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
 from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 
 
@@ -28,6 +28,8 @@ from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 def leave_kernel(w, cpu, now_ns):
     """exit_to_user_mode_loop(), do_idle(). A CPU reschedules while it is asked to; tasks without run time leave."""
     rq = cpu_rq(w, cpu)
+    if rq.csd_pending:
+        cfsb_csd_unthrottle(w, cpu, now_ns)
     while True:
         if rq.need_resched == 0:
             p = rq.curr

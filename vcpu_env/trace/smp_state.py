@@ -157,6 +157,7 @@ class States:
                 if name in rows:
                     want[rows[name]] = [values.get(column, IGNORED) for column in columns]
         for name, values in record["q"].items():
+            self.limbo.pop(name, None)
             if "limbo" in values:
                 self.limbo[name] = values["limbo"]
 
