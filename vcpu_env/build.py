@@ -53,8 +53,12 @@ from vcpu_env.world import World
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a pv waiter halts (SPIN_THRESHOLD of the guest kernel)."""
 
-TICK_PHASE, LAUNCH = 7, 8
-"""Stream purposes, beside those of `guest.random`: the phase of a guest's tick; when and where a VM is launched."""
+TICK_PHASE, LAUNCH, TICK_JITTER = 7, 8, 9
+"""Stream purposes, beside those of `guest.random`: the phase of a guest's tick; when a VM is launched; by how much the
+host's ticks are late."""
+
+TICK_JITTER_NS = 5_000
+"""Of hosts with quotas, unless the scenario says otherwise: whose tick comes first decides who gets what is left."""
 
 
 def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[int]]:
@@ -218,6 +222,9 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     world["engine"]["exact_ticks"] = host.exact_ticks
     if host.skew_tick:  # tick_setup_sched_timer() of a kernel with skew_tick=1
         world["pcpu"]["tick_phase_ns"] = world["sched_tunables"]["tick_ns"][0] // 2 // host.cpus * np.arange(host.cpus)
+    default_jitter_ns = TICK_JITTER_NS if cgroups.any else 0
+    world["engine"]["tick_jitter_ns"] = default_jitter_ns if host.tick_jitter_ns is None else host.tick_jitter_ns
+    world["engine"]["tick_key"] = stream_key(seed, 0, TICK_JITTER)
     world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
@@ -247,6 +254,9 @@ def fill_kernel(
         preempt_lazy=host.preempt == "lazy",
         reweight=REWEIGHT_FIXED if host.reweight == "fixed" else REWEIGHT_V6_19,
         lag_clamp=LAG_CLAMP_6_19_9 if host.lag_clamp == "6.19.9" else LAG_CLAMP_6_19_0,
+        distribute_cost_ns=host.costs.distribute_ns,
+        unthrottle_cost_ns=host.costs.unthrottle_ns,
+        tg_walk_cost_ns=host.costs.group_walk_ns,
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
     build_kernel(world, host.cpus, tasks, groups, tunables, features, host_cpus(scenario))

@@ -20,6 +20,7 @@ from vcpu_env.kernel.fair import (
     yield_task_fair,
 )
 from vcpu_env.kernel.group import set_task_rq
+from vcpu_env.kernel.pelt import remove_entity_load_avg
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import (
     activate_task,
@@ -180,8 +181,11 @@ def migration_cpu_stop(w, cpu, dst):
 
 @kjit
 def exit_task(w, cpu):
-    """exit.c: do_task_dead(). The running task ends; returns the next task."""
-    return block_task(w, cpu, TASK_DEAD)
+    """exit.c: do_task_dead(), fair.c: task_dead_fair(). The running task ends; returns the next task."""
+    prev = cpu_rq(w, cpu).curr
+    p = block_task(w, cpu, TASK_DEAD)
+    remove_entity_load_avg(w, prev, cpu_rq(w, cpu).clock_ns)
+    return p
 
 
 @kjit

@@ -4,6 +4,7 @@ The clock of the task's CPU must be current.
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.entity import resched_curr, reweight_entity
 from vcpu_env.kernel.fair import dequeue_entities, enqueue_task_fair, put_prev_task_fair, set_next_task_fair
 from vcpu_env.kernel.group import set_task_rq
@@ -23,16 +24,20 @@ from vcpu_env.kernel.types import (
 )
 from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT, WEIGHT_IDLEPRIO, WMULT_IDLEPRIO
 
-QUEUED, RUNNING = 1, 2
+QUEUED, RUNNING, LIMBO = 1, 2, 4
 
 
 @kjit
 def sched_change_begin(w, p):
-    """core.c: sched_change_begin(). Take a task off; returns what it was, `QUEUED` and `RUNNING`."""
-    rq = cpu_rq(w, task_struct(w, p).cpu)
+    """core.c: sched_change_begin(). Take a task off; returns what it was, `QUEUED`, `RUNNING`, `LIMBO`."""
+    task = task_struct(w, p)
+    rq = cpu_rq(w, task.cpu)
     rq.clock_read_ns = rq.clock_ns
     was = 0
-    if sched_entity(w, p).on_rq:
+    if in_limbo(w, p):
+        was |= LIMBO
+        leave_limbo(w, p)
+    elif task.on_rq:
         was |= QUEUED
         dequeue_entities(w, p, DEQUEUE_SAVE)
     if rq.curr == p:
@@ -44,7 +49,9 @@ def sched_change_begin(w, p):
 @kjit
 def sched_change_end(w, p, was):
     """core.c: sched_change_end(). Put a task back to what it was; it keeps lag and relative deadline."""
-    if was & QUEUED:
+    if was & LIMBO:
+        join_limbo(w, p)
+    elif was & QUEUED:
         enqueue_task_fair(w, p, ENQUEUE_RESTORE)
     if was & RUNNING:
         set_next_task_fair(w, p)

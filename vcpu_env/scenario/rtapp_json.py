@@ -1,4 +1,4 @@
-"""JSON as rt-app and workgen read it: comments, keys that come several times, commas before brackets, bare "suspend"."""
+"""JSON as rt-app and workgen read it: comments, repeated keys, commas before brackets, a bare "suspend"."""
 
 import json
 import re
