@@ -49,7 +49,7 @@ from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
-"""Turns of the loop after which a pv waiter halts (SPIN_THRESHOLD of the guest kernel)."""
+"""Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
 
 TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""

@@ -4,8 +4,8 @@ from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
 from vcpu_env.guest.interpreter import advance, holds_spinlock
-from vcpu_env.guest.locks import halts_early, notify_owner_spinners, try_spinner
-from vcpu_env.guest.pvqspinlock import pvq_spin_ns, pvq_still_waits
+from vcpu_env.guest.locks import notify_owner_spinners, try_spinner
+from vcpu_env.guest.pvqspinlock import pv_wait, pvq_halts, pvq_spin_ns, pvq_still_waits
 from vcpu_env.guest.rcu import EXPEDITED, NORMAL, grace_period, note_quiescent_state
 from vcpu_env.guest.threads import pick_thread, wake_thread
 from vcpu_env.guest.types import (
@@ -15,7 +15,6 @@ from vcpu_env.guest.types import (
     HALTED_IDLE,
     HALTED_PV_WAIT,
     HC_NONE,
-    LOCK_PV,
     LOCK_PVQ,
     OVERHEAD,
     SEG_COMPUTE,
@@ -159,20 +158,14 @@ def enter_halt(w, v, kind):
 
 @kjit
 def spin(w, v, now_ns):
-    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a pv waiter has spun long enough."""
+    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a paravirtual waiter has spun long enough."""
     g = guest_vcpu(w, v)
     th = guest_thread(w, g.current)
     g.segment = SEG_SPIN
     g.ple_expire_ns = now_ns + ple_window_ns(w, v)
     end = g.ple_expire_ns
-    if th.activity == SPIN_LOCK:
-        kind, left = guest_lock(w, th.wait_lock).kind, 0
-        if kind == LOCK_PV:
-            left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
-        elif kind == LOCK_PVQ:
-            left = pvq_spin_ns(w, g.current)
-        if left > 0:
-            end = min(end, now_ns + left)
+    if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PVQ:
+        end = min(end, now_ns + pvq_spin_ns(w, g.current))
     set_run_event(w, g.cpu, end)
 
 
@@ -238,8 +231,8 @@ def guest_run(w, v, now_ns):
             continue
         result = try_spinner(w, t, now_ns)
         if result == 0:
-            if halts_early(w, t, now_ns):
-                th.pv_halted = 1
+            if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PVQ and pvq_halts(w, t, now_ns):
+                pv_wait(w, t, now_ns)
                 return enter_halt(w, v, HALTED_PV_WAIT)
             spin(w, v, now_ns)
             return EXIT_NONE
@@ -277,7 +270,7 @@ def start_timer(w, v, now_ns):
 
 @kjit
 def wake_from_halt(w, v, now_ns):
-    """The vCPU is about to run again after HLT: leave the idle loop or the pv wait; its timer ticks again."""
+    """The vCPU is about to run again after HLT: leave the idle loop or pv_wait(); its timer ticks again."""
     g = guest_vcpu(w, v)
     if g.halted == AWAKE:
         return

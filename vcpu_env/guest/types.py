@@ -30,8 +30,8 @@ STEAL_TIME = {"off": STEAL_OFF, "every": STEAL_EVERY, "reported": STEAL_REPORTED
 HC_NONE, KVM_HC_KICK_CPU, KVM_HC_SCHED_YIELD = 0, 5, 11
 """Hypercalls that end in a directed yield, by their numbers."""
 
-LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_PVQ, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(7)
-SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV, "pvqspinlock": LOCK_PVQ}
+LOCK_FIFO, LOCK_TAS, LOCK_PVQ, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(6)
+SPIN_LOCK_KINDS = {"pvqspinlock": LOCK_PVQ, "fifo": LOCK_FIFO, "tas": LOCK_TAS}
 
 FULL_SPEED = 1024
 
