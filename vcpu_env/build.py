@@ -286,6 +286,8 @@ def fill_guest_kernels(world: World, scenario: Scenario, seed: int) -> None:
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
         vms["slice_ns"][vm] = slice_ns
+        first = vms["first_thread"][vm]
+        world["guest_thread"]["deadline"][first : first + vms["nr_threads"][vm]] = slice_ns // 2
         vms["steal_time"][vm] = STEAL_TIME[spec.steal_time]
         vms["pv_tlb_flush"][vm], vms["pv_sched_yield"][vm] = spec.pv_tlb_flush, spec.pv_sched_yield
         vms["balance_ns"][vm] = busy_balance_ns(spec.vcpus) if spec.balance == "periodic" else 0

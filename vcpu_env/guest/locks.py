@@ -117,7 +117,7 @@ def acquire(w, t, lock, shared, now_ns):
 
 
 @kjit
-def sleep_on(w, t, lock):
+def sleep_on(w, t, lock, now_ns):
     """The thread gives its vCPU up until the lock is released. One that was woken in vain goes to the front."""
     lk = guest_lock(w, lock)
     th = guest_thread(w, t)
@@ -126,7 +126,7 @@ def sleep_on(w, t, lock):
     else:
         append(w, lk.sleepers, t)
     th.gave_up = 0
-    block_current(w, th.vcpu)
+    block_current(w, th.vcpu, now_ns)
 
 
 @kjit
@@ -232,7 +232,7 @@ def release_sleeping(w, lock, t, now_ns):
             th.granted = 1
             lk.owner = u
         th.handoff = 1
-        wake_thread(w, u, waker, 0, now_ns)
+        wake_thread(w, u, waker, now_ns)
         if lk.sleepers.head == NIL or not (th.shared and guest_thread(w, lk.sleepers.head).shared):
             return
 

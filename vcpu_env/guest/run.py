@@ -3,6 +3,7 @@
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
+from vcpu_env.guest.eevdf import entity_tick
 from vcpu_env.guest.interpreter import advance, holds_spinlock
 from vcpu_env.guest.locks import notify_owner_spinners, try_spinner
 from vcpu_env.guest.pvqspinlock import pv_wait, pvq_halts, pvq_spin_ns, pvq_still_waits
@@ -118,8 +119,7 @@ def end_tick(w, v, now_ns):
     """sched_tick() of the guest: slice, quiescent state of RCU, periodic balance."""
     g = guest_vcpu(w, v)
     vm = guest_vm(w, g.vm)
-    ran = g.user_ns + g.kernel_ns - g.thread_start_ns
-    if g.nr_queued > 0 and ran >= vm.slice_ns:
+    if g.current != NIL and entity_tick(w, v, now_ns):
         g.need_resched = 1
     if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
         if g.current == NIL or not holds_spinlock(w, guest_thread(w, g.current)):
@@ -144,7 +144,7 @@ def end_interrupt(w, v, now_ns):
         while g.io_head != NIL:
             t = g.io_head
             g.io_head = guest_thread(w, t).next
-            wake_thread(w, t, v, 1, now_ns)
+            wake_thread(w, t, v, now_ns)
 
 
 @kjit
@@ -158,7 +158,7 @@ def enter_halt(w, v, kind):
 
 @kjit
 def spin(w, v, now_ns):
-    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a paravirtual waiter has spun long enough."""
+    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a paravirtual waiter gives up."""
     g = guest_vcpu(w, v)
     th = guest_thread(w, g.current)
     g.segment = SEG_SPIN
@@ -213,7 +213,7 @@ def guest_run(w, v, now_ns):
                 notify_owner_spinners(w, t, now_ns)
             if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
                 note_quiescent_state(w, v, NORMAL, now_ns)
-            if not pick_thread(w, v):
+            if not pick_thread(w, v, now_ns):
                 return enter_halt(w, v, HALTED_IDLE)
             continue
         th = guest_thread(w, t)

@@ -103,7 +103,8 @@ class Vm(Part):
         " one write for each cluster of 16",
     )
     balance: Literal["newidle", "periodic"] = Field(
-        default="newidle", description="when guest threads move between vCPUs: as one becomes idle; or at ticks as well"
+        default="periodic",
+        description="when guest threads move between vCPUs: at ticks as well; or as one becomes idle",
     )
     start_ns: int = Field(
         default=0, ge=0, le=3_600_000_000_000, description="when the VM's vCPU threads are created, in simulated time"
