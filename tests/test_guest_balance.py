@@ -4,7 +4,7 @@ import pytest
 
 from tests.guest_probe import Probe
 from vcpu_env.guest.balance import busy_balance_ns, periodic_balance
-from vcpu_env.guest.threads import enqueue_thread
+from vcpu_env.guest.eevdf import enqueue_thread
 
 MSEC = 1_000_000
 pytestmark = pytest.mark.core
@@ -26,7 +26,7 @@ def vm() -> Probe:
 def test_interval_of_a_busy_vcpu():
     assert busy_balance_ns(16) == 256 * MSEC
     assert Probe(balance="periodic").get("guest_vm", 0, "balance_ns") == 64 * MSEC
-    assert Probe().get("guest_vm", 0, "balance_ns") == 0
+    assert Probe(balance="newidle").get("guest_vm", 0, "balance_ns") == 0
 
 
 def test_pulls_one_thread_per_interval(vm):

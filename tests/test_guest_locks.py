@@ -184,7 +184,7 @@ def count(program: Program, part: int, units: int = 1) -> None:
 def machine_of(monkeypatch):
     """Make a machine of two VMs of 4 vCPUs on 2 CPUs, both with the guest that `build` plans."""
 
-    def make(build, lock: str = "pv", seed: int = 0, policy: str = "series-v2") -> Machine:
+    def make(build, lock: str = "pvqspinlock", seed: int = 0, policy: str = "series-v2") -> Machine:
         workload = workloads.Workload("probe", "units", "a guest of a test", {}, lambda plan, _: build(plan))
         monkeypatch.setitem(workloads.WORKLOADS, "probe", workload)
         vms = [{"name": "vm", "count": 2, "vcpus": 4, "workload": "probe", "lock": lock}]
@@ -217,12 +217,12 @@ def contenders(kind: str, threads: int = 6):
     return build
 
 
-KINDS = ["fifo", "tas", "pv", "pvqspinlock", "futex", "mutex", "rwsem"]
+KINDS = ["fifo", "tas", "pvqspinlock", "futex", "mutex", "rwsem"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_owner_and_consistent_lists(machine_of, kind):
-    lock = kind if kind in SPIN_LOCK_KINDS else "pv"
+    lock = kind if kind in SPIN_LOCK_KINDS else "pvqspinlock"
     contended = readers = 0
     for guests in watched(machine_of(contenders(kind), lock), 12 * MSEC):
         contended += any(guests.waiters(0) + guests.sleepers(0))
@@ -234,7 +234,7 @@ def test_one_owner_and_consistent_lists(machine_of, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_everybody_gets_the_lock(machine_of, kind, seed):
-    lock = kind if kind in SPIN_LOCK_KINDS else "pv"
+    lock = kind if kind in SPIN_LOCK_KINDS else "pvqspinlock"
     machine = machine_of(contenders(kind), lock, seed)
     acquisitions = 0
     for end_ns in range(20 * MSEC, 161 * MSEC, 20 * MSEC):

@@ -58,7 +58,12 @@ def check_flags(world):
 
 @pytest.mark.parametrize(
     ("workload", "cgroups", "lock"),
-    [("dbench", "per_vm", "pv"), ("dedup", "libvirt", "fifo"), ("vips", "flat", "tas"), ("dbench", "libvirt", "tas")],
+    [
+        ("dbench", "per_vm", "pvqspinlock"),
+        ("dedup", "libvirt", "fifo"),
+        ("vips", "flat", "tas"),
+        ("dbench", "libvirt", "tas"),
+    ],
 )
 def test_invariants_after_every_event(workload, cgroups, lock):
     machine = Machine(small_host(workload, cgroups, lock), "series-v2", 5)

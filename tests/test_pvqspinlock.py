@@ -39,8 +39,9 @@ def release(vm: Probe, t: int) -> int | None:
 def spins_for(vm: Probe, t: int, spun_ns: int) -> bool:
     """Whether thread t halts after a look at this time; if so, let it."""
     vm.set("guest_thread", t, spun_ns=spun_ns)
-    halts = bool(locks.halts_early(vm.w, t, 0))
-    vm.set("guest_thread", t, pv_halted=int(halts))
+    halts = bool(pvqspinlock.pvq_halts(vm.w, t, 0))
+    if halts:
+        pvqspinlock.pv_wait(vm.w, t, 0)
     return halts
 
 
@@ -157,3 +158,17 @@ def test_halted_waiter_that_becomes_head_is_kicked_at_the_next_release():
     wake(vm, 2)
     assert look(vm, 2)
     assert lock(vm, "owner", "slow", "pending", "spinners") == (2, 0, 0, (NIL, NIL))
+
+
+def test_queued_waiter_looks_at_the_one_before_it_only_when_that_halts():
+    """Between two looks nothing can be seen, and a waiter that runs needs none: no event until then."""
+    vm = held()
+    for t in (1, 2, 3):
+        acquire(vm, t)
+    assert pvqspinlock.pvq_spin_ns(vm.w, 3) == THRESHOLD_NS
+    slot = vm.get("event_slots", 0, "run") + 3
+    vm.set("event", slot, when_ns=THRESHOLD_NS)
+    vm.set("guest_vcpu", 3, segment_start_ns=0)
+    vm.set("guest_thread", 3, spun_ns=5)
+    pvqspinlock.pv_wait(vm.w, 2, CHECK_NS)
+    assert vm.get("event", slot, "when_ns") == 2 * CHECK_NS - 5

@@ -128,7 +128,7 @@ def test_every_wrong_field_is_one_line():
         "host.cpus: value 0 (allowed: integer 1..256)",
         "host.hz: value 123 (allowed: 100, 250, 300, 1000)",
         "kvm.pv_eoi: value 1 (allowed: true or false)",
-        "vms.0.lock: value 'fio' (allowed: pv, pvqspinlock, fifo, tas)",
+        "vms.0.lock: value 'fio' (allowed: pvqspinlock, fifo, tas)",
         host={"cpus": 0, "hz": 123},
         kvm={"pv_eoi": 1},
         vms=[VM | {"lock": "fio"}],
@@ -142,7 +142,7 @@ def test_every_wrong_field_is_one_line():
         ("vms.0.vcpus: missing (allowed: integer 1..64)", {"vms": [{"name": "a", "workload": "vips"}]}),
         ("vms.0.vcpus: value True (allowed: integer 1..64)", {"vms": [VM | {"vcpus": True}]}),
         ("vms.0.vcpus: value 2.0 (allowed: integer 1..64)", {"vms": [VM | {"vcpus": 2.0}]}),
-        ("vms.0.lokc: unknown field (did you mean 'lock'?)", {"vms": [VM | {"lokc": "pv"}]}),
+        ("vms.0.lokc: unknown field (did you mean 'lock'?)", {"vms": [VM | {"lokc": "tas"}]}),
         ("vms.0.name: value 'a b' (allowed: name of letters, digits, '_', '.', '-')", {"vms": [VM | {"name": "a b"}]}),
         ("vms.0.params.hold: value 'x' (allowed: number)", {"vms": [VM | {"params": {"hold": "x"}}]}),
         ("vms.0.pinning: value 3 (allowed: list of integers)", {"vms": [VM | {"pinning": 3}]}),
@@ -215,7 +215,7 @@ def test_groups_form_a_tree_that_vms_name():
 def test_overrides():
     fields = {"vms": [VM, VM | {"name": "b"}]}
     assert overridden("host.hz=250").host.hz == 250
-    assert [vm.lock for vm in overridden("vms.0.lock=fifo", **fields).vms] == ["fifo", "pv"]
+    assert [vm.lock for vm in overridden("vms.0.lock=fifo", **fields).vms] == ["fifo", "pvqspinlock"]
     assert [vm.lock for vm in overridden('vms.*.lock="tas"', **fields).vms] == ["tas", "tas"]
     assert overridden("vms.0.vcpus=2", "vms.0.pinning=[0, 5]").vms[0].pinning == (0, 5)
     assert overridden("vms.*.params.hold_ns=700", "vms.0.params.share=0.5").vms[0].params == {
@@ -232,14 +232,15 @@ def test_overrides():
         ("hots.hz=1", "hots: unknown field (did you mean 'host'?)"),
         ("host.hzz=1", "host.hzz: unknown field (did you mean 'hz'?)"),
         ("host.hz.x=1", "host.hz.x: unknown field (host.hz is a single value)"),
-        ("vms.1.lock=pv", "vms.1: unknown field (allowed: *.FIELD or 0..0.FIELD)"),
-        ("vms.-1.lock=pv", "vms.-1: unknown field (allowed: *.FIELD or 0..0.FIELD)"),
+        ("vms.1.lock=tas", "vms.1: unknown field (allowed: *.FIELD or 0..0.FIELD)"),
+        ("vms.-1.lock=tas", "vms.-1: unknown field (allowed: *.FIELD or 0..0.FIELD)"),
         ("vms.*=1", "vms.*: unknown field (allowed: *.FIELD or 0..0.FIELD)"),
         ("groups.0.weight=1", "groups.0: unknown field (allowed: nothing, since none is defined)"),
         ("host.hz", "set: value 'host.hz' (allowed: KEY=VALUE, as host.hz=250)"),
         ("=1", "set: value '=1' (allowed: KEY=VALUE, as host.hz=250)"),
         ("host.hz=[1", "host.hz: value '[1' (allowed: a TOML value, as 5, 0.5, true, fifo, \"a b\", [0, 1])"),
-        ("vms.0.lock=fio", "vms.0.lock: value 'fio' (allowed: pv, pvqspinlock, fifo, tas)"),
+        ("vms.*.lock=pv", "vms.0.lock: value 'pv' (allowed: pvqspinlock, which replaces it, fifo, tas)"),
+        ("vms.0.lock=fio", "vms.0.lock: value 'fio' (allowed: pvqspinlock, fifo, tas)"),
     ],
 )
 def test_override_messages(override, line):
@@ -248,7 +249,7 @@ def test_override_messages(override, line):
 
 def test_a_table_set_whole_cannot_be_entered_again():
     override_refused("host.hz: set twice (allowed: a whole table, or fields in it)", "host=3", "host.hz=1")
-    override_refused("vms.0: set twice (allowed: a whole table, or fields in it)", "vms=[]", "vms.0.lock=pv")
+    override_refused("vms.0: set twice (allowed: a whole table, or fields in it)", "vms=[]", "vms.0.lock=tas")
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
@@ -282,4 +283,4 @@ def test_scenarios_are_values():
     assert Scenario(**scenario.model_dump(mode="json")) == scenario
     with pytest.raises(ValueError, match="frozen"):
         scenario.name = "other"
-    assert scenario.layout == "balanced, per_vm cgroups, pv locks"
+    assert scenario.layout == "balanced, per_vm cgroups, pvqspinlock locks"

@@ -53,10 +53,10 @@ def test_what_the_guest_is_told(steal_time, preempted, byte, told):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("lock", ["pv", "pvqspinlock", "fifo", "tas"])
+@pytest.mark.parametrize("lock", ["pvqspinlock", "fifo", "tas"])
 def test_default_follows_the_lock(lock):
     vm = Scenario(name="a", vms=[{"name": "vm", "vcpus": 2, "workload": "dedup", "lock": lock}]).vms[0]
-    assert (vm.steal_time == "every") == lock.startswith("pv")
+    assert (vm.steal_time == "every") == (lock == "pvqspinlock")
     assert (vm.pv_tlb_flush, vm.pv_sched_yield, vm.ipi_mode, vm.balance) == (False, False, "phys", "newidle")
 
 
@@ -71,9 +71,9 @@ def test_features_need_steal_time(feature):
 @pytest.mark.core
 def test_layout_names_the_features():
     vm = {"name": "vm", "vcpus": 2, "workload": "dedup"}
-    assert Scenario(name="a", vms=[vm]).layout == "balanced, per_vm cgroups, pv locks"
+    assert Scenario(name="a", vms=[vm]).layout == "balanced, per_vm cgroups, pvqspinlock locks"
     both = Scenario(name="a", vms=[vm | {"pv_tlb_flush": True, "pv_sched_yield": True}])
-    assert both.layout == "balanced, per_vm cgroups, pv locks, pv_tlb_flush, pv_sched_yield"
+    assert both.layout == "balanced, per_vm cgroups, pvqspinlock locks, pv_tlb_flush, pv_sched_yield"
 
 
 # sleeping locks

@@ -73,14 +73,14 @@ def test_variants_and_grid_multiply():
     text = SMALL + (
         'set = ["host.hz=300", "kvm.apicv=apicv"]\nfirst_seed = 100\nseeds = 2\n'
         '[[variants]]\nname = "flat"\nset = ["host.cgroups=flat"]\n[[variants]]\nname = "plain"\n'
-        '[grid]\n"host.hz" = [250, 1000]\n"vms.*.lock" = ["pv", "fifo"]\n'
+        '[grid]\n"host.hz" = [250, 1000]\n"vms.*.lock" = ["pvqspinlock", "fifo"]\n'
     )
     plan = plan_from(text, overrides=["run.duration_ns=5_000_000"])
     assert [case.variant for case in plan.cases] == [
         f"{name}, host.hz={hz}, vms.*.lock={lock}"
         for name in ("flat", "plain")
         for hz in (250, 1000)
-        for lock in ("pv", "fifo")
+        for lock in ("pvqspinlock", "fifo")
     ]
     scenario = plan.cases[3].scenario
     assert (scenario.host.cgroups, scenario.host.hz, scenario.vms[0].lock) == ("flat", 1000, "fifo")

@@ -18,7 +18,7 @@ STILL = {"name", "workload"}
 
 
 def host(
-    *lives: tuple[int, int | None], cpus: int = 2, lock: str = "pv", workload: str = "dbench", **kwargs
+    *lives: tuple[int, int | None], cpus: int = 2, lock: str = "pvqspinlock", workload: str = "dbench", **kwargs
 ) -> Machine:
     """A host with a VM of 2 vCPUs for each (begin, end) in ms."""
     vms = [
@@ -102,7 +102,7 @@ def test_impossible_lives_are_refused(life, message):
 
 
 @pytest.mark.parametrize("workload", ["dbench", "vips"])
-@pytest.mark.parametrize(("lock", "cgroups"), [("pv", "per_vm"), ("fifo", "libvirt"), ("pvqspinlock", "flat")])
+@pytest.mark.parametrize(("lock", "cgroups"), [("pvqspinlock", "per_vm"), ("fifo", "libvirt"), ("tas", "flat")])
 def test_invariants_around_beginning_and_end(lock, cgroups, workload):
     machine = host((0, None), (5, 11), (0, 8), lock=lock, cgroups=cgroups, workload=workload)
     for instant in (5, 8, 11):
@@ -121,7 +121,7 @@ LIFE = st.tuples(st.integers(0, 9_000_000), st.none() | st.integers(1, 6_000_000
 
 
 @settings(max_examples=25)
-@given(lives=st.lists(LIFE, min_size=1, max_size=4), lock=st.sampled_from(["pv", "pvqspinlock", "fifo", "tas"]))
+@given(lives=st.lists(LIFE, min_size=1, max_size=4), lock=st.sampled_from(["pvqspinlock", "fifo", "tas"]))
 def test_any_lives(lives, lock):
     """Whenever VMs come and go: a dead VM stands still, and every nanosecond of every CPU is accounted for."""
     lives = [(start / MSEC, None if length is None else (start + length) / MSEC) for start, length in lives]

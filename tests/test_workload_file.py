@@ -8,7 +8,7 @@ from tests.run_hash import run_hash_elsewhere
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import OP_BLOCK, OP_GOTO, OP_MAYBE, OP_USER
 from vcpu_env.guest.shapes import FIRST_SHAPE, gamma_quantiles, lognormal_quantiles, middles, shape_quantiles
-from vcpu_env.guest.types import BLOCKED, LOCK_FUTEX, LOCK_PV, LOCK_RWSEM
+from vcpu_env.guest.types import BLOCKED, LOCK_FUTEX, LOCK_PVQ, LOCK_RWSEM
 from vcpu_env.guest.workloads.described import build_described
 from vcpu_env.machine import Machine
 from vcpu_env.measure import measure
@@ -109,7 +109,7 @@ def test_the_serial_stage_decides():
 def test_operations_become_ops():
     text = "maybe 0.25\n user 2us fixed\nelse\n sleep 3us gamma_0.5\nend\nrepeat 3\n kernel 1us\nend"
     workload = parse_workload(program(text), "w")
-    plan = GuestPlan(2, LOCK_PV)
+    plan = GuestPlan(2, LOCK_PVQ)
     build_described(plan, workload.model_dump(), workload.programs({}))
     ops = plan.programs[0].ops
     assert [op[0] for op in ops[:4]] == [OP_MAYBE, OP_USER, OP_GOTO, OP_BLOCK]
@@ -149,7 +149,7 @@ def test_every_operation_runs():
     vm = running.counters()["vms"][0]
     assert vm["work_units"] > 100 and vm["work_units"] % 3 == 0
     assert min(vm[name] for name in ("calls", "ipi_reschedule", "nvcsw", "user_ns", "kernel_ns")) > 0
-    assert {lock["kind"] for lock in running.world["guest_lock"]} == {LOCK_PV, LOCK_FUTEX, LOCK_RWSEM}
+    assert {lock["kind"] for lock in running.world["guest_lock"]} == {LOCK_PVQ, LOCK_FUTEX, LOCK_RWSEM}
     assert (running.world["guest_lock"]["acquisitions"] > 0).all()
 
 

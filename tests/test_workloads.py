@@ -9,7 +9,7 @@ from tests.test_guest_locks import Guests, check, rows
 from vcpu_env.calibration import MEASURED, QUANTITIES, rates
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import LOCK_OPS, OP_UNLOCK
-from vcpu_env.guest.types import LOCK_PV, MAX_HELD, SPIN_CALL, SPIN_LOCK
+from vcpu_env.guest.types import LOCK_PVQ, MAX_HELD, SPIN_CALL, SPIN_LOCK
 from vcpu_env.guest.workloads import APPLICATIONS, MICRO, WORKLOADS, workload_parameters
 from vcpu_env.machine import Machine
 from vcpu_env.measure import measure
@@ -64,7 +64,7 @@ def test_every_parameter_says_where_it_comes_from():
 @pytest.mark.core
 def test_programs_take_no_more_locks_than_a_thread_can_hold():
     for name, workload in WORKLOADS.items():
-        plan = GuestPlan(4, LOCK_PV)
+        plan = GuestPlan(4, LOCK_PVQ)
         workload.build(plan, workload_parameters(name, {}))
         for program in plan.programs:
             held = most = 0

@@ -51,7 +51,7 @@ from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.world import World
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
-"""Turns of the loop after which a pv waiter halts (SPIN_THRESHOLD of the guest kernel)."""
+"""Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
 
 TICK_PHASE, LAUNCH, TICK_JITTER = 7, 8, 9
 """Stream purposes, beside those of `guest.random`: the phase of a guest's tick; when a VM is launched; by how much the
@@ -319,6 +319,8 @@ def fill_guest_kernels(world: World, scenario: Scenario, launched_ns: list[int],
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
         vms["slice_ns"][vm] = slice_ns
+        first = vms["first_thread"][vm]
+        world["guest_thread"]["deadline"][first : first + vms["nr_threads"][vm]] = slice_ns // 2
         vms["steal_time"][vm] = STEAL_TIME[spec.steal_time]
         vms["pv_tlb_flush"][vm], vms["pv_sched_yield"][vm] = spec.pv_tlb_flush, spec.pv_sched_yield
         vms["balance_ns"][vm] = busy_balance_ns(spec.vcpus) if spec.balance == "periodic" else 0

@@ -5,7 +5,8 @@ pulls one. An idle one has no tick (NOHZ): it pulls when it becomes idle (`guest
 """
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.threads import busiest_sibling, dequeue_first, enqueue_thread
+from vcpu_env.guest.eevdf import migrate_thread
+from vcpu_env.guest.threads import busiest_sibling
 from vcpu_env.guest.types import guest_vcpu, guest_vm
 
 BUSY_FACTOR = 16
@@ -26,4 +27,4 @@ def periodic_balance(w, v, now_ns):
     g.next_balance_ns = now_ns + guest_vm(w, g.vm).balance_ns
     busiest = busiest_sibling(w, v)
     if busiest != NIL and guest_vcpu(w, busiest).nr_queued >= g.nr_queued + 2:
-        enqueue_thread(w, dequeue_first(w, busiest), v)
+        migrate_thread(w, guest_vcpu(w, busiest).run_queue.head, busiest, v)

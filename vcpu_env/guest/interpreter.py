@@ -89,7 +89,7 @@ def do_lock(w, t, op, now_ns):
         return 0
     if th.stage == 1:
         th.stage = 2
-        sleep_on(w, t, lock)
+        sleep_on(w, t, lock, now_ns)
         return 0
     th.stage = 1
     th.in_kernel = 1
@@ -113,7 +113,7 @@ def do_timed(w, t, op, now_ns):
     duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
     if op.kind == OP_BLOCK:
         set_event(w, event_slots(w, 0).io + t, now_ns + duration)
-        block_current(w, th.vcpu)
+        block_current(w, th.vcpu, now_ns)
         return
     th.in_kernel = op.kind == OP_KERNEL
     th.remaining_ns = duration

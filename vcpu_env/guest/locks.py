@@ -1,16 +1,14 @@
 """Locks of the guest kernel and of its user space: who gets them, who spins, who sleeps.
 
+* pvqspinlock: the paravirtual qspinlock, as of a Linux guest on KVM (`guest.pvqspinlock`).
 * fifo: native qspinlock. Strictly first come, first served; the next owner may be a waiter that the host has preempted.
 * tas: test-and-set, as under a hypervisor without paravirtual locks. Whoever runs and sees it free takes it.
-* pv: pv-qspinlock, simplified. First come, first served, but a waiter halts its vCPU after `spin_threshold_ns` of
-  spinning; a halted queue head is kicked at unlock and the lock stays free for whoever comes by meanwhile.
-* pvqspinlock: the same, step by step (`guest.pvqspinlock`).
 * mutex: sleeping lock with optimistic spinning while the owner runs (as far as the guest can tell).
 * futex: user-space mutex; sleeps after one try. * rwsem: as mutex, with readers.
 """
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.pvqspinlock import kick_waiter, pvq_acquire, pvq_halts, pvq_look, pvq_release
+from vcpu_env.guest.pvqspinlock import pvq_acquire, pvq_look, pvq_release
 from vcpu_env.guest.random import draw
 from vcpu_env.guest.spinning import note_lock_wait, notify_spinner, start_spinning, take
 from vcpu_env.guest.steal_time import vcpu_is_preempted
@@ -19,7 +17,6 @@ from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import (
     LOCK_FUTEX,
     LOCK_MUTEX,
-    LOCK_PV,
     LOCK_PVQ,
     LOCK_RWSEM,
     LOCK_TAS,
@@ -27,7 +24,6 @@ from vcpu_env.guest.types import (
     SPIN_LOCK,
     SPIN_OWNER,
     STEAL_REPORTED,
-    guest_costs,
     guest_lock,
     guest_thread,
     guest_vcpu,
@@ -48,8 +44,6 @@ def is_free(w, lock, t):
         return lk.readers == 0
     if lk.kind == LOCK_PVQ:
         return lk.pending == 0
-    if lk.kind == LOCK_PV and lk.spinners.head != NIL and lk.spinners.head != t:
-        return guest_thread(w, lk.spinners.head).pv_halted == 1
     return True
 
 
@@ -101,7 +95,7 @@ def acquire(w, t, lock, shared, now_ns):
     th.shared = shared
     th.wait_lock = lock
     in_turn = lk.spinners.head == NIL
-    if is_free(w, lock, t) and (in_turn or lk.kind == LOCK_TAS or lk.kind == LOCK_PV or lk.kind == LOCK_PVQ):
+    if is_free(w, lock, t) and (in_turn or lk.kind == LOCK_TAS or lk.kind == LOCK_PVQ):
         take(w, lock, t)
         return 1
     th.wait_start_ns = now_ns
@@ -123,7 +117,7 @@ def acquire(w, t, lock, shared, now_ns):
 
 
 @kjit
-def sleep_on(w, t, lock):
+def sleep_on(w, t, lock, now_ns):
     """The thread gives its vCPU up until the lock is released. One that was woken in vain goes to the front."""
     lk = guest_lock(w, lock)
     th = guest_thread(w, t)
@@ -132,7 +126,7 @@ def sleep_on(w, t, lock):
     else:
         append(w, lk.sleepers, t)
     th.gave_up = 0
-    block_current(w, th.vcpu)
+    block_current(w, th.vcpu, now_ns)
 
 
 @kjit
@@ -156,26 +150,6 @@ def try_spinner(w, t, now_ns):
     note_lock_wait(w, th, now_ns)
     take(w, lock, t)
     return 1
-
-
-@kjit
-def halts_early(w, t, now_ns):
-    """pv_wait_node(): should a pv waiter halt? After the threshold, or when the waiter before it has halted."""
-    th = guest_thread(w, t)
-    lk = guest_lock(w, th.wait_lock)
-    if lk.kind == LOCK_PVQ:
-        return pvq_halts(w, t, now_ns)
-    if lk.kind != LOCK_PV or th.activity != SPIN_LOCK:
-        return False
-    if th.spun_ns >= guest_costs(w, 0).spin_threshold_ns:
-        return True
-    u = lk.spinners.head
-    while u != t:
-        following = guest_thread(w, u).next
-        if following == t:
-            return guest_thread(w, u).pv_halted == 1
-        u = following
-    return False
 
 
 @kjit
@@ -239,10 +213,6 @@ def release(w, t, now_ns):
         if winner != NIL:
             grant(w, lock, winner, now_ns)
         return
-    head = guest_thread(w, lk.spinners.head)
-    if head.pv_halted:
-        kick_waiter(w, th.vcpu, head.vcpu)
-        return
     grant(w, lock, lk.spinners.head, now_ns)
 
 
@@ -262,7 +232,7 @@ def release_sleeping(w, lock, t, now_ns):
             th.granted = 1
             lk.owner = u
         th.handoff = 1
-        wake_thread(w, u, waker, 0, now_ns)
+        wake_thread(w, u, waker, now_ns)
         if lk.sleepers.head == NIL or not (th.shared and guest_thread(w, lk.sleepers.head).shared):
             return
 

@@ -15,6 +15,7 @@ from vcpu_env.guest.spinning import note_lock_wait, notify_spinner, start_spinni
 from vcpu_env.guest.thread_queue import append, remove
 from vcpu_env.guest.types import (
     KVM_HC_KICK_CPU,
+    SEG_SPIN,
     SPIN_LOCK,
     SPIN_STEAL,
     guest_costs,
@@ -22,6 +23,8 @@ from vcpu_env.guest.types import (
     guest_thread,
     guest_vcpu,
 )
+from vcpu_env.kernel.timeline import event
+from vcpu_env.kvm.pcpu import event_slots, set_run_event
 
 PREV_CHECK_LOOPS = 256
 """Turns of a queued waiter's loop between two looks at the waiter before it (PV_PREV_CHECK_MASK + 1)."""
@@ -133,6 +136,15 @@ def pvq_release(w, lock, v, now_ns):
 
 
 @kjit
+def waits_behind_halted(w, lk, t):
+    """pv_wait_early(): whether the waiter before `t`, which is queued and not the head, has halted."""
+    u = lk.spinners.head
+    while guest_thread(w, u).next != t:
+        u = guest_thread(w, u).next
+    return guest_thread(w, u).pv_halted == 1
+
+
+@kjit
 def pvq_halts(w, t, now_ns):
     """pv_wait_node(), pv_wait_head_or_lock(): whether a waiter that has just looked at the lock in vain halts now.
 
@@ -140,15 +152,10 @@ def pvq_halts(w, t, now_ns):
     """
     th = guest_thread(w, t)
     lk, costs = guest_lock(w, th.wait_lock), guest_costs(w, 0)
-    if th.activity != SPIN_LOCK:
-        return False
     if lk.spinners.head != t:
         if th.spun_ns >= costs.spin_threshold_ns:
             return True
-        u = lk.spinners.head
-        while guest_thread(w, u).next != t:
-            u = guest_thread(w, u).next
-        return th.spun_ns % (PREV_CHECK_LOOPS * costs.spin_iteration_ns) == 0 and guest_thread(w, u).pv_halted == 1
+        return th.spun_ns % (PREV_CHECK_LOOPS * costs.spin_iteration_ns) == 0 and waits_behind_halted(w, lk, t)
     if th.spun_ns < costs.spin_threshold_ns:
         return False
     if th.pv_hashed == 0:
@@ -163,15 +170,32 @@ def pvq_halts(w, t, now_ns):
 
 @kjit
 def pvq_spin_ns(w, t):
-    """How long a waiter spins until it has something to decide itself; 0: never."""
+    """How long a queued waiter, or the head, spins until it has something to decide itself."""
     th, costs = guest_thread(w, t), guest_costs(w, 0)
-    if th.activity != SPIN_LOCK:
-        return 0
+    lk = guest_lock(w, th.wait_lock)
     left = costs.spin_threshold_ns - th.spun_ns
-    if guest_lock(w, th.wait_lock).spinners.head != t:
+    if lk.spinners.head != t and waits_behind_halted(w, lk, t):
         check_ns = PREV_CHECK_LOOPS * costs.spin_iteration_ns
         left = min(left, check_ns - th.spun_ns % check_ns)
     return left
+
+
+@kjit
+def pv_wait(w, t, now_ns):
+    """The waiter halts. The one behind it, if it is spinning, sees that at the next of its looks at this one."""
+    th = guest_thread(w, t)
+    th.pv_halted = 1
+    if th.next == NIL:
+        return
+    u = guest_thread(w, th.next)
+    g = guest_vcpu(w, u.vcpu)
+    if g.cpu == NIL or g.segment != SEG_SPIN:
+        return
+    check_ns = PREV_CHECK_LOOPS * guest_costs(w, 0).spin_iteration_ns
+    spun_ns = u.spun_ns + now_ns - g.segment_start_ns
+    look_ns = now_ns + check_ns - spun_ns % check_ns
+    if look_ns < event(w, event_slots(w, 0).run + g.cpu).when_ns:
+        set_run_event(w, g.cpu, look_ns)
 
 
 @kjit

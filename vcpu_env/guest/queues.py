@@ -14,11 +14,11 @@ def put_items(w, t, q, items, now_ns):
     if qu.items + items > qu.capacity:
         guest_thread(w, t).want = items
         append(w, qu.producers, t)
-        block_current(w, v)
+        block_current(w, v, now_ns)
         return 0
     qu.items += items
     if qu.consumers.head != NIL and qu.items >= guest_thread(w, qu.consumers.head).want:
-        wake_thread(w, pop(w, qu.consumers), v, 0, now_ns)
+        wake_thread(w, pop(w, qu.consumers), v, now_ns)
     return 1
 
 
@@ -33,13 +33,13 @@ def get_items(w, t, q, items, now_ns):
     if qu.items < items:
         guest_thread(w, t).want = items
         append(w, qu.consumers, t)
-        block_current(w, v)
+        block_current(w, v, now_ns)
         return 0
     qu.items -= items
     if qu.producers.head != NIL and qu.items <= qu.capacity >> 1:
-        wake_thread(w, pop(w, qu.producers), v, 0, now_ns)
+        wake_thread(w, pop(w, qu.producers), v, now_ns)
     if qu.consumers.head != NIL and qu.items >= guest_thread(w, qu.consumers.head).want:
-        wake_thread(w, pop(w, qu.consumers), v, 0, now_ns)
+        wake_thread(w, pop(w, qu.consumers), v, now_ns)
     return 1
 
 
@@ -52,9 +52,9 @@ def meet(w, t, q, now_ns):
     if qu.items < qu.capacity:
         th.stage = 1
         append(w, qu.consumers, t)
-        block_current(w, th.vcpu)
+        block_current(w, th.vcpu, now_ns)
         return 0
     qu.items = 0
     while qu.consumers.head != NIL:
-        wake_thread(w, pop(w, qu.consumers), th.vcpu, 0, now_ns)
+        wake_thread(w, pop(w, qu.consumers), th.vcpu, now_ns)
     return 1

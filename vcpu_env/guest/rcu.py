@@ -70,7 +70,7 @@ def end_grace_period(w, vm_id, kind, v, now_ns):
         gp.completed += 1
         gp.total_ns += now_ns - gp.start_ns
         while gp.waiters.head != NIL:
-            wake_thread(w, pop(w, gp.waiters), v, 0, now_ns)
+            wake_thread(w, pop(w, gp.waiters), v, now_ns)
         if gp.next_waiters.head == NIL:
             return
         gp.waiters.head, gp.waiters.tail = gp.next_waiters.head, gp.next_waiters.tail
@@ -102,10 +102,10 @@ def synchronize_rcu(w, t, kind, now_ns):
     v = th.vcpu
     if under_way:
         append(w, gp.next_waiters, t)
-        block_current(w, v)
+        block_current(w, v, now_ns)
         return 0
     append(w, gp.waiters, t)
-    block_current(w, v)
+    block_current(w, v, now_ns)
     begin_grace_period(w, th.vm, kind, v, now_ns)
     if gp.awaited == 0:
         end_grace_period(w, th.vm, kind, v, now_ns)

@@ -3,9 +3,10 @@
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
+from vcpu_env.guest.eevdf import entity_tick
 from vcpu_env.guest.interpreter import advance, holds_spinlock
-from vcpu_env.guest.locks import halts_early, notify_owner_spinners, try_spinner
-from vcpu_env.guest.pvqspinlock import pvq_spin_ns, pvq_still_waits
+from vcpu_env.guest.locks import notify_owner_spinners, try_spinner
+from vcpu_env.guest.pvqspinlock import pv_wait, pvq_halts, pvq_spin_ns, pvq_still_waits
 from vcpu_env.guest.rcu import EXPEDITED, NORMAL, grace_period, note_quiescent_state
 from vcpu_env.guest.threads import pick_thread, wake_thread
 from vcpu_env.guest.types import (
@@ -15,7 +16,6 @@ from vcpu_env.guest.types import (
     HALTED_IDLE,
     HALTED_PV_WAIT,
     HC_NONE,
-    LOCK_PV,
     LOCK_PVQ,
     OVERHEAD,
     SEG_COMPUTE,
@@ -119,8 +119,7 @@ def end_tick(w, v, now_ns):
     """sched_tick() of the guest: slice, quiescent state of RCU, periodic balance."""
     g = guest_vcpu(w, v)
     vm = guest_vm(w, g.vm)
-    ran = g.user_ns + g.kernel_ns - g.thread_start_ns
-    if g.nr_queued > 0 and ran >= vm.slice_ns:
+    if g.current != NIL and entity_tick(w, v, now_ns):
         g.need_resched = 1
     if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
         if g.current == NIL or not holds_spinlock(w, guest_thread(w, g.current)):
@@ -145,7 +144,7 @@ def end_interrupt(w, v, now_ns):
         while g.io_head != NIL:
             t = g.io_head
             g.io_head = guest_thread(w, t).next
-            wake_thread(w, t, v, 1, now_ns)
+            wake_thread(w, t, v, now_ns)
 
 
 @kjit
@@ -159,20 +158,14 @@ def enter_halt(w, v, kind):
 
 @kjit
 def spin(w, v, now_ns):
-    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a pv waiter has spun long enough."""
+    """Spin until the lock or the call changes, the PAUSE-loop window ends, or a paravirtual waiter gives up."""
     g = guest_vcpu(w, v)
     th = guest_thread(w, g.current)
     g.segment = SEG_SPIN
     g.ple_expire_ns = now_ns + ple_window_ns(w, v)
     end = g.ple_expire_ns
-    if th.activity == SPIN_LOCK:
-        kind, left = guest_lock(w, th.wait_lock).kind, 0
-        if kind == LOCK_PV:
-            left = guest_costs(w, 0).spin_threshold_ns - th.spun_ns
-        elif kind == LOCK_PVQ:
-            left = pvq_spin_ns(w, g.current)
-        if left > 0:
-            end = min(end, now_ns + left)
+    if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PVQ:
+        end = min(end, now_ns + pvq_spin_ns(w, g.current))
     set_run_event(w, g.cpu, end)
 
 
@@ -220,7 +213,7 @@ def guest_run(w, v, now_ns):
                 notify_owner_spinners(w, t, now_ns)
             if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
                 note_quiescent_state(w, v, NORMAL, now_ns)
-            if not pick_thread(w, v):
+            if not pick_thread(w, v, now_ns):
                 return enter_halt(w, v, HALTED_IDLE)
             continue
         th = guest_thread(w, t)
@@ -238,8 +231,8 @@ def guest_run(w, v, now_ns):
             continue
         result = try_spinner(w, t, now_ns)
         if result == 0:
-            if halts_early(w, t, now_ns):
-                th.pv_halted = 1
+            if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PVQ and pvq_halts(w, t, now_ns):
+                pv_wait(w, t, now_ns)
                 return enter_halt(w, v, HALTED_PV_WAIT)
             spin(w, v, now_ns)
             return EXIT_NONE
@@ -277,7 +270,7 @@ def start_timer(w, v, now_ns):
 
 @kjit
 def wake_from_halt(w, v, now_ns):
-    """The vCPU is about to run again after HLT: leave the idle loop or the pv wait; its timer ticks again."""
+    """The vCPU is about to run again after HLT: leave the idle loop or pv_wait(); its timer ticks again."""
     g = guest_vcpu(w, v)
     if g.halted == AWAKE:
         return

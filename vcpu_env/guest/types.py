@@ -30,8 +30,8 @@ STEAL_TIME = {"off": STEAL_OFF, "every": STEAL_EVERY, "reported": STEAL_REPORTED
 HC_NONE, KVM_HC_KICK_CPU, KVM_HC_SCHED_YIELD = 0, 5, 11
 """Hypercalls that end in a directed yield, by their numbers."""
 
-LOCK_FIFO, LOCK_TAS, LOCK_PV, LOCK_PVQ, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(7)
-SPIN_LOCK_KINDS = {"fifo": LOCK_FIFO, "tas": LOCK_TAS, "pv": LOCK_PV, "pvqspinlock": LOCK_PVQ}
+LOCK_FIFO, LOCK_TAS, LOCK_PVQ, LOCK_MUTEX, LOCK_FUTEX, LOCK_RWSEM = range(6)
+SPIN_LOCK_KINDS = {"pvqspinlock": LOCK_PVQ, "fifo": LOCK_FIFO, "tas": LOCK_TAS}
 
 FULL_SPEED = 1024
 
@@ -64,7 +64,6 @@ GUEST_VCPU = np.dtype(
         ("last_cpu", "i8"),
         ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
         ("notice_draws", "i8"),
-        ("wake_draws", "i8"),
         ("irq_remaining_ns", "i8"),
         ("overhead_ns", "i8"),  # kernel work still to be charged
         ("ple_expire_ns", "i8"),
@@ -72,7 +71,9 @@ GUEST_VCPU = np.dtype(
         ("sched_out_ns", "i8"),
         ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
         ("halt_start_ns", "i8"),
-        ("thread_start_ns", "i8"),  # guest run time of the current thread when it was switched in
+        ("charged_ns", "i8"),  # guest run time up to which the current thread has been charged
+        ("queued_vruntime", "i8"),  # sum over the threads of the run queue
+        ("idle_vruntime", "i8"),  # V when a thread left last: where it stands while there is none
         ("call_mask", "i8"),  # vCPUs (bits) whose call requests wait here
         ("csd_mask", "i8"),  # vCPUs that have not served this vCPU's call yet
         ("call_start_ns", "i8"),
@@ -122,6 +123,9 @@ GUEST_THREAD = np.dtype(
         ("held_shared", "i8", (MAX_HELD,)),
         ("wait_lock", "i8"),
         ("next", "i8"),  # link of the run queue or of a wait queue: a thread is on one at most
+        ("vruntime", "i8"),  # guest.eevdf, in the virtual time of its vCPU
+        ("deadline", "i8"),
+        ("vlag", "i8"),  # of the running thread: the vruntime up to which it is protected
         ("loops", "i8"),
         ("want", "i8"),  # items that it waits to put or get
         ("remaining_ns", "i8"),

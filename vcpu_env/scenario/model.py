@@ -6,7 +6,7 @@ A scenario holds no policy: the same scenario is run under many. Times are integ
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from vcpu_env.scenario.cgroups import (
     MAX_QUOTA_US,
@@ -64,13 +64,13 @@ class Vm(Part):
     params: dict[Name, int | float] = Field(
         default_factory=dict, description="parameters of the workload that differ from its defaults"
     )
-    lock: Literal["pv", "pvqspinlock", "fifo", "tas"] = Field(
-        default="pv",
-        description="guest kernel spin locks: paravirtual queued, simplified; step by step as in the kernel;"
-        " strictly first-come; or test-and-set",
+    lock: Literal["pvqspinlock", "fifo", "tas"] = Field(
+        default="pvqspinlock",
+        description="guest kernel spin locks: paravirtual queued, as of a Linux guest on KVM; strictly first-come; or"
+        " test-and-set",
     )
     steal_time: Literal["off", "every", "reported"] = Field(
-        default_factory=lambda data: "every" if data.get("lock") in ("pv", "pvqspinlock") else "off",
+        default_factory=lambda data: "every" if data.get("lock") == "pvqspinlock" else "off",
         description="what the guest is told of lost CPUs: nothing; every loss; those that KVM reports, after an exit by"
         " a host interrupt; default by the lock",
     )
@@ -109,7 +109,8 @@ class Vm(Part):
         " one write for each cluster of 16",
     )
     balance: Literal["newidle", "periodic"] = Field(
-        default="newidle", description="when guest threads move between vCPUs: as one becomes idle; or at ticks as well"
+        default="periodic",
+        description="when guest threads move between vCPUs: at ticks as well; or as one becomes idle",
     )
     start_ns: int = Field(
         default=0, ge=0, le=3_600_000_000_000, description="when the VM is created, in simulated time"
@@ -132,6 +133,14 @@ class Vm(Part):
         le=1_000_000_000,
         description="CPU time of a vhost worker for each device operation; 0: none is there, devices cost no CPU",
     )
+
+    @field_validator("lock", mode="before")
+    @classmethod
+    def check_lock(cls, lock: Any) -> Any:
+        """Name the successor of a kind of lock that older scenario files have."""
+        if lock == "pv":
+            raise ValueError(": value 'pv' (allowed: pvqspinlock, which replaces it, fifo, tas)")
+        return lock
 
     @model_validator(mode="after")
     def check_limits(self) -> "Vm":

@@ -22,7 +22,7 @@ PARAMETERS = {
     "parent_hold_ns": Parameter(3000, "ns", "assumed", "hold of the parent directory's i_rwsem"),
     "reschedule_per_s": Parameter(50, "1/CPU-s", "measured", "RESCHEDULE IPIs that nobody waits for"),
     "shootdown_per_s": Parameter(3, "1/CPU-s", "measured", "TLB shootdowns"),
-    "block_per_s": Parameter(3, "1/CPU-s", "fitted", "sleeps that are no lock's (voluntary context switches)"),
+    "block_per_s": Parameter(2.5, "1/CPU-s", "fitted", "sleeps that are no lock's (voluntary context switches)"),
     "block_ns": Parameter(100_000, "ns", "assumed", "time asleep in each"),
 }
 

@@ -17,7 +17,7 @@ PARAMETERS = {
     "unique_share": Parameter(0.75, "of chunks", "measured", "chunks that are not duplicates"),
     "write_ns": Parameter(4500, "ns/chunk", "assumed", "kernel time of Reorder's three writes, serial"),
     "reorder_batches": Parameter(
-        4, "batches", "fitted", "that Reorder waits for (voluntary context switches)", least=1
+        6, "batches", "fitted", "that Reorder waits for (voluntary context switches, RESCHEDULE IPIs)", least=1
     ),
     "madvise_per_chunk": Parameter(2.2, "1/chunk", "measured", "madvise(DONTNEED) of 12 pages: a TLB shootdown each"),
     "madvise_ns": Parameter(1300, "ns", "measured", "its kernel time without the shootdown"),
@@ -31,7 +31,6 @@ PARAMETERS = {
     "queue_hold_ns": Parameter(1000, "ns", "assumed", "hold of a queue's mutex"),
     "block_batches": Parameter(16, "batches", "measured", "a block of 2 MB that Fragment puts at once", least=1),
     "queue_batches": Parameter(40, "batches", "assumed", "room in a queue; the real ones never fill up", least=1),
-    "reschedule_per_chunk": Parameter(0.0015, "1/chunk", "fitted", "RESCHEDULE IPIs that nobody waits for"),
 }
 
 
@@ -92,9 +91,6 @@ def build_dedup(plan: GuestPlan, p: dict[str, float]) -> None:
         half = compress.maybe(min(1.0, 0.375 * p["madvise_per_chunk"] / p["unique_share"]))
         dedup_memory(compress, p, mmap_lock)
         compress.end_maybe(half)
-    compress.end_maybe(mark)
-    mark = compress.maybe(p["reschedule_per_chunk"])
-    compress.reschedule()
     compress.end_maybe(mark)
     compress.work()
     compress.repeat(batch, chunk)

@@ -17,7 +17,7 @@ PARAMETERS = {
     "allocate_hold_ns": Parameter(2000, "ns", "assumed", "hold of the global allocate lock"),
     "write_ns": Parameter(20_000, "ns", "assumed", "work of the writer thread for a tile"),
     "wait_share": Parameter(
-        1.0, "of tiles", "fitted", "after which the worker sleeps once (voluntary context switches)"
+        0.3, "of tiles", "fitted", "after which the worker sleeps once (voluntary context switches)"
     ),
     "wait_ns": Parameter(50_000, "ns", "assumed", "time asleep in each"),
     "faults_per_tile": Parameter(98, "1/tile", "measured", "page faults (35,000 per CPU-second)"),
@@ -25,7 +25,6 @@ PARAMETERS = {
     "shootdowns_per_tile": Parameter(0.65, "1/tile", "fitted", "TLB shootdowns (TLB IPIs received by one sibling)"),
     "munmap_ns": Parameter(5000, "ns", "assumed", "hold of mmap_lock around a shootdown"),
     "write_locked_share": Parameter(0.5, "of shootdowns", "assumed", "munmap and mprotect: mmap_lock for writing"),
-    "reschedule_per_tile": Parameter(0.22, "1/tile", "measured", "RESCHEDULE IPIs that nobody waits for"),
 }
 
 
@@ -55,9 +54,6 @@ def build_vips(plan: GuestPlan, p: dict[str, float]) -> None:
                 partial(locked_shootdown, program, mmap_lock, True, p["munmap_ns"]),
             )
             program.end_maybe(mark)
-        mark = program.maybe(p["reschedule_per_tile"])
-        program.reschedule()
-        program.end_maybe(mark)
         program.put(done)
         program.work()
         mark = program.maybe(p["wait_share"])
