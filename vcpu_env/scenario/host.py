@@ -203,9 +203,10 @@ class Host(Part):
         description="a task that ran within this time counts as cache hot [source]",
     )
     costs: Costs = Field(default=Costs(), description="what the machinery costs")
-    noise: Literal["none", "quiet", "light", "heavy"] = Field(
-        default="quiet",
-        description="kernel threads and daemons beside the VMs, `scenario.presets`: quiet [measured], others [assumed]",
+    noise: Literal["none", "quiet", "light", "heavy"] | None = Field(
+        default=None,
+        description="kernel threads and daemons beside the VMs, `scenario.presets`: quiet [measured], others [assumed];"
+        " default: quiet, on a host without VMs none",
     )
 
     @field_validator("placement", mode="before")

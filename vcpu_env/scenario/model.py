@@ -236,7 +236,8 @@ class Scenario(Part):
             if self.host.placement == "launched":
                 tasks.append(vmm_task(vm.name, vm.start_ns, vm.vcpus))
             tasks += emulator_tasks(vm.name, vm.start_ns, vm.emulator_threads, vm.vhost_ns)
-        return expanded(tasks + noise_tasks(self.host.noise, self.host.cpus))
+        noise = self.host.noise or ("quiet" if self.vms else "none")
+        return expanded(tasks + noise_tasks(noise, self.host.cpus))
 
     @property
     def policy_from_ns(self) -> int:
