@@ -107,7 +107,7 @@ class Validation(Part):
     scenarios: tuple[str, ...] = Field(default=SPLITS["validation"], description="shipped names, not of the test split")
     seeds: int = Field(default=2, ge=1, le=1_000, description="runs of each scenario")
     set: tuple[str, ...] = Field(
-        default=("run.warmup_ns=50_000_000", "run.duration_ns=100_000_000"), description="changes of all scenarios"
+        default=("run.warmup_ns=300_000_000", "run.duration_ns=100_000_000"), description="changes of all scenarios"
     )
 
     @field_validator("scenarios")

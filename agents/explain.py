@@ -29,7 +29,7 @@ from vcpu_env.envs.observe import CANDIDATE_FEATURES, FEATURES
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY
 from vcpu_env.scenario import ScenarioError, apply_overrides, load_scenario
 
-SHORT = ("run.warmup_ns=50_000_000", "run.duration_ns=100_000_000")
+SHORT = ("run.warmup_ns=300_000_000", "run.duration_ns=100_000_000")
 FLAGS = ("good", "preempted", "in_kernel", "ipi_receiver", "ipi_sender", "unserved", "in_spin_loop", "same_rq")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -36,7 +36,7 @@ BASELINES = (
 )  # fmt: skip
 """What shipped policies are shown beside."""
 
-EVALUATION = ("run.warmup_ns=100_000_000", "run.duration_ns=300_000_000")
+EVALUATION = ("run.warmup_ns=300_000_000", "run.duration_ns=300_000_000")
 """Changes of all scenarios in the cards' evaluation: shorter runs, so that it takes minutes, not hours."""
 
 TABLE, CURVES = "README.md", "learning-curves.svg"

@@ -34,7 +34,7 @@ from vcpu_env.warm import ensure_compiled
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-SHORT = ("run.warmup_ns=100_000_000", "run.duration_ns=200_000_000")
+SHORT = ("run.warmup_ns=300_000_000", "run.duration_ns=200_000_000")
 FIRST_SEED = 200_000
 """Seeds of a search start here: neither an evaluation nor a validation uses them."""
 

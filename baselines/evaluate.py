@@ -31,7 +31,7 @@ POLICIES = "vcpu_env.policy.named:POLICIES"
 """Import path of the named policies, a dict from name to policy."""
 
 QUICK_SEEDS = 2
-QUICK = ("run.warmup_ns=20_000_000", "run.duration_ns=60_000_000")
+QUICK = ("run.warmup_ns=200_000_000", "run.duration_ns=60_000_000")
 
 INPUT_ERRORS = (ScenarioError, ExperimentError, PolicyError, StoreError, CellError, ExecutorError)
 

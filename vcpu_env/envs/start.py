@@ -1,6 +1,8 @@
 """Where episodes start: machines that ran through their warm-up under the configured rule, kept to be copied."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
 from vcpu_env.policy.types import PENALTY_SCALE_ONE
 from vcpu_env.scenario import Scenario
 
+Kept = TypeVar("Kept")
+
 SHARE_ONE = 1_000_000
 """A VM's share of the CPU time is kept in millionths."""
 
@@ -24,7 +28,21 @@ FEWEST_UNITS = 10
 MOST_KEPT = 512
 """Warmed machines kept; about 0.4 MiB each."""
 
-_warmed: dict[Hashable, Machine] = {}
+
+@dataclass(frozen=True)
+class Warmed:
+    """A machine at the end of its warm-up, and what its VMs did in the part that the policy governed.
+
+    Attributes:
+        work: units of each VM, from `since_ns` to the end of the warm-up.
+    """
+
+    machine: Machine
+    work: np.ndarray
+    since_ns: int
+
+
+_warmed: dict[Hashable, Warmed] = {}
 _starts: dict[Hashable, Machine] = {}
 
 
@@ -34,21 +52,23 @@ def rule_key(rule: Policy) -> Hashable:
     return (rule.name, rule.patches, rule.deboost_v1, rule.target_rule, rule.penalty_rule, settings, rule.keep_apart)
 
 
-def keep(kept: dict[Hashable, Machine], key: Hashable, machine: Machine) -> Machine:
+def keep(kept: dict[Hashable, Kept], key: Hashable, value: Kept) -> Kept:
     """Remember a machine, and forget the oldest if there are too many."""
     if len(kept) >= MOST_KEPT:
         kept.pop(next(iter(kept)))
-    kept[key] = machine
-    return machine
+    kept[key] = value
+    return value
 
 
-def warmed_machine(scenario: Scenario, rule: Policy, number: int) -> Machine:
+def warmed_machine(scenario: Scenario, rule: Policy, number: int) -> Warmed:
     """A machine at the end of the scenario's warm-up. The number is its seed."""
     key = (scenario.model_dump_json(), rule_key(rule), number)
     if key not in _warmed:
-        machine = Machine(scenario, rule, number)
+        machine, since_ns = Machine(scenario, rule, number), scenario.policy_from_ns
+        machine.run_until(since_ns)
+        before = machine.world["guest_vm"]["work"].copy()
         machine.run_until(scenario.run.warmup_ns)
-        keep(_warmed, key, machine)
+        keep(_warmed, key, Warmed(machine, machine.world["guest_vm"]["work"] - before, since_ns))
     return _warmed[key]
 
 
@@ -62,9 +82,10 @@ def start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, number
 
 def make_start(scenario: Scenario, rule: Policy, kind: int, config: EnvConfig, number: int) -> Machine:
     """A copy of a warmed machine as an environment."""
-    machine = warmed_machine(scenario, rule, number).fork()
+    warmed = warmed_machine(scenario, rule, number)
+    machine = warmed.machine.fork()
     equip(machine, kind, config)
-    fill_reward(machine, config)
+    fill_reward(machine, config, warmed)
     return machine
 
 
@@ -104,21 +125,21 @@ def nr_features(kind: int, config: EnvConfig) -> int:
     return NR_FEATURES + config.nr_candidates * NR_CANDIDATE_FEATURES
 
 
-def fill_reward(machine: Machine, config: EnvConfig) -> None:
+def fill_reward(machine: Machine, config: EnvConfig, warmed: Warmed) -> None:
     """Weights and units of the reward, and what the VMs are entitled to and have done in the warm-up."""
     world, scenario = machine.world, machine.scenario
     weights = np.array([config.reward.get(term, 0.0) for term in REWARD_TERMS])
     world["env_params"]["reward_scale"][0] = weights * term_units(scenario)
-    accounts = world["vm_account"]
-    work = world["guest_vm"]["work"]
+    accounts, work = world["vm_account"], warmed.work
     accounts["weight"] = np.rint(np.array(vm_shares(scenario)) * SHARE_ONE)
     enough = work >= FEWEST_UNITS
-    accounts["unit_ns"] = np.where(enough, scenario.run.warmup_ns // np.maximum(work, 1), 0)
+    accounts["unit_ns"] = np.where(enough, (scenario.run.warmup_ns - warmed.since_ns) // np.maximum(work, 1), 0)
     if config.reward.get("work") and not enough.all():
         vm = int(np.argmin(work))
         name = scenario.expanded_vms[vm].name
         raise EnvConfigError(
-            f"reward.work: {name} of {scenario.name} completes {work[vm]} units in the warm-up (allowed: "
+            f"reward.work: {name} of {scenario.name} completes {work[vm]} units in the warm-up from "
+            f"{warmed.since_ns / 1e6:g} ms on (allowed: "
             f"{FEWEST_UNITS} or more, to know what one is worth; lengthen run.warmup_ns)"
         )
 
