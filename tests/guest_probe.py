@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tests.at_once import at_once
 from vcpu_env.guest.types import RUNNING, SEG_SPIN
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
@@ -12,7 +13,7 @@ class Probe:
 
     def __init__(self, vcpus: int = 4, kvm: dict | None = None, **fields):
         vm = {"name": "vm", "vcpus": vcpus, "workload": "micro-lwp", "params": {"threads": vcpus}, **fields}
-        scenario = Scenario(name="probe", host={"cpus": vcpus}, kvm=kvm or {}, vms=[vm])
+        scenario = at_once(Scenario(name="probe", host={"cpus": vcpus}, kvm=kvm or {}, vms=[vm]))
         self.machine = Machine(scenario, "stock", 0)
         self.world, self.w = self.machine.world, self.machine.world.handle
         ids = np.arange(vcpus)

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.at_once import at_once
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import load_scenario
 
 
 def run_hash(scenario: str, policy: str, seed: int, end_ns: int) -> str:
-    machine = Machine(load_scenario(scenario), policy, seed)
+    machine = Machine(at_once(load_scenario(scenario)), policy, seed)
     machine.run_until(end_ns)
     return hashlib.sha256(machine.world.words.tobytes()).hexdigest()
 

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 
 import vcpu_env  # noqa: F401  (registers the ids)
+from tests.at_once import at_once
 from vcpu_env.envs.register import IDS as NAMES
 from vcpu_env.scenario import Scenario
 
@@ -17,11 +18,13 @@ CHOOSING = (DIRECTED_YIELD, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD)
 
 
 def small(name: str, workload: str, vcpus: int = 4, count: int = 2, **host: Any) -> Scenario:
-    return Scenario(
-        name=name,
-        host={"cpus": 4, **host},
-        vms=[{"name": "vm", "count": count, "vcpus": vcpus, "workload": workload}],
-        run={"warmup_ns": 20 * MSEC},
+    return at_once(
+        Scenario(
+            name=name,
+            host={"cpus": 4, **host},
+            vms=[{"name": "vm", "count": count, "vcpus": vcpus, "workload": workload}],
+            run={"warmup_ns": 20 * MSEC},
+        )
     )
 
 

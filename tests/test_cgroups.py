@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from tests.quota_host import check_throttling
 from tests.run_hash import run_hash_elsewhere
 from tests.small_env import CANDIDATE_CHOICE, answer, make, play, same
@@ -26,12 +27,14 @@ STAT = ("nr_periods", "nr_throttled", "throttled_usec", "nr_bursts", "burst_usec
 
 def host(cgroups: str = "per_vm", vms: int = 2, workload: str = "dedup", changes=(), groups=(), **vm) -> Scenario:
     """Two CPUs and VMs of two vCPUs."""
-    return Scenario(
-        name="small",
-        host={"cpus": 2, "cgroups": cgroups},
-        groups=groups,
-        vms=[{"name": "vm", "count": vms, "vcpus": 2, "workload": workload} | vm],
-        changes=changes,
+    return at_once(
+        Scenario(
+            name="small",
+            host={"cpus": 2, "cgroups": cgroups},
+            groups=groups,
+            vms=[{"name": "vm", "count": vms, "vcpus": 2, "workload": workload} | vm],
+            changes=changes,
+        )
     )
 
 
@@ -286,7 +289,7 @@ def test_an_idle_vm_gives_way_at_once():
     """Beside an idle VM another one runs as if it were alone; without cpu.idle each has one of the two CPUs."""
     vms = [{"name": name, "vcpus": 2, "workload": "dbench"} for name in ("one", "two")]
     for idle, expected in ((True, 2.0), (False, 1.0)):
-        scenario = Scenario(name="idle", host={"cpus": 2}, vms=[vms[0], vms[1] | {"idle": idle}])
+        scenario = at_once(Scenario(name="idle", host={"cpus": 2}, vms=[vms[0], vms[1] | {"idle": idle}]))
         assert shares(Machine(scenario, "stock", 0), 50, 550)[0] == pytest.approx(expected, rel=0.05)
 
 

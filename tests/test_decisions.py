@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import at_once
 from vcpu_env._jit import NIL
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import SERIES_PATCHES, Policy, policy_named
@@ -9,8 +10,8 @@ from vcpu_env.policy.rules import EXTERNAL, RuleError
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY
 from vcpu_env.scenario import load_scenario
 
-SCENARIO = load_scenario("dedup-2vm")
-PENALISED = load_scenario("vips-4vm")
+SCENARIO = at_once(load_scenario("dedup-2vm"))
+PENALISED = at_once(load_scenario("vips-4vm"))
 """Here siblings share run queues, without which there is no penalty."""
 UNTIL_NS = 15_000_000
 

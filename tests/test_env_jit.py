@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from tests.small_env import (
     CANDIDATE_CHOICE,
     HOST_TUNER,
@@ -28,11 +29,13 @@ from tests.small_env import (
 )
 from vcpu_env.scenario import Scenario
 
-TINY = Scenario(
-    name="tiny",
-    host={"cpus": 2, "cgroups": "flat"},
-    vms=[{"name": "vm", "count": 2, "vcpus": 3, "workload": "dbench"}],
-    run={"warmup_ns": 2 * MSEC},
+TINY = at_once(
+    Scenario(
+        name="tiny",
+        host={"cpus": 2, "cgroups": "flat"},
+        vms=[{"name": "vm", "count": 2, "vcpus": 3, "workload": "dbench"}],
+        run={"warmup_ns": 2 * MSEC},
+    )
 )
 
 

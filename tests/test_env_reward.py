@@ -5,6 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from tests.small_env import (
     CANDIDATE_CHOICE,
     FLAT,
@@ -23,18 +24,20 @@ from vcpu_env.envs.start import vm_shares
 from vcpu_env.envs.types import REWARD_TERMS
 from vcpu_env.scenario import Scenario
 
-UNEQUAL = Scenario(
-    name="unequal",
-    host={"cpus": 4, "cgroups": "libvirt"},
-    groups=[{"name": "gold", "weight": 300}, {"name": "spare", "weight": 50}],
-    vms=[
-        {"name": "a", "vcpus": 4, "workload": "dedup", "weight": 200, "group": "gold"},
-        {"name": "b", "vcpus": 4, "workload": "dbench", "group": "gold"},
-        {"name": "c", "vcpus": 3, "workload": "vips"},
-    ],
+UNEQUAL = at_once(
+    Scenario(
+        name="unequal",
+        host={"cpus": 4, "cgroups": "libvirt"},
+        groups=[{"name": "gold", "weight": 300}, {"name": "spare", "weight": 50}],
+        vms=[
+            {"name": "a", "vcpus": 4, "workload": "dedup", "weight": 200, "group": "gold"},
+            {"name": "b", "vcpus": 4, "workload": "dbench", "group": "gold"},
+            {"name": "c", "vcpus": 3, "workload": "vips"},
+        ],
+    )
 )
 SCENARIOS = {
-    scenario.name: Scenario(**scenario.model_dump(exclude_unset=True) | {"run": {"warmup_ns": 400 * MSEC}})
+    scenario.name: at_once(Scenario(**scenario.model_dump(exclude_unset=True) | {"run": {"warmup_ns": 400 * MSEC}}))
     for scenario in (SMALL, FLAT, STACKED, UNEQUAL)
 }
 """Warmed up for long enough to know what a unit of work is worth."""
@@ -107,7 +110,7 @@ def test_the_default_is_useful_time_less_a_tenth_of_the_unfair():
 
 def test_work_is_worth_the_time_that_the_rule_takes_for_it():
     """Over long the rule earns about 1 ms of work per ms."""
-    patient = Scenario(**FLAT.model_dump() | {"run": {"warmup_ns": 300 * MSEC}})
+    patient = at_once(Scenario(**FLAT.model_dump() | {"run": {"warmup_ns": 300 * MSEC}}))
     env = make(HOST_TUNER, scenario=patient, horizon_ns=300 * MSEC, epoch_ns=50 * MSEC)
     env.reset(seed=2)
     while not env.slot.over:

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from tests.at_once import at_once
 from vcpu_env._jit import NIL
 from vcpu_env.guest import workloads
 from vcpu_env.guest.program import OP_SHOOTDOWN, PICK_RANDOM, Program
@@ -188,7 +189,7 @@ def machine_of(monkeypatch):
         workload = workloads.Workload("probe", "units", "a guest of a test", {}, lambda plan, _: build(plan))
         monkeypatch.setitem(workloads.WORKLOADS, "probe", workload)
         vms = [{"name": "vm", "count": 2, "vcpus": 4, "workload": "probe", "lock": lock}]
-        return Machine(Scenario(name="probe", host={"cpus": 2}, vms=vms), policy, seed)
+        return Machine(at_once(Scenario(name="probe", host={"cpus": 2}, vms=vms)), policy, seed)
 
     return make
 

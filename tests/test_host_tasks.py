@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.at_once import AT_ONCE, at_once
 from tests.free_host import FREE, MSEC, count, host, ns, run, sleep, switches, wakeups
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_run_queues, next_event_ns
@@ -133,7 +134,7 @@ def test_programs_refuse_what_they_cannot_hold():
 
 MIXED = Scenario(
     name="mixed",
-    host={"cpus": 2, "noise": "heavy", "cgroups": "libvirt"},
+    host=AT_ONCE | {"cpus": 2, "noise": "heavy", "cgroups": "libvirt"},
     vms=[{"name": "vm", "count": 2, "vcpus": 2, "workload": "dbench", "emulator_threads": 1, "vhost_ns": 5000}],
     host_tasks=[{"name": "hog", "nice": 10}],
 )
@@ -196,7 +197,7 @@ def test_switches_chain_and_pids_are_places():
 def test_without_host_tasks_there_is_nothing_of_them():
     machine = Machine(MIXED.model_copy(update={"host_tasks": (), "vms": (), "host": MIXED.host}))
     assert machine.counters()["vms"] == []
-    plain = Scenario(name="plain", host={"cpus": 2}, vms=[{"name": "vm", "vcpus": 2, "workload": "dbench"}])
+    plain = at_once(Scenario(name="plain", host={"cpus": 2}, vms=[{"name": "vm", "vcpus": 2, "workload": "dbench"}]))
     machine = Machine(plain)
     assert "host_task" not in machine.world.arrays and "sched_event" not in machine.world.arrays
     assert "host_tasks" not in machine.counters()
@@ -244,7 +245,7 @@ def test_a_vcpu_after_a_host_task_is_cold_and_pays_no_ibpb():
     lost = []
     for tasks, ibpb_ns in (((), 0), (hog, 0), (hog, 500_000)):
         costs = {"cold_cache_ns": 30_000, "ibpb_ns": ibpb_ns}
-        machine = Machine(Scenario(name="one", host={"cpus": 1, "costs": costs}, vms=[vm], host_tasks=tasks))
+        machine = Machine(at_once(Scenario(name="one", host={"cpus": 1, "costs": costs}, vms=[vm], host_tasks=tasks)))
         machine.run_until(30 * MSEC)
         lost.append((machine.counters()["vms"][0]["cold_lost_ns"], machine.counters()["host"]["guest_ns"]))
     assert lost[0][0] == 30_000 < lost[1][0]  # only when it began
@@ -258,14 +259,14 @@ IO = {"name": "vm", "vcpus": 1, "workload": "dbench", "params": {"block_per_s": 
 
 
 def test_a_vhost_worker_takes_time_and_delays_the_guest():
-    with_vhost = Scenario(name="io", host={"cpus": 1, "cgroups": "libvirt"}, vms=[IO])
+    with_vhost = at_once(Scenario(name="io", host={"cpus": 1, "cgroups": "libvirt"}, vms=[IO]))
     machine = Machine(with_vhost)
     machine.run_until(10 * MSEC)
     counted = machine.counters()
     (vhost,) = counted["host_tasks"]
     assert vhost["name"] == "vm-vhost"
     assert vhost["run_ns"] == 20_000 * (vhost["run_ns"] // 20_000) > 0
-    without = Machine(Scenario(name="io", host={"cpus": 1, "cgroups": "libvirt"}, vms=[IO | {"vhost_ns": 0}]))
+    without = Machine(at_once(Scenario(name="io", host={"cpus": 1, "cgroups": "libvirt"}, vms=[IO | {"vhost_ns": 0}])))
     without.run_until(10 * MSEC)
     assert without.counters()["vms"][0]["work_units"] > counted["vms"][0]["work_units"]
 
@@ -274,7 +275,7 @@ def test_a_vhost_worker_takes_time_and_delays_the_guest():
 def test_where_emulator_threads_lie(cgroups, path):
     """The emulator's group is beside those of the vCPUs; without these it is the VM's own, or the root."""
     vm = {"name": "vm", "vcpus": 1, "workload": "dbench", "emulator_threads": 1}
-    world = Machine(Scenario(name="groups", host={"cpus": 1, "cgroups": cgroups}, vms=[vm])).world
+    world = Machine(at_once(Scenario(name="groups", host={"cpus": 1, "cgroups": cgroups}, vms=[vm]))).world
     vcpu, emulator = world["task_struct"]["tg"].tolist()
     parents = world["task_group"]["parent"]
     if cgroups == "libvirt":
@@ -284,7 +285,7 @@ def test_where_emulator_threads_lie(cgroups, path):
 
 
 def test_a_vm_may_end_while_its_worker_serves_it():
-    machine = Machine(Scenario(name="io", host={"cpus": 1}, vms=[IO | {"stop_ns": 5 * MSEC}]))
+    machine = Machine(at_once(Scenario(name="io", host={"cpus": 1}, vms=[IO | {"stop_ns": 5 * MSEC}])))
     machine.run_until(5 * MSEC)
     served = machine.counters()["host_tasks"][0]["run_ns"]
     machine.run_until(8 * MSEC)

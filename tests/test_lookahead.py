@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 
 import vcpu_env  # noqa: F401
+from tests.at_once import at_once
 from vcpu_env.envs.lookahead import Lookahead
 from vcpu_env.scenario import Scenario
 
 HORIZON_NS = 200_000
-SMALL = Scenario(
-    name="small",
-    host={"cpus": 4},
-    vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup", "params": {"threads": 4}}],
-    run={"warmup_ns": 20_000_000},
+SMALL = at_once(
+    Scenario(
+        name="small",
+        host={"cpus": 4},
+        vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup", "params": {"threads": 4}}],
+        run={"warmup_ns": 20_000_000},
+    )
 )
 
 

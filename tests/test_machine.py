@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from tests.run_hash import run_hash, run_hash_elsewhere
 from vcpu_env.engine import settle
 from vcpu_env.kernel.types import FEATURES
@@ -15,7 +16,7 @@ CROWDED = ("dbench-2vm", "dedup-2vm", "vips-2vm")
 
 
 def machine(scenario: str, policy: str = "series-v2", seed: int = 0, *overrides: str) -> Machine:
-    return Machine(apply_overrides(load_scenario(scenario), overrides), policy, seed)
+    return Machine(apply_overrides(at_once(load_scenario(scenario)), overrides), policy, seed)
 
 
 def words_at(end_ns: int, *arguments) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import at_once
 from tests.test_invariants import State, check_average, check_tree
 from vcpu_env._jit import NIL
 from vcpu_env.kvm.pcpu import GUEST, IDLE
@@ -11,10 +12,12 @@ from vcpu_env.scenario import Scenario
 
 def small_host(workload: str, cgroups: str, lock: str) -> Scenario:
     """Four CPUs, two VMs of four vCPUs."""
-    return Scenario(
-        name="small",
-        host={"cpus": 4, "cgroups": cgroups},
-        vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": workload, "lock": lock}],
+    return at_once(
+        Scenario(
+            name="small",
+            host={"cpus": 4, "cgroups": cgroups},
+            vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": workload, "lock": lock}],
+        )
     )
 
 

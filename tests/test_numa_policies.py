@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.at_once import at_once
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.policy.policy import SERIES_PATCHES
@@ -40,7 +41,7 @@ def test_own_node_first(same_node, good, answer):
 def crowded(topology: str, policy: str | Policy, **host) -> Machine:
     """Two VMs of eight vCPUs on four CPUs."""
     vms = [{"name": "vm", "count": 2, "vcpus": 8, "workload": "dedup", "params": {"threads": 8}, "lock": "tas"}]
-    return Machine(Scenario(name="crowded", host={"topology": topology, **host}, vms=vms), policy, 2)
+    return Machine(at_once(Scenario(name="crowded", host={"topology": topology, **host}, vms=vms)), policy, 2)
 
 
 def test_view_says_who_waits_on_the_own_node():

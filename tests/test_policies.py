@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES, Policy, policy_named, series, series_level
 from vcpu_env.scenario import apply_overrides, load_scenario
@@ -31,7 +32,7 @@ def differing(a: World, b: World, but: set[str] = frozenset()) -> set[str]:
 
 
 def run(scenario: str, policy: Policy | str, seed: int, end_ns: int, *overrides: str) -> Machine:
-    machine = Machine(apply_overrides(load_scenario(scenario), overrides), policy, seed)
+    machine = Machine(apply_overrides(at_once(load_scenario(scenario)), overrides), policy, seed)
     machine.run_until(end_ns)
     return machine
 
@@ -109,7 +110,7 @@ def test_debooster_switched_on_again(scenario):
 @pytest.mark.parametrize("scenario", CROWDED)
 def test_ipi_tracking_switched_off_from_the_start(scenario):
     """Without records no candidate is IPI-aware: what is left of patches 6-9 is the relaxed round."""
-    off = Machine(load_scenario(scenario), "ipi", 1)
+    off = Machine(at_once(load_scenario(scenario)), "ipi", 1)
     off.set_control("ipi_tracking_enabled", 0)
     off.run_until(30 * MSEC)
     assert (off.world["kvm_vcpu"]["last_ipi_receiver"] == -1).all()
@@ -119,14 +120,14 @@ def test_ipi_tracking_switched_off_from_the_start(scenario):
 
 @pytest.mark.parametrize("scenario", CROWDED)
 def test_relaxed_boost_switched_off_is_patches_6_to_8(scenario):
-    off = Machine(load_scenario(scenario), "ipi", 1)
+    off = Machine(at_once(load_scenario(scenario)), "ipi", 1)
     off.set_control("enable_relaxed_boost", 0)
     off.run_until(30 * MSEC)
     assert differing(off.world, run(scenario, series({6, 7, 8}), 1, 30 * MSEC).world, {"kvm_params"}) == set()
 
 
 def test_window_of_zero_forgets_every_ipi():
-    short = Machine(load_scenario("dedup-2vm"), "ipi", 1)
+    short = Machine(at_once(load_scenario("dedup-2vm")), "ipi", 1)
     short.set_control("ipi_window_ns", 0)
     short.run_until(30 * MSEC)
     assert differing(short.world, run("dedup-2vm", "ipi", 1, 30 * MSEC).world, {"kvm_params"}) != set()
@@ -144,7 +145,7 @@ def test_window_of_zero_forgets_every_ipi():
     ],
 )
 def test_bad_control_is_refused(name, value, message):
-    machine = Machine(load_scenario("dbench-1vm-2vcpu"), "series-v2")
+    machine = Machine(at_once(load_scenario("dbench-1vm-2vcpu")), "series-v2")
     before = machine.world.words.copy()
     with pytest.raises(ValueError, match=message):
         machine.set_control(name, value)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import at_once
 from tests.guest_probe import Probe
 from vcpu_env._jit import NIL
 from vcpu_env.guest import workloads
@@ -87,7 +88,7 @@ def mean_ns(monkeypatch):
         workload = workloads.Workload("probe", "units", "a guest of a test", {}, build)
         monkeypatch.setitem(workloads.WORKLOADS, "probe", workload)
         vm = {"name": "vm", "count": vms, "vcpus": 4, "workload": "probe"}
-        machine = Machine(Scenario(name="rcu", host={"cpus": 4}, vms=[vm]), policy, 0)
+        machine = Machine(at_once(Scenario(name="rcu", host={"cpus": 4}, vms=[vm])), policy, 0)
         machine.run_until(run_ms * MSEC)
         periods = machine.world["grace_period"]
         assert sum(vm["grace_periods"] for vm in machine.counters()["vms"]) == periods["completed"].sum() > 10

@@ -12,6 +12,7 @@ import pytest
 from gymnasium.error import DependencyNotInstalled
 from PIL import Image
 
+from tests.at_once import at_once
 from vcpu_env.envs import render
 from vcpu_env.envs.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
 from vcpu_env.guest.types import SEG_SPIN
@@ -27,7 +28,7 @@ MAKE_GIF = Path(__file__).parent.parent / "docs" / "make_gif.py"
 
 
 def machine(scenario: str = CROWDED, *overrides: str) -> Machine:
-    return Machine(apply_overrides(load_scenario(scenario), overrides), "stock", 0)
+    return Machine(apply_overrides(at_once(load_scenario(scenario)), overrides), "stock", 0)
 
 
 def followed(run: Machine, length_ns: int, *arguments: int) -> Gantt:
@@ -138,7 +139,7 @@ def test_samples_do_not_beat_with_the_tick():
 
 def test_follow_stops_at_a_decision():
     policy = replace(POLICIES["stock"], name="asks", target_rule=EXTERNAL)
-    run, gantt = Machine(load_scenario(CROWDED), policy, 0), Gantt()
+    run, gantt = Machine(at_once(load_scenario(CROWDED)), policy, 0), Gantt()
     assert not gantt.follow(run, 100 * MSEC)
     assert run.decision is not None
     stopped_ns = run.now_ns

@@ -91,11 +91,11 @@ def test_the_page_says_what_was_found(results):
     text = " ".join(" ".join(Page((results / "report.html").read_text()).words).split())
     manifest = json.loads((results / "manifest.json").read_text())
     for expected in (
-        "4 cases, 3 seeds (0..2): 72 runs of 1 s after 200 ms",
+        "4 cases, 3 seeds (0..2): 72 runs of 1 s after 400 ms",
         manifest["source"],
         "Throughput against stock in each layout; never averaged over them.",
-        "Layout: plain: balanced, per_vm cgroups, pvqspinlock locks",
-        "Layout: flat: balanced, flat cgroups, pvqspinlock locks",
+        "Layout: plain: launched, per_vm cgroups, pvqspinlock locks",
+        "Layout: flat: launched, flat cgroups, pvqspinlock locks",
         "oracle (oracle)",
         "against series-v2",
         "gap closed: same knobs",
@@ -103,7 +103,7 @@ def test_the_page_says_what_was_found(results):
         "faster in 2 of 2 cases, slower in none",
         "dedup-3vm [flat]",
         "+14.4 %",
-        "series-v2, flat: balanced, flat cgroups, pvqspinlock locks: +2",
+        "series-v2, flat: launched, flat cgroups, pvqspinlock locks: +2",
         "0 → 300",
         "1.72 µs",
         "11.1 → 5.6 %",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from tests.one_cpu import OneCpu
 from vcpu_env._jit import NIL
 from vcpu_env.kvm.on_spin import candidates, on_spin_next, strict_boost_filter
@@ -26,10 +27,12 @@ from vcpu_env.policy.view import YIELD_VIEW
 from vcpu_env.scenario import Scenario
 
 MSEC = 1_000_000
-SMALL = Scenario(
-    name="small",
-    host={"cpus": 4},
-    vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup", "params": {"threads": 4}}],
+SMALL = at_once(
+    Scenario(
+        name="small",
+        host={"cpus": 4},
+        vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup", "params": {"threads": 4}}],
+    )
 )
 
 

@@ -149,8 +149,20 @@ def test_every_wrong_field_is_one_line():
         ("vms.0.pinning: 2 CPUs (allowed: one for each of 4 vCPUs)", {"vms": [VM | {"pinning": [0, 1]}]}),
         ("vms.0.pinning: value 16 (allowed: CPUs 0..15)", {"vms": [VM | {"pinning": [0, 1, 2, 16]}]}),
         (
-            "vms.0.pinning: given (allowed: only with host.placement 'balanced', not 'one_to_one')",
+            "vms.0.pinning: given (allowed: with host.placement 'launched' or 'one_per_cpu', not 'one_to_one')",
             {"host": {"placement": "one_to_one"}, "vms": [VM | {"pinning": [0, 1, 2, 3]}]},
+        ),
+        (
+            "host.placement: value 'balanced' (allowed: 'one_per_cpu', its name now; the default is 'launched')",
+            {"host": {"placement": "balanced"}},
+        ),
+        (
+            "run.policy_from_ns: value 500000000 (allowed: up to warmup_ns, 400000000)",
+            {"run": {"policy_from_ns": 500_000_000}},
+        ),
+        (
+            "host_tasks.0.program: create_vcpu given (allowed: in the VMs' own VMMs only)",
+            {"host_tasks": [{"name": "a", "program": [{"create_vcpu": True}, {"run_ns": 1000}]}]},
         ),
         (
             "vms.0.weight: value 200 (allowed: 100, since host.cgroups is 'flat')",
@@ -283,4 +295,4 @@ def test_scenarios_are_values():
     assert Scenario(**scenario.model_dump(mode="json")) == scenario
     with pytest.raises(ValueError, match="frozen"):
         scenario.name = "other"
-    assert scenario.layout == "balanced, per_vm cgroups, pvqspinlock locks"
+    assert scenario.layout == "launched, per_vm cgroups, pvqspinlock locks"

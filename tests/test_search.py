@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.at_once import at_once
 from vcpu_env.guest.useful import useful_now_ns
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES, Policy
@@ -15,10 +16,12 @@ from vcpu_env.search import run_search
 pytestmark = pytest.mark.core
 
 END_NS = 10_000_000
-SMALL = Scenario(
-    name="small",
-    host={"cpus": 2},
-    vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup"}],
+SMALL = at_once(
+    Scenario(
+        name="small",
+        host={"cpus": 2},
+        vms=[{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup"}],
+    )
 )
 SEARCH = Search(((BOOST_HINT, 1.0), (BOOST_FORCE, 1.0)), horizon_ns=100_000, every_ns=200_000)
 

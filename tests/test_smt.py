@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import at_once
 from tests.test_invariants import State
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env._jit import NIL
@@ -21,7 +22,7 @@ def computing(topology: str | None, cpus: list[int], **host) -> Machine:
     place = {"topology": topology} if topology else {"cpus": 4}
     one = {"vcpus": 1, "workload": "blackscholes", "params": {"threads": 1}}
     vms = [one | {"name": f"vm-{i}", "pinning": [cpu]} for i, cpu in enumerate(cpus)]
-    return Machine(Scenario(name="computing", host=place | host, vms=vms), "stock", 0)
+    return Machine(at_once(Scenario(name="computing", host=place | host, vms=vms)), "stock", 0)
 
 
 def work(machine: Machine) -> list[float]:
@@ -107,7 +108,7 @@ def test_what_is_lost_adds_up_to_one_refill(last_cpu, already, lost):
 def shared_host(topology: str) -> Scenario:
     """Two VMs of four vCPUs on a host of four CPUs."""
     vms = [{"name": "vm", "count": 2, "vcpus": 4, "workload": "dedup", "params": {"threads": 4}}]
-    return Scenario(name="shared", host={"topology": topology}, vms=vms)
+    return at_once(Scenario(name="shared", host={"topology": topology}, vms=vms))
 
 
 @pytest.mark.parametrize("topology", ["2c2t", "2s2c", "2s1c2t", "4l1c"])

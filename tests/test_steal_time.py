@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import at_once
 from tests.guest_probe import Probe
 from tests.test_guest_locks import check, watched
 from vcpu_env._jit import NIL
@@ -21,7 +22,7 @@ TOLD = {"lock": "fifo", "steal_time": "reported"}
 def crowd(workload: str = "dedup", run_ms: int = 20, policy: str = "stock", **fields) -> Machine:
     """Two VMs of 4 vCPUs on 2 CPUs, run for a while."""
     vms = [{"name": "vm", "count": 2, "vcpus": 4, "workload": workload, **fields}]
-    machine = Machine(Scenario(name="crowd", host={"cpus": 2}, vms=vms), policy, 1)
+    machine = Machine(at_once(Scenario(name="crowd", host={"cpus": 2}, vms=vms)), policy, 1)
     machine.run_until(run_ms * MSEC)
     return machine
 
@@ -71,9 +72,9 @@ def test_features_need_steal_time(feature):
 @pytest.mark.core
 def test_layout_names_the_features():
     vm = {"name": "vm", "vcpus": 2, "workload": "dedup"}
-    assert Scenario(name="a", vms=[vm]).layout == "balanced, per_vm cgroups, pvqspinlock locks"
+    assert Scenario(name="a", vms=[vm]).layout == "launched, per_vm cgroups, pvqspinlock locks"
     both = Scenario(name="a", vms=[vm | {"pv_tlb_flush": True, "pv_sched_yield": True}])
-    assert both.layout == "balanced, per_vm cgroups, pvqspinlock locks, pv_tlb_flush, pv_sched_yield"
+    assert both.layout == "launched, per_vm cgroups, pvqspinlock locks, pv_tlb_flush, pv_sched_yield"
 
 
 # sleeping locks

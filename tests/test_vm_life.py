@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.at_once import at_once
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env._jit import NIL
@@ -26,7 +27,7 @@ def host(
         | ({} if stop is None else {"stop_ns": round(stop * MSEC)})
         for i, (start, stop) in enumerate(lives)
     ]
-    scenario = Scenario(name="lives", host={"cpus": cpus, **kwargs}, vms=vms)
+    scenario = at_once(Scenario(name="lives", host={"cpus": cpus, **kwargs}, vms=vms))
     return Machine(scenario, "series-v2", 3)
 
 

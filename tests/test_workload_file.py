@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.at_once import at_once
 from tests.run_hash import run_hash_elsewhere
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import OP_BLOCK, OP_GOTO, OP_MAYBE, OP_USER
@@ -59,7 +60,11 @@ def refused(toml: str) -> str:
 def machine(toml: str, vcpus: int = 4, **params) -> Machine:
     vms = [{"name": "vm", "vcpus": vcpus, "workload": "mine", "params": params}]
     return Machine(
-        Scenario(name="s", host={"cpus": vcpus}, vms=vms, workloads={"mine": parse_workload(toml, "mine").model_dump()})
+        at_once(
+            Scenario(
+                name="s", host={"cpus": vcpus}, vms=vms, workloads={"mine": parse_workload(toml, "mine").model_dump()}
+            )
+        )
     )
 
 
@@ -170,7 +175,7 @@ def test_shapes_of_two_vms_do_not_mix():
     }
     vms = [{"name": name, "vcpus": 1, "workload": name} for name in files]
     workloads = {name: parse_workload(toml, name).model_dump() for name, toml in files.items()}
-    running = Machine(Scenario(name="s", host={"cpus": 2}, vms=vms, workloads=workloads))
+    running = Machine(at_once(Scenario(name="s", host={"cpus": 2}, vms=vms, workloads=workloads)))
     seen: list[list[int]] = [[], []]
     began = [0, 0]
     was = [False, False]
@@ -302,12 +307,16 @@ def test_wrong_parameters_of_a_vm():
         ),
     ]:
         with pytest.raises(ScenarioError) as error:
-            Scenario(
-                name="s", vms=[{"name": "v", "vcpus": 1, "workload": "pipe", "params": params}], workloads=workloads
+            at_once(
+                Scenario(
+                    name="s", vms=[{"name": "v", "vcpus": 1, "workload": "pipe", "params": params}], workloads=workloads
+                )
             )
         assert str(error.value).startswith(message)
-    taken = Scenario(
-        name="s", vms=[{"name": "v", "vcpus": 1, "workload": "dbench"}], workloads={"dbench": workloads["pipe"]}
+    taken = at_once(
+        Scenario(
+            name="s", vms=[{"name": "v", "vcpus": 1, "workload": "dbench"}], workloads={"dbench": workloads["pipe"]}
+        )
     )
     with pytest.raises(ValueError, match=r"^workloads.dbench: the name is taken \(allowed: other than dbench, dedup"):
         Machine(taken)

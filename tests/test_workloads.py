@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from tests.at_once import at_once
 from tests.run_hash import run_hash_elsewhere
 from tests.test_guest_locks import Guests, check, rows
 from vcpu_env.calibration import MEASURED, QUANTITIES, rates
@@ -22,7 +23,7 @@ ONE_VM = "vms.0.count=1"
 
 def counted(name: str, policy: str = "stock", run_ms: int = 100, *overrides: str, seed: int = 1) -> dict:
     """The counters of a short run, after a short warm-up."""
-    machine = Machine(apply_overrides(load_scenario(name), overrides), policy, seed)
+    machine = Machine(apply_overrides(at_once(load_scenario(name)), overrides), policy, seed)
     return measure(machine, Run(warmup_ns=20 * MSEC, duration_ns=run_ms * MSEC))
 
 
@@ -35,7 +36,7 @@ def waits(name: str, *overrides: str) -> Counter:
 
     Instants lie off the host's ticks, in which all CPUs leave their guests.
     """
-    machine = Machine(apply_overrides(load_scenario(name), overrides), "stock", 1)
+    machine = Machine(apply_overrides(at_once(load_scenario(name)), overrides), "stock", 1)
     seen: Counter = Counter()
     for end_ns in range(20 * MSEC, 120 * MSEC, 487_321):
         machine.run_until(end_ns)
@@ -102,7 +103,7 @@ def test_values_that_a_parameter_cannot_have(value, message):
 
 @pytest.mark.core
 def test_a_block_has_to_fit_into_a_queue_of_dedup():
-    scenario = apply_overrides(load_scenario("dedup-1vm-2vcpu"), ["vms.0.params.queue_batches=15"])
+    scenario = apply_overrides(at_once(load_scenario("dedup-1vm-2vcpu")), ["vms.0.params.queue_batches=15"])
     with pytest.raises(ValueError, match=r"^params.queue_batches: value 15 \(allowed: block_batches, 16, or more\)$"):
         Machine(scenario)
 
@@ -111,7 +112,7 @@ def test_a_block_has_to_fit_into_a_queue_of_dedup():
 @pytest.mark.parametrize("clients", [1, 3, 17])
 def test_vcpus_without_a_thread_stay_idle(clients):
     changes = ["host.cpus=16", "vms.0.vcpus=16", f"vms.0.params.clients={clients}"]
-    machine = Machine(apply_overrides(load_scenario("dbench-1vm-2vcpu"), changes))
+    machine = Machine(apply_overrides(at_once(load_scenario("dbench-1vm-2vcpu")), changes))
     machine.run_until(MSEC)
     assert (machine.world["guest_vcpu"]["run_ns"] > 0).sum() >= min(clients, 16)
     assert len(machine.world["guest_thread"]) == clients
@@ -137,7 +138,7 @@ def test_every_vm_on_a_large_host_works(name):
 @pytest.mark.parametrize("workload", ["kbuild", "blackscholes"])
 def test_rates_without_overcommit(workload):
     """As measured, but for involuntary switches: the guest's round robin makes down to 0.65 of them."""
-    scenario = load_scenario(f"{workload}-1vm-2vcpu")
+    scenario = at_once(load_scenario(f"{workload}-1vm-2vcpu"))
     values = rates(measure(Machine(scenario), scenario.run)["vms"][0])
     for quantity, value, (low, high) in zip(QUANTITIES, values, MEASURED[workload]):
         least = 0.65 if quantity == "involuntary switches" else 0.75
@@ -157,7 +158,7 @@ def test_null_control_is_the_same_under_every_policy(vms):
 def test_guests_keep_their_invariants(workload):
     """As the older workloads in test_guest_locks: no lock with two owners, no lost thread, no forgotten call."""
     changes = (f"vms.*.workload={workload}", "host.cpus=4", "vms.*.vcpus=4")
-    machine = Machine(apply_overrides(load_scenario("dbench-2vm"), changes), "series-v2", 1)
+    machine = Machine(apply_overrides(at_once(load_scenario("dbench-2vm")), changes), "series-v2", 1)
     for end_ns in range(MSEC, 60 * MSEC, 1_234_567):
         machine.run_until(end_ns)
         check(Guests(machine))
@@ -203,7 +204,9 @@ def test_a_call_goes_to_as_many_as_it_says(targets, received):
 
 def test_single_target_calls_reach_all_siblings():
     """The one that is called is drawn anew each time."""
-    machine = Machine(apply_overrides(load_scenario("micro-ipi"), [ONE_VM, "vms.0.params.targets=1"]), "stock", 1)
+    machine = Machine(
+        apply_overrides(at_once(load_scenario("micro-ipi")), [ONE_VM, "vms.0.params.targets=1"]), "stock", 1
+    )
     machine.run_until(20 * MSEC)
     received = machine.world["guest_vcpu"]["ipi_call"]
     assert received.min() > 0.5 * received.mean()
@@ -251,7 +254,7 @@ def test_bystander_of_a_vm_in_two_groups():
 
 
 def test_ferret_blocks_at_full_and_at_empty_queues():
-    machine = Machine(load_scenario("ferret-2vm"), "stock", 1)
+    machine = Machine(at_once(load_scenario("ferret-2vm")), "stock", 1)
     full = empty = 0
     for end_ns in range(100 * MSEC, 900 * MSEC, 50 * MSEC):
         machine.run_until(end_ns)
@@ -264,7 +267,7 @@ def test_ferret_blocks_at_full_and_at_empty_queues():
 
 def test_kbuild_runs_as_many_processes_as_jobs():
     """A parent sleeps while its process lives, so at most one of the two threads of a job is awake, but at the fork."""
-    machine = Machine(load_scenario("kbuild-1vm-16vcpu"), "stock", 1)
+    machine = Machine(at_once(load_scenario("kbuild-1vm-16vcpu")), "stock", 1)
     awake = []
     for end_ns in range(5 * MSEC, 200 * MSEC, 5 * MSEC):
         machine.run_until(end_ns)
