@@ -1,4 +1,4 @@
-"""JSON as rt-app and workgen read it: comments, keys that come several times, commas before brackets, bare "suspend"."""
+"""JSON as rt-app and workgen read it: with comments, equal keys, a comma before a bracket, a bare "suspend"."""
 
 import json
 import re
