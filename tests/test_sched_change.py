@@ -7,10 +7,11 @@ from tests.smp_driver import Host, reschedule_kicked
 from tests.test_invariants import State, check_average, check_counts, check_tree
 from tests.test_machine_invariants import check_run_queues, next_event_ns
 from vcpu_env._jit import NIL
+from vcpu_env.kernel.affinity import set_cpus_allowed
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.core import migration_cpu_stop, set_user_nice
 from vcpu_env.kernel.entity import avg_vruntime
-from vcpu_env.kernel.sched_change import sched_move_task, sched_setscheduler, set_cpus_allowed
+from vcpu_env.kernel.sched_change import sched_move_task, sched_setscheduler
 from vcpu_env.kernel.types import SCHED_IDLE, SCHED_NORMAL
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario, ScenarioError, parse_scenario

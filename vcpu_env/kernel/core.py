@@ -20,6 +20,7 @@ from vcpu_env.kernel.fair import (
     yield_task_fair,
 )
 from vcpu_env.kernel.group import set_task_rq
+from vcpu_env.kernel.pelt import remove_entity_load_avg
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import (
     activate_task,
@@ -31,8 +32,8 @@ from vcpu_env.kernel.runqueue import (
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_change import (
-    QUEUED,
-    RUNNING,
+    CHANGE_QUEUED,
+    CHANGE_RUNNING,
     sched_change_begin,
     sched_change_end,
     set_load_weight,
@@ -180,8 +181,11 @@ def migration_cpu_stop(w, cpu, dst):
 
 @kjit
 def exit_task(w, cpu):
-    """exit.c: do_task_dead(). The running task ends; returns the next task."""
-    return block_task(w, cpu, TASK_DEAD)
+    """exit.c: do_task_dead(), fair.c: task_dead_fair(). The running task ends; returns the next task."""
+    prev = cpu_rq(w, cpu).curr
+    p = block_task(w, cpu, TASK_DEAD)
+    remove_entity_load_avg(w, prev, cpu_rq(w, cpu).clock_ns)
+    return p
 
 
 @kjit
@@ -330,9 +334,9 @@ def set_user_nice(w, p, nice):
     task.nice = nice
     set_load_weight(w, p)
     sched_change_end(w, p, was)
-    if not was & QUEUED or cfs_rq(w, cpu).nr_queued == 1:
+    if not was & CHANGE_QUEUED or cfs_rq(w, cpu).nr_queued == 1:
         return
-    if not was & RUNNING:
+    if not was & CHANGE_RUNNING:
         wakeup_preempt(w, cpu, p, 0)
     elif nice > old_nice:
         resched_curr(w, cpu)

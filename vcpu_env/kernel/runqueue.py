@@ -1,6 +1,7 @@
 """A CPU's run queue as the core sees it: its clock, tasks that join it or move to another, how long tasks wait."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
@@ -10,6 +11,7 @@ from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
     ENQUEUE_MIGRATED,
     TASK_RUNNING,
+    cfs_rq,
     cpu_rq,
     rq_totals,
     sched_entity,
@@ -111,13 +113,21 @@ def set_task_cpu(w, p, cpu):
 def migrate_task(w, p, cpu, preempt):
     """core.c: move_queued_task(). Move a task that is queued but not running; it keeps lag and relative deadline.
 
-    `preempt` is False for a CPU that is about to pick a task anyway.
+    `preempt` is False for a CPU that is about to pick a task anyway. A task in limbo stays there if it may not run on
+    the other CPU either.
     """
     src = task_struct(w, p).cpu
     sched_info_waited(w, src, p)
-    dequeue_entities(w, p, DEQUEUE_MIGRATING)
+    limbo = in_limbo(w, p)
+    if limbo:
+        leave_limbo(w, p)
+    else:
+        dequeue_entities(w, p, DEQUEUE_MIGRATING)
     set_task_cpu(w, p, cpu)
     update_rq_clock(w, cpu, cpu_rq(w, src).clock_ns)
+    if limbo and cfs_rq(w, sched_entity(w, p).cfs_rq).throttle_count:
+        join_limbo(w, p)
+        return
     activate_task(w, cpu, p, ENQUEUE_MIGRATED)
     if preempt:
         wakeup_preempt(w, cpu, p, 0)
