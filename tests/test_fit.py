@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_cli import call, refused
 from vcpu_env.fit.command import misfit
 from vcpu_env.fit.distributions import fit_durations
 from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event, FitError, parse_events
-from vcpu_env.fit.fit import fit_recording, fit_trace
+from vcpu_env.fit.fit import fit_recording, fit_trace, recording_of
 from vcpu_env.fit.goodness import busy_allowed, durations, goodness, rate_allowed
 from vcpu_env.fit.groups import connect, forest, make_groups, word
 from vcpu_env.fit.simulate import simulate, solo, watched, with_reschedules
@@ -441,6 +441,48 @@ def test_a_recording_of_one_task_has_no_switches_to_it(tmp_path):
     assert fitted.doubts == (
         "no switch to its threads was recorded (perf record without -a): waiting for a CPU counts as running",
     )
+
+
+@pytest.mark.core
+def test_a_daemon_that_sleeps_for_half_a_minute(tmp_path):
+    fitted = fitted_from(tmp_path, ftrace(OTHER_WAKES + SLEEPER.replace("10.2", "40.2")))
+    assert "sleep 10s fixed" in fitted.text
+    assert "sleeps of mediad last 30.2s in the mean, and are taken for 10s" in fitted.doubts
+
+
+NAMES = {1: "a", 2: "b", 3: "a", 4: "x y", 5: "kworker/0:1-e"}
+
+
+@st.composite
+def streams(draw) -> list[Event]:
+    """Events of a few threads in any order: switches, wake-ups and interrupts, some of them impossible."""
+    now_ns, events = 0, []
+    tids = st.integers(0, 5)
+    for _ in range(draw(st.integers(0, 30))):
+        now_ns += draw(st.sampled_from([0, 1, 1000, MSEC, 10**9, 10**13]))
+        kind, one, two = (
+            draw(st.sampled_from([SWITCH, SWITCH, WAKE, RESCHEDULE_IPI, SHOOTDOWN])),
+            draw(tids),
+            draw(tids),
+        )
+        exits = draw(st.booleans()) and draw(st.booleans())
+        names = NAMES.get(one, ""), two, NAMES.get(two, "")
+        events.append(Event(now_ns, draw(st.integers(0, 3)), kind, one, *names, exits or draw(st.booleans()), exits))
+    return events
+
+
+@pytest.mark.core
+@settings(deadline=None)
+@given(streams(), st.sets(st.sampled_from(sorted(set(NAMES.values()))), min_size=1))
+def test_any_recording_is_fitted_or_refused_in_one_line(events, comms):
+    try:
+        fitted = fit_recording(recording_of(events, comms, []))
+    except FitError as error:
+        assert str(error).startswith("comm: ") and "(allowed: " in str(error) and "\n" not in str(error)
+    else:
+        assert fitted.groups and all("\n" not in doubt for doubt in fitted.doubts)
+        # Who sleeps in the recording does so in the program.
+        assert all("sleep" in fitted.text or "get" in fitted.text for group in fitted.groups if group.sleeps_ns)
 
 
 REPORT = """\

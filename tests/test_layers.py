@@ -36,6 +36,7 @@ LAYERS = [
         "vcpu_env.kernel.topology",
         "vcpu_env.kernel.cgroup",
         "vcpu_env.kernel.exit",
+        "vcpu_env.kernel.affinity",
     ],
     ["vcpu_env.kernel.build"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state

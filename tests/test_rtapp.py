@@ -61,16 +61,19 @@ def test_what_a_file_becomes(tmp_path):
     assert (decoder.nice, decoder.cpus, decoder.group, decoder.slice_ns) == (-5, (0, 1), "media.video", 3 * MSEC)
     assert [step.model_dump(exclude_unset=True) for step in decoder.program] == [
         {"run_ns": 2 * MSEC},
-        {"signal": "suspend.display", "lossy": True, "to_all": True},
+        {"lock": "display"},
+        {"signal": "display", "lossy": True, "to_all": True},
+        {"unlock": "display"},
         {"run_ns": 1 * MSEC},
         {"timer_ns": 16 * MSEC, "timer": 0, "relative": False},
     ]
     assert (display.count, display.start_ns, display.policy) == (2, 5 * MSEC, "batch")
     turn, end = display.program
     assert end.exit and turn.repeat == 3
-    assert turn.steps[0].wait == "suspend.display"
-    assert [step.action for step in turn.steps[1].steps] == ["run_ns", "sched_yield"] and turn.steps[1].repeat == 4
-    assert not decoder.program[3].relative
+    assert [step.action for step in turn.steps] == ["lock", "wait", "unlock", "repeat"]
+    assert turn.steps[1].wait == turn.steps[1].mutex == "display"
+    assert [step.action for step in turn.steps[3].steps] == ["run_ns", "sched_yield"] and turn.steps[3].repeat == 4
+    assert not decoder.program[-1].relative
 
 
 def test_two_periodic_tasks_of_the_tutorial(tmp_path):
@@ -135,6 +138,18 @@ def test_two_that_resume_each_other_alternate(tmp_path, cpus):
     left, right = (task["run_ns"] - ns for task, ns in zip(machine.counters()["host_tasks"], before))
     assert left == pytest.approx(200 * MSEC, abs=11 * MSEC) and right == pytest.approx(200 * MSEC, abs=11 * MSEC)
     assert left + right == pytest.approx(400 * MSEC, rel=0.005)
+
+
+def test_a_sync_resumes_who_is_suspended_by_the_same_name(tmp_path):
+    """rt-app's video example: the driver's sync and its looper's suspend are one condition variable."""
+    condition = '{"ref": "driver", "mutex": "driver"}'
+    text = f"""{{"tasks": {{
+        "player": {{"sleep": 5000, "run": 100, "sync": {condition}, "run1": 50}},
+        "looper": {{"suspend": "driver", "run": 200, "resume": "driver"}}
+    }}}}"""
+    tasks = counted(apply_overrides(load_rtapp(written(tmp_path, text)), ["host.cpus=2"]), 99)
+    turns = tasks["looper"]["run_ns"] // 200_000
+    assert turns == 18 and tasks["player"]["run_ns"] == turns * 150_000
 
 
 def test_a_ring_of_three(tmp_path):
@@ -252,8 +267,8 @@ def test_a_bare_suspend_is_that_of_the_thread(tmp_path, bare):
     text = f'{{"tasks": {{\n"a": {{{bare} "run": 1500}}, "b": {{"resume": "a", "sleep": 100, "run": 1, "suspend"}},\n'
     text += '"c": {"resume": "b", "sleep": 10,}\n}}'
     scenario = load_rtapp(written(tmp_path, text))
-    assert scenario.host_tasks[0].program[0].wait == "suspend.a"
-    assert scenario.host_tasks[1].program[-1].wait == "suspend.b"
+    assert scenario.host_tasks[0].program[1].wait == "a"
+    assert scenario.host_tasks[1].program[-2].wait == "b"
 
 
 GUEST = """
@@ -361,6 +376,7 @@ def test_what_a_guest_refuses(tmp_path, event, line):
         ('"run": 10, "wait": {"ref": "c", "mutex": "m"}', 3, "mutex 'm', which is not locked (allowed: one that is)"),
         ('"run": 10, "lock": "m", "lock": "m"', 3, "lock 'm', which is locked (allowed: one that is not)"),
         ('"run": 10, "unlock": "m"', 3, "unlock 'm', which is not locked (allowed: one that is)"),
+        ('"run": 10, "lock": "m", "resume": "m"', 3, "resume 'm', whose mutex is locked (allowed: one that is not)"),
         ('"run": 10, "lock": "a b"', 3, "lock: value 'a b' (allowed: name of letters,"),
         ('"run": 10,, ', 3, "Expecting property name enclosed in double quotes (allowed: JSON, with comments)"),
     ],
@@ -422,7 +438,7 @@ def test_any_file_is_read_or_refused_in_one_line(task, text, at):
 
 def test_names_that_nobody_answers(tmp_path):
     path = written(tmp_path, '{"tasks": {"a": {"run": 1, "suspend": "x"}}}')
-    with pytest.raises(ScenarioError, match=r"host_tasks.0.program: wait 'suspend.x' \(allowed: names that some task"):
+    with pytest.raises(ScenarioError, match=r"host_tasks.0.program: wait 'x' \(allowed: names that some task"):
         load_rtapp(path)
     with pytest.raises(
         ScenarioError, match=r"rtapp: value '.*absent.json' \(allowed: a file that can be read; No such"

@@ -3,13 +3,15 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from vcpu_env.fit.distributions import FEW
 from vcpu_env.fit.events import IDLE, SWITCH, Event, FitError, read_events
 from vcpu_env.fit.groups import Edge, Group, connect, make_groups
 from vcpu_env.fit.threads import Recording, record
-from vcpu_env.fit.write import workload_text
+from vcpu_env.fit.write import duration, workload_text
 from vcpu_env.scenario import WorkloadFile
+from vcpu_env.scenario.program_text import MAX_NS
 from vcpu_env.scenario.workload_file import parse_workload
 
 MOST_UNWOKEN = 0.1
@@ -122,6 +124,10 @@ def doubts_of(recording: Recording, groups: list[Group]) -> Iterator[str]:
     unwoken = sum(thread.unwoken for thread in threads)
     if unwoken > MOST_UNWOKEN * sleeps:
         yield f"{unwoken} of {sleeps} sleeps end without a recorded wake-up: waiting for a CPU counts as sleeping"
+    for group in groups:
+        for what, samples in (("runs", group.steps_ns()), ("sleeps", group.sleeps_ns)):
+            if samples and mean(samples) > MAX_NS:
+                yield f"{what} of {group.name} last {duration(mean(samples))} in the mean, and are taken for 10s"
     few = [group for group in groups if group.blocks and len(group.steps_ns()) < FEW]
     if few:
         yield f"few samples: {', '.join(f'{group.name} ({len(group.steps_ns())} runs)' for group in few)}"

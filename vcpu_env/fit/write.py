@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from vcpu_env.fit.distributions import Fit, fit_durations
 from vcpu_env.fit.groups import Edge, Group
 from vcpu_env.fit.threads import SHOOTDOWN
+from vcpu_env.scenario.program_text import MAX_NS
 
 LARGEST_CHANCE = 0.9995
 """What happens at least this often happens always."""
@@ -61,7 +62,7 @@ def program(group: Group, shapes: Shapes, reschedules_per_cpu_s: float, counts_w
     run = fit_durations(steps or [group.cpu_ns / len(group.threads)])
     number = max(1, len(steps))
     pieces, per_piece = split(sum(thread.counts[SHOOTDOWN] for thread in group.threads) / number)
-    lines = [f"user {duration(run.mean_ns / pieces)} {shapes.name(run, f'{group.name}_run')}"]
+    lines = [f"user {duration(min(run.mean_ns / pieces, MAX_NS))} {shapes.name(run, f'{group.name}_run')}"]
     lines += maybe(per_piece, "shootdown")
     if pieces > 1:
         lines = [f"repeat {pieces}", *(f"  {line}" for line in lines), "end"]
@@ -73,7 +74,7 @@ def program(group: Group, shapes: Shapes, reschedules_per_cpu_s: float, counts_w
     causes = [(min(1.0, count / number), f"get {queue}") for queue, count in group.gets.items()]
     if group.sleeps_ns:
         asleep = fit_durations(group.sleeps_ns)
-        line = f"sleep {duration(asleep.mean_ns)} {shapes.name(asleep, f'{group.name}_sleep')}"
+        line = f"sleep {duration(min(asleep.mean_ns, MAX_NS))} {shapes.name(asleep, f'{group.name}_sleep')}"
         causes.append((min(1.0, len(group.sleeps_ns) / number), line))
     return lines + choice(causes)
 

@@ -33,6 +33,7 @@ from vcpu_env.host.program import (
 )
 from vcpu_env.host.signals import begin_wait, send_signal, try_lock, unlock, wait_at_barrier, wait_for
 from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
+from vcpu_env.kernel.affinity import cpumask_equal
 from vcpu_env.kernel.entry_points import (
     block_task,
     migration_cpu_stop,
@@ -45,7 +46,6 @@ from vcpu_env.kernel.entry_points import (
     wake_up_new_task,
 )
 from vcpu_env.kernel.runqueue import update_rq_clock
-from vcpu_env.kernel.sched_change import cpus_equal
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
@@ -193,7 +193,7 @@ def needs_no_call(w, h, op):
         host_signal(w, op.a).count = 0
         return True
     if op.kind == OP_AFFINITY:
-        return cpus_equal(w, event_slots(w, 0).nr_vcpus + h, op.a, op.b, op.dist, op.mean_ns)
+        return cpumask_equal(w, event_slots(w, 0).nr_vcpus + h, op.a, op.b, op.dist, op.mean_ns)
     if op.kind >= OP_GROUP:
         task = task_struct(w, event_slots(w, 0).nr_vcpus + h)
         now = task.tg if op.kind == OP_GROUP else task.nice if op.kind == OP_NICE else task.policy

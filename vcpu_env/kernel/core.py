@@ -32,8 +32,8 @@ from vcpu_env.kernel.runqueue import (
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_change import (
-    QUEUED,
-    RUNNING,
+    CHANGE_QUEUED,
+    CHANGE_RUNNING,
     sched_change_begin,
     sched_change_end,
     set_load_weight,
@@ -334,9 +334,9 @@ def set_user_nice(w, p, nice):
     task.nice = nice
     set_load_weight(w, p)
     sched_change_end(w, p, was)
-    if not was & QUEUED or cfs_rq(w, cpu).nr_queued == 1:
+    if not was & CHANGE_QUEUED or cfs_rq(w, cpu).nr_queued == 1:
         return
-    if not was & RUNNING:
+    if not was & CHANGE_RUNNING:
         wakeup_preempt(w, cpu, p, 0)
     elif nice > old_nice:
         resched_curr(w, cpu)

@@ -1,7 +1,7 @@
 """The scheduler as the rest of the machine calls it: each function compiled once, reached by symbol."""
 
 from vcpu_env._jit import entry_point
-from vcpu_env.kernel import core, sched_change
+from vcpu_env.kernel import affinity, core, sched_change
 
 
 @entry_point
@@ -58,8 +58,8 @@ def yield_to_end(w, cpu, p):
 
 @entry_point
 def set_cpus_allowed(w, p, word0, word1, word2, word3, cpu):
-    """`sched_change.set_cpus_allowed`."""
-    return sched_change.set_cpus_allowed(w, p, word0, word1, word2, word3, cpu)
+    """`affinity.set_cpus_allowed`."""
+    return affinity.set_cpus_allowed(w, p, word0, word1, word2, word3, cpu)
 
 
 @entry_point

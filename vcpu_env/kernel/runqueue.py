@@ -5,7 +5,7 @@ from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
-from vcpu_env.kernel.pelt import remove_entity_load_avg
+from vcpu_env.kernel.pelt import DO_DETACH, UPDATE_TG, remove_entity_load_avg, update_load_avg
 from vcpu_env.kernel.sched_trace import trace_sched_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
@@ -110,6 +110,16 @@ def set_task_cpu(w, p, cpu):
 
 
 @kjit
+def detach_task_cfs_rq(w, p):
+    """fair.c: detach_task_cfs_rq(). The load of a task that is not queued leaves its queue."""
+    se_id, flags = p, DO_DETACH
+    while se_id != NIL:
+        se = sched_entity(w, se_id)
+        update_load_avg(w, se.cfs_rq, se_id, flags)
+        se_id, flags = se.parent, UPDATE_TG
+
+
+@kjit
 def migrate_task(w, p, cpu, preempt):
     """core.c: move_queued_task(). Move a task that is queued but not running; it keeps lag and relative deadline.
 
@@ -121,6 +131,7 @@ def migrate_task(w, p, cpu, preempt):
     limbo = in_limbo(w, p)
     if limbo:
         leave_limbo(w, p)
+        detach_task_cfs_rq(w, p)
     else:
         dequeue_entities(w, p, DEQUEUE_MIGRATING)
     set_task_cpu(w, p, cpu)

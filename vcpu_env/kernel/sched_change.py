@@ -10,50 +10,52 @@ from vcpu_env.kernel.fair import dequeue_entities, enqueue_task_fair, put_prev_t
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.pelt import DO_ATTACH, DO_DETACH, UPDATE_TG, update_load_avg
 from vcpu_env.kernel.runqueue import migrate_task, sched_info_switch
-from vcpu_env.kernel.select_idlest import cpu_allowed
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     ENQUEUE_RESTORE,
     SCHED_IDLE,
     TASK_NEW,
+    cfs_rq,
     cpu_rq,
     sched_entity,
-    sched_tunables,
     task_group,
     task_struct,
 )
 from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT, WEIGHT_IDLEPRIO, WMULT_IDLEPRIO
 
-QUEUED, RUNNING, LIMBO = 1, 2, 4
+CHANGE_QUEUED, CHANGE_RUNNING, CHANGE_LIMBO = 1, 2, 4
+"""Where a task was before a change."""
 
 
 @kjit
 def sched_change_begin(w, p):
-    """core.c: sched_change_begin(). Take a task off; returns what it was, `QUEUED`, `RUNNING`, `LIMBO`."""
+    """core.c: sched_change_begin(). Take a task off its queue, and off its CPU, before something about it changes.
+
+    Returns what `sched_change_end` needs to know.
+    """
     task = task_struct(w, p)
     rq = cpu_rq(w, task.cpu)
     rq.clock_read_ns = rq.clock_ns
-    was = 0
+    was = CHANGE_RUNNING if rq.curr == p else 0
     if in_limbo(w, p):
-        was |= LIMBO
+        was |= CHANGE_LIMBO
         leave_limbo(w, p)
     elif task.on_rq:
-        was |= QUEUED
+        was |= CHANGE_QUEUED
         dequeue_entities(w, p, DEQUEUE_SAVE)
-    if rq.curr == p:
-        was |= RUNNING
+    if was & CHANGE_RUNNING:
         put_prev_task_fair(w, p)
     return was
 
 
 @kjit
 def sched_change_end(w, p, was):
-    """core.c: sched_change_end(). Put a task back to what it was; it keeps lag and relative deadline."""
-    if was & LIMBO:
+    """core.c: sched_change_end(). Put a task back to where `sched_change_begin` found it; it keeps its lag."""
+    if was & CHANGE_LIMBO and cfs_rq(w, sched_entity(w, p).cfs_rq).throttle_count:
         join_limbo(w, p)
-    elif was & QUEUED:
+    elif was & (CHANGE_QUEUED | CHANGE_LIMBO):
         enqueue_task_fair(w, p, ENQUEUE_RESTORE)
-    if was & RUNNING:
+    if was & CHANGE_RUNNING:
         set_next_task_fair(w, p)
 
 
@@ -78,44 +80,6 @@ def sched_setscheduler(w, p, policy):
     task.policy = policy
     set_load_weight(w, p)
     sched_change_end(w, p, was)
-
-
-@kjit
-def find_next_allowed(w, p, cpu):
-    """cpumask.c: cpumask_any_and_distribute(), called on `cpu`. A CPU that a task may use, each time the next one."""
-    rq, nr_cpus = cpu_rq(w, cpu), sched_tunables(w, 0).nr_cpus
-    for i in range(1, nr_cpus + 1):
-        other = (rq.distribute_cpu_mask_prev + i) % nr_cpus
-        if cpu_allowed(w, p, other):
-            rq.distribute_cpu_mask_prev = other
-            return other
-    return NIL
-
-
-@kjit
-def cpus_equal(w, p, word0, word1, word2, word3):
-    """cpumask_equal(). Whether a task's affinity is this one, 64 CPUs a word."""
-    task = task_struct(w, p)
-    low = task.cpus_allowed[0] == word0 and task.cpus_allowed[1] == word1
-    return low and task.cpus_allowed[2] == word2 and task.cpus_allowed[3] == word3
-
-
-@kjit
-def set_cpus_allowed(w, p, word0, word1, word2, word3, cpu):
-    """core.c: __set_cpus_allowed_ptr_locked(). Called on `cpu`: set a task's affinity.
-
-    Returns the CPU to which the task has to go, NIL if it may stay. Who goes is moved by `migrate_task` if it only
-    waits, by `migration_cpu_stop` if it runs; a sleeper finds its CPU when it wakes.
-    """
-    if cpus_equal(w, p, word0, word1, word2, word3):
-        return NIL
-    task = task_struct(w, p)
-    was = sched_change_begin(w, p)
-    task.cpus_allowed[0], task.cpus_allowed[1] = word0, word1
-    task.cpus_allowed[2], task.cpus_allowed[3] = word2, word3
-    sched_change_end(w, p, was)
-    dst = find_next_allowed(w, p, cpu)  # also for a task that stays: the next call's begins after it
-    return NIL if was == 0 or cpu_allowed(w, p, task.cpu) else dst
 
 
 @kjit
@@ -166,5 +130,5 @@ def sched_move_task(w, p, tg):
     was = sched_change_begin(w, p)
     task_change_group_fair(w, p, tg)
     sched_change_end(w, p, was)
-    if was & RUNNING:
+    if was & CHANGE_RUNNING:
         resched_curr(w, task_struct(w, p).cpu)

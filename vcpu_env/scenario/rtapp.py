@@ -228,7 +228,10 @@ class Reader:
             name = self.typed(line, key, value, str) or thread
             if kind in ("lock", "unlock"):
                 self.hold(kind, line, name)
-            yield self.checked(line, Step, **self.named(kind, name))
+            if kind in ("suspend", "resume"):
+                yield from self.suspension(kind, line, name)
+            else:
+                yield self.checked(line, Step, **self.named(kind, name))
 
     def hold(self, kind: str, line: int, mutex: str) -> None:
         """Follow what the thread has locked."""
@@ -239,16 +242,23 @@ class Reader:
 
     @staticmethod
     def named(kind: str, name: str) -> dict[str, Any]:
-        """An event whose value is a name, as fields of a step. A thread that is suspended waits for any resume."""
-        if kind == "resume":
-            return {"signal": f"suspend.{name}", "lossy": True, "to_all": True}
-        if kind == "suspend":
-            return {"wait": f"suspend.{name}"}
+        """An event whose value is a name, as fields of a step."""
         if kind in ("sem_post", "sem_wait"):
             return {"signal" if kind == "sem_post" else "wait": f"sem.{name}"}
         if kind in ("signal", "broad"):
             return {"signal": name, "lossy": True, "to_all": kind == "broad"}
         return {kind: name}
+
+    def suspension(self, kind: str, line: int, name: str) -> Iterator[Step]:
+        """suspend, resume: a condition variable, which signal and wait may name too, and a mutex of the same name."""
+        if name in self.held:
+            raise self.refuse(line, f"{kind} '{name}', whose mutex is locked", "one that is not")
+        yield self.checked(line, Step, lock=name)
+        if kind == "suspend":
+            yield self.checked(line, Step, wait=name, mutex=name)
+        else:
+            yield self.checked(line, Step, signal=name, lossy=True, to_all=True)
+        yield self.checked(line, Step, unlock=name)
 
     def parts(self, line: int, entries: Pairs, kinds: dict[str, type]) -> dict[str, Any]:
         """The members of an event's object."""

@@ -1,4 +1,4 @@
-"""JSON as rt-app and workgen read it: comments, repeated keys, commas before brackets, a bare "suspend"."""
+"""JSON as rt-app and workgen read it: with comments, equal keys, a comma before a bracket, a bare "suspend"."""
 
 import json
 import re

@@ -19,6 +19,7 @@ from vcpu_env.trace.smp_state import Difference, States
 Record = dict[str, Any]
 
 NSEC_PER_USEC = 1000
+EINVAL = 22
 SPECIAL_STATE = TASK_PARKED
 """A state without delayed dequeue, for the recordings' TASK_FROZEN."""
 
@@ -159,10 +160,28 @@ class Player:
         return {}
 
     def do_bw(self, op: Record, now_ns: int) -> dict[str, int]:
+        if not self.schedulable(op):
+            return {"ret": -EINVAL}
         quota_ns = op["quota_us"] * NSEC_PER_USEC if op["quota_us"] >= 0 else RUNTIME_INF
         period_ns, burst_ns = op["period_us"] * NSEC_PER_USEC, op["burst_us"] * NSEC_PER_USEC
         call(smp_events.set_bandwidth, self.w, op["group"], quota_ns, period_ns, burst_ns, op["cpu"], now_ns)
         return {"ret": 0}
+
+    def schedulable(self, op: Record) -> bool:
+        """core.c: __cfs_schedulable() under cgroup v1, as recorded: no group has more of a CPU than the one above."""
+        pools, groups = self.world["cfs_bandwidth"], self.world["task_group"]
+        shares: list[int | None] = [None]
+        for tg in range(1, self.scenario.nr_groups + 1):
+            quota_us, period_us = int(pools["quota_ns"][tg]) // NSEC_PER_USEC, int(pools["period_ns"][tg])
+            period_us //= NSEC_PER_USEC
+            if tg == op["group"]:
+                quota_us, period_us = op["quota_us"], op["period_us"]
+            above = shares[int(groups["parent"][tg])]
+            own = above if quota_us < 0 else (quota_us << 20) // period_us
+            if own is not None and above is not None and own > above:
+                return False
+            shares.append(own)
+        return True
 
     def do_balance(self, op: Record, now_ns: int) -> dict[str, int]:
         sd = self.domain_of(op)

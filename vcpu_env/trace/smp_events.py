@@ -5,7 +5,7 @@ which they were sent, the interrupts to other CPUs are served, each to the end.
 """
 
 from vcpu_env._jit import NIL, entry_point, kjit
-from vcpu_env.kernel import core
+from vcpu_env.kernel import affinity, core
 from vcpu_env.kernel.balance_trigger import sched_balance_rq
 from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.entry_points import (
@@ -19,8 +19,7 @@ from vcpu_env.kernel.entry_points import (
 )
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group import sched_group_set_shares
-from vcpu_env.kernel.runqueue import migrate_task, update_rq_clock
-from vcpu_env.kernel.sched_change import set_cpus_allowed
+from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
 from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 
@@ -166,9 +165,7 @@ def set_shares(w, tg, weight, now_ns):
 def set_affinity(w, p, mask, now_ns):
     """Somebody changes the CPUs that a task may use."""
     update_rq_clock(w, task_struct(w, p).cpu, now_ns)
-    dst = set_cpus_allowed(w, p, mask, 0, 0, 0, 0)
-    if dst != NIL:
-        migrate_task(w, p, dst, True)
+    affinity.set_cpus_allowed_ptr(w, p, mask, 0, 0, 0, 0)
     settle(w, 0, now_ns)
     return 0
 
