@@ -177,12 +177,13 @@ def distribute_cfs_runtime(w, tg, this_cpu, now_ns):
     pool, own, cost_ns = cfs_bandwidth(w, tg), NIL, 0
     q = pool.throttled_head
     while q != NIL and pool.runtime_ns > 0:
-        cost_ns += sched_tunables(w, 0).distribute_cost_ns
-        if cfs_rq_bandwidth(w, q).csd_queued == 0 and give_runtime(w, q):
-            if cfs_rq(w, q).cpu == this_cpu:
-                own = q
-            else:
-                unthrottle_cfs_rq_async(w, q)
+        if cfs_rq_bandwidth(w, q).csd_queued == 0:
+            cost_ns += sched_tunables(w, 0).distribute_cost_ns
+            if give_runtime(w, q):
+                if cfs_rq(w, q).cpu == this_cpu:
+                    own = q
+                else:
+                    unthrottle_cfs_rq_async(w, q)
         q = cfs_rq_bandwidth(w, q).throttled_next
     if own != NIL:
         cost_ns += unthrottle_cfs_rq(w, own, now_ns)
