@@ -8,7 +8,7 @@ a running one the vruntime up to which it is protected.
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import account_cfs_rq_runtime
-from vcpu_env.kernel.pelt import reweight_load_avg
+from vcpu_env.kernel.load_avg import reweight_load_avg
 from vcpu_env.kernel.rbtree import rb_add, rb_erase, rb_next
 from vcpu_env.kernel.types import (
     ENQUEUE_INITIAL,
@@ -32,14 +32,9 @@ from vcpu_env.kernel.weights import (
 
 
 @kjit
-def __resched_curr(w, cpu, bit):
-    """core.c: __resched_curr(). Ask a CPU to reschedule; it joins the list that `core.pop_kicked` empties."""
+def send_ipi(w, cpu):
+    """A CPU is to look after what it was asked for; it joins the list that `core.pop_kicked` empties."""
     rq = cpu_rq(w, cpu)
-    if rq.curr == NIL:
-        bit = TIF_NEED_RESCHED
-    if rq.need_resched & (bit | TIF_NEED_RESCHED):
-        return
-    rq.need_resched |= bit
     if rq.kicked == 0:
         rq.kicked = 1
         rq.kicked_next = NIL
@@ -49,6 +44,18 @@ def __resched_curr(w, cpu, bit):
         else:
             cpu_rq(w, kicked.tail).kicked_next = cpu
         kicked.tail = cpu
+
+
+@kjit
+def __resched_curr(w, cpu, bit):
+    """core.c: __resched_curr(). Ask a CPU to reschedule."""
+    rq = cpu_rq(w, cpu)
+    if rq.curr == NIL:
+        bit = TIF_NEED_RESCHED
+    if rq.need_resched & (bit | TIF_NEED_RESCHED):
+        return
+    rq.need_resched |= bit
+    send_ipi(w, cpu)
 
 
 @kjit

@@ -1,7 +1,7 @@
 """A task that is killed while it has no CPU. In Linux it would run once more, to end itself in do_exit()."""
 
 from vcpu_env._jit import kjit
-from vcpu_env.kernel.fair import dequeue_entities
+from vcpu_env.kernel.fair import dequeue_task_fair
 from vcpu_env.kernel.runqueue import sched_info_waited
 from vcpu_env.kernel.throttle import leave_limbo
 from vcpu_env.kernel.types import (
@@ -31,4 +31,4 @@ def kill_waiting_task(w, p):
     flags = DEQUEUE_SLEEP | DEQUEUE_SPECIAL
     if sched_entity(w, p).sched_delayed:
         flags |= DEQUEUE_DELAYED
-    dequeue_entities(w, p, flags)
+    dequeue_task_fair(w, p, flags)

@@ -21,9 +21,9 @@ from vcpu_env.kernel.bandwidth import (
     start_cfs_bandwidth,
     start_pelt_clock,
 )
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr
-from vcpu_env.kernel.fair import dequeue_entities, enqueue_task_fair
-from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import (
     DEQUEUE_SLEEP,
@@ -55,7 +55,7 @@ def throttle_cfs_rq_work(w, p):
     task.throttle_work = 0
     if cfs_rq(w, q).throttle_count == 0:
         return 0
-    dequeue_entities(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
+    dequeue_task_fair(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
     task.throttle_next = cfs_rq_bandwidth(w, q).throttled_limbo
     cfs_rq_bandwidth(w, q).throttled_limbo = p
     se_id = p
