@@ -7,7 +7,7 @@ from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import Change, cgroup_arrays, cgroup_event, cgroup_slots, init_cgroups
 from vcpu_env.kernel.core import pop_kicked, sched_tick, schedule, try_to_wake_up, update_rq_clock, wake_up_new_task
-from vcpu_env.kernel.throttle import tg_set_cfs_bandwidth, throttle_cfs_rq_work
+from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import event, init_timeline, next_slot, timeline_arrays
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables, task_struct
 from vcpu_env.world import World
@@ -21,6 +21,8 @@ def back_to_user(w, now_ns):
     cpu = pop_kicked(w)
     while cpu != NIL:
         update_rq_clock(w, cpu, now_ns)
+        if cpu_rq(w, cpu).csd_pending:
+            cfsb_csd_unthrottle(w, cpu, now_ns)
         if cpu_rq(w, cpu).need_resched:
             schedule(w, cpu)
         p = cpu_rq(w, cpu).curr
@@ -133,7 +135,7 @@ class QuotaHost(Host):
 
     def set_bandwidth(self, tg: int, quota_ns: int, period_ms: int = 100) -> None:
         """Write cpu.max."""
-        tg_set_cfs_bandwidth(self.w, tg, quota_ns, period_ms * MSEC, 0, self.now_ns)
+        tg_set_cfs_bandwidth(self.w, tg, quota_ns, period_ms * MSEC, 0, 0, self.now_ns)
         back_to_user(self.w, self.now_ns)
 
     def pool(self, tg: int):
@@ -198,7 +200,7 @@ def check_throttling(world) -> None:
         assert cfs["throttle_count"][q] == levels
         assert queue["pelt_clock_throttled"] == (levels > 0 and cfs["nr_queued"][q] == 0)
         if queue["throttled"]:
-            assert cfs["runtime_enabled"][q] and queue["runtime_remaining_ns"] <= 0
+            assert cfs["runtime_enabled"][q] and (queue["runtime_remaining_ns"] <= 0 or queue["csd_queued"])
         limbo += check_limbo(world, q, levels)
     unqueued = (world["task_struct"]["on_rq"] != 0) & (world["sched_entity"]["on_rq"][: len(world["task_struct"])] == 0)
     assert sorted(limbo) == [p for p, yes in enumerate(unqueued) if yes]

@@ -129,14 +129,14 @@ def test_phases_come_from_the_seed():
 
 
 def test_long_run_average_is_the_quota():
-    """dbench always has something to do; 2 ms in 5 ms of each VM are 40 % of a CPU."""
+    """dbench always has something to do; 2 ms in 5 ms of each VM are 40 % of a CPU, less what unthrottling costs."""
     machine = Machine(host(quota_us=2000, period_us=5000, workload="dbench"), "stock", 0)
     machine.run_until(100 * MSEC)
     before, stat = machine.counters(), steps(machine)
     machine.run_until(1100 * MSEC)
     after, later = machine.counters(), steps(machine)
     for vm, was in zip(after["vms"], before["vms"], strict=True):
-        assert (vm["run_ns"] - was["run_ns"]) / 1e9 == pytest.approx(0.4, rel=0.02)
+        assert (vm["run_ns"] - was["run_ns"]) / 1e9 == pytest.approx(0.395, rel=0.015)
         row, earlier = later[vm["name"]], stat[vm["name"]]
         assert row["nr_periods"] - earlier["nr_periods"] == 200
         assert row["nr_throttled"] - earlier["nr_throttled"] == pytest.approx(200, abs=3)

@@ -45,7 +45,7 @@ LAYERS = [
     ["vcpu_env.kernel.build"],
     ["vcpu_env.policy"],  # a rule is a function over EEVDF's state
     ["vcpu_env.kernel", "vcpu_env.kernel.core", "vcpu_env.kernel.entry_points"],  # yield_to() calls the chosen rule
-    ["vcpu_env.kernel.bench_ticks"],
+    ["vcpu_env.kernel.bench_ticks", "vcpu_env.kernel.affinity"],
     ["vcpu_env.kvm"],
     ["vcpu_env.policy.view"],  # what a rule sees of kernel and KVM
     [

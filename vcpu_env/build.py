@@ -53,6 +53,11 @@ SPIN_THRESHOLD_LOOPS = 1 << 15
 
 TICK_PHASE = 7
 """Stream purpose, beside those of `guest.random`: the phase of a guest's tick."""
+TICK_JITTER = 7
+"""And by how much the host's ticks are late."""
+
+TICK_JITTER_NS = 5_000
+"""Of hosts with quotas, unless the scenario says otherwise: whose tick comes first decides who gets what is left."""
 
 
 def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[int]]:
@@ -195,6 +200,9 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     world["sched_tunables"]["trace_events"] = trace_events
     policy.apply(world)
     world["engine"]["exact_ticks"] = host.exact_ticks
+    default_jitter_ns = TICK_JITTER_NS if cgroups.any else 0
+    world["engine"]["tick_jitter_ns"] = default_jitter_ns if host.tick_jitter_ns is None else host.tick_jitter_ns
+    world["engine"]["tick_key"] = stream_key(seed, 0, TICK_JITTER)
     world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
@@ -224,6 +232,9 @@ def fill_kernel(
         preempt_lazy=host.preempt == "lazy",
         reweight=REWEIGHT_FIXED if host.reweight == "fixed" else REWEIGHT_V6_19,
         lag_clamp=LAG_CLAMP_6_19_9 if host.lag_clamp == "6.19.9" else LAG_CLAMP_6_19_0,
+        distribute_cost_ns=host.costs.distribute_ns,
+        unthrottle_cost_ns=host.costs.unthrottle_ns,
+        tg_walk_cost_ns=host.costs.group_walk_ns,
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
     build_kernel(world, host.cpus, tasks, groups, tunables, features, host_cpus(scenario))

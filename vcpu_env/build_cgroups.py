@@ -84,13 +84,14 @@ class CgroupEvents:
         return cgroup_arrays(self.nr_cpus, len(self.groups), len(self.changes)) if self.any else []
 
     def fill(self, world: World, seed: int) -> None:
-        """Set them. Each group's periods have a phase of their own, as on a host that has long been up."""
+        """Set them. Each group's periods have a phase, and their timer a CPU, as on a host that has long been up."""
         if not self.any:
             return
         rng = np.random.default_rng([seed, 0xCF5])
         limits = [group.bandwidth for group in self.groups]
         phases_ns = [int(rng.integers(limit.period_ns)) for limit in limits]
-        init_cgroups(world, limits, phases_ns, self.changes, self.first_slot)
+        timer_cpus = rng.integers(self.nr_cpus, size=len(limits)).tolist()
+        init_cgroups(world, limits, phases_ns, self.changes, self.first_slot, timer_cpus)
 
 
 def cpu_stat(world: World, groups: Sequence[Group], changes: Sequence[Change]) -> list[dict[str, Any]]:

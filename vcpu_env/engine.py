@@ -8,11 +8,12 @@ from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.run import EXIT_PAUSE, account_segment, spun_too_long, timer_expired
 from vcpu_env.host.devices import device_event
 from vcpu_env.host.run import account_task, enter_task, start_host_tasks, task_timer
-from vcpu_env.kernel.cgroup import cgroup_event
+from vcpu_env.kernel.cgroup import cgroup_event, timer_cpu
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import sched_tick
 from vcpu_env.kernel.nohz import nohz_idle_balance
+from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables
 from vcpu_env.kvm.lapic import lapic
@@ -36,8 +37,52 @@ from vcpu_env.kvm.pcpu import (
     set_run_event,
 )
 from vcpu_env.kvm.types import kvm_vcpu
-from vcpu_env.vcpu_run import enter_guest, halt_again, handle_exit, host_work, leave_guest, on_halt, reschedule
+from vcpu_env.vcpu_run import (
+    enter_guest,
+    halt_again,
+    handle_exit,
+    host_work,
+    leave_guest,
+    on_halt,
+    reschedule,
+    set_next_tick,
+)
 from vcpu_env.vm_life import vm_begins_or_ends
+
+
+@kjit
+def interrupt(w, cpu, cost_ns, now_ns):
+    """A CPU that is not idle serves an interrupt. It takes the CPU from the guest or the task, or delays host work."""
+    pc = pcpu(w, cpu)
+    if pc.mode == GUEST:
+        kvm_vcpu(w, pc.vcpu).irq_exits += 1
+        kvm_vcpu(w, pc.vcpu).at_instruction_boundary = 1
+        leave_guest(w, cpu, now_ns)
+        host_work(w, cpu, cost_ns, ENTER, now_ns)
+    elif pc.mode == TASK:
+        account_task(w, cpu, now_ns)
+        host_work(w, cpu, cost_ns, ENTER, now_ns)
+    elif pc.mode == HOST:
+        set_run_event(w, cpu, event(w, event_slots(w, 0).run + cpu).when_ns + cost_ns)
+
+
+@kjit
+def on_cgroup_event(w, slot, now_ns):
+    """A timer of bandwidth control interrupts the CPU that has started it, or somebody writes to a cgroup.
+
+    The CPU unthrottles its own queue; if it idles, it schedules when it is done.
+    """
+    cpu = timer_cpu(w, slot)
+    cost_ns = cgroup_event(w, slot, now_ns)
+    if cpu == NIL:
+        return
+    costs, mode = host_costs(w, 0), pcpu(w, cpu).mode
+    cost_ns += costs.bandwidth_timer_ns
+    if mode == IDLE and cpu_rq(w, cpu).need_resched:
+        update_rq_clock(w, cpu, now_ns)
+        reschedule(w, cpu, costs.wake_ns + cost_ns, now_ns)
+    else:
+        interrupt(w, cpu, cost_ns + (costs.vm_exit_ns if mode == GUEST else 0), now_ns)
 
 
 @kjit
@@ -47,27 +92,18 @@ def on_tick(w, cpu, now_ns):
     An idle CPU has none: nothing that it could change matters before the CPU's next task. `exact_ticks` runs it all
     the same.
     """
-    slot = event_slots(w, 0).tick + cpu
     pc = pcpu(w, cpu)
     idle = pc.mode == IDLE
-    set_event(w, slot, NEVER if idle and not engine(w, 0).exact_ticks else now_ns + sched_tunables(w, 0).tick_ns)
+    if idle and not engine(w, 0).exact_ticks:
+        set_event(w, event_slots(w, 0).tick + cpu, NEVER)
+    else:
+        set_next_tick(w, cpu, now_ns)
     update_rq_clock(w, cpu, now_ns)
     if idle:
         return
     sched_tick(w, cpu)
     coscheduling_tick(w, cpu, now_ns)
-    cost = host_costs(w, 0).tick_ns if pc.vcpu != NIL else host_costs(w, 0).task_tick_ns
-    if pc.mode == GUEST:
-        kvm_vcpu(w, pc.vcpu).irq_exits += 1
-        kvm_vcpu(w, pc.vcpu).at_instruction_boundary = 1
-        leave_guest(w, cpu, now_ns)
-        host_work(w, cpu, cost, ENTER, now_ns)
-    elif pc.mode == TASK:
-        account_task(w, cpu, now_ns)
-        host_work(w, cpu, cost, ENTER, now_ns)
-    elif pc.mode == HOST:
-        run = event(w, event_slots(w, 0).run + cpu).when_ns
-        set_run_event(w, cpu, run + cost)
+    interrupt(w, cpu, host_costs(w, 0).tick_ns if pc.vcpu != NIL else host_costs(w, 0).task_tick_ns, now_ns)
 
 
 @kjit
@@ -77,11 +113,12 @@ def on_kick(w, cpu, now_ns):
     reasons = pc.kick_reasons
     pc.kick_reasons = 0
     set_event(w, event_slots(w, 0).kick + cpu, NEVER)
+    cost_ns = cfsb_csd_unthrottle(w, cpu, now_ns) if cpu_rq(w, cpu).csd_pending else 0
     if pc.mode == IDLE:
         update_rq_clock(w, cpu, now_ns)
         nohz_idle_balance(w, cpu)
         if cpu_rq(w, cpu).need_resched or cpu_rq(w, cpu).nr_running > 0:
-            reschedule(w, cpu, 0, now_ns)
+            reschedule(w, cpu, cost_ns, now_ns)
     elif pc.mode == POLL:
         halt_again(w, cpu, now_ns)
     elif pc.mode == GUEST:
@@ -91,13 +128,16 @@ def on_kick(w, cpu, now_ns):
             kvm_vcpu(w, v).at_instruction_boundary = 1
             leave_guest(w, cpu, now_ns)
             costs = host_costs(w, 0)
-            host_work(w, cpu, costs.injection_exit_ns if lapic(w, v).irr else costs.vm_exit_ns, ENTER, now_ns)
+            cost_ns += costs.injection_exit_ns if lapic(w, v).irr else costs.vm_exit_ns
+            host_work(w, cpu, cost_ns, ENTER, now_ns)
         elif reasons & KICK_POSTED:
             account_segment(w, v, now_ns)
             handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
-    elif pc.mode == TASK:
+    elif pc.mode == TASK and cost_ns == 0:
         account_task(w, cpu, now_ns)
         enter_task(w, cpu, now_ns)
+    else:
+        interrupt(w, cpu, cost_ns, now_ns)
 
 
 @kjit
@@ -131,19 +171,23 @@ def send_kicks(w, now_ns):
     """Every CPU on which resched_curr() was called: an idle one wakes up, one in guest or user mode gets an IPI.
 
     A CPU in the host kernel sees the flag before it enters the guest; with lazy preemption a running guest is not
-    kicked.
+    kicked. CPUs that have to unthrottle their queues are asked to one after the other.
     """
-    cpu = pop_kicked(w)
+    cpu, costs = pop_kicked(w), host_costs(w, 0)
     while cpu != NIL:
-        mode = pcpu(w, cpu).mode
+        rq, mode = cpu_rq(w, cpu), pcpu(w, cpu).mode
+        called = rq.csd_pending != 0
+        if called:
+            now_ns += sched_tunables(w, 0).distribute_cost_ns
+        urgent = called or rq.need_resched & TIF_NEED_RESCHED
         if mode == IDLE:
-            kick(w, cpu, KICK_RESCHED, now_ns + host_costs(w, 0).wake_ns)
+            kick(w, cpu, KICK_RESCHED, now_ns + costs.wake_ns)
         elif mode == POLL:
             kick(w, cpu, KICK_RESCHED, now_ns)
-        elif mode == GUEST and cpu_rq(w, cpu).need_resched & TIF_NEED_RESCHED:
-            kick(w, cpu, KICK_RESCHED, now_ns + host_costs(w, 0).resched_ipi_ns)
-        elif mode == TASK and cpu_rq(w, cpu).need_resched & TIF_NEED_RESCHED:
-            kick(w, cpu, KICK_RESCHED, now_ns + host_costs(w, 0).task_ipi_ns)
+        elif mode == GUEST and urgent:
+            kick(w, cpu, KICK_RESCHED, now_ns + costs.resched_ipi_ns)
+        elif (mode == TASK and urgent) or called:
+            kick(w, cpu, KICK_RESCHED, now_ns + costs.task_ipi_ns)
         cpu = pop_kicked(w)
 
 
@@ -166,7 +210,7 @@ def dispatch(w, slot, now_ns):
     elif slot < slots.end:
         vm_begins_or_ends(w, slot - slots.vm, now_ns)
     else:
-        cgroup_event(w, slot, now_ns)
+        on_cgroup_event(w, slot, now_ns)
     send_kicks(w, now_ns)
 
 

@@ -18,6 +18,8 @@ ENGINE = np.dtype(
         ("decision_by_kick", "i8"),  # the yield comes from a hypercall
         ("answer", "i8"),  # from outside, to be taken when the machine goes on
         ("refused", "i8"),  # the answer that was not allowed
+        ("tick_jitter_ns", "i8"),
+        ("tick_key", "i8"),  # of the random stream that says how late each tick is
         ("next_search_ns", "i8"),  # a policy that searches: earliest time of its next search
     ],
     align=True,
@@ -50,6 +52,7 @@ HOST_COSTS = np.dtype(
             "node_refill_1024",
             "smt_speed_1024",
             "tlb_flush_ns",
+            "bandwidth_timer_ns",
         )
     ],
     align=True,

@@ -7,9 +7,10 @@ What the host kernel calls upwards in Linux is a result here: after a reschedule
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.caches import lose_caches
 from vcpu_env.coscheduling import delays_preemption
-from vcpu_env.engine_state import host_costs
+from vcpu_env.engine_state import engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.locks import notify_preempted
+from vcpu_env.guest.random import draw, mix64
 from vcpu_env.guest.run import (
     EXIT_HLT,
     EXIT_HYPERCALL,
@@ -217,10 +218,19 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
 @kjit
 def start_tick(w, cpu, now_ns):
     """An idle CPU has no tick; one that gets a task joins the others' phase again."""
-    slot = event_slots(w, 0).tick + cpu
-    if event(w, slot).when_ns == NEVER:
-        tick_ns = sched_tunables(w, 0).tick_ns
-        set_event(w, slot, (now_ns // tick_ns + 1) * tick_ns)
+    if event(w, event_slots(w, 0).tick + cpu).when_ns == NEVER:
+        set_next_tick(w, cpu, now_ns)
+
+
+@kjit
+def set_next_tick(w, cpu, now_ns):
+    """A CPU's tick comes at the next multiple of its period, or, by a draw, up to `tick_jitter_ns` later."""
+    tick_ns, state = sched_tunables(w, 0).tick_ns, engine(w, 0)
+    number = now_ns // tick_ns + 1
+    when_ns = number * tick_ns
+    if state.tick_jitter_ns:
+        when_ns += draw(mix64(state.tick_key + cpu), number) * state.tick_jitter_ns >> 32
+    set_event(w, event_slots(w, 0).tick + cpu, when_ns)
 
 
 @kjit

@@ -14,7 +14,7 @@ import numpy as np
 
 from vcpu_env._jit import NIL, entry_point, kjit, struct
 from vcpu_env.kernel.timeline import set_event
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_tunables, task_group
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
 from vcpu_env.world import StructArray
 
 RUNTIME_INF = -1
@@ -25,6 +25,9 @@ SCHED_CFS_BANDWIDTH_SLICE_NS = 5_000_000
 MIN_CFS_RQ_RUNTIME_NS = 1_000_000
 MIN_BANDWIDTH_EXPIRATION_NS = 2_000_000
 CFS_BANDWIDTH_SLACK_PERIOD_NS = 5_000_000
+MAX_BW_QUOTA_PERIOD_NS = 1_000_000_000
+MAX_PERIODS_AT_ONCE = 3
+"""A period timer that finds more of them over before it is done makes the period longer."""
 
 CFS_BANDWIDTH = np.dtype(
     [
@@ -39,6 +42,8 @@ CFS_BANDWIDTH = np.dtype(
         ("period_expires_ns", "i8"),
         ("period_timer", "i8"),  # slots on the timeline
         ("slack_timer", "i8"),
+        ("period_cpu", "i8"),  # the CPUs that have started them, and serve them
+        ("slack_cpu", "i8"),
         ("throttled_head", "i8"),  # the group's throttled queues, longest throttled first
         ("throttled_tail", "i8"),
         ("first_child", "i8"),  # of the groups: the youngest child first, as in task_group.children
@@ -48,6 +53,7 @@ CFS_BANDWIDTH = np.dtype(
         ("throttled_time_ns", "i8"),
         ("nr_burst", "i8"),
         ("burst_time_ns", "i8"),
+        ("nr_scaled", "i8"),  # how often the period was too short for the timer's work, and has been doubled
     ],
     align=True,
 )
@@ -58,6 +64,8 @@ CFS_RQ_BANDWIDTH = np.dtype(
         ("throttled", "i8"),
         ("throttled_next", "i8"),
         ("throttled_prev", "i8"),
+        ("csd_queued", "i8"),  # its CPU has been asked to unthrottle it
+        ("csd_next", "i8"),
         ("throttled_limbo", "i8"),  # the last task that left, the head of a list; NIL
         ("throttled_clock_ns", "i8"),  # since when a task below is kept from running; NIL
         ("pelt_clock_throttled", "i8"),
@@ -67,8 +75,12 @@ CFS_RQ_BANDWIDTH = np.dtype(
     align=True,
 )
 
+RQ_BANDWIDTH = np.dtype([("cfsb_csd_head", "i8"), ("cfsb_csd_tail", "i8")], align=True)
+"""The queues that a CPU has been asked to unthrottle."""
+
 cfs_bandwidth = struct(12, CFS_BANDWIDTH)
 cfs_rq_bandwidth = struct(13, CFS_RQ_BANDWIDTH)
+rq_bandwidth = struct(63, RQ_BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ def bandwidth_arrays(nr_cpus: int, nr_groups: int) -> list[StructArray]:
     return [
         StructArray(12, "cfs_bandwidth", CFS_BANDWIDTH, nr_groups + 1),
         StructArray(13, "cfs_rq_bandwidth", CFS_RQ_BANDWIDTH, (nr_groups + 1) * nr_cpus),
+        StructArray(63, "rq_bandwidth", RQ_BANDWIDTH, nr_cpus),
     ]
 
 
@@ -109,8 +122,9 @@ def init_bandwidth(world, limits: Sequence[Bandwidth], phases_ns: Sequence[int],
     pools["slack_timer"] = pools["period_timer"] + len(pools)
     for field in ("throttled_head", "throttled_tail", "first_child", "next_sibling"):
         pools[field] = NIL
-    for field in ("throttled_next", "throttled_prev", "throttled_limbo", "throttled_clock_ns"):
+    for field in ("throttled_next", "throttled_prev", "throttled_limbo", "throttled_clock_ns", "csd_next"):
         queues[field] = NIL
+    world["rq_bandwidth"]["cfsb_csd_head"] = world["rq_bandwidth"]["cfsb_csd_tail"] = NIL
     world["task_struct"]["throttle_next"] = NIL
     world["sched_tunables"]["cfs_bandwidth_used"] = 1
     for tg, (limit, phase_ns) in enumerate(zip(limits, phases_ns, strict=True), start=1):
@@ -122,7 +136,7 @@ def init_bandwidth(world, limits: Sequence[Bandwidth], phases_ns: Sequence[int],
             pool["runtime_ns"] = pool["runtime_snap_ns"] = limit.quota_ns
             own = slice(tg * nr_cpus, (tg + 1) * nr_cpus)
             cfs["runtime_enabled"][own], queues["runtime_remaining_ns"][own] = 1, 1
-            start_cfs_bandwidth(world.handle, tg, 0)
+            start_cfs_bandwidth(world.handle, tg, 0, 0)
 
 
 # Load tracking stands still on a queue that is empty because its tasks have been taken away
@@ -167,12 +181,12 @@ def start_pelt_clock(w, q):
 
 
 @kjit
-def start_cfs_bandwidth(w, tg, now_ns):
+def start_cfs_bandwidth(w, tg, cpu, now_ns):
     """fair.c: start_cfs_bandwidth(). Let a group's periods go on, in the phase that they have always had."""
     pool = cfs_bandwidth(w, tg)
     if pool.period_active:
         return
-    pool.period_active = 1
+    pool.period_active, pool.period_cpu = 1, cpu
     late_ns = now_ns - pool.period_expires_ns
     if late_ns >= 0:
         pool.period_expires_ns += (late_ns // pool.period_ns + 1) * pool.period_ns
@@ -201,7 +215,7 @@ def assign_cfs_rq_runtime(w, q, target_ns):
     pool = cfs_bandwidth(w, cfs.tg)
     amount = target_ns - queue.runtime_remaining_ns
     if pool.quota_ns != RUNTIME_INF:
-        start_cfs_bandwidth(w, cfs.tg, cpu_rq(w, cfs.cpu).clock_ns)
+        start_cfs_bandwidth(w, cfs.tg, cfs.cpu, cpu_rq(w, cfs.cpu).clock_ns)
         amount = min(amount, pool.runtime_ns)
         pool.runtime_ns -= amount
         if amount > 0:
@@ -229,14 +243,14 @@ def runtime_refresh_within(w, tg, min_ns, now_ns):
 
 
 @kjit
-def start_cfs_slack_bandwidth(w, tg, now_ns):
+def start_cfs_slack_bandwidth(w, tg, cpu, now_ns):
     """fair.c: start_cfs_slack_bandwidth(). Hand out returned run time in 5 ms, if the period lasts long enough."""
     pool = cfs_bandwidth(w, tg)
     if runtime_refresh_within(w, tg, CFS_BANDWIDTH_SLACK_PERIOD_NS + MIN_BANDWIDTH_EXPIRATION_NS, now_ns):
         return
     if pool.slack_started:
         return
-    pool.slack_started = 1
+    pool.slack_started, pool.slack_cpu = 1, cpu
     set_event(w, pool.slack_timer, now_ns + CFS_BANDWIDTH_SLACK_PERIOD_NS)
 
 
@@ -251,9 +265,41 @@ def return_cfs_rq_runtime(w, q):
     if pool.quota_ns != RUNTIME_INF:
         pool.runtime_ns += slack_ns
         if pool.runtime_ns > SCHED_CFS_BANDWIDTH_SLICE_NS and pool.throttled_head != NIL:
-            start_cfs_slack_bandwidth(w, cfs.tg, cpu_rq(w, cfs.cpu).clock_ns)
+            start_cfs_slack_bandwidth(w, cfs.tg, cfs.cpu, cpu_rq(w, cfs.cpu).clock_ns)
     queue.runtime_remaining_ns -= slack_ns
     return 0
+
+
+# Tasks that have left because they may not run
+
+
+@kjit
+def in_limbo(w, p):
+    """fair.c: task_is_throttled(). Whether a task is runnable and not queued, for want of run time."""
+    return task_struct(w, p).on_rq != 0 and sched_entity(w, p).on_rq == 0
+
+
+@kjit
+def join_limbo(w, p):
+    """A task joins the list of its queue's tasks that wait for run time, as the first."""
+    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
+    task_struct(w, p).throttle_next = queue.throttled_limbo
+    queue.throttled_limbo = p
+
+
+@kjit
+def leave_limbo(w, p):
+    """fair.c: dequeue_throttled_task(). A task is taken off its queue's list."""
+    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
+    following = task_struct(w, p).throttle_next
+    task_struct(w, p).throttle_next = NIL
+    if queue.throttled_limbo == p:
+        queue.throttled_limbo = following
+        return
+    other = queue.throttled_limbo
+    while task_struct(w, other).throttle_next != p:
+        other = task_struct(w, other).throttle_next
+    task_struct(w, other).throttle_next = following
 
 
 # The subtree of a group

@@ -81,7 +81,7 @@ class Tunables:
     """What an administrator can set. `base_slice_ns` 0 = the kernel's own scaling of the normalized slice.
 
     `newidle_cost_ns` stands for what the kernel measures a balance before idling to cost: a CPU whose mean idle time is
-    shorter does not try.
+    shorter does not try. What bandwidth control costs (`scenario.host.Costs`) says when a period is too short for it.
     """
 
     hz: int = 1000
@@ -89,6 +89,9 @@ class Tunables:
     normalized_base_slice_ns: int = 700_000
     migration_cost_ns: int = 500_000
     newidle_cost_ns: int = 10_000
+    distribute_cost_ns: int = 0
+    unthrottle_cost_ns: int = 0
+    tg_walk_cost_ns: int = 0
     preempt_lazy: bool = False
     reweight: int = REWEIGHT_V6_19
     lag_clamp: int = LAG_CLAMP_6_19_0
@@ -138,6 +141,8 @@ def build_kernel(
     for name, default in FEATURES.items():
         world["sched_features"][name] = (features or {}).get(name, default)
     tun["newidle_cost_ns"] = tunables.newidle_cost_ns
+    for name in ("distribute_cost_ns", "unthrottle_cost_ns", "tg_walk_cost_ns"):
+        tun[name] = getattr(tunables, name)
     world["kicked_cpus"]["head"] = world["kicked_cpus"]["tail"] = NIL
     build_run_queues(world, nr_cpus)
     build_domains(world, cpus or one_llc(nr_cpus))

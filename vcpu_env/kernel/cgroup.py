@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env._jit import entry_point, kjit, struct
+from vcpu_env._jit import NIL, entry_point, kjit, struct
 from vcpu_env.kernel.bandwidth import Bandwidth, bandwidth_arrays, bandwidth_slots, cfs_bandwidth, init_bandwidth
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.group import sched_group_set_idle, sched_group_set_shares
@@ -57,10 +57,19 @@ def cgroup_slots(nr_groups: int, nr_changes: int) -> int:
 
 
 def init_cgroups(
-    world, limits: Sequence[Bandwidth], phases_ns: Sequence[int], changes: Sequence[Change], first_slot: int
+    world,
+    limits: Sequence[Bandwidth],
+    phases_ns: Sequence[int],
+    changes: Sequence[Change],
+    first_slot: int,
+    timer_cpus: Sequence[int] = (),
 ) -> None:
-    """Set the groups' limits (those of group 1 first) and put timers and changes on the timeline."""
+    """Set the groups' limits (those of group 1 first) and put timers and changes on the timeline.
+
+    `timer_cpus` are the CPUs that serve the period timers at first (default: CPU 0).
+    """
     init_bandwidth(world, limits, phases_ns, first_slot)
+    world["cfs_bandwidth"]["period_cpu"][1:] = timer_cpus or 0
     first_slot += bandwidth_slots(len(limits))
     for i, change in enumerate(changes):
         limit = change.bandwidth
@@ -74,7 +83,7 @@ def apply_change(w, i, now_ns):
     """Do what the administrator writes."""
     change = cgroup_change(w, i)
     if change.kind == CHANGE_BANDWIDTH:
-        tg_set_cfs_bandwidth(w, change.tg, change.quota_ns, change.period_ns, change.burst_ns, now_ns)
+        tg_set_cfs_bandwidth(w, change.tg, change.quota_ns, change.period_ns, change.burst_ns, 0, now_ns)
         return
     for cpu in range(sched_tunables(w, 0).nr_cpus):
         update_rq_clock(w, cpu, now_ns)
@@ -86,15 +95,23 @@ def apply_change(w, i, now_ns):
         sched_group_set_shares(w, change.tg, change.value)
 
 
-@entry_point
-def cgroup_event(w, slot, now_ns):
-    """A timer of a group has expired, or a change is due."""
+@kjit
+def timer_cpu(w, slot):
+    """The CPU that serves the timer of a slot; NIL if that is a change."""
     groups, i = sched_tunables(w, 0).nr_groups + 1, slot - cfs_bandwidth(w, 0).period_timer
     if i < groups:
-        sched_cfs_period_timer(w, i, now_ns)
-    elif i < 2 * groups:
-        sched_cfs_slack_timer(w, i - groups, now_ns)
-    else:
-        set_event(w, slot, NEVER)
-        apply_change(w, i - 2 * groups, now_ns)
+        return cfs_bandwidth(w, i).period_cpu
+    return cfs_bandwidth(w, i - groups).slack_cpu if i < 2 * groups else NIL
+
+
+@entry_point
+def cgroup_event(w, slot, now_ns):
+    """A timer of a group has expired, or a change is due. Returns for how long that keeps the timer's CPU busy (ns)."""
+    groups, i = sched_tunables(w, 0).nr_groups + 1, slot - cfs_bandwidth(w, 0).period_timer
+    if i < groups:
+        return sched_cfs_period_timer(w, i, now_ns)
+    if i < 2 * groups:
+        return sched_cfs_slack_timer(w, i - groups, now_ns)
+    set_event(w, slot, NEVER)
+    apply_change(w, i - 2 * groups, now_ns)
     return 0

@@ -8,6 +8,7 @@ empties: whoever runs the machine delivers the interrupt and lets that CPU call 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
+from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr, reweight_entity
 from vcpu_env.kernel.fair import (
@@ -21,7 +22,7 @@ from vcpu_env.kernel.fair import (
     yield_task_fair,
 )
 from vcpu_env.kernel.group import set_task_rq
-from vcpu_env.kernel.load_avg import post_init_entity_util_avg
+from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
 from vcpu_env.kernel.nohz import enter_idle, sched_balance_trigger
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import (
@@ -74,6 +75,9 @@ from vcpu_env.policy.types import (
     deboost_params,
     yield_decision,
 )
+
+CHANGE_QUEUED, CHANGE_RUNNING, CHANGE_LIMBO = 1, 2, 4
+"""Where a task was before a change."""
 
 
 @kjit
@@ -173,8 +177,11 @@ def block_task(w, cpu, state):
 
 @kjit
 def exit_task(w, cpu):
-    """exit.c: do_task_dead(). The running task ends; returns the next task."""
-    return block_task(w, cpu, TASK_DEAD)
+    """exit.c: do_task_dead(), fair.c: task_dead_fair(). The running task ends; returns the next task."""
+    prev = cpu_rq(w, cpu).curr
+    p = block_task(w, cpu, TASK_DEAD)
+    remove_entity_load_avg(w, prev)
+    return p
 
 
 @kjit
@@ -314,30 +321,51 @@ def yield_to(w, cpu, p):
 
 
 @kjit
+def sched_change_begin(w, p):
+    """core.c: sched_change_begin(). Take a task off its queue, and off its CPU, before something about it changes.
+
+    Returns what `sched_change_end` needs to know.
+    """
+    task = task_struct(w, p)
+    rq = cpu_rq(w, task.cpu)
+    rq.clock_read_ns = rq.clock_ns
+    queued, running, limbo = task.on_rq != 0, rq.curr == p, in_limbo(w, p)
+    if limbo:
+        leave_limbo(w, p)
+    elif queued:
+        dequeue_task_fair(w, p, DEQUEUE_SAVE)
+    if running:
+        put_prev_task_fair(w, p)
+    return (CHANGE_QUEUED if queued else 0) | (CHANGE_RUNNING if running else 0) | (CHANGE_LIMBO if limbo else 0)
+
+
+@kjit
+def sched_change_end(w, p, context):
+    """core.c: sched_change_end(). Put a task back to where `sched_change_begin` found it."""
+    if context & CHANGE_LIMBO:
+        join_limbo(w, p)
+    elif context & CHANGE_QUEUED:
+        enqueue_task_fair(w, p, ENQUEUE_RESTORE)
+    if context & CHANGE_RUNNING:
+        set_next_task_fair(w, p)
+
+
+@kjit
 def set_user_nice(w, p, nice):
     """syscalls.c: set_user_nice(). Change a task's weight: off its queue, reweighted, on again."""
     task, se = task_struct(w, p), sched_entity(w, p)
     if task.nice == nice:
         return
     old_nice, cpu = task.nice, task.cpu
-    rq = cpu_rq(w, cpu)
-    rq.clock_read_ns = rq.clock_ns
-    queued, running = se.on_rq != 0, rq.curr == p
-    if queued:
-        dequeue_task_fair(w, p, DEQUEUE_SAVE)
-    if running:
-        put_prev_task_fair(w, p)
+    context = sched_change_begin(w, p)
     task.nice = nice
     if task.policy != SCHED_IDLE:
         weight, inv_weight = SCHED_PRIO_TO_WEIGHT[nice + 20] << 10, SCHED_PRIO_TO_WMULT[nice + 20]
         reweight_entity(w, se.cfs_rq, p, weight, inv_weight)
-    if queued:
-        enqueue_task_fair(w, p, ENQUEUE_RESTORE)
-    if running:
-        set_next_task_fair(w, p)
-    if not queued or cfs_rq(w, cpu).nr_queued == 1:
+    sched_change_end(w, p, context)
+    if not context & CHANGE_QUEUED or cfs_rq(w, cpu).nr_queued == 1:
         return
-    if not running:
+    if not context & CHANGE_RUNNING:
         wakeup_preempt(w, cpu, p, 0)
     elif nice > old_nice:
         resched_curr(w, cpu)

@@ -33,28 +33,35 @@ from vcpu_env.kernel.weights import (
 
 @kjit
 def send_ipi(w, cpu):
-    """A CPU is to look after what it was asked for; it joins the list that `core.pop_kicked` empties."""
+    """A CPU joins the list, first sent first served, that `core.pop_kicked` empties; unless it waits there already."""
     rq = cpu_rq(w, cpu)
-    if rq.kicked == 0:
-        rq.kicked = 1
-        rq.kicked_next = NIL
-        kicked = kicked_cpus(w, 0)
-        if kicked.head == NIL:
-            kicked.head = cpu
-        else:
-            cpu_rq(w, kicked.tail).kicked_next = cpu
-        kicked.tail = cpu
+    if rq.kicked:
+        return
+    rq.kicked, rq.kicked_next = 1, NIL
+    kicked = kicked_cpus(w, 0)
+    if kicked.head == NIL:
+        kicked.head = cpu
+    else:
+        cpu_rq(w, kicked.tail).kicked_next = cpu
+    kicked.tail = cpu
 
 
 @kjit
 def __resched_curr(w, cpu, bit):
-    """core.c: __resched_curr(). Ask a CPU to reschedule."""
+    """core.c: __resched_curr(). Ask a CPU to reschedule, by interrupt if it is another one."""
     rq = cpu_rq(w, cpu)
     if rq.curr == NIL:
         bit = TIF_NEED_RESCHED
     if rq.need_resched & (bit | TIF_NEED_RESCHED):
         return
     rq.need_resched |= bit
+    send_ipi(w, cpu)
+
+
+@kjit
+def smp_call_function_single_async(w, cpu, csd):
+    """smp.c: smp_call_function_single_async(). Ask another CPU, by interrupt, to run a function, one of CSD_*."""
+    cpu_rq(w, cpu).csd_pending |= csd
     send_ipi(w, cpu)
 
 

@@ -263,12 +263,8 @@ def sync_entity_load_avg(w, p):
 
 
 @kjit
-def migrate_task_rq_fair(w, p):
-    """fair.c: migrate_task_rq_fair(), remove_entity_load_avg(), migrate_se_pelt_lag(), of a task that is not queued.
-
-    Its load leaves the old CPU's queue at that queue's next update. It is as old as that queue, but if the CPU is idle,
-    and does not update anything, the task ages up to now.
-    """
+def remove_entity_load_avg(w, p):
+    """fair.c: remove_entity_load_avg(). A task that is not queued is gone: its queue notices at its next update."""
     se = sched_entity(w, p)
     if sched_tunables(w, 0).nr_cpus == 1 or se.last_update_time_ns == NIL:
         return
@@ -278,6 +274,20 @@ def migrate_task_rq_fair(w, p):
     cfs.removed_load += se.load_avg
     cfs.removed_runnable += se.runnable_avg
     cfs.removed_util += se.util_avg
+
+
+@kjit
+def migrate_task_rq_fair(w, p):
+    """fair.c: migrate_task_rq_fair(), migrate_se_pelt_lag(), of a task that is not queued.
+
+    It takes its load along. It is as old as its old queue, but if the CPU there is idle, and does not update anything,
+    the task ages up to now.
+    """
+    se = sched_entity(w, p)
+    if sched_tunables(w, 0).nr_cpus == 1 or se.last_update_time_ns == NIL:
+        return
+    remove_entity_load_avg(w, p)
+    cfs = cfs_rq(w, se.cfs_rq)
     if cpu_rq(w, cfs.cpu).curr == NIL and not load_avg_is_decayed(se):
         __update_load_avg_blocked_se(pelt_clock(w, se.cfs_rq, sched_clock(w)), se)
 

@@ -1,16 +1,18 @@
 """A CPU's run queue as the core sees it: its clock, tasks that join it or move to another, how long tasks wait."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
-from vcpu_env.kernel.load_avg import migrate_task_rq_fair
+from vcpu_env.kernel.load_avg import DO_DETACH, UPDATE_TG, migrate_task_rq_fair, update_load_avg
 from vcpu_env.kernel.sched_trace import trace_sched_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
     ENQUEUE_MIGRATED,
     TASK_RUNNING,
+    cfs_rq,
     cpu_rq,
     rq_totals,
     sched_entity,
@@ -118,9 +120,32 @@ def attach_task(w, p):
 
 
 @kjit
+def detach_task_cfs_rq(w, p):
+    """fair.c: detach_task_cfs_rq(). The load of a task that is not queued leaves its queue."""
+    se_id, flags = p, DO_DETACH
+    while se_id != NIL:
+        se = sched_entity(w, se_id)
+        update_load_avg(w, se.cfs_rq, se_id, flags)
+        se_id, flags = se.parent, UPDATE_TG
+
+
+@kjit
 def migrate_task(w, p, cpu):
-    """core.c: move_queued_task(). Move a task that is queued but not running."""
+    """core.c: move_queued_task(). Move a task that is runnable but not running.
+
+    A task in limbo stays there if it may not run on the other CPU either.
+    """
     now_ns = cpu_rq(w, task_struct(w, p).cpu).clock_ns
-    detach_task(w, p, cpu)
+    limbo = in_limbo(w, p)
+    if limbo:
+        sched_info_waited(w, task_struct(w, p).cpu, p)
+        leave_limbo(w, p)
+        detach_task_cfs_rq(w, p)
+        set_task_cpu(w, p, cpu)
+    else:
+        detach_task(w, p, cpu)
     update_rq_clock(w, cpu, now_ns)
-    attach_task(w, p)
+    if limbo and cfs_rq(w, sched_entity(w, p).cfs_rq).throttle_count:
+        join_limbo(w, p)
+    else:
+        attach_task(w, p)

@@ -8,24 +8,29 @@ throttled any more, it is enqueued as if it woke up.
 
 from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.kernel.bandwidth import (
+    MAX_BW_QUOTA_PERIOD_NS,
+    MAX_PERIODS_AT_ONCE,
     MIN_BANDWIDTH_EXPIRATION_NS,
     RUNTIME_INF,
     SCHED_CFS_BANDWIDTH_SLICE_NS,
     cfs_bandwidth,
     cfs_rq_bandwidth,
     first_in_subtree,
+    join_limbo,
     list_del_throttled,
     next_in_subtree,
     refill_cfs_bandwidth_runtime,
+    rq_bandwidth,
     runtime_refresh_within,
     start_cfs_bandwidth,
     start_pelt_clock,
 )
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.entity import resched_curr
+from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
 from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import (
+    CSD_UNTHROTTLE,
     DEQUEUE_SLEEP,
     DEQUEUE_THROTTLE,
     ENQUEUE_WAKEUP,
@@ -56,8 +61,7 @@ def throttle_cfs_rq_work(w, p):
     if cfs_rq(w, q).throttle_count == 0:
         return 0
     dequeue_task_fair(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
-    task.throttle_next = cfs_rq_bandwidth(w, q).throttled_limbo
-    cfs_rq_bandwidth(w, q).throttled_limbo = p
+    join_limbo(w, p)
     se_id = p
     while se_id != NIL:
         q = sched_entity(w, se_id).cfs_rq
@@ -65,21 +69,6 @@ def throttle_cfs_rq_work(w, p):
             record_throttle_clock(w, q)
         se_id = sched_entity(w, se_id).parent
     return 1
-
-
-@kjit
-def leave_limbo(w, p):
-    """A task in limbo ends: it is taken off its queue's list."""
-    queue = cfs_rq_bandwidth(w, sched_entity(w, p).cfs_rq)
-    following = task_struct(w, p).throttle_next
-    task_struct(w, p).throttle_next = NIL
-    if queue.throttled_limbo == p:
-        queue.throttled_limbo = following
-        return
-    other = queue.throttled_limbo
-    while task_struct(w, other).throttle_next != p:
-        other = task_struct(w, other).throttle_next
-    task_struct(w, other).throttle_next = following
 
 
 @kjit
@@ -105,11 +94,14 @@ def tg_unthrottle_up(w, q):
 
 @kjit
 def unthrottle_cfs_rq(w, q, now_ns):
-    """fair.c: unthrottle_cfs_rq(). A queue with run time is no longer throttled; an idle CPU schedules."""
-    cfs, queue = cfs_rq(w, q), cfs_rq_bandwidth(w, q)
-    cpu = cfs.cpu
+    """fair.c: unthrottle_cfs_rq(). A queue with run time is no longer throttled; an idle CPU schedules.
+
+    Returns what that takes (ns).
+    """
+    cfs, queue, tun = cfs_rq(w, q), cfs_rq_bandwidth(w, q), sched_tunables(w, 0)
+    cpu, cost_ns = cfs.cpu, tun.unthrottle_cost_ns
     if cfs.runtime_enabled and queue.runtime_remaining_ns <= 0:
-        return
+        return 0
     queue.throttled = 0
     update_rq_clock(w, cpu, now_ns)
     rq = cpu_rq(w, cpu)
@@ -118,90 +110,168 @@ def unthrottle_cfs_rq(w, q, now_ns):
         cfs_bandwidth(w, cfs.tg).throttled_time_ns += rq.clock_ns - queue.throttled_clock_ns
         queue.throttled_clock_ns = NIL
     list_del_throttled(w, q)
-    nr_cpus = sched_tunables(w, 0).nr_cpus
     tg = first_in_subtree(w, cfs.tg)
     while tg != cfs.tg:
-        tg_unthrottle_up(w, tg * nr_cpus + cpu)
+        tg_unthrottle_up(w, tg * tun.nr_cpus + cpu)
+        cost_ns += tun.tg_walk_cost_ns
         tg = next_in_subtree(w, tg)
     tg_unthrottle_up(w, q)
     if rq.curr == NIL and cfs_rq(w, cpu).nr_queued:
         resched_curr(w, cpu)
+    return cost_ns
 
 
 @kjit
-def distribute_cfs_runtime(w, tg, now_ns):
-    """fair.c: distribute_cfs_runtime(). Each throttled queue gets what it owes and 1 ns, as far as the pool lasts."""
-    pool = cfs_bandwidth(w, tg)
+def unthrottle_cfs_rq_async(w, q):
+    """fair.c: __unthrottle_cfs_rq_async(). Let another CPU unthrottle its queue, by interrupt."""
+    cpu = cfs_rq(w, q).cpu
+    asked = rq_bandwidth(w, cpu)
+    cfs_rq_bandwidth(w, q).csd_queued, cfs_rq_bandwidth(w, q).csd_next = 1, NIL
+    if asked.cfsb_csd_head == NIL:
+        asked.cfsb_csd_head = q
+        smp_call_function_single_async(w, cpu, CSD_UNTHROTTLE)
+    else:
+        cfs_rq_bandwidth(w, asked.cfsb_csd_tail).csd_next = q
+    asked.cfsb_csd_tail = q
+
+
+@entry_point
+def cfsb_csd_unthrottle(w, cpu, now_ns):
+    """fair.c: __cfsb_csd_unthrottle(). A CPU unthrottles the queues that it was asked to.
+
+    Returns what that takes (ns).
+    """
+    asked, cost_ns = rq_bandwidth(w, cpu), 0
+    q = asked.cfsb_csd_head
+    asked.cfsb_csd_head = NIL
+    cpu_rq(w, cpu).csd_pending &= ~CSD_UNTHROTTLE
+    while q != NIL:
+        queue = cfs_rq_bandwidth(w, q)
+        following = queue.csd_next
+        queue.csd_queued, queue.csd_next = 0, NIL
+        if queue.throttled:
+            cost_ns += unthrottle_cfs_rq(w, q, now_ns)
+        q = following
+    return cost_ns
+
+
+@kjit
+def give_runtime(w, q):
+    """fair.c: distribute_cfs_runtime(), one queue. It gets what it owes and 1 ns, if the pool has that much.
+
+    Returns whether it may run again.
+    """
+    queue, pool = cfs_rq_bandwidth(w, q), cfs_bandwidth(w, cfs_rq(w, q).tg)
+    runtime_ns = min(1 - queue.runtime_remaining_ns, pool.runtime_ns)
+    pool.runtime_ns -= runtime_ns
+    queue.runtime_remaining_ns += runtime_ns
+    return queue.runtime_remaining_ns > 0
+
+
+@kjit
+def distribute_cfs_runtime(w, tg, this_cpu, now_ns):
+    """fair.c: distribute_cfs_runtime(). Hand out the pool to throttled queues, longest throttled first.
+
+    Other CPUs are asked to unthrottle theirs; the queue of `this_cpu` comes last. Returns what that takes (ns).
+    """
+    pool, own, cost_ns = cfs_bandwidth(w, tg), NIL, 0
     q = pool.throttled_head
     while q != NIL and pool.runtime_ns > 0:
-        queue = cfs_rq_bandwidth(w, q)
-        runtime_ns = min(1 - queue.runtime_remaining_ns, pool.runtime_ns)
-        pool.runtime_ns -= runtime_ns
-        queue.runtime_remaining_ns += runtime_ns
-        q = queue.throttled_next
-    q = pool.throttled_head
-    while q != NIL:
-        following = cfs_rq_bandwidth(w, q).throttled_next
-        unthrottle_cfs_rq(w, q, now_ns)
-        q = following
+        cost_ns += sched_tunables(w, 0).distribute_cost_ns
+        if cfs_rq_bandwidth(w, q).csd_queued == 0 and give_runtime(w, q):
+            if cfs_rq(w, q).cpu == this_cpu:
+                own = q
+            else:
+                unthrottle_cfs_rq_async(w, q)
+        q = cfs_rq_bandwidth(w, q).throttled_next
+    if own != NIL:
+        cost_ns += unthrottle_cfs_rq(w, own, now_ns)
+    return cost_ns
 
 
 @kjit
-def do_sched_cfs_period_timer(w, tg, now_ns):
-    """fair.c: do_sched_cfs_period_timer(). A new period: fill the pool, unthrottle; returns whether to stop the timer.
+def do_sched_cfs_period_timer(w, tg, overrun, now_ns):
+    """fair.c: do_sched_cfs_period_timer(). `overrun` periods have ended: fill the pool, unthrottle.
 
-    It stops after a whole period in which nobody drew anything.
+    Returns what that takes (ns), or -1 if the timer is to stop: nobody has drawn anything in a whole period.
     """
     pool = cfs_bandwidth(w, tg)
     if pool.quota_ns == RUNTIME_INF:
-        return True
+        return -1
     throttled = pool.throttled_head != NIL
-    pool.nr_periods += 1
+    pool.nr_periods += overrun
     refill_cfs_bandwidth_runtime(w, tg)
     if not throttled:
         was_idle = pool.idle != 0
         pool.idle = 1
-        return was_idle
-    pool.nr_throttled += 1
-    distribute_cfs_runtime(w, tg, now_ns)
+        return -1 if was_idle else 0
+    pool.nr_throttled += overrun
+    cost_ns = distribute_cfs_runtime(w, tg, pool.period_cpu, now_ns)
     pool.idle = 0
-    return False
+    return cost_ns
+
+
+@kjit
+def scale_period_up(w, tg):
+    """fair.c: sched_cfs_period_timer(). The work of a period takes longer than that: make it twice as long."""
+    pool = cfs_bandwidth(w, tg)
+    if 2 * pool.period_ns < MAX_BW_QUOTA_PERIOD_NS:
+        pool.period_ns *= 2
+        pool.quota_ns *= 2
+        pool.burst_ns *= 2
+        pool.nr_scaled += 1
 
 
 @kjit
 def sched_cfs_period_timer(w, tg, now_ns):
-    """fair.c: sched_cfs_period_timer(). The end of a group's period."""
-    pool = cfs_bandwidth(w, tg)
-    pool.period_expires_ns = now_ns + pool.period_ns
-    if do_sched_cfs_period_timer(w, tg, now_ns):
-        pool.period_active = 0
-        set_event(w, pool.period_timer, NEVER)
-    else:
-        set_event(w, pool.period_timer, pool.period_expires_ns)
+    """fair.c: sched_cfs_period_timer(). The end of a group's period, and of those that end while that is dealt with.
+
+    Returns what that takes (ns).
+    """
+    pool, spent_ns, count = cfs_bandwidth(w, tg), 0, 0
+    while pool.period_expires_ns <= now_ns + spent_ns:
+        overrun = (now_ns + spent_ns - pool.period_expires_ns) // pool.period_ns + 1
+        pool.period_expires_ns += overrun * pool.period_ns
+        cost_ns = do_sched_cfs_period_timer(w, tg, overrun, now_ns)
+        if cost_ns < 0:
+            pool.period_active = 0
+            set_event(w, pool.period_timer, NEVER)
+            return spent_ns
+        spent_ns += cost_ns
+        count += 1
+        if count > MAX_PERIODS_AT_ONCE:
+            scale_period_up(w, tg)
+            count = 0
+    set_event(w, pool.period_timer, pool.period_expires_ns)
+    return spent_ns
 
 
 @kjit
 def sched_cfs_slack_timer(w, tg, now_ns):
-    """fair.c: do_sched_cfs_slack_timer(). Hand out what queues have given back, unless the pool is filled soon."""
-    pool = cfs_bandwidth(w, tg)
+    """fair.c: do_sched_cfs_slack_timer(). Hand out what queues have given back, unless the pool is filled soon.
+
+    Returns what that takes (ns).
+    """
+    pool, cost_ns = cfs_bandwidth(w, tg), 0
     pool.slack_started = 0
     set_event(w, pool.slack_timer, NEVER)
     if runtime_refresh_within(w, tg, MIN_BANDWIDTH_EXPIRATION_NS, now_ns):
-        return
+        return cost_ns
     if pool.quota_ns != RUNTIME_INF and pool.runtime_ns > SCHED_CFS_BANDWIDTH_SLICE_NS:
-        distribute_cfs_runtime(w, tg, now_ns)
+        cost_ns = distribute_cfs_runtime(w, tg, pool.slack_cpu, now_ns)
+    return cost_ns
 
 
 @kjit
-def tg_set_cfs_bandwidth(w, tg, quota_ns, period_ns, burst_ns, now_ns):
+def tg_set_cfs_bandwidth(w, tg, quota_ns, period_ns, burst_ns, cpu, now_ns):
     """core.c: tg_set_cfs_bandwidth(). Write a group's cpu.max and cpu.max.burst: the pool is filled, all run again."""
     pool, nr_cpus = cfs_bandwidth(w, tg), sched_tunables(w, 0).nr_cpus
     pool.quota_ns, pool.period_ns, pool.burst_ns = quota_ns, period_ns, burst_ns
     refill_cfs_bandwidth_runtime(w, tg)
     if quota_ns != RUNTIME_INF:
-        start_cfs_bandwidth(w, tg, now_ns)
-    for cpu in range(nr_cpus):
-        q = tg * nr_cpus + cpu
+        start_cfs_bandwidth(w, tg, cpu, now_ns)
+    for other in range(nr_cpus):
+        q = tg * nr_cpus + other
         queue = cfs_rq_bandwidth(w, q)
         cfs_rq(w, q).runtime_enabled = 1 if quota_ns != RUNTIME_INF else 0
         queue.runtime_remaining_ns = 1

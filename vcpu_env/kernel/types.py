@@ -46,6 +46,8 @@ WF_TTWU = 0x08
 WF_SYNC = 0x10
 WF_RQ_SELECTED = 0x80
 
+CSD_UNTHROTTLE = 1
+
 TIF_NEED_RESCHED = 1
 TIF_NEED_RESCHED_LAZY = 2
 
@@ -89,6 +91,9 @@ SCHED_TUNABLES = np.dtype(
         ("reweight", "i8"),
         ("lag_clamp", "i8"),
         ("trace_events", "i8"),  # length of `sched_trace`'s ring, 0: no trace
+        ("distribute_cost_ns", "i8"),  # what a timer of bandwidth control takes for each throttled queue
+        ("unthrottle_cost_ns", "i8"),  # what it takes to unthrottle a queue,
+        ("tg_walk_cost_ns", "i8"),  # and for each group below
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
     align=True,
@@ -219,6 +224,7 @@ RQ = np.dtype(
         ("cpu", "i8"),
         ("kicked", "i8"),
         ("kicked_next", "i8"),
+        ("csd_pending", "i8"),  # CSD_*: functions that other CPUs have asked this one to run
         ("nr_switches", "i8"),
         ("yld_count", "i8"),
         ("sched_count", "i8"),
@@ -255,6 +261,7 @@ RQ = np.dtype(
         ("llc", "i8"),  # last-level cache: its number, and that of its `sched_domain_shared`
         ("node", "i8"),
         ("position", "i8"),  # in `span_cpu`, where the CPUs of an LLC follow each other
+        ("distribute_cpu_mask_prev", "i8"),  # the last CPU that a change of affinity made here has chosen
         ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
         ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),

@@ -100,6 +100,18 @@ class Costs(Part):
     )
     task_tick_ns: int = Field(default=1500, ge=0, description="host tick that interrupts a task in user mode [assumed]")
     task_ipi_ns: int = Field(default=1000, ge=0, description="reschedule IPI to a CPU in user mode [assumed]")
+    bandwidth_timer_ns: int = Field(
+        default=1000, ge=0, description="timer of a group with a quota that unthrottles nobody [measured]"
+    )
+    distribute_ns: int = Field(
+        default=1000, ge=0, description="for each throttled queue that such a timer gives run time, its IPI [assumed]"
+    )
+    unthrottle_ns: int = Field(
+        default=4000, ge=0, description="unthrottling a queue, on its own CPU: one group with one task [measured]"
+    )
+    group_walk_ns: int = Field(
+        default=100, ge=0, description="for each group below an unthrottled queue's group [assumed]"
+    )
     llc_refill: float = Field(
         default=6,
         ge=1,
@@ -150,6 +162,13 @@ class Host(Part):
         description="scheduler features; those not named keep v6.19's default [source]",
     )
     exact_ticks: bool = Field(default=False, description="run every tick, also those that cannot change anything")
+    tick_jitter_ns: int | None = Field(
+        default=None,
+        ge=0,
+        le=500_000,
+        description="a tick is late by up to this, at random: 30000 on a KVM guest [measured]; "
+        "none: 5000 on hosts with quotas, 0 on others [assumed]",
+    )
     placement: Literal["balanced", "random_pinning", "one_to_one"] = Field(
         default="balanced",
         description="load balancing; or every vCPU pinned at random; or vCPU i of each VM pinned to CPU i modulo cpus",

@@ -1,6 +1,7 @@
 """Replay of recorded traces: a file's first line says what it is, and who plays it.
 
 * ``{"scenario": {... "mode": ...}}``: KVM's directed yield (`replay_kvm`).
+* ``{"scenario": {... "domains": ...}}``: the host scheduler on many CPUs (`replay_smp`).
 * ``{"scenario": {...}}``: the host scheduler, with or without the series (`replay_sched`).
 * ``{"header": {...}}``: calls of the many-CPU scheduler's functions (`replay_smp_functions`).
 * ``{"fn": ...}``: a file of direct function calls; every output is recomputed.
@@ -16,7 +17,7 @@ from typing import Any
 
 from numba.core.errors import NumbaError
 
-from vcpu_env.trace import replay_kvm, replay_sched
+from vcpu_env.trace import replay_kvm, replay_sched, replay_smp
 from vcpu_env.trace.replay_smp_functions import check_smp_functions
 
 
@@ -93,6 +94,8 @@ def replayed_lines(path: Path) -> list[dict[str, Any]]:
     lines = read_lines(path)
     if "scenario" not in lines[0]:
         raise TraceError(f"{path}: a file of function calls can only be checked; allowed without --check: traces")
+    if "domains" in lines[0]["scenario"]:
+        raise TraceError(f"{path}: a trace of many CPUs can only be checked; allowed without --check: other traces")
     with errors_of(path):
         return [lines[0], *play(lines[0]["scenario"])]
 
@@ -110,6 +113,8 @@ def check_file(path: Path) -> Checked:
         if "fn" in lines[0]:
             return check_functions(lines)
         scenario, recorded = lines[0]["scenario"], lines[1:]
+        if "domains" in scenario:
+            return Checked(len(recorded), [str(found) for found in replay_smp.compare_smp(scenario, recorded)])
         own = list(play(scenario))
         compare = replay_kvm.compare_kvm if "mode" in scenario else replay_sched.compare
         return Checked(len(recorded), [str(mismatch) for mismatch in compare(recorded, own)])
