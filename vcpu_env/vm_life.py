@@ -7,9 +7,9 @@ any more, and its counters stand still.
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.guest.run import start_timer
 from vcpu_env.guest.types import guest_vcpu, guest_vm
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, wake_up_new_task
 from vcpu_env.kernel.exit import kill_waiting_task
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import TASK_DEAD, task_struct
 from vcpu_env.kvm.lapic import lapic

@@ -25,8 +25,8 @@ from vcpu_env.host.program import (
 )
 from vcpu_env.host.signals import send_signal, take_signal, try_lock, unlock, wait_at_barrier, wait_for
 from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, sched_yield, try_to_wake_up, wake_up_new_task
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct

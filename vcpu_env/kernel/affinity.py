@@ -1,9 +1,10 @@
 """sched_setaffinity(): a task's mask of CPUs changes while the machine runs."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import sched_change_begin, sched_change_end
-from vcpu_env.kernel.runqueue import migrate_task, update_rq_clock
-from vcpu_env.kernel.select_idlest import cpu_allowed
+from vcpu_env.kernel.group_stats import cpu_allowed
+from vcpu_env.kernel.runqueue import migrate_task
 from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 
 
@@ -37,4 +38,4 @@ def set_cpus_allowed_ptr(w, p, mask, cpu, now_ns):
     sched_change_end(w, p, context)
     dst = cpumask_any_and_distribute(w, p, cpu)
     if task.on_rq and not cpu_allowed(w, p, src):
-        migrate_task(w, p, dst, True)
+        migrate_task(w, p, dst)

@@ -25,9 +25,9 @@ from vcpu_env.kernel.bandwidth import (
     start_cfs_bandwidth,
     start_pelt_clock,
 )
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
-from vcpu_env.kernel.fair import dequeue_entities, enqueue_task_fair
-from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import (
     CSD_UNTHROTTLE,
@@ -60,7 +60,7 @@ def throttle_cfs_rq_work(w, p):
     task.throttle_work = 0
     if cfs_rq(w, q).throttle_count == 0:
         return 0
-    dequeue_entities(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
+    dequeue_task_fair(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
     join_limbo(w, p)
     se_id = p
     while se_id != NIL:

@@ -197,12 +197,12 @@ def set_masks(world: World, masks: list[int]) -> None:
 
 def start_at_epoch(world: World) -> None:
     """The state of an idle machine that has been up for `EPOCH_NS`: nothing balanced yet, all due now."""
-    rq, sd, shared = world["rq"], world["sched_domain"], world["sched_domain_shared"]
+    rq, sd = world["rq"], world["sched_domain"]
     for field in ("clock_ns", "clock_read_ns", "idle_stamp_ns", "next_balance_ns"):
         rq[field] = EPOCH_NS
     sd["last_balance_ns"] = EPOCH_NS
-    shared["nr_idle_scan"] = shared["has_idle_cores"] = 0
-    world["nohz"]["next_balance_ns"] = EPOCH_NS
+    rq["last_blocked_load_update_ns"] = world["rq_totals"]["now_ns"] = EPOCH_NS
+    world["nohz"]["next_balance_ns"] = world["nohz"]["next_blocked_ns"] = EPOCH_NS
 
 
 def domains_of_cpus(world: World, nr_cpus: int) -> list[list[int]]:
