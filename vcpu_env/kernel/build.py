@@ -26,6 +26,7 @@ from vcpu_env.kernel.weights import (
     SCHED_PRIO_TO_WMULT,
     WEIGHT_IDLEPRIO,
     WMULT_IDLEPRIO,
+    scale_load_down,
     update_load_set,
 )
 from vcpu_env.world import World
@@ -187,6 +188,10 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
         entity["my_q"][se], entity["cfs_rq"][se] = own, upper
         entity["parent"][se] = cfs["se"][upper]
         entity["depth"][se] = tg["depth"][number] - 1
+        # attach_entity_load_avg() of an entity without load: the least sum that there is
+        entity["load_sum"][se] = 1
+        cfs["load_sum"][upper] += scale_load_down(NICE_0_LOAD)
+        cfs["on_list"][upper] = 1
         set_load(world.handle, first, NICE_0_LOAD, 0)
         for field in ("weight", "delta_fact", "delta_shift"):
             entity[field][se] = entity[field][first]

@@ -201,6 +201,10 @@ def start_at_epoch(world: World) -> None:
     for field in ("clock_ns", "clock_read_ns", "idle_stamp_ns", "next_balance_ns"):
         rq[field] = EPOCH_NS
     sd["last_balance_ns"] = EPOCH_NS
+    above = world["cfs_rq"]["on_list"] != 0
+    world["cfs_rq"]["last_update_time_ns"][above] = EPOCH_NS
+    groups = world["sched_entity"]["my_q"] >= 0
+    world["sched_entity"]["last_update_time_ns"][groups] = EPOCH_NS
     rq["last_blocked_load_update_ns"] = world["rq_totals"]["now_ns"] = EPOCH_NS
     world["nohz"]["next_balance_ns"] = world["nohz"]["next_blocked_ns"] = EPOCH_NS
 
