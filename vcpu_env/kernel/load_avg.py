@@ -256,6 +256,25 @@ def update_load_avg(w, q, se_id, flags):
 
 
 @kjit
+def online_fair_sched_group(w, tg):
+    """fair.c: online_fair_sched_group(), attach_entity_cfs_rq(). The entities of a new group join the queues above."""
+    nr_cpus = sched_tunables(w, 0).nr_cpus
+    for cpu in range(nr_cpus if nr_cpus > 1 else 0):
+        se_id = cfs_rq(w, tg * nr_cpus + cpu).se
+        q = sched_entity(w, se_id).cfs_rq
+        update_load_avg(w, q, se_id, 0)
+        attach_entity_load_avg(cfs_rq(w, q), sched_entity(w, se_id))
+        update_tg_load_avg(w, q)
+        cfs_rq(w, q).on_list = 1
+        above = sched_entity(w, se_id).parent
+        while above != NIL:
+            q = sched_entity(w, above).cfs_rq
+            update_load_avg(w, q, above, UPDATE_TG)
+            cfs_rq(w, q).on_list = 1
+            above = sched_entity(w, above).parent
+
+
+@kjit
 def sync_entity_load_avg(w, p):
     """fair.c: sync_entity_load_avg(). A sleeping task is as old as its queue."""
     se = sched_entity(w, p)
@@ -288,7 +307,7 @@ def migrate_task_rq_fair(w, p):
         return
     remove_entity_load_avg(w, p)
     cfs = cfs_rq(w, se.cfs_rq)
-    if cpu_rq(w, cfs.cpu).curr == NIL and not load_avg_is_decayed(se):
+    if sched_tunables(w, 0).pf_idle and cpu_rq(w, cfs.cpu).curr == NIL and not load_avg_is_decayed(se):
         __update_load_avg_blocked_se(pelt_clock(w, se.cfs_rq, sched_clock(w)), se)
 
 
