@@ -7,6 +7,7 @@ import numpy as np
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import Bandwidth
+from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
@@ -26,7 +27,6 @@ from vcpu_env.kernel.weights import (
     SCHED_PRIO_TO_WMULT,
     WEIGHT_IDLEPRIO,
     WMULT_IDLEPRIO,
-    scale_load_down,
     update_load_set,
 )
 from vcpu_env.world import World
@@ -141,7 +141,7 @@ def build_kernel(
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
     for name, default in FEATURES.items():
         world["sched_features"][name] = (features or {}).get(name, default)
-    tun["newidle_cost_ns"] = tunables.newidle_cost_ns
+    tun["newidle_cost_ns"], tun["pf_idle"] = tunables.newidle_cost_ns, 1
     for name in ("distribute_cost_ns", "unthrottle_cost_ns", "tg_walk_cost_ns"):
         tun[name] = getattr(tunables, name)
     world["kicked_cpus"]["head"] = world["kicked_cpus"]["tail"] = NIL
@@ -188,13 +188,11 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
         entity["my_q"][se], entity["cfs_rq"][se] = own, upper
         entity["parent"][se] = cfs["se"][upper]
         entity["depth"][se] = tg["depth"][number] - 1
-        # attach_entity_load_avg() of an entity without load: the least sum that there is
-        entity["load_sum"][se] = 1
-        cfs["load_sum"][upper] += scale_load_down(NICE_0_LOAD)
-        cfs["on_list"][upper] = 1
         set_load(world.handle, first, NICE_0_LOAD, 0)
         for field in ("weight", "delta_fact", "delta_shift"):
             entity[field][se] = entity[field][first]
+        entity["last_update_time_ns"][se] = NIL
+        online_fair_sched_group(world.handle, number)
 
 
 def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:

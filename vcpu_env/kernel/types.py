@@ -94,6 +94,7 @@ SCHED_TUNABLES = np.dtype(
         ("distribute_cost_ns", "i8"),  # what a timer of bandwidth control takes for each throttled queue
         ("unthrottle_cost_ns", "i8"),  # what it takes to unthrottle a queue,
         ("tg_walk_cost_ns", "i8"),  # and for each group below
+        ("pf_idle", "i8"),  # idle tasks are known as such (PF_IDLE), as on every real host
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
     align=True,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env._jit import NIL
 from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import cgroup_arrays, cgroup_slots, init_cgroups
@@ -201,10 +202,11 @@ def start_at_epoch(world: World) -> None:
     for field in ("clock_ns", "clock_read_ns", "idle_stamp_ns", "next_balance_ns"):
         rq[field] = EPOCH_NS
     sd["last_balance_ns"] = EPOCH_NS
-    above = world["cfs_rq"]["on_list"] != 0
-    world["cfs_rq"]["last_update_time_ns"][above] = EPOCH_NS
-    groups = world["sched_entity"]["my_q"] >= 0
-    world["sched_entity"]["last_update_time_ns"][groups] = EPOCH_NS
+    for array in ("sched_entity", "cfs_rq"):
+        updated = world[array]["last_update_time_ns"]
+        updated[updated != NIL] = EPOCH_NS
+    # The recording has no idle loop, which sets the flag of idle tasks.
+    world["sched_tunables"]["pf_idle"] = 0
     rq["last_blocked_load_update_ns"] = world["rq_totals"]["now_ns"] = EPOCH_NS
     world["nohz"]["next_balance_ns"] = world["nohz"]["next_blocked_ns"] = EPOCH_NS
 
