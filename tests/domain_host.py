@@ -2,15 +2,14 @@
 
 from tests.smp_driver import Host
 from vcpu_env._jit import NIL
+from vcpu_env.kernel.balance import can_migrate_task
 from vcpu_env.kernel.build import Task
-from vcpu_env.kernel.find_busiest import (
-    sched_balance_find_src,
-)
+from vcpu_env.kernel.clock import update_rq_clock
+from vcpu_env.kernel.find_busiest import CPU_IDLE, MIGRATE_TASK, sched_balance_find_src
 from vcpu_env.kernel.group_stats import (
     group_classify,
     sum_group,
 )
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.scenario.topology import parse_topology
 
 MS = 1_000_000
@@ -57,8 +56,9 @@ def started(topology: str, cpus: list[int], **options) -> Host:
 def settled(host: Host, **averages: int) -> Host:
     """What PELT says of CPUs with and without tasks once all has been as it is for long."""
     busy = host["rq"]["nr_running"] > 0
-    host["rq"]["util_avg"], host["rq"]["runnable_avg"] = 1024 * busy, 1024 * host["rq"]["nr_running"]
-    host["cfs_rq"]["load_avg"][: host.nr_cpus] = 1024 * host["rq"]["nr_running"]
+    root, nr_running = host["cfs_rq"][: host.nr_cpus], host["rq"]["nr_running"]
+    root["util_avg"], root["runnable_avg"], root["load_avg"] = 1024 * busy, 1024 * nr_running, 1024 * nr_running
+    root["util_est"] = 0
     host["sched_entity"]["exec_start_ns"] -= 10 * MS
     return host
 
@@ -71,8 +71,16 @@ def search(host: Host, cpu: int, level: int, idle: int) -> tuple[int, int, int]:
     return src, int(env["migration_type"][0]), int(env["imbalance"][0])
 
 
+def movable(host: Host, p: int, dst: int, sd: int, migration_type: int = MIGRATE_TASK) -> bool:
+    """Whether task `p` may be pulled to CPU `dst`."""
+    env = host["lb_env"]
+    env["sd"], env["src_cpu"], env["dst_cpu"], env["migration_type"] = sd, host.cpu_of(p), dst, migration_type
+    env["idle"], env["active"] = CPU_IDLE, 0
+    return bool(can_migrate_task(host.w, p))
+
+
 def classify(host: Host, cpu: int, level: int, smt_balance: bool = True) -> int:
     """The kind of the group of `cpu` in its domain of this level."""
     sd = host["sched_domain"][chain(host, cpu)[level]]
-    sum_group(host.w, 2, int(sd["group"]))
+    sum_group(host.w, 2, int(sd["group"]), NIL)
     return int(group_classify(host.w, 2, int(sd["imbalance_pct"]), smt_balance))

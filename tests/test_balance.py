@@ -3,21 +3,17 @@
 import numpy as np
 import pytest
 
+from tests import domain_host
 from tests.smp_driver import Host
 from vcpu_env._jit import NIL
-from vcpu_env.kernel.balance import (
-    MOVABLE,
-    REFUSED,
-    REFUSED_BUT_ALLOWED,
-    can_migrate_task,
-    sched_balance_rq,
-)
+from vcpu_env.kernel.balance import sched_balance_rq
 from vcpu_env.kernel.build import Group, Task
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule
 from vcpu_env.kernel.entity import avg_vruntime
-from vcpu_env.kernel.find_busiest import CPU_IDLE, update_idle_cpu_scan
+from vcpu_env.kernel.find_busiest import CPU_IDLE, MIGRATE_LOAD, MIGRATE_TASK, update_idle_cpu_scan
 from vcpu_env.kernel.queue import set_next_buddy
-from vcpu_env.kernel.runqueue import migrate_task, update_rq_clock
+from vcpu_env.kernel.runqueue import migrate_task
 from vcpu_env.kernel.select_cpu import wake_wide
 from vcpu_env.kernel.types import WF_SYNC
 
@@ -233,16 +229,17 @@ def test_newidle_pulls_one_task():
     host = newidle_host()
     host.sleep(3)
     assert host["rq"]["nr_running"].tolist() == [2, 1]
-    assert host["rq"]["idle_stamp_ns"][1] == 0
+    assert host["rq"]["idle_stamp_ns"][1] == NIL
     assert host.running()[1] in (0, 1, 2)
 
 
-def test_newidle_pulls_the_longest_waiting():
+def test_newidle_takes_from_the_tail():
+    """The list has the task that was queued or began to run last at its head."""
     host = newidle_host()
-    waiting = host["task_struct"]["last_queued_ns"][:3].copy()
-    waiting[host.running()[0]] = np.iinfo(np.int64).max
+    head, tail = int(host["rq"]["cfs_tasks_head"][0]), int(host["rq"]["cfs_tasks_tail"][0])
+    assert head == host.running()[0]
     host.sleep(3)
-    assert host.running()[1] == waiting.argmin()
+    assert host.running()[1] == tail
 
 
 def test_newidle_not_worth_it_after_short_idle_times():
@@ -282,12 +279,12 @@ def test_average_idle_time():
     host.now_ns += 200_000
     host.wake(1, 0)
     assert host["rq"]["avg_idle_ns"][1] == 1_000_000 - 100_000
-    assert host["rq"]["idle_stamp_ns"][1] == 0
+    assert host["rq"]["idle_stamp_ns"][1] == NIL
 
 
-def movable(host: Host, p: int, dst: int, by_load: bool = False, failed: int = 0) -> int:
+def movable(host: Host, p: int, dst: int, by_load: bool = False, failed: int = 0) -> bool:
     host["sched_domain"]["nr_balance_failed"][dst] = failed
-    return int(can_migrate_task(host.w, p, host.cpu_of(p), dst, dst, by_load))
+    return domain_host.movable(host, p, dst, dst, MIGRATE_LOAD if by_load else MIGRATE_TASK)
 
 
 def test_what_may_be_pulled():
@@ -299,25 +296,25 @@ def test_what_may_be_pulled():
     running = host.running()[0]
     waiting = 1 - running
     entity = host["sched_entity"]
-    assert movable(host, running, 1, failed=1) == REFUSED_BUT_ALLOWED
+    assert not movable(host, running, 1, failed=1)
 
     entity["exec_start_ns"][waiting] = host.now_ns - 499_999
-    assert movable(host, waiting, 1, failed=1) == REFUSED_BUT_ALLOWED
-    assert movable(host, waiting, 1, failed=2) == MOVABLE
+    assert not movable(host, waiting, 1, failed=1)
+    assert movable(host, waiting, 1, failed=2)
     entity["exec_start_ns"][waiting] = host.now_ns - 500_000
-    assert movable(host, waiting, 1, failed=1) == MOVABLE
+    assert movable(host, waiting, 1, failed=1)
 
     set_next_buddy(host.w, waiting)
-    assert movable(host, waiting, 1, failed=1) == REFUSED_BUT_ALLOWED
+    assert not movable(host, waiting, 1, failed=1)
     host["cfs_rq"]["next"][0] = NIL
 
     host.pin(waiting, 0)
-    assert movable(host, waiting, 1, failed=9) == REFUSED
+    assert not movable(host, waiting, 1, failed=9)
     host["task_struct"]["cpus_allowed"] = -1
 
     entity["sched_delayed"][waiting] = 1
-    assert movable(host, waiting, 1, failed=1) == REFUSED
-    assert movable(host, waiting, 1, by_load=True, failed=1) == MOVABLE
+    assert not movable(host, waiting, 1, failed=1)
+    assert movable(host, waiting, 1, by_load=True, failed=1)
 
 
 def test_ineligible_task_is_not_pulled_onto_a_busy_queue():
@@ -331,10 +328,10 @@ def test_ineligible_task_is_not_pulled_onto_a_busy_queue():
             break
     host["task_struct"]["cpus_allowed"] = -1
     entity["exec_start_ns"][waiting] -= MS
-    assert movable(host, waiting, 1) == REFUSED
-    assert movable(host, waiting, 1, failed=1) == MOVABLE
+    assert not movable(host, waiting, 1)
+    assert movable(host, waiting, 1, failed=1)
     host["cfs_rq"]["nr_queued"][1] = 0
-    assert movable(host, waiting, 1) == MOVABLE
+    assert movable(host, waiting, 1)
 
 
 def test_pull_passes_over_a_cpu_whose_tasks_are_pinned():
@@ -377,7 +374,7 @@ def test_migration_keeps_lag_and_relative_deadline():
     assert avg_vruntime(host.w, 0) - entity["vruntime"][waiting] == MS // 2
     assert entity["deadline"][waiting] - entity["vruntime"][waiting] == 1_200_000
     there = avg_vruntime(host.w, 1)
-    migrate_task(host.w, waiting, 1, True)
+    migrate_task(host.w, waiting, 1)
     assert entity["vruntime"][waiting] == there - MS
     assert entity["deadline"][waiting] == there + 200_000
     assert avg_vruntime(host.w, 1) == there - MS // 2

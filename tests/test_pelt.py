@@ -5,15 +5,10 @@ import pytest
 from tests.smp_driver import Host
 from vcpu_env._jit import NIL
 from vcpu_env.kernel.build import Group, Task
-from vcpu_env.kernel.pelt import (
-    LOAD_AVG_MAX,
-    RUNNABLE_AVG_YN_INV,
-    accumulate_pelt_segments,
-    decay_load,
-    task_h_load,
-    update_load_avg,
-)
-from vcpu_env.kernel.runqueue import migrate_task, update_rq_clock
+from vcpu_env.kernel.clock import update_rq_clock
+from vcpu_env.kernel.load_avg import task_h_load, update_load_avg
+from vcpu_env.kernel.pelt import LOAD_AVG_MAX, RUNNABLE_AVG_YN_INV, __accumulate_pelt_segments, decay_load
+from vcpu_env.kernel.runqueue import migrate_task
 
 pytestmark = pytest.mark.core
 PERIOD_NS = 1024 * 1024
@@ -44,7 +39,7 @@ def test_segments_add_up():
     """Always-on load stays at the maximum of its point in the period."""
     total = LOAD_AVG_MAX - 1024 + 100
     for periods in (1, 2, 31, 32, 200):
-        grown = decay_load(total, periods) + accumulate_pelt_segments(periods, 1024 - 100, 700)
+        grown = decay_load(total, periods) + __accumulate_pelt_segments(periods, 1024 - 100, 700)
         assert abs(grown - (LOAD_AVG_MAX - 1024 + 700)) <= 3
 
 
@@ -109,7 +104,7 @@ def test_load_moves_with_the_task(asleep):
         host.wake(0, 0)
     else:
         update_rq_clock(host.w, 1, host.now_ns)
-        migrate_task(host.w, 0, 1, True)
+        migrate_task(host.w, 0, 1)
     assert host.cpu_of(0) == 1
     host.run(2)
     assert loads[2, 1] == pytest.approx(1024, rel=0.4)

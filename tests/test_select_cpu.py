@@ -127,7 +127,7 @@ def test_forks_stay_on_their_node_while_it_has_room():
 
 def test_fork_takes_the_cpu_that_went_idle_last():
     host = started("2s4c", [0, 4])
-    host["rq"]["idle_stamp_ns"] = [0, 5, 9, 7, 0, 0, 0, 0]
+    host["rq"]["idle_stamp_ns"] = [NIL, 5, 9, 7, NIL, NIL, NIL, NIL]
     host["sched_domain"]["imb_numa_nr"] = 4
     assert sched_balance_find_dst_cpu(host.w, 1, 4) == 4 or host.cpu_of(1) == 4
     host.pin(1, 2)

@@ -4,8 +4,8 @@ import pytest
 
 from tests.smp_driver import Host
 from vcpu_env.kernel.build import Group, Task
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.group import sched_group_set_shares
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.shares import calc_group_shares, update_tg_load_avg
 
 pytestmark = pytest.mark.core

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.domain_host import movable
 from tests.quota_host import MSEC, QuotaHost, check_throttling
 from tests.test_bandwidth import group, spans
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_run_queues
 from vcpu_env._jit import NIL
-from vcpu_env.kernel.balance import REFUSED, can_migrate_task
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group
 from vcpu_env.kernel.core import set_user_nice
@@ -160,10 +160,10 @@ def test_nobody_pulls_a_task_to_where_its_group_is_throttled():
     waiting = next(p for p in (0, 1, 3) if host.cpu_of(p) == 0 and p not in host.running() and not host.in_limbo(p))
     tg, sd = int(host["task_struct"]["tg"][waiting]), int(host["rq"]["sd"][1])
     host["sched_domain"]["nr_balance_failed"] = 9
-    assert (can_migrate_task(host.w, waiting, 0, 1, sd, False) == REFUSED) == (tg == 1)
+    assert movable(host, waiting, 1, sd) == (tg != 1)
     host.queue(1, 1)["throttled"] = 0
     host["cfs_rq"]["throttle_count"][2 + 1] = 0
-    assert can_migrate_task(host.w, waiting, 0, 1, sd, False) != REFUSED
+    assert movable(host, waiting, 1, sd)
 
 
 @pytest.mark.core

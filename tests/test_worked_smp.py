@@ -6,9 +6,9 @@ import pytest
 from tests.smp_driver import Host
 from vcpu_env._jit import NIL
 from vcpu_env.kernel.build import Task
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule, yield_to
 from vcpu_env.kernel.entity import avg_vruntime, entity_eligible, update_curr
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import TIF_NEED_RESCHED
 from vcpu_env.policy.types import init_policy, policy_arrays
 

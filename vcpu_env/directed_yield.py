@@ -19,8 +19,8 @@ from vcpu_env.engine_state import (
 )
 from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import HC_NONE, KVM_HC_KICK_CPU, guest_vcpu
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import sched_yield, try_to_wake_up, yield_to_begin, yield_to_end
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import cpu_rq, sched_entity, task_struct
 from vcpu_env.kvm.on_spin import (
     on_spin_begin,

@@ -10,9 +10,10 @@ from vcpu_env.guest.run import EXIT_PAUSE, account_segment, spun_too_long, timer
 from vcpu_env.host.devices import device_event
 from vcpu_env.host.run import account_task, enter_task, start_host_tasks, task_timer
 from vcpu_env.kernel.cgroup import cgroup_event, timer_cpu
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import sched_tick
-from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.nohz import nohz_idle_balance
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.kernel.types import TIF_NEED_RESCHED, cpu_rq, sched_tunables
@@ -117,6 +118,7 @@ def on_kick(w, cpu, now_ns):
     cost_ns = cfsb_csd_unthrottle(w, cpu, now_ns) if cpu_rq(w, cpu).csd_pending else 0
     if pc.mode == IDLE:
         update_rq_clock(w, cpu, now_ns)
+        nohz_idle_balance(w, cpu)
         if cpu_rq(w, cpu).need_resched or cpu_rq(w, cpu).nr_running > 0:
             reschedule(w, cpu, cost_ns, now_ns)
     elif pc.mode == POLL:

@@ -23,8 +23,8 @@ from vcpu_env.guest.run import (
     wake_from_halt,
 )
 from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest_vm
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, schedule, wake_up_new_task
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct

@@ -7,7 +7,7 @@ from vcpu_env.guest.types import guest_thread, guest_vcpu
 from vcpu_env.host.program import SIGNAL_KEPT
 from vcpu_env.host.signals import send_signal
 from vcpu_env.host.types import host_signal
-from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.lapic import VECTOR_IO, accept_interrupt

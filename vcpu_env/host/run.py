@@ -34,6 +34,7 @@ from vcpu_env.host.program import (
 from vcpu_env.host.signals import begin_wait, send_signal, try_lock, unlock, wait_at_barrier, wait_for
 from vcpu_env.host.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
 from vcpu_env.kernel.affinity import cpumask_equal
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import (
     block_task,
     migration_cpu_stop,
@@ -45,7 +46,6 @@ from vcpu_env.kernel.entry_points import (
     try_to_wake_up,
     wake_up_new_task,
 )
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct

@@ -1,9 +1,9 @@
 """sched_setaffinity(): a task's mask of CPUs changes while the machine runs. The clock of its CPU must be current."""
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.group_stats import cpu_allowed
 from vcpu_env.kernel.runqueue import migrate_task
 from vcpu_env.kernel.sched_change import sched_change_begin, sched_change_end
-from vcpu_env.kernel.select_idlest import cpu_allowed
 from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 
 
@@ -50,4 +50,4 @@ def set_cpus_allowed_ptr(w, p, word0, word1, word2, word3, cpu):
     """core.c: __set_cpus_allowed_ptr(), called on `cpu`, for a task that does not run: if it may not stay, it moves."""
     dst = set_cpus_allowed(w, p, word0, word1, word2, word3, cpu)
     if dst != NIL:
-        migrate_task(w, p, dst, True)
+        migrate_task(w, p, dst)

@@ -6,10 +6,13 @@ is asked for less politely (``nr_balance_failed``), and at last a task that runs
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.cfs_tasks import list_move_task
+from vcpu_env.kernel.clock import sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, lb_env, sched_domain, sched_group, span_cpu
 from vcpu_env.kernel.entity import entity_eligible, resched_curr
 from vcpu_env.kernel.fair import put_prev_task_fair
 from vcpu_env.kernel.find_busiest import (
+    CPU_IDLE,
     CPU_NEWLY_IDLE,
     MIGRATE_LOAD,
     MIGRATE_TASK,
@@ -17,15 +20,17 @@ from vcpu_env.kernel.find_busiest import (
     sched_balance_find_src,
 )
 from vcpu_env.kernel.group import task_has_idle_policy
-from vcpu_env.kernel.group_stats import idle_cpu, is_core_idle
-from vcpu_env.kernel.pelt import task_h_load
-from vcpu_env.kernel.runqueue import migrate_task, sched_info_switch, update_rq_clock
-from vcpu_env.kernel.select_cpu import cpu_allowed
+from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu, is_core_idle
+from vcpu_env.kernel.load_avg import task_h_load
+from vcpu_env.kernel.runqueue import attach_task, detach_task, sched_info_switch
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_features, sched_tunables, task_struct
-
-REFUSED, REFUSED_BUT_ALLOWED, MOVABLE = 0, 1, 2
+from vcpu_env.kernel.util_est import task_util_est
 
 SCHED_NR_MIGRATE = 32
+MAX_PINNED_INTERVAL_MS = 512
+
+OUT_BALANCED, OUT_ALL_PINNED, UNBALANCED = range(3)
+"""How a search ends: nothing to pull; no task that may be pulled; tasks came or at least should have come."""
 
 
 @kjit
@@ -40,100 +45,133 @@ def task_hot(w, p, src, dst, sd_id):
 
 
 @kjit
-def can_migrate_task(w, p, src, dst, sd_id, by_load):
-    """fair.c: can_migrate_task(). Whether a queued task may be pulled; if not, whether affinity at least allows it.
+def remember_other_cpu(w, p):
+    """fair.c: can_migrate_task(), a task that may not go to the pulling CPU: note a CPU of its group that would do."""
+    env = lb_env(w, 0)
+    env.some_pinned = 1
+    if env.idle == CPU_NEWLY_IDLE or env.dst_pinned or env.active:
+        return
+    group = sched_group(w, sched_domain(w, env.sd).group)
+    best = NIL
+    for i in range(group.first, group.first + group.weight):
+        cpu = span_cpu(w, i).cpu
+        if not cpu_rq(w, cpu).excluded and cpu_allowed(w, p, cpu) and (best == NIL or cpu < best):
+            best = cpu
+    if best != NIL:
+        env.dst_pinned, env.new_dst_cpu = 1, best
 
-    Affinities are of one CPU or of all, so a task that may not go to `dst` has no other CPU of its group to go to.
-    """
-    se, task, sd = sched_entity(w, p), task_struct(w, p), sched_domain(w, sd_id)
-    if se.sched_delayed and not by_load:
-        return REFUSED
+
+@kjit
+def can_migrate_task(w, p):
+    """fair.c: can_migrate_task(). Whether a queued task may be pulled."""
+    env = lb_env(w, 0)
+    dst, sd = env.dst_cpu, sched_domain(w, env.sd)
+    se, task = sched_entity(w, p), task_struct(w, p)
+    if se.sched_delayed and env.migration_type != MIGRATE_LOAD:
+        return False
     there = task.tg * sched_tunables(w, 0).nr_cpus + dst
     if cfs_rq(w, there).throttle_count:
-        return REFUSED
+        return False
     if sd.nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
         # A task that is ahead of its queue gains nothing where it has to wait as well.
         if cfs_rq(w, there).nr_queued and not entity_eligible(w, se.cfs_rq, p):
-            return REFUSED
+            return False
     if not cpu_allowed(w, p, dst):
-        lb_env(w, 0).some_pinned = 1
-        return REFUSED
-    if cpu_rq(w, src).curr == p:
-        return REFUSED_BUT_ALLOWED
-    if sd.nr_balance_failed <= sd.cache_nice_tries and task_hot(w, p, src, dst, sd_id):
-        return REFUSED_BUT_ALLOWED
-    return MOVABLE
+        remember_other_cpu(w, p)
+        return False
+    env.all_pinned = 0
+    if cpu_rq(w, env.src_cpu).curr == p:
+        return False
+    if env.active or sd.nr_balance_failed > sd.cache_nice_tries:
+        return True
+    return not task_hot(w, p, env.src_cpu, dst, env.sd)
 
 
 @kjit
-def next_queued_task(w, cpu, since_ns, after):
-    """The task of a CPU that is next to be looked at after task `after`, which began to wait at `since_ns`.
-
-    Those that have waited longest come first; running and delayed tasks, which do not wait, come before them.
-    """
-    best, best_since = NIL, 0
-    p = cpu_rq(w, cpu).first_task
-    while p != NIL:
-        task = task_struct(w, p)
-        since = task.last_queued_ns
-        if task.on_rq and sched_entity(w, p).on_rq and (since > since_ns or (since == since_ns and p > after)):
-            if best == NIL or since < best_since or (since == best_since and p < best):
-                best, best_since = p, since
-        p = task.cpu_next
-    return best
-
-
-@kjit
-def amount_moved(w, p, migration_type):
-    """fair.c: detach_tasks(). What moving a task counts for: its load, its part of its CPU's utilisation, or 1."""
-    if migration_type == MIGRATE_LOAD:
+def imbalance_of(w, p):
+    """fair.c: detach_tasks(). What moving a task counts for: its load, its utilisation, or 1."""
+    kind = lb_env(w, 0).migration_type
+    if kind == MIGRATE_LOAD:
         return max(task_h_load(w, p), 1)
-    if migration_type == MIGRATE_UTIL:
-        cpu = task_struct(w, p).cpu
-        return cpu_rq(w, cpu).util_avg // max(cfs_rq(w, cpu).h_nr_runnable, 1)
+    if kind == MIGRATE_UTIL:
+        return task_util_est(sched_entity(w, p))
     return 1
 
 
 @kjit
-def detach_tasks(w):
-    """fair.c: detach_tasks(), attach_tasks(). Move up to the imbalance; those that wait longest come first.
+def take_task(w, p):
+    """fair.c: detach_task(). The task is on its way; the attempt keeps a list of such tasks."""
+    env = lb_env(w, 0)
+    detach_task(w, p, env.dst_cpu)
+    task_struct(w, p).group_next = env.detached
+    env.detached = p
 
-    Returns how many have been moved; ``env.all_pinned`` says whether affinity was what kept all of them.
+
+@kjit
+def detach_tasks(w):
+    """fair.c: detach_tasks(). Take tasks up to the imbalance, from the one on that has not run for longest.
+
+    Returns how many. A task that stays goes to the head of the list, so that the next attempt begins with others.
     """
     env = lb_env(w, 0)
-    src, dst, kind = env.src_cpu, env.dst_cpu, env.migration_type
-    failed = min(sched_domain(w, env.sd).nr_balance_failed, 62)
-    moved = 0
-    p, since_ns = NIL, NIL
-    for _ in range(min(SCHED_NR_MIGRATE, cpu_rq(w, src).nr_running)):
-        p = next_queued_task(w, src, since_ns, p)
-        if p == NIL or (env.idle and cpu_rq(w, src).nr_running <= 1):
+    rq = cpu_rq(w, env.src_cpu)
+    failed = min(sched_domain(w, env.sd).nr_balance_failed, 63)
+    detached = 0
+    if rq.nr_running <= 1:
+        env.all_pinned = 0
+        return 0
+    while env.imbalance > 0 and rq.cfs_tasks_tail != NIL:
+        if env.idle and rq.nr_running <= 1:
             break
-        since_ns = task_struct(w, p).last_queued_ns
-        verdict = can_migrate_task(w, p, src, dst, env.sd, kind == MIGRATE_LOAD)
-        if verdict != REFUSED:
-            env.all_pinned = 0
-        if verdict == MOVABLE:
-            amount = amount_moved(w, p, kind)
-            if kind == MIGRATE_TASK or amount >> failed <= env.imbalance:
-                migrate_task(w, p, dst, env.idle != CPU_NEWLY_IDLE)
+        env.loop += 1
+        if env.loop > env.loop_max:
+            break
+        p = rq.cfs_tasks_tail
+        if can_migrate_task(w, p):
+            amount = imbalance_of(w, p)
+            if env.migration_type == MIGRATE_TASK or amount >> failed <= env.imbalance:
                 env.imbalance -= amount
-                moved += 1
-                if env.imbalance <= 0 or env.idle == CPU_NEWLY_IDLE:
+                take_task(w, p)
+                detached += 1
+                if env.idle == CPU_NEWLY_IDLE:
                     break
-    return moved
+                continue
+        list_move_task(w, p)
+    return detached
+
+
+@kjit
+def attach_tasks(w):
+    """fair.c: attach_tasks(). What was detached arrives, the last first."""
+    env = lb_env(w, 0)
+    update_rq_clock(w, env.dst_cpu, sched_clock(w))
+    while env.detached != NIL:
+        p = env.detached
+        env.detached = task_struct(w, p).group_next
+        task_struct(w, p).group_next = NIL
+        attach_task(w, p)
 
 
 @kjit
 def need_active_balance(w):
-    """fair.c: need_active_balance(). Ask the source to push its running task, after much else has failed."""
+    """fair.c: need_active_balance(). Whether, after much else has failed, a running task has to be pushed."""
     env = lb_env(w, 0)
-    sd, rq = sched_domain(w, env.sd), cpu_rq(w, env.src_cpu)
-    if env.migration_type != MIGRATE_TASK or sd.nr_balance_failed <= sd.cache_nice_tries + 2:
-        return
-    if rq.active_balance == 0 and rq.curr != NIL and cpu_allowed(w, rq.curr, env.dst_cpu):
-        rq.active_balance, rq.push_cpu = 1, env.dst_cpu
+    sd = sched_domain(w, env.sd)
+    return env.migration_type == MIGRATE_TASK and sd.nr_balance_failed > sd.cache_nice_tries + 2
+
+
+@kjit
+def ask_for_push(w, cpu):
+    """fair.c: sched_balance_rq(). Let the source's stopper thread push what runs there to `cpu`, if that is allowed."""
+    env = lb_env(w, 0)
+    rq = cpu_rq(w, env.src_cpu)
+    if rq.curr == NIL or not cpu_allowed(w, rq.curr, cpu):
+        return False
+    env.all_pinned = 0
+    if rq.active_balance == 0:
+        rq.active_balance, rq.push_cpu = 1, cpu
         resched_curr(w, env.src_cpu)
+    return True
 
 
 @kjit
@@ -156,45 +194,44 @@ def active_load_balance(w, cpu):
 
     The CPU is left without a current task, as after any other switch to the stopper; the caller picks.
     """
-    rq = cpu_rq(w, cpu)
-    dst = rq.push_cpu
-    rq.active_balance = 0
+    rq, env = cpu_rq(w, cpu), lb_env(w, 0)
     prev = rq.curr
     if prev != NIL:
         put_prev_task_fair(w, prev)
         sched_info_switch(w, cpu, prev, NIL)
         rq.curr = NIL
+    rq.active_balance = 0
     if rq.nr_running == 0:
         return
-    sd = common_domain(w, dst, cpu)
-    p, since_ns = NIL, NIL
-    while True:
-        p = next_queued_task(w, cpu, since_ns, p)
-        if p == NIL:
-            return
-        since_ns = task_struct(w, p).last_queued_ns
-        # Nobody runs here now and "cache hot" does not count, so only a delayed, ineligible or pinned task is refused.
-        if can_migrate_task(w, p, cpu, dst, sd, False) != REFUSED:
-            migrate_task(w, p, dst, True)
-            sched_domain(w, sd).nr_balance_failed = 0
-            return
+    env.sd, env.src_cpu, env.dst_cpu = common_domain(w, rq.push_cpu, cpu), cpu, rq.push_cpu
+    env.idle, env.migration_type, env.active, env.detached = CPU_IDLE, MIGRATE_LOAD, 1, NIL
+    p = rq.cfs_tasks_tail
+    while p != NIL and not can_migrate_task(w, p):
+        p = task_struct(w, p).group_prev
+    if p != NIL:
+        take_task(w, p)
+        sched_domain(w, env.sd).nr_balance_failed = 0
+        attach_tasks(w)
 
 
 @kjit
 def should_we_balance(w):
     """fair.c: should_we_balance(). One CPU of a group balances for it: the first idle one, on an idle core if there is.
 
-    A CPU that is about to go idle always balances for itself.
+    A CPU that is about to go idle balances for itself, unless a task has come meanwhile.
     """
     env = lb_env(w, 0)
     sd = sched_domain(w, env.sd)
     group = sched_group(w, sd.group)
-    if env.idle == CPU_NEWLY_IDLE or group.weight == 1:
-        return True
+    dst = cpu_rq(w, env.dst_cpu)
+    if dst.excluded:
+        return False
+    if env.idle == CPU_NEWLY_IDLE:
+        return dst.nr_running == 0 and dst.ttwu_pending == 0
     idle_smt = NIL
     for i in range(group.first, group.first + group.weight):
         cpu = span_cpu(w, i).cpu
-        if idle_cpu(w, cpu):
+        if idle_cpu(w, cpu) and not cpu_rq(w, cpu).excluded:
             if sd.flags & SD_SHARE_CPUCAPACITY or is_core_idle(w, cpu):
                 return cpu == env.dst_cpu
             if idle_smt == NIL:
@@ -205,11 +242,24 @@ def should_we_balance(w):
 
 
 @kjit
-def forget_pinned(w, sd_id):
+def include_all(w, sd_id):
     """All CPUs of a domain may be looked at again."""
     sd = sched_domain(w, sd_id)
     for i in range(sd.first, sd.first + sd.span_weight):
-        cpu_rq(w, span_cpu(w, i).cpu).all_pinned = 0
+        cpu_rq(w, span_cpu(w, i).cpu).excluded = 0
+
+
+@kjit
+def any_left_outside(w):
+    """fair.c: sched_balance_rq(), cpumask_subset(). Whether there is a CPU left to pull from, outside the own group."""
+    sd = sched_domain(w, lb_env(w, 0).sd)
+    left = 0
+    for i in range(sd.first, sd.first + sd.span_weight):
+        left += 1 - cpu_rq(w, span_cpu(w, i).cpu).excluded
+    group = sched_group(w, sd.group)
+    for i in range(group.first, group.first + group.weight):
+        left -= 1 - cpu_rq(w, span_cpu(w, i).cpu).excluded
+    return left > 0
 
 
 @kjit
@@ -221,40 +271,60 @@ def set_group_imbalance(w, imbalance):
 
 
 @kjit
-def pull_tasks(w):
-    """fair.c: sched_balance_rq(), the search and the pull, again without a CPU all of whose tasks are pinned.
-
-    Returns how many tasks came; ``env.src_cpu`` is NIL if there was nothing to balance.
-    """
+def pull_from_source(w):
+    """fair.c: sched_balance_rq(), more_balance. Pull from the source, if need be to other CPUs of the group as well."""
     env = lb_env(w, 0)
-    passed_over = False
     moved = 0
     while True:
-        src = sched_balance_find_src(w)
-        env.src_cpu, env.all_pinned = src, 0
-        if src == NIL or cpu_rq(w, src).nr_running <= 1:
-            break
-        update_rq_clock(w, src, cpu_rq(w, env.dst_cpu).clock_ns)
-        env.all_pinned = 1
-        moved = detach_tasks(w)
-        if env.some_pinned and env.imbalance > 0:
-            set_group_imbalance(w, 1)
-        if not env.all_pinned:
-            break
-        cpu_rq(w, src).all_pinned = 1
-        passed_over = True
-    if passed_over:
-        forget_pinned(w, env.sd)
-        env.all_pinned = 1
-    return moved
+        update_rq_clock(w, env.src_cpu, sched_clock(w))
+        detached = detach_tasks(w)
+        if detached:
+            attach_tasks(w)
+            moved += detached
+        if not (env.dst_pinned and env.imbalance > 0):
+            return moved
+        cpu_rq(w, env.dst_cpu).excluded = 1
+        env.dst_cpu, env.dst_pinned, env.loop = env.new_dst_cpu, 0, 0
 
 
 @kjit
-def balanced(sd, idle):
-    """fair.c: sched_balance_rq(), out_balanced. Nothing to do: the domain is looked at less often."""
-    sd.nr_balance_failed = 0
-    if idle != CPU_NEWLY_IDLE and sd.balance_interval_ms < sd.max_interval_ms:
-        sd.balance_interval_ms *= 2
+def search_and_pull(w):
+    """fair.c: sched_balance_rq(), redo. Search and pull, again without a CPU all of whose tasks are pinned.
+
+    Returns how it ended; ``env.moved`` is how many tasks came.
+    """
+    env = lb_env(w, 0)
+    while True:
+        if not should_we_balance(w):
+            env.continue_balancing = 0
+            return OUT_BALANCED
+        src = sched_balance_find_src(w)
+        if src == NIL:
+            return OUT_BALANCED
+        env.src_cpu, env.all_pinned, env.moved = src, 1, 0
+        if cpu_rq(w, src).nr_running <= 1:
+            return UNBALANCED
+        env.loop_max = min(SCHED_NR_MIGRATE, cpu_rq(w, src).nr_running)
+        env.moved = pull_from_source(w)
+        if env.some_pinned and env.imbalance > 0:
+            set_group_imbalance(w, 1)
+        if not env.all_pinned:
+            return UNBALANCED
+        cpu_rq(w, src).excluded = 1
+        if not any_left_outside(w):
+            return OUT_ALL_PINNED
+        env.loop = 0
+
+
+@kjit
+def look_less_often(w, sd):
+    """fair.c: sched_balance_rq(), out_one_pinned. The interval of a domain doubles, further if all is pinned."""
+    env = lb_env(w, 0)
+    if env.idle == CPU_NEWLY_IDLE:
+        return
+    interval = sd.balance_interval_ms
+    if interval < sd.max_interval_ms or (env.all_pinned and interval < MAX_PINNED_INTERVAL_MS):
+        sd.balance_interval_ms = 2 * interval
 
 
 @kjit
@@ -262,21 +332,23 @@ def sched_balance_rq(w, cpu, sd_id, idle):
     """fair.c: sched_balance_rq(). One attempt of a CPU to pull tasks within a domain; returns how many came."""
     env, sd = lb_env(w, 0), sched_domain(w, sd_id)
     env.sd, env.dst_cpu, env.src_cpu, env.idle = sd_id, cpu, NIL, idle
-    env.some_pinned, env.all_pinned = 0, 0
-    moved = 0
-    env.continue_balancing = 1 if should_we_balance(w) else 0
-    if env.continue_balancing:
-        moved = pull_tasks(w)
-    if moved:
-        sd.nr_balance_failed = 0
+    env.some_pinned = env.all_pinned = env.dst_pinned = env.active = env.loop = env.moved = 0
+    env.detached, env.continue_balancing = NIL, 1
+    end = search_and_pull(w)
+    include_all(w, sd_id)
+    if end == UNBALANCED:
+        if env.moved:
+            sd.nr_balance_failed = 0
+        else:
+            if idle != CPU_NEWLY_IDLE:
+                sd.nr_balance_failed += 1
+            if need_active_balance(w) and not ask_for_push(w, cpu):
+                look_less_often(w, sd)
+                return 0
         sd.balance_interval_ms = sd.min_interval_ms
-    elif env.src_cpu != NIL:
-        if idle != CPU_NEWLY_IDLE:
-            sd.nr_balance_failed += 1
-        need_active_balance(w)
-        sd.balance_interval_ms = sd.min_interval_ms
-    else:
-        if not env.all_pinned:
-            set_group_imbalance(w, 0)
-        balanced(sd, idle)
-    return moved
+        return env.moved
+    if end == OUT_BALANCED and not env.all_pinned:
+        set_group_imbalance(w, 0)
+    sd.nr_balance_failed = 0
+    look_less_often(w, sd)
+    return 0

@@ -1,25 +1,19 @@
-"""When CPUs balance: about to go idle, at the tick of a busy CPU, and, for idle CPUs, at the tick of some busy one.
-
-An idle CPU has no tick. A busy CPU's tick finds out, at most as often as the idle CPUs' intervals ask for it, that
-somebody is idle, and lets all idle CPUs balance (the kernel wakes one of them to do that for the others).
-"""
+"""When CPUs balance: about to go idle, at ticks while they are busy (`kernel.nohz` has the idle ones)."""
 
 from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.kernel import balance
-from vcpu_env.kernel.domain_types import lb_env, nohz, sched_domain, sched_domain_shared
+from vcpu_env.kernel.clock import jiffies_ns
+from vcpu_env.kernel.domain_types import lb_env, nohz, sched_domain
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_stats import idle_cpu
-from vcpu_env.kernel.pelt import update_blocked_averages
-from vcpu_env.kernel.runqueue import update_rq_clock
-from vcpu_env.kernel.select_cpu import idle_for_wakeup
-from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_features, sched_tunables
+from vcpu_env.kernel.load_avg import update_blocked_averages
+from vcpu_env.kernel.select_idlest import sched_idle_cpu
+from vcpu_env.kernel.types import NSEC_PER_SEC, cpu_rq, rq_totals, sched_features, sched_tunables
 from vcpu_env.kernel.weights import logical_shift_right
 
 BUSY_FACTOR = 16
 NSEC_PER_MSEC = 1_000_000
-MAX_BALANCE_WAIT_NS = 60_000 * NSEC_PER_MSEC
-BLOCKED_LOAD_INTERVAL_NS = 32 * NSEC_PER_MSEC
-NOHZ_STATS_KICK, NOHZ_BALANCE_KICK = 1, 2
+MAX_BALANCE_WAIT_NS = 60 * NSEC_PER_SEC
 
 
 @entry_point
@@ -29,16 +23,16 @@ def sched_balance_rq(w, cpu, sd, idle):
 
 
 @kjit
-def sched_balance_interval(w, cpu, sd, idle):
-    """fair.c: get_sd_balance_interval(). How long (ns) a CPU waits between two balances of a domain; longer if busy.
-
-    A CPU that runs only tasks of idle groups is not.
-    """
+def get_sd_balance_interval(w, sd_id, busy):
+    """fair.c: get_sd_balance_interval(). How long (ns, whole ticks) a CPU waits between two balances of a domain."""
     tun = sched_tunables(w, 0)
-    interval = sched_domain(w, sd).balance_interval_ms * NSEC_PER_MSEC
-    if idle == CPU_NOT_IDLE and not idle_for_wakeup(w, cpu):
-        interval = interval * BUSY_FACTOR - tun.tick_ns
-    return min(max(interval, tun.tick_ns), tun.nr_cpus * 100 * NSEC_PER_MSEC)
+    interval = sched_domain(w, sd_id).balance_interval_ms * NSEC_PER_MSEC
+    if busy:
+        interval *= BUSY_FACTOR
+    ticks = (interval + tun.tick_ns - 1) // tun.tick_ns
+    if busy:
+        ticks -= 1
+    return min(max(ticks, 1), tun.hz * tun.nr_cpus // 10) * tun.tick_ns
 
 
 @kjit
@@ -74,32 +68,44 @@ def newidle_weight(w, cpu, sd):
 
 
 @kjit
-def update_next_balance(w, cpu, sd_id):
-    """fair.c: update_next_balance(). The CPU, idle from now on, wants to be served when this domain is due."""
-    due = sched_domain(w, sd_id).last_balance_ns + sched_balance_interval(w, cpu, sd_id, CPU_IDLE)
-    rq = cpu_rq(w, cpu)
-    rq.next_balance_ns = min(rq.next_balance_ns, due)
+def update_next_balance(w, sd_id, next_balance):
+    """fair.c: update_next_balance(). A CPU that goes idle wants to be served when this domain is due."""
+    return min(next_balance, sched_domain(w, sd_id).last_balance_ns + get_sd_balance_interval(w, sd_id, False))
 
 
 @kjit
 def newidle_domains(w, cpu):
-    """fair.c: sched_balance_newidle(), the walk up the domains until a task has come or the time is too dear."""
+    """fair.c: sched_balance_newidle(), the walk up the domains until a task has come or the time is too dear.
+
+    Returns whether a task has come, and when the CPU has to be served at the latest.
+    """
     rq, cost_ns = cpu_rq(w, cpu), sched_tunables(w, 0).newidle_cost_ns
-    spent_ns, sd_id = 0, rq.sd
+    spent_ns, sd_id, next_balance = 0, rq.sd, jiffies_ns(w) + NSEC_PER_SEC
     while sd_id != NIL:
         sd = sched_domain(w, sd_id)
-        update_next_balance(w, cpu, sd_id)
+        next_balance = update_next_balance(w, sd_id, next_balance)
         if rq.avg_idle_ns < spent_ns + cost_ns:
-            return False
+            break
         weight = newidle_weight(w, cpu, sd)
-        pulled = weight > 0 and sched_balance_rq(w, cpu, sd_id, CPU_NEWLY_IDLE) > 0
-        update_newidle_stats(sd, weight if pulled else 0)
-        if pulled:
-            return True
-        if weight > 0:
+        if weight == 0:
+            update_newidle_stats(sd, 0)
+        else:
+            pulled = sched_balance_rq(w, cpu, sd_id, CPU_NEWLY_IDLE) > 0
             spent_ns += cost_ns
+            if cost_ns:  # in the kernel a balance that took no measurable time is not counted
+                update_newidle_stats(sd, weight if pulled else 0)
+            if pulled or not lb_env(w, 0).continue_balancing:
+                return pulled, next_balance
         sd_id = sd.parent
-    return False
+    return False, next_balance
+
+
+@kjit
+def nohz_newidle_balance(w, cpu):
+    """fair.c: nohz_newidle_balance(). Whether the CPU should age the load of idle CPUs before it goes idle itself."""
+    rq, idle = cpu_rq(w, cpu), nohz(w, 0)
+    long_idle = rq.avg_idle_ns >= sched_tunables(w, 0).migration_cost_ns
+    return long_idle and idle.has_blocked != 0 and jiffies_ns(w) >= idle.next_blocked_ns
 
 
 @kjit
@@ -109,82 +115,45 @@ def sched_balance_newidle(w, cpu):
     Not if it is usually idle too briefly for that, and, by dice, the less often the less it has helped.
     """
     rq, tun = cpu_rq(w, cpu), sched_tunables(w, 0)
-    if rq.sd == NIL:
+    if rq.ttwu_pending:
         return False
     rq.idle_stamp_ns = rq.clock_ns
-    if rq.avg_idle_ns >= tun.newidle_cost_ns and rq_totals(w, 0).nr_overloaded_cpus > 0:
+    if rq.sd == NIL:
+        return False
+    pulled = False
+    if rq_totals(w, 0).overloaded and rq.avg_idle_ns >= tun.newidle_cost_ns:
         update_blocked_averages(w, cpu)
-        if newidle_domains(w, cpu):
-            rq.idle_stamp_ns = 0
-            return True
+        pulled, next_balance = newidle_domains(w, cpu)
+        pulled = pulled or rq.nr_running > 0
     else:
-        update_next_balance(w, cpu, rq.sd)
-    idle = nohz(w, 0)
-    idle.next_balance_ns = min(idle.next_balance_ns, rq.next_balance_ns)
-    return False
+        next_balance = update_next_balance(w, rq.sd, jiffies_ns(w) + NSEC_PER_SEC)
+    rq.next_balance_ns = min(rq.next_balance_ns, next_balance)
+    if pulled:
+        rq.idle_stamp_ns = NIL
+    elif nohz_newidle_balance(w, cpu):
+        rq.nohz_newidle = 1
+    return pulled
 
 
 @kjit
 def sched_balance_domains(w, cpu, idle):
     """fair.c: sched_balance_domains(). Balance those of a CPU's domains whose intervals have passed.
 
-    Where another CPU of its group does that, the CPU leaves the larger domains alone, too.
+    Where another CPU of its group does that, the CPU leaves the larger domains alone, too. A CPU that runs only tasks
+    of idle policy or idle groups is not busy.
     """
-    rq = cpu_rq(w, cpu)
-    now = rq.clock_ns
-    next_balance = now + MAX_BALANCE_WAIT_NS
-    continue_balancing, sd_id = 1, rq.sd
+    rq, now = cpu_rq(w, cpu), jiffies_ns(w)
+    next_balance, sd_id = now + MAX_BALANCE_WAIT_NS, rq.sd
+    busy = idle != CPU_IDLE and not sched_idle_cpu(w, cpu)
+    continue_balancing = 1
     while sd_id != NIL and continue_balancing:
         sd = sched_domain(w, sd_id)
-        if now - sd.last_balance_ns >= sched_balance_interval(w, cpu, sd_id, idle):
+        if now - sd.last_balance_ns >= get_sd_balance_interval(w, sd_id, busy):
             if sched_balance_rq(w, cpu, sd_id, idle):
                 idle = CPU_IDLE if idle_cpu(w, cpu) else CPU_NOT_IDLE
+                busy = idle != CPU_IDLE and not sched_idle_cpu(w, cpu)
             continue_balancing = lb_env(w, 0).continue_balancing
             sd.last_balance_ns = now
-        next_balance = min(next_balance, sd.last_balance_ns + sched_balance_interval(w, cpu, sd_id, idle))
+        next_balance = min(next_balance, sd.last_balance_ns + get_sd_balance_interval(w, sd_id, busy))
         sd_id = sd.parent
     rq.next_balance_ns = next_balance
-
-
-@kjit
-def nohz_balancer_kick(w, cpu):
-    """fair.c: nohz_balancer_kick(). At a busy CPU's tick: what is to be done for the idle CPUs, if there are any."""
-    rq, idle = cpu_rq(w, cpu), nohz(w, 0)
-    now = rq.clock_ns
-    stats, balance = now > idle.next_blocked_ns, now >= idle.next_balance_ns
-    if rq.curr == NIL or not (stats or balance):
-        return 0
-    if rq_totals(w, 0).nr_busy_cpus == sched_tunables(w, 0).nr_cpus:
-        return 0
-    if balance and (rq.nr_running >= 2 or sched_domain_shared(w, rq.llc).nr_busy_cpus > 1):
-        return NOHZ_BALANCE_KICK
-    return NOHZ_STATS_KICK if stats else 0
-
-
-@kjit
-def sched_balance_trigger(w, cpu):
-    """fair.c: sched_balance_trigger(), sched_balance_softirq(), _nohz_idle_balance(). The tick's part in balancing.
-
-    The CPU itself balances if it is time, then the idle CPUs, from the next one round, if one of them has to be served.
-    """
-    nr_cpus, now = sched_tunables(w, 0).nr_cpus, cpu_rq(w, cpu).clock_ns
-    if nr_cpus == 1:
-        return
-    kick = nohz_balancer_kick(w, cpu)
-    due = now >= cpu_rq(w, cpu).next_balance_ns
-    next_balance = now + MAX_BALANCE_WAIT_NS
-    other = cpu
-    for _ in range(nr_cpus if kick else 1):
-        rq, idle = cpu_rq(w, other), idle_cpu(w, other)
-        if (other == cpu and due) or (other != cpu and idle):
-            update_rq_clock(w, other, now)
-            update_blocked_averages(w, other)
-            if now >= rq.next_balance_ns and (other == cpu or kick == NOHZ_BALANCE_KICK):
-                sched_balance_domains(w, other, CPU_IDLE if idle else CPU_NOT_IDLE)
-            if idle:
-                next_balance = min(next_balance, rq.next_balance_ns)
-        other = other + 1 if other + 1 < nr_cpus else 0
-    if kick:
-        nohz(w, 0).next_blocked_ns = now + BLOCKED_LOAD_INTERVAL_NS
-    if kick == NOHZ_BALANCE_KICK:
-        nohz(w, 0).next_balance_ns = next_balance

@@ -7,6 +7,7 @@ import numpy as np
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import Bandwidth
+from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
@@ -29,6 +30,9 @@ from vcpu_env.kernel.weights import (
     update_load_set,
 )
 from vcpu_env.world import World
+
+LONG_AGO_NS = -60 * NSEC_PER_SEC
+"""When something last happened that never has, at time 0."""
 
 MIN_CUSTOM_SLICE_NS, MAX_CUSTOM_SLICE_NS = 100_000, 100_000_000
 
@@ -137,7 +141,7 @@ def build_kernel(
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
     for name, default in FEATURES.items():
         world["sched_features"][name] = (features or {}).get(name, default)
-    tun["newidle_cost_ns"] = tunables.newidle_cost_ns
+    tun["newidle_cost_ns"], tun["pf_idle"] = tunables.newidle_cost_ns, 1
     for name in ("distribute_cost_ns", "unthrottle_cost_ns", "tg_walk_cost_ns"):
         tun[name] = getattr(tunables, name)
     world["kicked_cpus"]["head"] = world["kicked_cpus"]["tail"] = NIL
@@ -150,12 +154,18 @@ def build_kernel(
 def build_run_queues(world: World, nr_cpus: int) -> None:
     """sched_init(): every run queue idle, every queue of entities empty."""
     rq, cfs = world["rq"], world["cfs_rq"]
-    rq["curr"], rq["kicked_next"], rq["forced"], rq["first_task"] = NIL, NIL, NIL, NIL
+    for field in ("curr", "kicked_next", "forced", "cfs_tasks_head", "cfs_tasks_tail", "last_wakee"):
+        rq[field] = NIL
+    rq["wakee_flip_decay_ns"] = LONG_AGO_NS
+    rq["nohz_tick_stopped"] = rq["has_blocked_load"] = 1
+    nohz = world["nohz"]
+    nohz["nr_cpus"], nohz["has_blocked"], nohz["needs_update"] = nr_cpus, 1, 1
     rq["cpu"] = np.arange(nr_cpus)
     rq["avg_idle_ns"], rq["max_idle_balance_cost_ns"] = 1_000_000, 500_000
     rq["yield_deboost_last_src_pid"] = rq["yield_deboost_last_dst_pid"] = NIL
     cfs["zero_vruntime"] = INITIAL_VRUNTIME
     cfs["last_update_tg_load_avg_ns"] = -UPDATE_TG_INTERVAL_NS
+    cfs["last_h_load_update_ns"] = NIL
     for field in ("rb_root", "rb_leftmost", "curr", "next", "se"):
         cfs[field] = NIL
     ids = np.arange(len(cfs))
@@ -181,6 +191,8 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
         set_load(world.handle, first, NICE_0_LOAD, 0)
         for field in ("weight", "delta_fact", "delta_shift"):
             entity[field][se] = entity[field][first]
+        entity["last_update_time_ns"][se] = NIL
+        online_fair_sched_group(world.handle, number)
 
 
 def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
@@ -190,6 +202,8 @@ def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
     task["recent_used_cpu"] = task["last_wakee"] = NIL
     task["cpus_allowed"] = -1
     task["last_queued_ns"] = NIL
+    task["group_prev"] = task["group_next"] = NIL
+    task["wakee_flip_decay_ns"] = LONG_AGO_NS
     for p, spec in enumerate(tasks):
         task["cpu"][p], task["tg"][p], task["policy"][p], task["nice"][p] = spec.cpu, spec.group, spec.policy, spec.nice
         queue = spec.group * nr_cpus + spec.cpu
@@ -207,16 +221,3 @@ def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
             weight, inverse = int(SCHED_PRIO_TO_WEIGHT[spec.nice + 20]), int(SCHED_PRIO_TO_WMULT[spec.nice + 20])
         set_load(world.handle, p, weight << 10, inverse)
         entity["load_avg"][p], entity["last_update_time_ns"][p] = weight, NIL
-    link_tasks(world)
-
-
-def link_tasks(world: World) -> None:
-    """The list of each CPU's tasks."""
-    rq, task = world["rq"], world["task_struct"]
-    task["cpu_prev"] = task["cpu_next"] = NIL
-    for p, cpu in enumerate(task["cpu"].tolist()):
-        first = rq["first_task"][cpu]
-        task["cpu_next"][p] = first
-        if first != NIL:
-            task["cpu_prev"][first] = p
-        rq["first_task"][cpu] = p

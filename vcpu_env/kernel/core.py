@@ -7,10 +7,11 @@ empties: whoever runs the machine delivers the interrupt and lets that CPU call 
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
-from vcpu_env.kernel.balance_trigger import sched_balance_newidle, sched_balance_trigger
+from vcpu_env.kernel.balance_trigger import sched_balance_newidle
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import (
-    dequeue_entities,
+    dequeue_task_fair,
     enqueue_task_fair,
     pick_task_fair,
     put_prev_task_fair,
@@ -20,7 +21,8 @@ from vcpu_env.kernel.fair import (
     yield_task_fair,
 )
 from vcpu_env.kernel.group import set_task_rq
-from vcpu_env.kernel.pelt import remove_entity_load_avg
+from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
+from vcpu_env.kernel.nohz import enter_idle, sched_balance_trigger
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import (
     activate_task,
@@ -28,7 +30,6 @@ from vcpu_env.kernel.runqueue import (
     sched_info_switch,
     set_task_cpu,
     update_avg_idle,
-    update_rq_clock,
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_change import (
@@ -40,7 +41,7 @@ from vcpu_env.kernel.sched_change import (
     stop_and_migrate,
 )
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
-from vcpu_env.kernel.select_cpu import select_task_rq_fair, update_idle_core
+from vcpu_env.kernel.select_cpu import select_task_rq, update_idle_core
 from vcpu_env.kernel.types import (
     DEQUEUE_SLEEP,
     DEQUEUE_SPECIAL,
@@ -102,7 +103,7 @@ def try_to_block_task(w, cpu):
     flags = DEQUEUE_SLEEP
     if task.state & TASK_SPECIAL:
         flags |= DEQUEUE_SPECIAL
-    if dequeue_entities(w, p, flags):
+    if dequeue_task_fair(w, p, flags):
         task.on_rq = 0
 
 
@@ -136,6 +137,8 @@ def pick_and_switch(w, cpu):
     if p != prev:
         switch_tasks(w, cpu, prev, p)
     rq.need_resched = 0
+    if p == NIL:
+        enter_idle(w, cpu)
     return p
 
 
@@ -184,7 +187,7 @@ def exit_task(w, cpu):
     """exit.c: do_task_dead(), fair.c: task_dead_fair(). The running task ends; returns the next task."""
     prev = cpu_rq(w, cpu).curr
     p = block_task(w, cpu, TASK_DEAD)
-    remove_entity_load_avg(w, prev, cpu_rq(w, cpu).clock_ns)
+    remove_entity_load_avg(w, prev)
     return p
 
 
@@ -213,7 +216,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
     delayed = task.on_rq != 0
     cpu = task.cpu
     if not delayed:
-        cpu = select_task_rq_fair(w, p, waker_cpu, wake_flags)
+        cpu = select_task_rq(w, p, waker_cpu, wake_flags)
     task.state = TASK_RUNNING
     rq = cpu_rq(w, cpu)
     rq.ttwu_count += 1
@@ -246,9 +249,10 @@ def wake_up_new_task(w, p, cpu):
     task.state = TASK_RUNNING
     task.recent_used_cpu = cpu
     now = cpu_rq(w, cpu).clock_ns
-    cpu = select_task_rq_fair(w, p, cpu, WF_FORK)
+    cpu = select_task_rq(w, p, cpu, WF_FORK)
     update_rq_clock(w, cpu, now)
     set_task_rq(w, p, cpu)
+    post_init_entity_util_avg(w, p)
     trace_sched_wakeup(w, cpu, p)
     activate_task(w, cpu, p, ENQUEUE_INITIAL)
     wakeup_preempt(w, cpu, p, WF_FORK)

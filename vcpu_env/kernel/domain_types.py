@@ -52,14 +52,24 @@ SCHED_DOMAIN_SHARED = np.dtype(
         ("first", "i8"),
         ("weight", "i8"),
         ("nr_idle_scan", "i8"),
-        ("nr_busy_cpus", "i8"),
+        ("nr_busy_cpus", "i8"),  # as ticks see it: a CPU that is no longer idle counts from its next tick on
         ("has_idle_cores", "i8"),  # a hint: set when a core goes idle, cleared by a search that finds none
     ],
     align=True,
 )
 """One for every last-level cache."""
 
-NOHZ = np.dtype([("next_balance_ns", "i8"), ("next_blocked_ns", "i8")], align=True)
+NOHZ = np.dtype(
+    [
+        ("next_balance_ns", "i8"),
+        ("next_blocked_ns", "i8"),
+        ("nr_cpus", "i8"),  # whose tick is stopped
+        ("has_blocked", "i8"),
+        ("needs_update", "i8"),
+    ],
+    align=True,
+)
+"""What idle CPUs wait for: a balance, and the aging of their load (struct nohz)."""
 
 SG_LB_STATS = np.dtype(
     [
@@ -87,6 +97,13 @@ LB_ENV = np.dtype(
         ("imbalance", "i8"),
         ("some_pinned", "i8"),
         ("all_pinned", "i8"),
+        ("dst_pinned", "i8"),  # a task could go to `new_dst_cpu` of the group only
+        ("new_dst_cpu", "i8"),
+        ("active", "i8"),
+        ("loop", "i8"),
+        ("loop_max", "i8"),
+        ("moved", "i8"),
+        ("detached", "i8"),  # first of a list by `task.group_next`; NIL
         ("continue_balancing", "i8"),
         ("total_load", "i8"),
         ("local", "i8"),  # places in `sg_lb_stats`

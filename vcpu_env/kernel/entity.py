@@ -8,7 +8,7 @@ a running one the vruntime up to which it is protected.
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import account_cfs_rq_runtime
-from vcpu_env.kernel.pelt import reweight_load_avg
+from vcpu_env.kernel.load_avg import reweight_load_avg
 from vcpu_env.kernel.rbtree import rb_add, rb_erase, rb_next
 from vcpu_env.kernel.types import (
     ENQUEUE_INITIAL,

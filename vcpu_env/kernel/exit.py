@@ -2,7 +2,7 @@
 
 from vcpu_env._jit import kjit
 from vcpu_env.kernel.bandwidth import leave_limbo
-from vcpu_env.kernel.fair import dequeue_entities
+from vcpu_env.kernel.fair import dequeue_task_fair
 from vcpu_env.kernel.runqueue import sched_info_waited
 from vcpu_env.kernel.types import (
     DEQUEUE_DELAYED,
@@ -31,4 +31,4 @@ def kill_waiting_task(w, p):
     flags = DEQUEUE_SLEEP | DEQUEUE_SPECIAL
     if sched_entity(w, p).sched_delayed:
         flags |= DEQUEUE_DELAYED
-    dequeue_entities(w, p, flags)
+    dequeue_task_fair(w, p, flags)

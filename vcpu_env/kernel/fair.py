@@ -2,7 +2,8 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import check_cfs_rq_runtime
-from vcpu_env.kernel.domain_types import sched_domain_shared
+from vcpu_env.kernel.cfs_tasks import list_move_task
+from vcpu_env.kernel.clock import jiffies_ns
 from vcpu_env.kernel.entity import (
     cfs_rq_min_slice,
     clear_buddies,
@@ -14,7 +15,7 @@ from vcpu_env.kernel.entity import (
     update_protect_slice,
 )
 from vcpu_env.kernel.group import se_is_idle, task_has_idle_policy, update_cfs_group
-from vcpu_env.kernel.pelt import UPDATE_TG, update_load_avg
+from vcpu_env.kernel.load_avg import UPDATE_TG, se_update_runnable, update_load_avg
 from vcpu_env.kernel.queue import (
     __pick_eevdf,
     dequeue_entity,
@@ -44,6 +45,7 @@ from vcpu_env.kernel.types import (
     sched_tunables,
     task_struct,
 )
+from vcpu_env.kernel.util_est import util_est_dequeue, util_est_enqueue, util_est_update
 from vcpu_env.kernel.weights import calc_delta_fair
 
 
@@ -58,6 +60,7 @@ def refresh_ancestors(w, se_id, slice_ns, queued, runnable, idle):
         q = se.cfs_rq
         cfs = cfs_rq(w, q)
         update_load_avg(w, q, se_id, UPDATE_TG)
+        se_update_runnable(w, se_id)
         update_cfs_group(w, se_id)
         se.slice_ns = slice_ns
         if cfs.curr != se_id:
@@ -79,16 +82,16 @@ def add_nr_running(w, cpu, count):
     rq.nr_running += count
     totals.nr_running += count
     if (before > 0) != (rq.nr_running > 0):
-        change = 1 if before == 0 else -1
-        totals.nr_busy_cpus += change
-        sched_domain_shared(w, rq.llc).nr_busy_cpus += change
-    if (before > 1) != (rq.nr_running > 1):
-        totals.nr_overloaded_cpus += 1 if before <= 1 else -1
+        totals.nr_busy_cpus += 1 if before == 0 else -1
+    if rq.nr_running > 1:
+        totals.overloaded = 1
 
 
 @kjit
 def enqueue_task_fair(w, p, flags):
     """fair.c: enqueue_task_fair(). A task joins its queue, and its groups join theirs as far as they were empty."""
+    if flags & ENQUEUE_DELAYED or not sched_entity(w, p).sched_delayed:
+        util_est_enqueue(w, p)
     if flags & ENQUEUE_DELAYED:
         requeue_delayed_entity(w, p)
         return
@@ -170,10 +173,20 @@ def dequeue_entities(w, se_id, flags):
     refresh_ancestors(w, se_id, slice_ns, -queued, -runnable, -idle)
     add_nr_running(w, cpu, -queued)
     if sched_idle_rq(w, cpu) and not was_sched_idle:
-        cpu_rq(w, cpu).next_balance_ns = cpu_rq(w, cpu).clock_ns  # pull something better at the next tick
+        cpu_rq(w, cpu).next_balance_ns = jiffies_ns(w)  # pull something better at the next tick
     if is_task and task_delayed:
         task_struct(w, first).on_rq = 0
     return True
+
+
+@kjit
+def dequeue_task_fair(w, p, flags):
+    """fair.c: dequeue_task_fair(). A task leaves, or its leaving is delayed; then it returns False."""
+    if not sched_entity(w, p).sched_delayed:
+        util_est_dequeue(w, p)
+    if flags & DEQUEUE_SLEEP:
+        util_est_update(w, p)
+    return dequeue_entities(w, p, flags)
 
 
 @kjit
@@ -218,6 +231,7 @@ def put_prev_task_fair(w, p):
 @kjit
 def set_next_task_fair(w, p):
     """fair.c: set_next_task_fair(). A task starts to run, on every level."""
+    list_move_task(w, p)
     while p != NIL:
         se = sched_entity(w, p)
         set_next_entity(w, se.cfs_rq, p)
@@ -227,6 +241,7 @@ def set_next_task_fair(w, p):
 @kjit
 def switch_fair(w, prev, p):
     """fair.c: pick_next_task_fair(), the second half. Stop `prev` and start `p` below their common queue only."""
+    list_move_task(w, p)
     while sched_entity(w, p).cfs_rq != sched_entity(w, prev).cfs_rq:
         next_se, prev_se = sched_entity(w, p), sched_entity(w, prev)
         next_depth, prev_depth = next_se.depth, prev_se.depth

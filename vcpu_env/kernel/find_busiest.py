@@ -25,11 +25,12 @@ from vcpu_env.kernel.group_stats import (
     GROUP_SMT_BALANCE,
     SCHED_CAPACITY_SCALE,
     adjust_numa_imbalance,
+    cpu_util_cfs_boost,
     group_avg_load,
     group_classify,
     sum_group,
 )
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_features
 
 CPU_NOT_IDLE, CPU_IDLE, CPU_NEWLY_IDLE = 0, 1, 2
 MIGRATE_LOAD, MIGRATE_UTIL, MIGRATE_TASK = range(3)
@@ -84,6 +85,17 @@ def update_idle_cpu_scan(w, sd_id, sum_util):
 
 
 @kjit
+def has_overloaded_cpu(w, sd_id):
+    """fair.c: update_sg_lb_stats(), sg_overloaded. Whether any CPU of a domain has two tasks, of those looked at."""
+    sd = sched_domain(w, sd_id)
+    for i in range(sd.first, sd.first + sd.span_weight):
+        rq = cpu_rq(w, span_cpu(w, i).cpu)
+        if rq.nr_running > 1 and not rq.excluded:
+            return True
+    return False
+
+
+@kjit
 def update_sd_lb_stats(w):
     """fair.c: update_sd_lb_stats(). Sum up every group of the domain; note the local and the busiest one."""
     env = lb_env(w, 0)
@@ -93,7 +105,7 @@ def update_sd_lb_stats(w):
     sg_lb_stats(w, 1).group = NIL
     total_load = sum_util = 0
     while True:
-        sum_group(w, at, g)
+        sum_group(w, at, g, NIL)
         stats = sg_lb_stats(w, at)
         total_load += stats.load
         sum_util += stats.util
@@ -108,6 +120,8 @@ def update_sd_lb_stats(w):
         if g == sd.group:
             break
     env.total_load = total_load
+    if sd.parent == NIL:
+        rq_totals(w, 0).overloaded = 1 if has_overloaded_cpu(w, env.sd) else 0
     if env.idle != CPU_NEWLY_IDLE:
         update_idle_cpu_scan(w, env.sd, sum_util)
 
@@ -194,16 +208,19 @@ def spare_imbalance(w):
 
 @kjit
 def load_imbalance(w):
-    """fair.c: calculate_imbalance(), all CPUs busy. How much load to pull: neither group passes the average."""
+    """fair.c: calculate_imbalance(), all CPUs busy. How much load to pull: neither group passes the average.
+
+    The kernel subtracts unsigned numbers: a busiest group below the average gives as much as the local one can take.
+    """
     env = lb_env(w, 0)
     local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     load, mean = group_avg_load(w, env.local), env.total_load // sched_domain(w, env.sd).span_weight
     if load >= busiest.avg_load or load >= mean:
         return 0
-    return min(
-        (busiest.avg_load - mean) * sched_group(w, busiest.group).weight,
-        (mean - load) * sched_group(w, local.group).weight,
-    )
+    room = (mean - load) * sched_group(w, local.group).weight
+    if busiest.avg_load < mean:
+        return room
+    return min((busiest.avg_load - mean) * sched_group(w, busiest.group).weight, room)
 
 
 @kjit
@@ -228,16 +245,16 @@ def sched_balance_find_src_rq(w):
     busiest, most = NIL, 0
     for i in range(group.first, group.first + group.weight):
         cpu = span_cpu(w, i).cpu
-        rq, cfs = cpu_rq(w, cpu), cfs_rq(w, cpu)
+        cfs = cfs_rq(w, cpu)
         waiting = cfs.h_nr_runnable
-        if rq.all_pinned or waiting == 0:
+        if cpu_rq(w, cpu).excluded or waiting == 0:
             continue
         if env.migration_type == MIGRATE_LOAD:
             amount = cfs.load_avg
             if waiting == 1 and amount > env.imbalance:
                 continue
         elif env.migration_type == MIGRATE_UTIL:
-            amount = min(max(rq.util_avg, rq.runnable_avg), SCHED_CAPACITY_SCALE)
+            amount = cpu_util_cfs_boost(w, cpu)
             if waiting == 1:
                 continue
         else:
@@ -255,6 +272,6 @@ def sched_balance_find_src(w):
     update_sd_lb_stats(w)
     if has_imbalance(w):
         calculate_imbalance(w)
-        if env.imbalance > 0:
+        if env.imbalance:
             return sched_balance_find_src_rq(w)
     return NIL

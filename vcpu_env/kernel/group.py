@@ -2,7 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.entity import reweight_entity
-from vcpu_env.kernel.pelt import UPDATE_TG, update_load_avg
+from vcpu_env.kernel.load_avg import UPDATE_TG, update_load_avg
 from vcpu_env.kernel.shares import calc_group_shares
 from vcpu_env.kernel.types import SCHED_IDLE, cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
 from vcpu_env.kernel.weights import MAX_SHARES, MIN_SHARES, NICE_0_LOAD, WEIGHT_IDLEPRIO
@@ -24,36 +24,10 @@ def task_has_idle_policy(w, p):
 
 
 @kjit
-def leave_cpu(w, p):
-    """Take a task off the list of its CPU's tasks."""
-    task = task_struct(w, p)
-    if task.cpu_prev == NIL:
-        cpu_rq(w, task.cpu).first_task = task.cpu_next
-    else:
-        task_struct(w, task.cpu_prev).cpu_next = task.cpu_next
-    if task.cpu_next != NIL:
-        task_struct(w, task.cpu_next).cpu_prev = task.cpu_prev
-
-
-@kjit
-def join_cpu(w, p):
-    """Put a task on the list of its CPU's tasks, queued or not: balancing looks through it for what to pull."""
-    task = task_struct(w, p)
-    rq = cpu_rq(w, task.cpu)
-    task.cpu_prev, task.cpu_next = NIL, rq.first_task
-    if rq.first_task != NIL:
-        task_struct(w, rq.first_task).cpu_prev = p
-    rq.first_task = p
-
-
-@kjit
 def set_task_rq(w, p, cpu):
     """sched.h: set_task_rq(). Let a task that is not queued belong to a CPU."""
     task, se = task_struct(w, p), sched_entity(w, p)
-    if task.cpu != cpu:
-        leave_cpu(w, p)
-        task.cpu = cpu
-        join_cpu(w, p)
+    task.cpu = cpu
     se.cfs_rq = task.tg * sched_tunables(w, 0).nr_cpus + cpu
     se.parent = cfs_rq(w, se.cfs_rq).se
 

@@ -2,7 +2,7 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, sched_group, sg_lb_stats, span_cpu
-from vcpu_env.kernel.types import cfs_rq, cpu_rq
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features, task_struct
 
 SCHED_CAPACITY_SCALE = 1024
 
@@ -12,9 +12,9 @@ GROUP_HAS_SPARE, GROUP_FULLY_BUSY, GROUP_SMT_BALANCE, GROUP_IMBALANCED, GROUP_OV
 
 @kjit
 def idle_cpu(w, cpu):
-    """core.c: available_idle_cpu(). A CPU that is idle and to which nothing has been queued meanwhile."""
+    """core.c: idle_cpu(), available_idle_cpu(). A CPU that is idle and to which nothing comes."""
     rq = cpu_rq(w, cpu)
-    return rq.curr == NIL and rq.nr_running == 0
+    return rq.curr == NIL and rq.nr_running == 0 and rq.ttwu_pending == 0
 
 
 @kjit
@@ -25,21 +25,46 @@ def is_core_idle(w, cpu):
 
 
 @kjit
-def sum_group(w, at, g):
-    """fair.c: update_sg_lb_stats(), update_sg_wakeup_stats(), the sums: over all CPUs that balancing may look at."""
+def cpu_allowed(w, p, cpu):
+    """Whether a task's affinity allows a CPU."""
+    return (task_struct(w, p).cpus_allowed[cpu >> 6] >> (cpu & 63)) & 1 != 0
+
+
+@kjit
+def cpu_util_cfs(w, cpu):
+    """fair.c: cpu_util_cfs(). How much of a CPU is used: lately, or by what its tasks used when they last ran."""
+    cfs = cfs_rq(w, cpu)
+    util = cfs.util_avg
+    if sched_features(w, 0).UTIL_EST:
+        util = max(util, cfs.util_est)
+    return min(util, SCHED_CAPACITY_SCALE)
+
+
+@kjit
+def cpu_util_cfs_boost(w, cpu):
+    """fair.c: cpu_util_cfs_boost(). The same, counting also those that wait for the CPU."""
+    return max(cpu_util_cfs(w, cpu), min(cfs_rq(w, cpu).runnable_avg, SCHED_CAPACITY_SCALE))
+
+
+@kjit
+def sum_group(w, at, g, p):
+    """fair.c: update_sg_lb_stats(), update_sg_wakeup_stats(), the sums: over the CPUs that an attempt may look at.
+
+    For a new task `p` these are the CPUs that it may use, for a balance (NIL) those that it has not given up.
+    """
     stats, group = sg_lb_stats(w, at), sched_group(w, g)
     load = util = runnable = nr_running = h_nr_runnable = idle_cpus = 0
     for i in range(group.first, group.first + group.weight):
         cpu = span_cpu(w, i).cpu
         rq, cfs = cpu_rq(w, cpu), cfs_rq(w, cpu)
-        if rq.all_pinned:
+        if rq.excluded if p == NIL else not cpu_allowed(w, p, cpu):
             continue
         load += cfs.load_avg
-        util += rq.util_avg
-        runnable += rq.runnable_avg
+        util += cpu_util_cfs(w, cpu)
+        runnable += cfs.runnable_avg
         nr_running += rq.nr_running
         h_nr_runnable += cfs.h_nr_runnable
-        if rq.nr_running == 0 and rq.curr == NIL:
+        if idle_cpu(w, cpu):
             idle_cpus += 1
     stats.load, stats.util, stats.runnable = load, util, runnable
     stats.nr_running, stats.h_nr_runnable, stats.idle_cpus = nr_running, h_nr_runnable, idle_cpus
@@ -47,33 +72,22 @@ def sum_group(w, at, g):
 
 
 @kjit
-def classify_by_load(w, at, imbalance_pct):
-    """fair.c: group_classify(), of the kinds that a new task's placement knows: overloaded, fully busy, has spare."""
-    stats = sg_lb_stats(w, at)
-    weight = sched_group(w, stats.group).weight
-    capacity = weight * SCHED_CAPACITY_SCALE
-    over_runnable = capacity * imbalance_pct < stats.runnable * 100
-    util_margin = capacity * 100 - stats.util * imbalance_pct
-    if stats.nr_running > weight and (util_margin < 0 or over_runnable):
-        return GROUP_OVERLOADED
-    if stats.nr_running < weight or (util_margin > 0 and not over_runnable):
-        return GROUP_HAS_SPARE
-    return GROUP_FULLY_BUSY
-
-
-@kjit
 def group_classify(w, at, imbalance_pct, smt_balance):
     """fair.c: group_classify(), smt_balance(). `smt_balance`: tasks that share a core may be wanted elsewhere."""
     stats = sg_lb_stats(w, at)
     group = sched_group(w, stats.group)
-    kind = classify_by_load(w, at, imbalance_pct)
-    if kind == GROUP_OVERLOADED:
-        return kind
+    capacity = group.weight * SCHED_CAPACITY_SCALE
+    over_runnable = capacity * imbalance_pct < stats.runnable * 100
+    util_margin = capacity * 100 - stats.util * imbalance_pct
+    if stats.nr_running > group.weight and (util_margin < 0 or over_runnable):
+        return GROUP_OVERLOADED
     if group.imbalance:
         return GROUP_IMBALANCED
     if smt_balance and group.flags & SD_SHARE_CPUCAPACITY and stats.h_nr_runnable > 1:
         return GROUP_SMT_BALANCE
-    return kind
+    if stats.nr_running < group.weight or (util_margin > 0 and not over_runnable):
+        return GROUP_HAS_SPARE
+    return GROUP_FULLY_BUSY
 
 
 @kjit

@@ -8,6 +8,7 @@ from vcpu_env.kernel.bandwidth import (
     start_pelt_clock,
     stop_pelt_clock,
 )
+from vcpu_env.kernel.cfs_tasks import list_add_task, list_del_task
 from vcpu_env.kernel.entity import (
     __dequeue_entity,
     __enqueue_entity,
@@ -22,7 +23,7 @@ from vcpu_env.kernel.entity import (
     vruntime_eligible,
 )
 from vcpu_env.kernel.group import se_is_idle, update_cfs_group
-from vcpu_env.kernel.pelt import DO_ATTACH, DO_DETACH, UPDATE_TG, update_load_avg
+from vcpu_env.kernel.load_avg import DO_ATTACH, DO_DETACH, UPDATE_TG, se_update_runnable, update_load_avg
 from vcpu_env.kernel.types import (
     DEQUEUE_DELAYED,
     DEQUEUE_MIGRATING,
@@ -81,11 +82,14 @@ def enqueue_entity(w, q, se_id, flags):
         place_entity(w, q, se_id, flags)
     update_curr(w, q)
     update_load_avg(w, q, se_id, UPDATE_TG | DO_ATTACH)
+    se_update_runnable(w, se_id)
     update_cfs_group(w, se_id)
     if not running:
         place_entity(w, q, se_id, flags)
     cfs.load_weight += se.weight
     cfs.nr_queued += 1
+    if se.my_q == NIL:
+        list_add_task(w, se_id)
     if flags & ENQUEUE_MIGRATED:
         se.exec_start_ns = 0
     if not running:
@@ -94,6 +98,7 @@ def enqueue_entity(w, q, se_id, flags):
     if cfs.nr_queued == 1:
         if cfs.runtime_enabled:
             check_enqueue_throttle(w, q)
+        cfs.on_list = 1
         if cfs.throttle_count:
             start_pelt_clock(w, q)
 
@@ -116,6 +121,7 @@ def dequeue_entity(w, q, se_id, flags):
             return False
     migrating = flags & DEQUEUE_MIGRATING and se.my_q == NIL
     update_load_avg(w, q, se_id, UPDATE_TG | (DO_DETACH if migrating else 0))
+    se_update_runnable(w, se_id)
     update_entity_lag(w, q, se_id)
     if sched_features(w, 0).PLACE_REL_DEADLINE and not sleep:
         se.deadline -= se.vruntime
@@ -125,6 +131,8 @@ def dequeue_entity(w, q, se_id, flags):
     se.on_rq = 0
     cfs.load_weight -= se.weight
     cfs.nr_queued -= 1
+    if se.my_q == NIL:
+        list_del_task(w, se_id)
     if cfs.runtime_enabled and cfs.nr_queued == 0:
         return_cfs_rq_runtime(w, q)
     update_cfs_group(w, se_id)

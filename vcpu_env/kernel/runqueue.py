@@ -2,10 +2,11 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr
-from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_entities, enqueue_task_fair
+from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.group import set_task_rq
-from vcpu_env.kernel.pelt import DO_DETACH, UPDATE_TG, remove_entity_load_avg, update_load_avg
+from vcpu_env.kernel.load_avg import DO_DETACH, UPDATE_TG, migrate_task_rq_fair, update_load_avg
 from vcpu_env.kernel.sched_trace import trace_sched_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
@@ -17,14 +18,7 @@ from vcpu_env.kernel.types import (
     sched_entity,
     task_struct,
 )
-
-
-@kjit
-def update_rq_clock(w, cpu, now_ns):
-    """core.c: update_rq_clock(). Let a CPU's clock be `now_ns`; it never goes back."""
-    rq = cpu_rq(w, cpu)
-    if now_ns > rq.clock_ns:
-        rq.clock_ns = now_ns
+from vcpu_env.kernel.weights import div_trunc
 
 
 @kjit
@@ -92,21 +86,37 @@ def wakeup_preempt(w, cpu, p, wake_flags):
 def update_avg_idle(w, cpu):
     """core.c: ttwu_do_activate(), the idle statistics. A wakeup ends an idle time: the average follows by an eighth."""
     rq = cpu_rq(w, cpu)
-    if rq.idle_stamp_ns:
-        rq.avg_idle_ns += (rq.clock_ns - rq.idle_stamp_ns - rq.avg_idle_ns) >> 3
+    if rq.idle_stamp_ns != NIL:
+        rq.avg_idle_ns += div_trunc(rq.clock_ns - rq.idle_stamp_ns - rq.avg_idle_ns, 8)
         rq.avg_idle_ns = min(rq.avg_idle_ns, 2 * rq.max_idle_balance_cost_ns)
-        rq.idle_stamp_ns = 0
+        rq.idle_stamp_ns = NIL
 
 
 @kjit
 def set_task_cpu(w, p, cpu):
-    """core.c: set_task_cpu(), fair.c: migrate_task_rq_fair(). Let a task that is not queued belong to another CPU."""
+    """core.c: set_task_cpu(). Let a task that is not queued belong to another CPU."""
     task = task_struct(w, p)
     if not task.on_rq:
-        remove_entity_load_avg(w, p, cpu_rq(w, cpu).clock_ns)
+        migrate_task_rq_fair(w, p)
     sched_entity(w, p).last_update_time_ns = NIL
     task.nr_migrations += 1
     set_task_rq(w, p, cpu)
+
+
+@kjit
+def detach_task(w, p, cpu):
+    """fair.c: detach_task(). A task that is queued but not running leaves for a CPU; it keeps lag and deadline."""
+    sched_info_waited(w, task_struct(w, p).cpu, p)
+    dequeue_task_fair(w, p, DEQUEUE_MIGRATING)
+    set_task_cpu(w, p, cpu)
+
+
+@kjit
+def attach_task(w, p):
+    """fair.c: attach_task(). A task that was detached joins its new CPU, whose clock must be current."""
+    cpu = task_struct(w, p).cpu
+    activate_task(w, cpu, p, ENQUEUE_MIGRATED)
+    wakeup_preempt(w, cpu, p, 0)
 
 
 @kjit
@@ -120,25 +130,22 @@ def detach_task_cfs_rq(w, p):
 
 
 @kjit
-def migrate_task(w, p, cpu, preempt):
-    """core.c: move_queued_task(). Move a task that is queued but not running; it keeps lag and relative deadline.
+def migrate_task(w, p, cpu):
+    """core.c: move_queued_task(). Move a task that is runnable but not running.
 
-    `preempt` is False for a CPU that is about to pick a task anyway. A task in limbo stays there if it may not run on
-    the other CPU either.
+    A task in limbo stays there if it may not run on the other CPU either.
     """
-    src = task_struct(w, p).cpu
-    sched_info_waited(w, src, p)
+    now_ns = cpu_rq(w, task_struct(w, p).cpu).clock_ns
     limbo = in_limbo(w, p)
     if limbo:
+        sched_info_waited(w, task_struct(w, p).cpu, p)
         leave_limbo(w, p)
         detach_task_cfs_rq(w, p)
+        set_task_cpu(w, p, cpu)
     else:
-        dequeue_entities(w, p, DEQUEUE_MIGRATING)
-    set_task_cpu(w, p, cpu)
-    update_rq_clock(w, cpu, cpu_rq(w, src).clock_ns)
+        detach_task(w, p, cpu)
+    update_rq_clock(w, cpu, now_ns)
     if limbo and cfs_rq(w, sched_entity(w, p).cfs_rq).throttle_count:
         join_limbo(w, p)
-        return
-    activate_task(w, cpu, p, ENQUEUE_MIGRATED)
-    if preempt:
-        wakeup_preempt(w, cpu, p, 0)
+    else:
+        attach_task(w, p)

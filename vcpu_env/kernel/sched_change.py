@@ -6,10 +6,10 @@ The clock of the task's CPU must be current.
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.entity import resched_curr, reweight_entity
-from vcpu_env.kernel.fair import dequeue_entities, enqueue_task_fair, put_prev_task_fair, set_next_task_fair
+from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair, put_prev_task_fair, set_next_task_fair
 from vcpu_env.kernel.group import set_task_rq
-from vcpu_env.kernel.pelt import DO_ATTACH, DO_DETACH, UPDATE_TG, update_load_avg
-from vcpu_env.kernel.runqueue import migrate_task, sched_info_switch
+from vcpu_env.kernel.load_avg import DO_ATTACH, UPDATE_TG, update_load_avg
+from vcpu_env.kernel.runqueue import detach_task_cfs_rq, migrate_task, sched_info_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     ENQUEUE_RESTORE,
@@ -42,7 +42,7 @@ def sched_change_begin(w, p):
         leave_limbo(w, p)
     elif task.on_rq:
         was |= CHANGE_QUEUED
-        dequeue_entities(w, p, DEQUEUE_SAVE)
+        dequeue_task_fair(w, p, DEQUEUE_SAVE)
     if was & CHANGE_RUNNING:
         put_prev_task_fair(w, p)
     return was
@@ -93,16 +93,17 @@ def stop_and_migrate(w, cpu, dst):
     put_prev_task_fair(w, p)
     sched_info_switch(w, cpu, p, NIL)
     rq.curr = NIL
-    migrate_task(w, p, dst, True)
+    migrate_task(w, p, dst)
 
 
 @kjit
-def propagate_entity_cfs_rq(w, p):
-    """fair.c: propagate_entity_cfs_rq(). Load that a task brought or took shows in the groups above it."""
-    se_id = sched_entity(w, p).parent
+def attach_task_cfs_rq(w, p):
+    """fair.c: attach_task_cfs_rq(). The load of a task that is not queued joins its queue."""
+    se_id, flags = p, DO_ATTACH
     while se_id != NIL:
-        update_load_avg(w, sched_entity(w, se_id).cfs_rq, se_id, UPDATE_TG)
-        se_id = sched_entity(w, se_id).parent
+        se = sched_entity(w, se_id)
+        update_load_avg(w, se.cfs_rq, se_id, flags)
+        se_id, flags = se.parent, UPDATE_TG
 
 
 @kjit
@@ -111,15 +112,13 @@ def task_change_group_fair(w, p, tg):
     task, se = task_struct(w, p), sched_entity(w, p)
     attached = task.state != TASK_NEW and se.last_update_time_ns != NIL
     if attached:
-        update_load_avg(w, se.cfs_rq, p, DO_DETACH)
-        propagate_entity_cfs_rq(w, p)
+        detach_task_cfs_rq(w, p)
         se.last_update_time_ns = NIL
     task.tg = tg
     set_task_rq(w, p, task.cpu)
     se.depth = task_group(w, tg).depth
     if attached:
-        update_load_avg(w, se.cfs_rq, p, DO_ATTACH)
-        propagate_entity_cfs_rq(w, p)
+        attach_task_cfs_rq(w, p)
 
 
 @kjit

@@ -6,10 +6,11 @@ mostly stays. A new task goes to the idlest CPU (`kernel.select_idlest`).
 """
 
 from vcpu_env._jit import NIL, kjit
+from vcpu_env.kernel.clock import jiffies_ns
 from vcpu_env.kernel.domain_types import sched_domain_shared, span_cpu
-from vcpu_env.kernel.group_stats import idle_cpu
-from vcpu_env.kernel.pelt import task_h_load
-from vcpu_env.kernel.select_idlest import cpu_allowed, sched_balance_find_dst_cpu
+from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu
+from vcpu_env.kernel.load_avg import task_h_load
+from vcpu_env.kernel.select_idlest import sched_balance_find_dst_cpu, sched_idle_cpu
 from vcpu_env.kernel.types import (
     NSEC_PER_SEC,
     WF_SYNC,
@@ -50,30 +51,32 @@ def is_pinned(w, p):
 @kjit
 def idle_for_wakeup(w, cpu):
     """available_idle_cpu() or sched_idle_cpu(): a CPU that a waking task would not have to share."""
-    rq = cpu_rq(w, cpu)
-    if rq.nr_running:
-        return rq.nr_running == cfs_rq(w, cpu).h_nr_idle
-    return rq.curr == NIL
+    return idle_cpu(w, cpu) or sched_idle_cpu(w, cpu)
 
 
 @kjit
-def record_wakee(w, waker, p, now):
-    """fair.c: record_wakee(). Count how often a waker changes between wakees; the count halves every second."""
-    task = task_struct(w, waker)
-    if now > task.wakee_flip_decay_ns + NSEC_PER_SEC:
-        task.wakee_flips >>= 1
-        task.wakee_flip_decay_ns = now
-    if task.last_wakee != p:
-        task.last_wakee = p
-        task.wakee_flips += 1
+def record_wakee(current, p, now):
+    """fair.c: record_wakee(). Count how often a waker changes between wakees; the count halves every second.
+
+    `current` is a task, or the run queue of a CPU whose idle task is interrupted; `now` are jiffies.
+    """
+    if now > current.wakee_flip_decay_ns + NSEC_PER_SEC:
+        current.wakee_flips >>= 1
+        current.wakee_flip_decay_ns = now
+    if current.last_wakee != p:
+        current.last_wakee = p
+        current.wakee_flips += 1
 
 
 @kjit
-def wake_wide(w, waker, p):
-    """fair.c: wake_wide(). Whether waker and wakee have too many partners for all of them to stay close together."""
-    a, b = task_struct(w, waker).wakee_flips, task_struct(w, p).wakee_flips
-    master, slave = max(a, b), min(a, b)
-    llc_size = sched_domain_shared(w, cpu_rq(w, task_struct(w, waker).cpu).llc).weight
+def wake_wide(w, this_cpu, flips, p):
+    """fair.c: wake_wide(). Whether waker and wakee have too many partners for all of them to stay close together.
+
+    `flips` are the waker's.
+    """
+    wakee_flips = task_struct(w, p).wakee_flips
+    master, slave = max(flips, wakee_flips), min(flips, wakee_flips)
+    llc_size = sched_domain_shared(w, cpu_rq(w, this_cpu).llc).weight
     return slave >= llc_size and master >= slave * llc_size
 
 
@@ -126,14 +129,19 @@ def select_idle_smt(w, p, cpu):
 
 @kjit
 def select_idle_core(w, p, cpu):
-    """fair.c: select_idle_core(). `cpu` if its whole core is idle; else, as -2 - CPU, the thread that is; else NIL."""
+    """fair.c: select_idle_core(). `cpu` if its whole core is idle; else, as -2 - CPU, a thread that is; else NIL."""
     sibling = cpu_rq(w, cpu).sibling
-    if idle_cpu(w, cpu):
-        return cpu if sibling == NIL or idle_cpu(w, sibling) else -2 - cpu
-    if idle_for_wakeup(w, cpu):
-        return -2 - cpu
-    if sibling != NIL and idle_for_wakeup(w, sibling) and cpu_allowed(w, p, sibling):
-        return -2 - sibling
+    if sibling == NIL:
+        if idle_cpu(w, cpu):
+            return cpu
+        return -2 - cpu if sched_idle_cpu(w, cpu) else NIL
+    if idle_cpu(w, cpu) and idle_cpu(w, sibling):
+        return cpu
+    first, second = min(cpu, sibling), max(cpu, sibling)
+    if idle_for_wakeup(w, first) and cpu_allowed(w, p, first):
+        return -2 - first
+    if idle_for_wakeup(w, second) and cpu_allowed(w, p, second):
+        return -2 - second
     return NIL
 
 
@@ -146,7 +154,7 @@ def select_idle_cpu(w, p, target, has_idle_core):
     shared = sched_domain_shared(w, cpu_rq(w, target).llc)
     left = shared.nr_idle_scan if sched_features(w, 0).SIS_UTIL else shared.weight
     at, end, found = cpu_rq(w, target).position, shared.first + shared.weight, NIL
-    if left == 0:
+    if left == 0 or shared.weight == 1:
         return NIL
     for _ in range(shared.weight):
         at += 1
@@ -195,7 +203,8 @@ def select_idle_sibling(w, p, prev_cpu, target):
         near = cpus_share_cache(w, recent_used_cpu, target)
         if near and idle_for_wakeup(w, recent_used_cpu) and cpu_allowed(w, p, recent_used_cpu):
             return recent_used_cpu
-    has_idle_core = sched_domain_shared(w, cpu_rq(w, target).llc).has_idle_cores
+    smt = cpu_rq(w, target).sibling != NIL
+    has_idle_core = smt and sched_domain_shared(w, cpu_rq(w, target).llc).has_idle_cores != 0
     if not has_idle_core and prev_is_near:
         cpu = select_idle_smt(w, p, prev_cpu)
         if cpu != NIL:
@@ -206,21 +215,42 @@ def select_idle_sibling(w, p, prev_cpu, target):
 
 @kjit
 def select_task_rq_fair(w, p, this_cpu, wake_flags):
-    """fair.c: select_task_rq_fair(). The CPU for a task that wakes or starts; `this_cpu` is the waker's."""
+    """fair.c: select_task_rq_fair(). The CPU for a task that wakes or starts; `this_cpu` is the waker's.
+
+    It may be one that the task's affinity does not allow (any more).
+    """
     prev_cpu = task_struct(w, p).cpu
-    if sched_tunables(w, 0).nr_cpus == 1:
-        return prev_cpu
-    if is_pinned(w, p):
-        return first_allowed_cpu(w, p)
     if wake_flags & WF_TTWU == 0:
         return sched_balance_find_dst_cpu(w, p, this_cpu)
-    waker = cpu_rq(w, this_cpu).curr
+    waker, now = cpu_rq(w, this_cpu).curr, jiffies_ns(w)
+    if waker == NIL:
+        record_wakee(cpu_rq(w, this_cpu), p, now)
+        flips = cpu_rq(w, this_cpu).wakee_flips
+    else:
+        record_wakee(task_struct(w, waker), p, now)
+        flips = task_struct(w, waker).wakee_flips
     target = prev_cpu
-    want_affine = cpu_allowed(w, p, this_cpu)
-    if waker != NIL:
-        record_wakee(w, waker, p, cpu_rq(w, this_cpu).clock_ns)
-        want_affine = want_affine and not wake_wide(w, waker, p)
-    if want_affine and this_cpu != prev_cpu:
+    if this_cpu != prev_cpu and cpu_allowed(w, p, this_cpu) and not wake_wide(w, this_cpu, flips, p):
         target = wake_affine(w, p, this_cpu, prev_cpu, wake_flags & WF_SYNC)
-    cpu = select_idle_sibling(w, p, prev_cpu, target)
-    return cpu if cpu_allowed(w, p, cpu) else first_allowed_cpu(w, p)
+    return select_idle_sibling(w, p, prev_cpu, target)
+
+
+@kjit
+def select_fallback_rq(w, p):
+    """core.c: select_fallback_rq(). A CPU that the task may use: the first one of its node, or else of the host."""
+    node = cpu_rq(w, task_struct(w, p).cpu).node
+    for cpu in range(sched_tunables(w, 0).nr_cpus):
+        if cpu_rq(w, cpu).node == node and cpu_allowed(w, p, cpu):
+            return cpu
+    return first_allowed_cpu(w, p)
+
+
+@kjit
+def select_task_rq(w, p, this_cpu, wake_flags):
+    """core.c: select_task_rq(). The CPU for a task that wakes or starts, one that its affinity allows."""
+    if sched_tunables(w, 0).nr_cpus == 1:
+        return task_struct(w, p).cpu
+    if is_pinned(w, p):
+        return first_allowed_cpu(w, p)
+    cpu = select_task_rq_fair(w, p, this_cpu, wake_flags)
+    return cpu if cpu_allowed(w, p, cpu) else select_fallback_rq(w, p)

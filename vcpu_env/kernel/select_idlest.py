@@ -3,32 +3,36 @@
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.domain_types import SD_NUMA, sched_domain, sched_group, sg_lb_stats, span_cpu
 from vcpu_env.kernel.group_stats import (
+    GROUP_FULLY_BUSY,
     GROUP_HAS_SPARE,
+    GROUP_OVERLOADED,
     adjust_numa_imbalance,
-    classify_by_load,
+    cpu_allowed,
     group_avg_load,
+    group_classify,
     idle_cpu,
     sum_group,
 )
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, task_struct
+from vcpu_env.kernel.types import cfs_rq, cpu_rq
 
 NICE_0_WEIGHT = 1024
 
 
 @kjit
-def cpu_allowed(w, p, cpu):
-    """Whether a task's affinity allows a CPU."""
-    return (task_struct(w, p).cpus_allowed[cpu >> 6] >> (cpu & 63)) & 1 != 0
+def nr_allowed_in_group(w, p, g):
+    """How many CPUs of a group a task's affinity allows."""
+    group, allowed = sched_group(w, g), 0
+    for i in range(group.first, group.first + group.weight):
+        if cpu_allowed(w, p, span_cpu(w, i).cpu):
+            allowed += 1
+    return allowed
 
 
 @kjit
-def group_allowed(w, p, g):
-    """Whether a task's affinity allows a CPU of a group."""
-    group = sched_group(w, g)
-    for i in range(group.first, group.first + group.weight):
-        if cpu_allowed(w, p, span_cpu(w, i).cpu):
-            return True
-    return False
+def sched_idle_cpu(w, cpu):
+    """fair.c: sched_idle_cpu(). A CPU that has tasks, but only of idle policy or of idle groups."""
+    nr_running = cpu_rq(w, cpu).nr_running
+    return nr_running > 0 and nr_running == cfs_rq(w, cpu).h_nr_idle
 
 
 @kjit
@@ -37,23 +41,28 @@ def update_pick_idlest(w, at, idlest):
     this, best = sg_lb_stats(w, at), sg_lb_stats(w, idlest)
     if best.group == NIL or this.kind != best.kind:
         return best.group == NIL or this.kind < best.kind
-    if this.kind != GROUP_HAS_SPARE:
+    if this.kind == GROUP_OVERLOADED or this.kind == GROUP_FULLY_BUSY:
         return this.avg_load < best.avg_load
+    if this.kind != GROUP_HAS_SPARE:
+        return False
     if this.idle_cpus != best.idle_cpus:
         return this.idle_cpus > best.idle_cpus
     return this.util < best.util
 
 
 @kjit
-def idlest_is_better(w, sd, local, idlest):
+def idlest_is_better(w, p, sd, local, idlest):
     """fair.c: sched_balance_find_dst_group(), both groups alike: whether the idlest is so by enough to leave home."""
     near, far = sg_lb_stats(w, local), sg_lb_stats(w, idlest)
     if near.kind == GROUP_HAS_SPARE:
         if sd.flags & SD_NUMA:
             excess = abs(near.idle_cpus - far.idle_cpus)
-            if adjust_numa_imbalance(excess, near.nr_running + 1, sd.imb_numa_nr) == 0:
+            tolerated = min(nr_allowed_in_group(w, p, near.group), sd.imb_numa_nr)
+            if adjust_numa_imbalance(excess, near.nr_running + 1, tolerated) == 0:
                 return False
         return near.idle_cpus < far.idle_cpus
+    if near.kind != GROUP_OVERLOADED and near.kind != GROUP_FULLY_BUSY:
+        return False
     margin = NICE_0_WEIGHT * (sd.imbalance_pct - 100) // 100
     if sd.flags & SD_NUMA and far.avg_load + margin >= near.avg_load:
         return False
@@ -70,11 +79,11 @@ def sched_balance_find_dst_group(w, p, sd_id):
     sg_lb_stats(w, local).group = sg_lb_stats(w, idlest).group = NIL
     g = sd.group
     while True:
-        if group_allowed(w, p, g):
+        if nr_allowed_in_group(w, p, g):
             place = local if g == sd.group else at
-            sum_group(w, place, g)
+            sum_group(w, place, g, p)
             stats = sg_lb_stats(w, place)
-            stats.kind, stats.avg_load = classify_by_load(w, place, sd.imbalance_pct), group_avg_load(w, place)
+            stats.kind, stats.avg_load = group_classify(w, place, sd.imbalance_pct, False), group_avg_load(w, place)
             if place == at and update_pick_idlest(w, at, idlest):
                 at, idlest = idlest, at
         g = sched_group(w, g).next
@@ -84,24 +93,31 @@ def sched_balance_find_dst_group(w, p, sd_id):
     if far.group == NIL or near.group == NIL or near.kind != far.kind:
         leave = far.group != NIL and (near.group == NIL or near.kind > far.kind)
     else:
-        leave = idlest_is_better(w, sd, local, idlest)
+        leave = idlest_is_better(w, p, sd, local, idlest)
     return far.group if leave else NIL
 
 
 @kjit
 def sched_balance_find_dst_group_cpu(w, p, g, this_cpu):
-    """fair.c: sched_balance_find_dst_group_cpu(). A group's CPU that went idle last, else the least loaded one."""
+    """fair.c: sched_balance_find_dst_group_cpu(). A group's CPU that went idle last, else the least loaded one.
+
+    The first CPU that has only tasks of idle policy is good enough.
+    """
     group = sched_group(w, g)
-    idlest, idle_since, least, least_load = NIL, -1, this_cpu, -1
+    if group.weight == 1:
+        return span_cpu(w, group.first).cpu
+    idlest, idle_since, least, least_load = NIL, NIL, this_cpu, -1
     for i in range(group.first, group.first + group.weight):
         cpu = span_cpu(w, i).cpu
         if not cpu_allowed(w, p, cpu):
             continue
         rq, load = cpu_rq(w, cpu), cfs_rq(w, cpu).load_avg
+        if sched_idle_cpu(w, cpu):
+            return cpu
         if idle_cpu(w, cpu):
             if rq.idle_stamp_ns > idle_since:
                 idlest, idle_since = cpu, rq.idle_stamp_ns
-        elif least_load < 0 or load < least_load:
+        elif idlest == NIL and (least_load < 0 or load < least_load):
             least, least_load = cpu, load
     return least if idlest == NIL else idlest
 

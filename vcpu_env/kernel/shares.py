@@ -6,7 +6,8 @@ it is off by more than 1/64; so a group's weights on different CPUs follow its l
 """
 
 from vcpu_env._jit import NIL, kjit
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_tunables, task_group
+from vcpu_env.kernel.clock import sched_clock
+from vcpu_env.kernel.types import cfs_rq, sched_tunables, task_group
 from vcpu_env.kernel.weights import MIN_SHARES, scale_load_down
 
 UPDATE_TG_INTERVAL_NS = 1_000_000
@@ -18,7 +19,7 @@ def update_tg_load_avg(w, q):
     cfs = cfs_rq(w, q)
     if cfs.se == NIL:
         return
-    now = cpu_rq(w, cfs.cpu).clock_ns
+    now = sched_clock(w)
     if now - cfs.last_update_tg_load_avg_ns < UPDATE_TG_INTERVAL_NS:
         return
     delta = cfs.load_avg - cfs.tg_load_avg_contrib

@@ -126,23 +126,21 @@ def build_domains(world: World, cpus: Sequence[Cpu]) -> None:
         for level, span in domains.chains[i]:
             if level == SMT:
                 rq["sibling"][i] = span[0] if span[1] == i else span[1]
-    smt = bool((rq["sibling"] != NIL).any())
     shared = world["sched_domain_shared"]
     for llc, number in caches.items():
         members = [i for i, cpu in enumerate(cpus) if cpu.llc == llc]
         shared["first"][number] = places.first(MC, tuple(members))
-        shared["weight"][number] = shared["nr_idle_scan"][number] = len(members)
-        shared["has_idle_cores"][number] = smt
+        shared["weight"][number] = len(members)
     groups = build_groups_of_domains(world, domains, places)
     at = {level: index * nr_cpus for index, level in enumerate(domains.levels)}
     for i in range(nr_cpus):
         below = NIL
         for level, span in domains.chains[i]:
             sd = at[level] + i
-            init_domain(world["sched_domain"][sd : sd + 1], level, span, i)
+            init_domain(world["sched_domain"][sd : sd + 1], level, span)
             domain = world["sched_domain"]
             domain["first"][sd] = places.first(level, span)
-            domain["imb_numa_nr"][sd] = allowed_numa_imbalance(cpus, i) if level == NUMA else 0
+            domain["imb_numa_nr"][sd] = allowed_numa_imbalance(cpus, i) if level >= PKG else 0
             domain["group"][sd] = groups[level, span, i]
             domain["child"][sd] = below
             if below == NIL:
@@ -152,7 +150,7 @@ def build_domains(world: World, cpus: Sequence[Cpu]) -> None:
             below = sd
 
 
-def init_domain(sd: np.ndarray, level: int, span: Span, cpu: int) -> None:
+def init_domain(sd: np.ndarray, level: int, span: Span) -> None:
     """sd_init(). The parts of a domain that depend on its level and size only."""
     kind, weight = LEVELS[level], len(span)
     sd["parent"], sd["span_weight"], sd["flags"] = NIL, weight, kind.flags
@@ -160,8 +158,6 @@ def init_domain(sd: np.ndarray, level: int, span: Span, cpu: int) -> None:
     sd["min_interval_ms"] = sd["balance_interval_ms"] = weight
     sd["max_interval_ms"] = 2 * weight
     sd["newidle_ratio"], sd["newidle_call"], sd["newidle_success"] = 512, 512, 256
-    # CPUs that stay busy balance one after the other, not all at the same tick.
-    sd["last_balance_ns"] = -16_000_000 * span.index(cpu)
 
 
 def build_groups_of_domains(world: World, domains: Domains, places: Places) -> dict[tuple[int, Span, int], int]:

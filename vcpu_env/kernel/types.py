@@ -71,6 +71,7 @@ FEATURES = {
     "WA_IDLE": 1,
     "WA_WEIGHT": 1,
     "WA_BIAS": 1,
+    "UTIL_EST": 1,
     "NI_RANDOM": 1,
 }
 """features.h of v6.19: the scheduler features that act on anything here, with their defaults."""
@@ -93,6 +94,7 @@ SCHED_TUNABLES = np.dtype(
         ("distribute_cost_ns", "i8"),  # what a timer of bandwidth control takes for each throttled queue
         ("unthrottle_cost_ns", "i8"),  # what it takes to unthrottle a queue,
         ("tg_walk_cost_ns", "i8"),  # and for each group below
+        ("pf_idle", "i8"),  # idle tasks are known as such (PF_IDLE), as on every real host
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
     align=True,
@@ -105,8 +107,8 @@ TASK_STRUCT = np.dtype(
         ("state", "i8"),
         ("on_rq", "i8"),
         ("cpu", "i8"),
-        ("cpu_next", "i8"),  # list of the tasks that belong to a CPU (`rq.first_task`), queued or not
-        ("cpu_prev", "i8"),
+        ("group_next", "i8"),  # in its CPU's `kernel.cfs_tasks`
+        ("group_prev", "i8"),
         ("tg", "i8"),
         ("policy", "i8"),
         ("nice", "i8"),
@@ -158,6 +160,12 @@ SCHED_ENTITY = np.dtype(
         ("load_sum", "i8"),
         ("load_avg", "i8"),
         ("last_update_time_ns", "i8"),
+        ("runnable_sum", "i8"),
+        ("runnable_avg", "i8"),
+        ("util_sum", "i8"),
+        ("util_avg", "i8"),
+        ("util_est", "i8"),
+        ("runnable_weight", "i8"),  # of a group: h_nr_runnable of its queue when it was last updated
     ],
     align=True,
 )
@@ -185,9 +193,22 @@ CFS_RQ = np.dtype(
         ("load_sum", "i8"),
         ("load_avg", "i8"),
         ("last_update_time_ns", "i8"),
+        ("runnable_sum", "i8"),
+        ("runnable_avg", "i8"),
+        ("util_sum", "i8"),
+        ("util_avg", "i8"),
+        ("util_est", "i8"),  # of root queues only
         ("tg_load_avg_contrib", "i8"),
         ("last_update_tg_load_avg_ns", "i8"),
+        ("propagate", "i8"),  # load has come or gone that the group's entity does not show yet
         ("prop_runnable_sum", "i8"),
+        ("removed_nr", "i8"),  # tasks that woke elsewhere since the queue was last updated, and their averages
+        ("removed_load", "i8"),
+        ("removed_runnable", "i8"),
+        ("removed_util", "i8"),
+        ("h_load", "i8"),  # the queue's part of its CPU's load, looked up once a jiffy
+        ("last_h_load_update_ns", "i8"),
+        ("on_list", "i8"),  # its blocked load is aged
         ("runtime_enabled", "i8"),  # its group has a quota; what it has left is in `bandwidth`
         ("throttle_count", "i8"),  # how many of itself and its ancestors are throttled
     ],
@@ -216,17 +237,25 @@ RQ = np.dtype(
         ("pcount", "i8"),
         ("next_balance_ns", "i8"),
         ("avg_idle_ns", "i8"),
-        ("idle_stamp_ns", "i8"),
+        ("idle_stamp_ns", "i8"),  # since when it has been idle; NIL
         ("max_idle_balance_cost_ns", "i8"),
         ("newidle_draws", "i8"),
-        ("all_pinned", "i8"),
+        ("excluded", "i8"),  # an attempt to balance under way looks at all CPUs but this one
         ("active_balance", "i8"),
         ("push_cpu", "i8"),
-        ("util_sum", "i8"),
-        ("util_avg", "i8"),
-        ("runnable_sum", "i8"),
-        ("runnable_avg", "i8"),
-        ("first_task", "i8"),
+        ("cfs_tasks_head", "i8"),
+        ("cfs_tasks_tail", "i8"),
+        ("ttwu_pending", "i8"),  # a remote wakeup is under way to this CPU
+        # of the idle task, which wakes others while the CPU is idle (interrupts)
+        ("wakee_flips", "i8"),
+        ("wakee_flip_decay_ns", "i8"),
+        ("last_wakee", "i8"),
+        # idle balancing (`kernel.nohz`)
+        ("nohz_tick_stopped", "i8"),
+        ("nohz_flags", "i8"),
+        ("nohz_newidle", "i8"),
+        ("has_blocked_load", "i8"),
+        ("last_blocked_load_update_ns", "i8"),
         # where the CPU is (`kernel.topology`)
         ("sd", "i8"),  # its lowest scheduling domain, NIL on a host of one CPU
         ("sibling", "i8"),  # the other hardware thread of its core, NIL without SMT
@@ -251,13 +280,14 @@ RQ_TOTALS = np.dtype(
     [
         ("nr_running", "i8"),
         ("nr_busy_cpus", "i8"),
-        ("nr_overloaded_cpus", "i8"),
+        ("overloaded", "i8"),  # the root domain's hint that some CPU has two tasks; cleared by a balance of all CPUs
+        ("now_ns", "i8"),  # the latest time of any CPU's clock
         ("nr_switches", "i8"),
         ("nr_trace_events", "i8"),
     ],
     align=True,
 )
-"""Sums over all run queues, kept because looking at every run queue costs more than a step of the machine."""
+"""What concerns all run queues. Sums are kept since a look at every one costs more than a step of the machine."""
 
 KICKED_CPUS = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
 

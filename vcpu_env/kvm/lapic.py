@@ -10,8 +10,8 @@ mode; a blocked one is woken.
 import numpy as np
 
 from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import try_to_wake_up
-from vcpu_env.kernel.runqueue import update_rq_clock
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin

@@ -13,9 +13,9 @@ from vcpu_env.kernel.types import FEATURES
 from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
-UNMODELLED_FEATURES = dict.fromkeys(
-    ("NONTASK_CAPACITY", "RT_PUSH_IPI", "ATTACH_AGE_LOAD", "UTIL_EST"), True
-) | dict.fromkeys(("HRTICK", "HRTICK_DL", "WARN_DOUBLE_CLOCK", "RT_RUNTIME_SHARE", "LB_MIN", "LATENCY_WARN"), False)
+UNMODELLED_FEATURES = dict.fromkeys(("NONTASK_CAPACITY", "RT_PUSH_IPI", "ATTACH_AGE_LOAD"), True) | dict.fromkeys(
+    ("HRTICK", "HRTICK_DL", "WARN_DOUBLE_CLOCK", "RT_RUNTIME_SHARE", "LB_MIN", "LATENCY_WARN"), False
+)
 SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items()} | UNMODELLED_FEATURES
 """Scheduler features of v6.19 and their defaults (/sys/kernel/debug/sched/features)."""
 

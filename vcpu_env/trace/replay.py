@@ -3,6 +3,7 @@
 * ``{"scenario": {... "mode": ...}}``: KVM's directed yield (`replay_kvm`).
 * ``{"scenario": {... "domains": ...}}``: the host scheduler on many CPUs (`replay_smp`).
 * ``{"scenario": {...}}``: the host scheduler, with or without the series (`replay_sched`).
+* ``{"header": {...}}``: calls of the many-CPU scheduler's functions (`replay_smp_functions`).
 * ``{"fn": ...}``: a file of direct function calls; every output is recomputed.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from numba.core.errors import NumbaError
 
 from vcpu_env.trace import replay_kvm, replay_sched, replay_smp
+from vcpu_env.trace.replay_smp_functions import check_smp_functions
 
 
 class TraceError(ValueError):
@@ -70,8 +72,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: cannot be read ({error}); allowed: a trace, gzipped or plain") from None
     first = lines[0] if lines else {}
-    if not (isinstance(first.get("scenario"), dict) or "fn" in first):
-        raise TraceError(f"{path}: line 1 has no 'scenario' and no 'fn'; allowed: a trace or a file of function calls")
+    if not (isinstance(first.get("scenario"), dict) or isinstance(first.get("header"), dict) or "fn" in first):
+        raise TraceError(
+            f"{path}: line 1 has no 'scenario', 'header' or 'fn'; allowed: a trace or a file of function calls"
+        )
     return lines
 
 
@@ -88,7 +92,7 @@ def replayed_lines(path: Path) -> list[dict[str, Any]]:
         TraceError: the file is not a trace, or its scenario is not valid.
     """
     lines = read_lines(path)
-    if "fn" in lines[0]:
+    if "scenario" not in lines[0]:
         raise TraceError(f"{path}: a file of function calls can only be checked; allowed without --check: traces")
     if "domains" in lines[0]["scenario"]:
         raise TraceError(f"{path}: a trace of many CPUs can only be checked; allowed without --check: other traces")
@@ -104,6 +108,8 @@ def check_file(path: Path) -> Checked:
     """
     lines = read_lines(path)
     with errors_of(path):
+        if "header" in lines[0]:
+            return check_smp(lines)
         if "fn" in lines[0]:
             return check_functions(lines)
         scenario, recorded = lines[0]["scenario"], lines[1:]
@@ -112,6 +118,15 @@ def check_file(path: Path) -> Checked:
         own = list(play(scenario))
         compare = replay_kvm.compare_kvm if "mode" in scenario else replay_sched.compare
         return Checked(len(recorded), [str(mismatch) for mismatch in compare(recorded, own)])
+
+
+def check_smp(lines: list[dict[str, Any]]) -> Checked:
+    """Recompute every call of a file of calls of the many-CPU scheduler's functions."""
+    first: dict[str, str] = {}
+    for number, function, name, recorded, own in check_smp_functions(lines):
+        what = f"{function}.{name}"
+        first.setdefault(what, f"{what}: line {number}: recorded {recorded}, own {own}")
+    return Checked(len(lines) - 1, list(first.values()))
 
 
 def check_functions(lines: list[dict[str, Any]]) -> Checked:

@@ -8,6 +8,7 @@ from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.kernel import affinity, core
 from vcpu_env.kernel.balance_trigger import sched_balance_rq
 from vcpu_env.kernel.cgroup import cgroup_event
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import (
     sched_tick,
     sched_yield,
@@ -19,7 +20,7 @@ from vcpu_env.kernel.entry_points import (
 )
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group import sched_group_set_shares
-from vcpu_env.kernel.runqueue import update_rq_clock
+from vcpu_env.kernel.nohz import nohz_idle_balance
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
 from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 
@@ -30,6 +31,9 @@ def leave_kernel(w, cpu, now_ns):
     rq = cpu_rq(w, cpu)
     if rq.csd_pending:
         cfsb_csd_unthrottle(w, cpu, now_ns)
+    if rq.nohz_flags:
+        update_rq_clock(w, cpu, now_ns)
+        nohz_idle_balance(w, cpu)
     while True:
         if rq.need_resched == 0:
             p = rq.curr

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env._jit import NIL
 from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import cgroup_arrays, cgroup_slots, init_cgroups
@@ -197,12 +198,17 @@ def set_masks(world: World, masks: list[int]) -> None:
 
 def start_at_epoch(world: World) -> None:
     """The state of an idle machine that has been up for `EPOCH_NS`: nothing balanced yet, all due now."""
-    rq, sd, shared = world["rq"], world["sched_domain"], world["sched_domain_shared"]
+    rq, sd = world["rq"], world["sched_domain"]
     for field in ("clock_ns", "clock_read_ns", "idle_stamp_ns", "next_balance_ns"):
         rq[field] = EPOCH_NS
     sd["last_balance_ns"] = EPOCH_NS
-    shared["nr_idle_scan"] = shared["has_idle_cores"] = 0
-    world["nohz"]["next_balance_ns"] = EPOCH_NS
+    for array in ("sched_entity", "cfs_rq"):
+        updated = world[array]["last_update_time_ns"]
+        updated[updated != NIL] = EPOCH_NS
+    # The recording has no idle loop, which sets the flag of idle tasks.
+    world["sched_tunables"]["pf_idle"] = 0
+    rq["last_blocked_load_update_ns"] = world["rq_totals"]["now_ns"] = EPOCH_NS
+    world["nohz"]["next_balance_ns"] = world["nohz"]["next_blocked_ns"] = EPOCH_NS
 
 
 def domains_of_cpus(world: World, nr_cpus: int) -> list[list[int]]:

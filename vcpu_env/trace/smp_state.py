@@ -51,7 +51,8 @@ def observe_entities(w, nr_tasks, rows):
         se, row = sched_entity(w, i), rows[i]
         row[1], row[2], row[3], row[4] = se.on_rq, se.sched_delayed, se.vruntime, se.deadline
         row[5], row[6], row[7], row[8] = se.sum_exec_runtime_ns, se.weight, se.slice_ns, se.vlag
-        row[9], row[14], row[17] = se.load_avg, se.load_sum, se.period_contrib
+        row[9], row[11], row[12], row[13] = se.load_avg, se.util_avg, se.runnable_avg, se.util_est
+        row[14], row[15], row[16], row[17] = se.load_sum, se.util_sum, se.runnable_sum, se.period_contrib
         if i < nr_tasks:
             task = task_struct(w, i)
             row[0], row[10] = task.cpu, task.nr_migrations
@@ -67,14 +68,14 @@ def observe_queues(w, with_bandwidth, rows):
         cfs, row = cfs_rq(w, i), rows[i]
         row[0], row[1], row[5] = cfs.load_avg, cfs.tg_load_avg_contrib, cfs.load_weight
         row[6], row[7], row[8] = cfs.h_nr_queued, cfs.h_nr_runnable, cfs.h_nr_idle
-        row[12], row[15] = cfs.load_sum, cfs.period_contrib
+        row[9], row[10], row[12] = cfs.util_avg, cfs.runnable_avg, cfs.load_sum
+        row[13], row[14], row[15] = cfs.util_sum, cfs.runnable_sum, cfs.period_contrib
         if with_bandwidth:
             queue = cfs_rq_bandwidth(w, i)
             row[2], row[3], row[4] = queue.runtime_remaining_ns, queue.throttled, cfs.throttle_count
             row[16] = queue.pelt_clock_throttled
         if cfs.se == NIL:
-            rq = cpu_rq(w, cfs.cpu)
-            row[9], row[10], row[13], row[14] = rq.util_avg, rq.runnable_avg, rq.util_sum, rq.runnable_sum
+            row[11] = cfs.util_est
 
 
 @kjit
@@ -149,6 +150,8 @@ class States:
         observe_entities(w, self.scenario.nr_tasks, own["e"])
         observe_queues(w, self.with_bandwidth, own["q"])
         observe_others(w, self.with_bandwidth, own["rq"], own["tg"], own["sd"], own["llc"])
+        stamp = own["rq"][:, COLUMNS["rq"].index("idle_stamp")]
+        stamp[stamp == NIL] = 0
         for field, columns in (("idle_stamp", "rq"), ("period_exp", "tg")):
             own[columns][:, COLUMNS[columns].index(field)] -= EPOCH_NS
         for field, columns in (("next_balance", "rq"), ("last", "sd")):
