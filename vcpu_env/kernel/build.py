@@ -154,16 +154,8 @@ def build_kernel(
 def build_run_queues(world: World, nr_cpus: int) -> None:
     """sched_init(): every run queue idle, every queue of entities empty."""
     rq, cfs = world["rq"], world["cfs_rq"]
-    for field in (
-        "curr",
-        "kicked_next",
-        "forced",
-        "cfs_tasks_head",
-        "cfs_tasks_tail",
-        "last_wakee",
-        "wake_list_head",
-        "wake_list_tail",
-    ):
+    lists = ("cfs_tasks_head", "cfs_tasks_tail", "wake_list_head", "wake_list_tail", "kicked_next")
+    for field in ("curr", "forced", "last_wakee", *lists):
         rq[field] = NIL
     rq["wakee_flip_decay_ns"] = LONG_AGO_NS
     rq["nohz_tick_stopped"] = rq["has_blocked_load"] = 1
