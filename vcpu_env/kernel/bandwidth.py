@@ -163,6 +163,7 @@ def cfs_rq_clock_pelt(w, q):
 def stop_pelt_clock(w, q):
     """fair.c: tg_throttle_down(), dequeue_entity(). A throttled queue is empty: its load stays what it is."""
     queue = cfs_rq_bandwidth(w, q)
+    cfs_rq(w, q).on_list = 0
     queue.throttled_clock_pelt_ns = cpu_rq(w, cfs_rq(w, q).cpu).clock_ns
     queue.pelt_clock_throttled = 1
 

@@ -17,7 +17,7 @@ from vcpu_env.kernel.pelt import (
     load_avg_is_decayed,
 )
 from vcpu_env.kernel.shares import update_tg_load_avg
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group
 from vcpu_env.kernel.util_est import UTIL_AVG_UNCHANGED
 from vcpu_env.kernel.weights import scale_load_down, update_load_set
 
@@ -312,6 +312,25 @@ def migrate_task_rq_fair(w, p):
 
 
 @kjit
+def child_cfs_rq_on_list(w, q):
+    """fair.c: child_cfs_rq_on_list(). Whether the blocked load of a group below is still aged on this CPU."""
+    cfs, tun = cfs_rq(w, q), sched_tunables(w, 0)
+    for tg in range(cfs.tg + 1, tun.nr_groups + 1):
+        if task_group(w, tg).parent == cfs.tg and cfs_rq(w, tg * tun.nr_cpus + cfs.cpu).on_list:
+            return True
+    return False
+
+
+@kjit
+def cfs_rq_is_decayed(w, q):
+    """fair.c: cfs_rq_is_decayed(). Whether a queue is empty and nothing is left of any load, here or below."""
+    cfs = cfs_rq(w, q)
+    if cfs.load_weight or cfs.tg_load_avg_contrib or not load_avg_is_decayed(cfs):
+        return False
+    return not child_cfs_rq_on_list(w, q)
+
+
+@kjit
 def update_blocked_averages(w, cpu):
     """fair.c: sched_balance_update_blocked_averages(). Age a CPU's load, groups before their parents.
 
@@ -331,7 +350,7 @@ def update_blocked_averages(w, cpu):
             se = sched_entity(w, cfs.se)
             if se.load_avg or se.util_avg or cfs.propagate:
                 update_load_avg(w, se.cfs_rq, cfs.se, UPDATE_TG)
-        if cfs.load_weight == 0 and cfs.tg_load_avg_contrib == 0 and load_avg_is_decayed(cfs):
+        if cfs_rq_is_decayed(w, q):
             cfs.on_list = 0
         blocked |= cfs.load_avg | cfs.util_avg
     if blocked == 0:

@@ -28,6 +28,7 @@ from vcpu_env.kernel.bandwidth import (
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
 from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
+from vcpu_env.kernel.load_avg import cfs_rq_is_decayed
 from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import (
     CSD_UNTHROTTLE,
@@ -90,6 +91,17 @@ def tg_unthrottle_up(w, q):
         task.throttle_next = NIL
         enqueue_task_fair(w, p, ENQUEUE_WAKEUP)
         p = following
+    if not cfs_rq_is_decayed(w, q):
+        cfs.on_list = 1
+
+
+@kjit
+def complete_branch(w, se_id):
+    """fair.c: list_add_leaf_cfs_rq(). The blocked load of all queues above is aged, too."""
+    while se_id != NIL:
+        se = sched_entity(w, se_id)
+        cfs_rq(w, se.cfs_rq).on_list = 1
+        se_id = se.parent
 
 
 @kjit
@@ -116,6 +128,8 @@ def unthrottle_cfs_rq(w, q, now_ns):
         cost_ns += tun.tg_walk_cost_ns
         tg = next_in_subtree(w, tg)
     tg_unthrottle_up(w, q)
+    if cfs.on_list:
+        complete_branch(w, cfs.se)
     if rq.curr == NIL and cfs_rq(w, cpu).nr_queued:
         resched_curr(w, cpu)
     return cost_ns
@@ -177,12 +191,13 @@ def distribute_cfs_runtime(w, tg, this_cpu, now_ns):
     pool, own, cost_ns = cfs_bandwidth(w, tg), NIL, 0
     q = pool.throttled_head
     while q != NIL and pool.runtime_ns > 0:
-        cost_ns += sched_tunables(w, 0).distribute_cost_ns
-        if cfs_rq_bandwidth(w, q).csd_queued == 0 and give_runtime(w, q):
-            if cfs_rq(w, q).cpu == this_cpu:
-                own = q
-            else:
-                unthrottle_cfs_rq_async(w, q)
+        if cfs_rq_bandwidth(w, q).csd_queued == 0:
+            cost_ns += sched_tunables(w, 0).distribute_cost_ns
+            if give_runtime(w, q):
+                if cfs_rq(w, q).cpu == this_cpu:
+                    own = q
+                else:
+                    unthrottle_cfs_rq_async(w, q)
         q = cfs_rq_bandwidth(w, q).throttled_next
     if own != NIL:
         cost_ns += unthrottle_cfs_rq(w, own, now_ns)

@@ -150,6 +150,8 @@ class States:
         observe_entities(w, self.scenario.nr_tasks, own["e"])
         observe_queues(w, self.with_bandwidth, own["q"])
         observe_others(w, self.with_bandwidth, own["rq"], own["tg"], own["sd"], own["llc"])
+        stamp = own["rq"][:, COLUMNS["rq"].index("idle_stamp")]
+        stamp[stamp == NIL] = 0
         for field, columns in (("idle_stamp", "rq"), ("period_exp", "tg")):
             own[columns][:, COLUMNS[columns].index(field)] -= EPOCH_NS
         for field, columns in (("next_balance", "rq"), ("last", "sd")):
