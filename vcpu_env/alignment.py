@@ -150,16 +150,16 @@ def runnable_vcpu(w, p):
 def alignment_tick(w, cpu):
     """Count, at a CPU's tick, its runnable vCPUs and those that have a runnable sibling there."""
     its = alignment(w, 0)
-    p = cpu_rq(w, cpu).first_task
+    p = cpu_rq(w, cpu).cfs_tasks_head
     while p != NIL:
         if runnable_vcpu(w, p):
             vm_alignment(w, kvm_vcpu(w, p).vm).mark += 1
-        p = task_struct(w, p).cpu_next
-    p = cpu_rq(w, cpu).first_task
+        p = task_struct(w, p).group_next
+    p = cpu_rq(w, cpu).cfs_tasks_head
     while p != NIL:
         if runnable_vcpu(w, p):
             mark = vm_alignment(w, kvm_vcpu(w, p).vm).mark
             its.vcpu_ticks += mark
             its.stacked_ticks += mark if mark > 1 else 0
             vm_alignment(w, kvm_vcpu(w, p).vm).mark = 0
-        p = task_struct(w, p).cpu_next
+        p = task_struct(w, p).group_next
