@@ -141,8 +141,7 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
     """What runs in each VM."""
     plans = []
     for vm in scenario.expanded_vms:
-        boot_ns = vm.boot_ns if scenario.host.placement == "launched" else 0
-        plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock], Program.boot(boot_ns))
+        plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
         if vm.threads:
             plan_threads(plan, vm.threads)
         elif vm.workload in scenario.workloads:
@@ -155,6 +154,8 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
         else:
             parameters = workload_parameters(vm.workload, vm.params)
             WORKLOADS[vm.workload].build(plan, parameters)
+        if scenario.host.placement == "launched":
+            plan.boot = Program.boot(vm.boot_ns, len(plan.programs) / vm.vcpus)
         plans.append(plan)
     return plans
 

@@ -147,12 +147,16 @@ class Program:
         self._add(OP_WORK, a=units)
 
     @staticmethod
-    def boot(length_ns: int) -> "Program":
-        """What each thread does once while its guest boots: it sleeps for four fifths of the time, in short pieces."""
+    def boot(length_ns: int, threads_per_vcpu: float) -> "Program":
+        """What each thread does once while its guest boots: it sleeps, in short pieces, and wakes its vCPU up.
+
+        A vCPU is idle for about four fifths of the time, however many threads it has.
+        """
         program = Program()
         if length_ns > 0:
-            program.block(0.8 * length_ns / BOOT_PIECES, "exponential")
-            program.user(0.2 * length_ns / BOOT_PIECES, "exponential")
+            busy = 0.2 / max(1.0, threads_per_vcpu)
+            program.block((1 - busy) * length_ns / BOOT_PIECES, "exponential")
+            program.user(busy * length_ns / BOOT_PIECES, "exponential")
             program.repeat(BOOT_PIECES, 0)
         return program
 

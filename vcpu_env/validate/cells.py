@@ -29,7 +29,8 @@ def reader_start_ns(cell: "Cell") -> int:
     return max(0, round(cell.warmup_ms * 1e6 - READER_NS[cell.cpus] / share))
 
 
-LAUNCH_GAP_NS = 2_000_000
+LAUNCH_GAP_NS = 1_000_000
+"""VMs were started 0.1 to 2 ms apart."""
 
 PROGRAMS = {
     "none": "user user_ns uniform\nshootdown\nwork",

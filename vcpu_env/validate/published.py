@@ -16,6 +16,8 @@ from vcpu_env.validate.verdict import Part, Verdict
 LAUNCHES = 20
 """Seeds of the checks of where launched VMs lie."""
 
+HOG = {"summary": "threads that only compute", "threads": [{"name": "hog", "count": 64, "program": "user 10ms\nwork"}]}
+
 OWNER_SPINNING: dict[str, Any] = {
     "summary": "threads that share a mutex of the kernel and spin on its owner",
     "unit": "turns",
@@ -99,15 +101,11 @@ def shootdowns(pv_sched_yield: bool) -> Scenario:
     return scenario(f"shootdowns-{pv_sched_yield}", 16, 2, 16, "dedup", vm=vm)
 
 
-def hogs(cpus: int) -> Scenario:
-    """Two vCPUs that only compute on each CPU."""
-    return scenario("hogs", cpus, 2, cpus, "blackscholes", host={"placement": "one_to_one"})
-
-
-def launch(cpus: int) -> Scenario:
-    """Two VMs of hogs, as many vCPUs each as CPUs, bare metal: what the recorded VMs were."""
-    vm = {"boot_ns": 0, "lock": "fifo"}
-    return scenario(f"launch-{cpus}", cpus, 2, cpus, "blackscholes", 100, vm=vm, host={"launch_gap_ns": 2_000_000})
+def hogs(cpus: int, placement: str) -> Scenario:
+    """Two VMs, each with as many vCPUs as CPUs, that only compute."""
+    return scenario(
+        f"hogs-{placement}-{cpus}", cpus, 2, cpus, "hogs", workloads={"hogs": HOG}, host={"placement": placement}
+    )
 
 
 class Results:
@@ -155,11 +153,11 @@ QUESTIONS: dict[str, Question] = {
     "T3-no-overcommit": lambda r, n: r.gain(owners("every", 32), owners("off", 32), n),
     "T6-pv-sched-yield": lambda r, n: r.gain(shootdowns(True), shootdowns(False), n),
     "T8-ple-off-pinned": lambda r, n: r.gain(pinned("off"), pinned("vmx"), n),
-    "T10-two-hogs": lambda r, n: r.mean("steal_share", hogs(4), n),
+    "T10-two-hogs": lambda r, n: r.mean("steal_share", hogs(4, "one_to_one"), n),
     "L1-fair-locks": lambda r, n: r.ratio(lwp("tas"), lwp("fifo"), n),
     "L1-pv-locks": lambda r, n: r.ratio(lwp("pvqspinlock"), lwp("fifo"), n),
-    "P1-stacked-2cpu": lambda r, n: r.mean("stacked", launch(2), LAUNCHES),
-    "P1-stacked-4cpu": lambda r, n: r.mean("stacked", launch(4), LAUNCHES),
+    "P1-stacked-2cpu": lambda r, n: r.mean("stacked", hogs(2, "launched"), LAUNCHES),
+    "P1-stacked-4cpu": lambda r, n: r.mean("stacked", hogs(4, "launched"), LAUNCHES),
 }
 """How each figure is measured here, by the id of its check."""
 

@@ -23,7 +23,7 @@ class Rates:
 
     Attributes:
         work: units of all VMs; `vm_work` of each.
-        steal_share: of the time in which vCPUs wanted a CPU, the part without one.
+        steal_share: of all vCPUs' time, the part in which they wanted a CPU and had none.
         stacked: share of runnable vCPUs with a runnable sibling on their CPU.
         gang_index: see `vcpu_env.alignment`; NaN if there never was a vCPU on every CPU.
     """
@@ -46,14 +46,14 @@ def run(job: Job) -> Rates:
     counted = measure(Machine(job.scenario, job.policy, job.seed), job.scenario.run)
     seconds = job.scenario.run.duration_ns * 1e-9
     vms, alignment = counted["vms"], counted["alignment"]
-    wanted_ns = sum(vm["run_ns"] + vm["steal_ns"] for vm in vms)
+    vcpu_ns = sum(vm.vcpus for vm in job.scenario.expanded_vms) * job.scenario.run.duration_ns
     return Rates(
         work=sum(vm["work_units"] for vm in vms) / seconds,
         vm_work=tuple(vm["work_units"] / seconds for vm in vms),
         pause_exits=counted["kvm"]["pause_exits"] / seconds,
         yields=counted["deboost"]["yields"] / seconds,
         switches=alignment["vcpu_switches"] / seconds,
-        steal_share=sum(vm["steal_ns"] for vm in vms) / max(1, wanted_ns),
+        steal_share=sum(vm["steal_ns"] for vm in vms) / vcpu_ns,
         stacked=alignment["stacked_ticks"] / max(1, alignment["vcpu_ticks"]),
         gang_index=alignment["gang_ns"] / alignment["busy_ns"] if alignment["busy_ns"] else float("nan"),
     )
