@@ -9,7 +9,7 @@ from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
-from vcpu_env.kernel.clock import update_rq_clock
+from vcpu_env.kernel.clock import sched_clock, update_rq_clock
 from vcpu_env.kernel.entity import resched_curr, reweight_entity
 from vcpu_env.kernel.fair import (
     dequeue_task_fair,
@@ -132,6 +132,8 @@ def pick_and_switch(w, cpu):
     p = pick_task_fair(w, cpu)
     if p == NIL and sched_balance_newidle(w, cpu):
         p = pick_task_fair(w, cpu)
+        if prev != NIL and task_struct(w, prev).on_rq:
+            rq.clock_skip = 1  # wakeup_preempt() takes a task in limbo for one that is about to be preempted
     if rq.forced != NIL:
         p = take_forced(w, cpu, p)
     if p != prev:
@@ -215,7 +217,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
     rq.ttwu_count += 1
     if cpu == waker_cpu:
         rq.ttwu_local += 1
-    update_rq_clock(w, cpu, cpu_rq(w, waker_cpu).clock_ns)
+    update_rq_clock(w, cpu, sched_clock(w))
     trace_sched_wakeup(w, cpu, p)
     if delayed:
         rq.clock_read_ns = rq.clock_ns
@@ -241,9 +243,8 @@ def wake_up_new_task(w, p, cpu):
     task = task_struct(w, p)
     task.state = TASK_RUNNING
     task.recent_used_cpu = cpu
-    now = cpu_rq(w, cpu).clock_ns
     cpu = select_task_rq(w, p, cpu, WF_FORK)
-    update_rq_clock(w, cpu, now)
+    update_rq_clock(w, cpu, sched_clock(w))
     set_task_rq(w, p, cpu)
     post_init_entity_util_avg(w, p)
     trace_sched_wakeup(w, cpu, p)

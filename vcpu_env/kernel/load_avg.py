@@ -8,7 +8,7 @@ On one CPU nothing ever looks at a load average (a group's weight there is its s
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import cfs_rq_clock_pelt, pelt_clock
-from vcpu_env.kernel.clock import jiffies_ns, sched_clock
+from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.pelt import (
     PELT_MIN_DIVIDER,
     ___update_load_avg,
@@ -334,9 +334,10 @@ def cfs_rq_is_decayed(w, q):
 def update_blocked_averages(w, cpu):
     """fair.c: sched_balance_update_blocked_averages(). Age a CPU's load, groups before their parents.
 
-    The CPU's clock must be current. A queue whose load is gone altogether is left alone from then on.
+    A queue whose load is gone altogether is left alone from then on.
     """
     tun, rq = sched_tunables(w, 0), cpu_rq(w, cpu)
+    update_rq_clock(w, cpu, sched_clock(w))
     rq.last_blocked_load_update_ns = jiffies_ns(w)
     blocked = 0
     for tg in range(tun.nr_groups, -1, -1):

@@ -219,6 +219,7 @@ RQ = np.dtype(
     [
         ("clock_ns", "i8"),
         ("clock_read_ns", "i8"),
+        ("clock_skip", "i8"),  # the next schedule() leaves the clock alone
         ("curr", "i8"),
         ("need_resched", "i8"),
         ("nr_running", "i8"),

@@ -15,6 +15,7 @@ from vcpu_env.kernel.cgroup import cgroup_arrays, cgroup_slots, init_cgroups
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import FEATURES, kernel_arrays
+from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.trace.sched_scenario import MAX_WEIGHT, POLICIES, choice, fail, field_of, integer
 from vcpu_env.world import World
@@ -81,7 +82,8 @@ def groups_of(record: dict[str, Any]) -> list[Group]:
         integer(where, group, "id", i + 1, i + 1)
         parent, weight = integer(where, group, "parent", 0, i), integer(where, group, "weight", 2, MAX_WEIGHT)
         integer(where, group, "period_phase_ns", 0, MAX_TIME_NS)
-        specs.append(Group(parent, weight << 10, bool(group.get("idle"))))
+        idle = bool(integer(where, group, "idle", 0, 1, 0))
+        specs.append(Group(parent, (WEIGHT_IDLEPRIO if idle else weight) << 10, idle))
     return specs
 
 
