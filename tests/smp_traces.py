@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from vcpu_env.trace.replay_smp import Comparison, SmpMismatch
+from vcpu_env.trace.replay_smp import Comparison, SmpMismatch, recorded_dice
 from vcpu_env.trace.smp_scenario import load_smp_scenario
 
 SETS = (
@@ -34,7 +34,7 @@ def trace_lines(path: Path) -> list[dict]:
 def check(path: Path, soft: bool = False, force: bool = False) -> tuple[int, int, list[SmpMismatch]]:
     """How many records there are, how many were reached, and the first difference of every field."""
     header, *records = trace_lines(path)
-    comparison = Comparison(load_smp_scenario(header["scenario"]), soft, force)
+    comparison = Comparison(load_smp_scenario(header["scenario"], recorded_dice(records)), soft, force)
     found = comparison.run(records)
     return len(records), comparison.reached, found
 

@@ -3,7 +3,7 @@
 from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.kernel import balance
 from vcpu_env.kernel.clock import jiffies_ns
-from vcpu_env.kernel.domain_types import lb_env, nohz, sched_domain
+from vcpu_env.kernel.domain_types import lb_env, newidle_dice, nohz, sched_domain
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NEWLY_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.load_avg import update_blocked_averages
@@ -36,9 +36,15 @@ def get_sd_balance_interval(w, sd_id, busy):
 
 
 @kjit
-def newidle_dice(w, cpu):
-    """A draw of 0..1023 for the CPU's next attempt: a hash of the CPU and the number of its draws."""
-    rq = cpu_rq(w, cpu)
+def throw_dice(w, cpu):
+    """A draw of 0..1023 for the CPU's next attempt: a hash of the CPU and the number of its draws.
+
+    A replay takes the recorded draws, one after the other, as long as there are any.
+    """
+    rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
+    if totals.nr_dice < sched_tunables(w, 0).recorded_dice:
+        totals.nr_dice += 1
+        return newidle_dice(w, totals.nr_dice - 1).value
     rq.newidle_draws += 1
     x = (rq.newidle_draws << 8 | cpu) * -7046029254386353131
     x = (x ^ logical_shift_right(x, 32)) * -4658895280553007687
@@ -62,7 +68,7 @@ def newidle_weight(w, cpu, sd):
     if not sched_features(w, 0).NI_RANDOM:
         return 1
     ratio = 1 + sd.newidle_ratio
-    if newidle_dice(w, cpu) > ratio:
+    if throw_dice(w, cpu) > ratio:
         return 0
     return (1024 + ratio // 2) // ratio
 

@@ -154,7 +154,8 @@ def build_kernel(
 def build_run_queues(world: World, nr_cpus: int) -> None:
     """sched_init(): every run queue idle, every queue of entities empty."""
     rq, cfs = world["rq"], world["cfs_rq"]
-    for field in ("curr", "kicked_next", "forced", "cfs_tasks_head", "cfs_tasks_tail", "last_wakee"):
+    lists = ("cfs_tasks_head", "cfs_tasks_tail", "wake_list_head", "wake_list_tail", "kicked_next")
+    for field in ("curr", "forced", "last_wakee", *lists):
         rq[field] = NIL
     rq["wakee_flip_decay_ns"] = LONG_AGO_NS
     rq["nohz_tick_stopped"] = rq["has_blocked_load"] = 1
@@ -202,7 +203,7 @@ def build_tasks(world: World, nr_cpus: int, tasks: Sequence[Task]) -> None:
     task["recent_used_cpu"] = task["last_wakee"] = NIL
     task["cpus_allowed"] = -1
     task["last_queued_ns"] = NIL
-    task["group_prev"] = task["group_next"] = NIL
+    task["group_prev"] = task["group_next"] = task["wake_next"] = NIL
     task["wakee_flip_decay_ns"] = LONG_AGO_NS
     for p, spec in enumerate(tasks):
         task["cpu"][p], task["tg"][p], task["policy"][p], task["nice"][p] = spec.cpu, spec.group, spec.policy, spec.nice

@@ -10,7 +10,7 @@ from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
-from vcpu_env.kernel.entity import resched_curr, reweight_entity
+from vcpu_env.kernel.entity import resched_curr, reweight_entity, smp_call_function_single_async
 from vcpu_env.kernel.fair import (
     dequeue_task_fair,
     enqueue_task_fair,
@@ -34,8 +34,9 @@ from vcpu_env.kernel.runqueue import (
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
-from vcpu_env.kernel.select_cpu import select_task_rq, update_idle_core
+from vcpu_env.kernel.select_cpu import cpus_share_cache, select_task_rq, update_idle_core
 from vcpu_env.kernel.types import (
+    CSD_TTWU,
     DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
     DEQUEUE_SPECIAL,
@@ -56,6 +57,7 @@ from vcpu_env.kernel.types import (
     cpu_rq,
     kicked_cpus,
     sched_entity,
+    sched_features,
     task_struct,
 )
 from vcpu_env.kernel.weights import SCHED_PRIO_TO_WEIGHT, SCHED_PRIO_TO_WMULT
@@ -199,8 +201,55 @@ def sched_tick(w, cpu):
 
 
 @kjit
+def ttwu_do_activate(w, p, cpu, flags, wake_flags):
+    """core.c: ttwu_do_activate(). A woken task joins a CPU's queue; `flags` are ENQUEUE_MIGRATED or 0."""
+    activate_task(w, cpu, p, ENQUEUE_WAKEUP | flags)
+    wakeup_preempt(w, cpu, p, wake_flags)
+    update_avg_idle(w, cpu)
+
+
+@kjit
+def ttwu_queue_cond(w, cpu, waker_cpu):
+    """core.c: ttwu_queue_cond(). Whether a CPU does itself what a wakeup takes: it is idle, or far from the waker."""
+    if not cpus_share_cache(w, waker_cpu, cpu):
+        return True
+    return cpu != waker_cpu and cpu_rq(w, cpu).nr_running == 0
+
+
+@kjit
+def ttwu_queue_wakelist(w, p, cpu, flags):
+    """core.c: __ttwu_queue_wakelist(). Send a woken task to a CPU by an interrupt."""
+    rq, task = cpu_rq(w, cpu), task_struct(w, p)
+    rq.ttwu_pending = 1
+    task.remote_wakeup, task.wake_next = flags, NIL
+    if rq.wake_list_head == NIL:
+        rq.wake_list_head = p
+    else:
+        task_struct(w, rq.wake_list_tail).wake_next = p
+    rq.wake_list_tail = p
+    smp_call_function_single_async(w, cpu, CSD_TTWU)
+
+
+@kjit
+def sched_ttwu_pending(w, cpu):
+    """core.c: sched_ttwu_pending(). The tasks that were sent to a CPU arrive; its clock must be current."""
+    rq = cpu_rq(w, cpu)
+    rq.csd_pending &= ~CSD_TTWU
+    p = rq.wake_list_head
+    rq.wake_list_head = NIL
+    while p != NIL:
+        task = task_struct(w, p)
+        if task.state == TASK_RUNNING:  # it may have been killed meanwhile
+            ttwu_do_activate(w, p, cpu, task.remote_wakeup, 0)
+        p = task.wake_next
+    rq.ttwu_pending = 0
+
+
+@kjit
 def try_to_wake_up(w, p, waker_cpu, wake_flags):
-    """core.c: try_to_wake_up(). Returns 0 if `p` was not asleep, 1 if it was queued, 2 if it had never left its queue.
+    """core.c: try_to_wake_up(). Returns 0 if `p` was not asleep, 2 if it had never left its queue, else 1.
+
+    In the last case it is queued, or on its way to the other CPU that will do that.
 
     The clock of `waker_cpu` must be current; `wake_flags` are WF_SYNC, WF_RQ_SELECTED or 0.
     """
@@ -217,9 +266,9 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
     rq.ttwu_count += 1
     if cpu == waker_cpu:
         rq.ttwu_local += 1
-    update_rq_clock(w, cpu, sched_clock(w))
     trace_sched_wakeup(w, cpu, p)
     if delayed:
+        update_rq_clock(w, cpu, sched_clock(w))
         rq.clock_read_ns = rq.clock_ns
         if sched_entity(w, p).sched_delayed:
             sched_info_queued(w, cpu, p)
@@ -227,13 +276,15 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
         if rq.curr != p:
             wakeup_preempt(w, cpu, p, wake_flags)
         return 2
-    flags = ENQUEUE_WAKEUP
+    flags = 0
     if cpu != task.cpu:
         set_task_cpu(w, p, cpu)
-        flags |= ENQUEUE_MIGRATED
-    activate_task(w, cpu, p, flags)
-    wakeup_preempt(w, cpu, p, wake_flags)
-    update_avg_idle(w, cpu)
+        flags = ENQUEUE_MIGRATED
+    if sched_features(w, 0).TTWU_QUEUE and ttwu_queue_cond(w, cpu, waker_cpu):
+        ttwu_queue_wakelist(w, p, cpu, flags)
+    else:
+        update_rq_clock(w, cpu, sched_clock(w))
+        ttwu_do_activate(w, p, cpu, flags, wake_flags)
     return 1
 
 

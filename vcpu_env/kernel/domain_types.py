@@ -113,6 +113,8 @@ LB_ENV = np.dtype(
 )
 """One attempt to balance a domain (struct lb_env and sd_lb_stats)."""
 
+NEWIDLE_DICE = np.dtype([("value", "i8")], align=True)
+
 sched_domain_shared = struct(8, SCHED_DOMAIN_SHARED)
 sched_domain = struct(10, SCHED_DOMAIN)
 sched_group = struct(11, SCHED_GROUP)
@@ -120,6 +122,12 @@ span_cpu = struct(59, SPAN_CPU)
 sg_lb_stats = struct(60, SG_LB_STATS)
 lb_env = struct(61, LB_ENV)
 nohz = struct(62, NOHZ)
+newidle_dice = struct(33, NEWIDLE_DICE)
+
+
+def recorded_dice(dice: int) -> StructArray:
+    """The struct array of draws that a recording had."""
+    return StructArray(33, "newidle_dice", NEWIDLE_DICE, max(dice, 1))
 
 
 def domain_arrays(nr_cpus: int, levels: int, nr_llcs: int) -> list[StructArray]:

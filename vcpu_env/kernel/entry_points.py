@@ -30,6 +30,13 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
 
 
 @entry_point
+def sched_ttwu_pending(w, cpu):
+    """`core.sched_ttwu_pending`."""
+    core.sched_ttwu_pending(w, cpu)
+    return 0
+
+
+@entry_point
 def wake_up_new_task(w, p, cpu):
     """`core.wake_up_new_task`."""
     core.wake_up_new_task(w, p, cpu)

@@ -9,7 +9,7 @@ from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.clock import jiffies_ns
 from vcpu_env.kernel.domain_types import sched_domain_shared, span_cpu
 from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu
-from vcpu_env.kernel.load_avg import task_h_load
+from vcpu_env.kernel.load_avg import task_h_load, update_cfs_rq_h_load
 from vcpu_env.kernel.select_idlest import sched_balance_find_dst_cpu, sched_idle_cpu
 from vcpu_env.kernel.types import (
     NSEC_PER_SEC,
@@ -106,6 +106,8 @@ def wake_affine(w, p, this_cpu, prev_cpu, sync):
             if current_load > this_load:
                 return this_cpu
             this_load -= current_load
+        elif sync:
+            update_cfs_rq_h_load(w, this_cpu)  # as asking for the load of the idle task does, which is none
         load = task_h_load(w, p)
         this_load += load
         prev_load -= load

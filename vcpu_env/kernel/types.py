@@ -46,7 +46,7 @@ WF_TTWU = 0x08
 WF_SYNC = 0x10
 WF_RQ_SELECTED = 0x80
 
-CSD_UNTHROTTLE = 1
+CSD_UNTHROTTLE, CSD_TTWU = 1, 2
 
 TIF_NEED_RESCHED = 1
 TIF_NEED_RESCHED_LAZY = 2
@@ -94,6 +94,7 @@ SCHED_TUNABLES = np.dtype(
         ("distribute_cost_ns", "i8"),  # what a timer of bandwidth control takes for each throttled queue
         ("unthrottle_cost_ns", "i8"),  # what it takes to unthrottle a queue,
         ("tg_walk_cost_ns", "i8"),  # and for each group below
+        ("recorded_dice", "i8"),  # replay only: length of `newidle_dice`, which stands for the random numbers
         ("pf_idle", "i8"),  # idle tasks are known as such (PF_IDLE), as on every real host
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
@@ -109,6 +110,8 @@ TASK_STRUCT = np.dtype(
         ("cpu", "i8"),
         ("group_next", "i8"),  # in its CPU's `kernel.cfs_tasks`
         ("group_prev", "i8"),
+        ("wake_next", "i8"),
+        ("remote_wakeup", "i8"),  # while it is on its way: ENQUEUE_MIGRATED or 0
         ("tg", "i8"),
         ("policy", "i8"),
         ("nice", "i8"),
@@ -246,7 +249,9 @@ RQ = np.dtype(
         ("push_cpu", "i8"),
         ("cfs_tasks_head", "i8"),
         ("cfs_tasks_tail", "i8"),
-        ("ttwu_pending", "i8"),  # a remote wakeup is under way to this CPU
+        ("ttwu_pending", "i8"),  # tasks that were woken by other CPUs are on their way to this one
+        ("wake_list_head", "i8"),  # these tasks, by `task.wake_next`
+        ("wake_list_tail", "i8"),
         # of the idle task, which wakes others while the CPU is idle (interrupts)
         ("wakee_flips", "i8"),
         ("wakee_flip_decay_ns", "i8"),
@@ -285,6 +290,7 @@ RQ_TOTALS = np.dtype(
         ("now_ns", "i8"),  # the latest time of any CPU's clock
         ("nr_switches", "i8"),
         ("nr_trace_events", "i8"),
+        ("nr_dice", "i8"),  # taken from `newidle_dice`
     ],
     align=True,
 )

@@ -267,6 +267,11 @@ class Comparison:
         self.found.setdefault(difference.field, SmpMismatch(record["i"], record["t"], event, difference))
 
 
+def recorded_dice(records: list[Record]) -> list[int]:
+    """The random numbers that newidle balancing drew, in the order of the draws."""
+    return [entry[2] for record in records for entry in record.get("log", ()) if entry[0] == "dice"]
+
+
 def compare_smp(scenario: Record, records: list[Record], soft: bool = False) -> list[SmpMismatch]:
     """Play a scenario and compare with its records.
 
@@ -275,4 +280,4 @@ def compare_smp(scenario: Record, records: list[Record], soft: bool = False) -> 
     """
     if not records:
         raise ValueError("records: none (allowed: a trace with its initial state)")
-    return Comparison(load_smp_scenario(scenario), soft).run(records)
+    return Comparison(load_smp_scenario(scenario, recorded_dice(records)), soft).run(records)

@@ -22,18 +22,21 @@ from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group import sched_group_set_shares
 from vcpu_env.kernel.nohz import nohz_idle_balance
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
-from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import CSD_TTWU, CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
 
 
 @kjit
 def leave_kernel(w, cpu, now_ns):
     """exit_to_user_mode_loop(), do_idle(). A CPU reschedules while it is asked to; tasks without run time leave."""
     rq = cpu_rq(w, cpu)
-    if rq.csd_pending:
+    if rq.csd_pending & CSD_UNTHROTTLE:
         cfsb_csd_unthrottle(w, cpu, now_ns)
     if rq.nohz_flags:
         update_rq_clock(w, cpu, now_ns)
         nohz_idle_balance(w, cpu)
+    if rq.csd_pending & CSD_TTWU:
+        update_rq_clock(w, cpu, now_ns)
+        core.sched_ttwu_pending(w, cpu)
     while True:
         if rq.need_resched == 0:
             p = rq.curr

@@ -3,6 +3,7 @@
 Times of these traces are relative to a machine that has been up for `EPOCH_NS`; "never", 0 in the kernel, is negative.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from vcpu_env._jit import NIL
 from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import cgroup_arrays, cgroup_slots, init_cgroups
+from vcpu_env.kernel.domain_types import recorded_dice
 from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import FEATURES, kernel_arrays
@@ -148,8 +150,12 @@ def features_of(record: dict[str, Any]) -> dict[str, int]:
     return features
 
 
-def load_smp_scenario(record: dict[str, Any]) -> SmpScenario:
+def load_smp_scenario(record: dict[str, Any], dice: Sequence[int] = ()) -> SmpScenario:
     """Check a scenario and build its world, all CPUs idle at time 0.
+
+    Args:
+        record: what a trace begins with.
+        dice: the random numbers of newidle balancing that the recording drew.
 
     Raises:
         ValueError: a field is missing, unknown or out of range.
@@ -167,6 +173,7 @@ def load_smp_scenario(record: dict[str, Any]) -> SmpScenario:
             *policy_arrays(),
             *timeline_arrays(cgroup_slots(len(groups), 0)),
             *cgroup_arrays(nr_cpus, len(groups), 0),
+            recorded_dice(len(dice)),
         ]
     )
     base_slice_ns = integer("scenario", record, "base_slice_ns", 1, 1 << 40)
@@ -177,6 +184,7 @@ def load_smp_scenario(record: dict[str, Any]) -> SmpScenario:
     phases = [EPOCH_NS + group["period_phase_ns"] for group in record["groups"]]
     init_cgroups(world, [Bandwidth()] * len(groups), phases, (), 0)
     world["sched_tunables"]["cfs_bandwidth_used"] = any(op["op"] == "bw" for op in record["ops"])
+    world["sched_tunables"]["recorded_dice"], world["newidle_dice"]["value"][: len(dice)] = len(dice), dice
     set_masks(world, [task["cpus_allowed"] for task in record["tasks"]])
     start_at_epoch(world)
     return SmpScenario(
