@@ -85,6 +85,7 @@ SCHED_TUNABLES = np.dtype(
         ("newidle_cost_ns", "i8"),
         ("hz", "i8"),
         ("nr_cpus", "i8"),
+        ("track_load", "i8"),  # on one CPU nothing depends on it
         ("nr_tasks", "i8"),
         ("nr_groups", "i8"),
         ("preempt_lazy", "i8"),

@@ -177,7 +177,7 @@ def load_smp_scenario(record: dict[str, Any], dice: Sequence[int] = ()) -> SmpSc
         ]
     )
     base_slice_ns = integer("scenario", record, "base_slice_ns", 1, 1 << 40)
-    tunables = Tunables(hz=hz, base_slice_ns=base_slice_ns, newidle_cost_ns=0)
+    tunables = Tunables(hz=hz, base_slice_ns=base_slice_ns, newidle_cost_ns=0, track_load=True)
     build_kernel(world, nr_cpus, tasks, groups, tunables, features, cpus)
     init_policy(world)
     init_timeline(world)
