@@ -23,7 +23,7 @@ from vcpu_env.kernel.fair import (
 )
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
-from vcpu_env.kernel.nohz import enter_idle, sched_balance_trigger
+from vcpu_env.kernel.nohz import enter_idle, nohz_idle_balance, sched_balance_trigger
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import (
     activate_task,
@@ -36,6 +36,7 @@ from vcpu_env.kernel.runqueue import (
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
 from vcpu_env.kernel.select_cpu import cpus_share_cache, select_task_rq, update_idle_core
 from vcpu_env.kernel.types import (
+    CSD_NOHZ,
     CSD_TTWU,
     DEQUEUE_SAVE,
     DEQUEUE_SLEEP,
@@ -243,6 +244,19 @@ def sched_ttwu_pending(w, cpu):
             ttwu_do_activate(w, p, cpu, task.remote_wakeup, 0)
         p = task.wake_next
     rq.ttwu_pending = 0
+
+
+@kjit
+def flush_smp_call_function_queue(w, cpu):
+    """smp.c: flush_smp_call_function_queue(). A CPU does what others have asked it for, unthrottling aside.
+
+    Its clock must be current.
+    """
+    rq = cpu_rq(w, cpu)
+    if rq.csd_pending & CSD_NOHZ:
+        nohz_idle_balance(w, cpu)
+    if rq.csd_pending & CSD_TTWU:
+        sched_ttwu_pending(w, cpu)
 
 
 @kjit

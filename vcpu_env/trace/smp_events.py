@@ -10,6 +10,7 @@ from vcpu_env.kernel.balance_trigger import sched_balance_rq
 from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.clock import schedule_clock, set_time, update_rq_clock
 from vcpu_env.kernel.entry_points import (
+    flush_smp_call_function_queue,
     sched_tick,
     sched_yield,
     schedule,
@@ -20,9 +21,8 @@ from vcpu_env.kernel.entry_points import (
 )
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group import sched_group_set_shares
-from vcpu_env.kernel.nohz import nohz_idle_balance
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
-from vcpu_env.kernel.types import CSD_TTWU, CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
 
 
 @kjit
@@ -31,12 +31,9 @@ def leave_kernel(w, cpu, now_ns):
     rq = cpu_rq(w, cpu)
     if rq.csd_pending & CSD_UNTHROTTLE:
         cfsb_csd_unthrottle(w, cpu, now_ns)
-    if rq.nohz_flags:
+    if rq.csd_pending:
         update_rq_clock(w, cpu, now_ns)
-        nohz_idle_balance(w, cpu)
-    if rq.csd_pending & CSD_TTWU:
-        update_rq_clock(w, cpu, now_ns)
-        core.sched_ttwu_pending(w, cpu)
+        flush_smp_call_function_queue(w, cpu)
     while True:
         if rq.need_resched == 0:
             p = rq.curr
