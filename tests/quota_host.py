@@ -6,10 +6,18 @@ from tests.smp_driver import Host
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import Change, cgroup_arrays, cgroup_event, cgroup_slots, init_cgroups
-from vcpu_env.kernel.core import pop_kicked, sched_tick, schedule, try_to_wake_up, update_rq_clock, wake_up_new_task
+from vcpu_env.kernel.clock import update_rq_clock
+from vcpu_env.kernel.core import (
+    flush_smp_call_function_queue,
+    pop_kicked,
+    sched_tick,
+    schedule,
+    try_to_wake_up,
+    wake_up_new_task,
+)
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
 from vcpu_env.kernel.timeline import event, init_timeline, next_slot, timeline_arrays
-from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables, task_struct
+from vcpu_env.kernel.types import CSD_UNTHROTTLE, TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables, task_struct
 from vcpu_env.world import World
 
 MSEC = 1_000_000
@@ -21,8 +29,9 @@ def back_to_user(w, now_ns):
     cpu = pop_kicked(w)
     while cpu != NIL:
         update_rq_clock(w, cpu, now_ns)
-        if cpu_rq(w, cpu).csd_pending:
+        if cpu_rq(w, cpu).csd_pending & CSD_UNTHROTTLE:
             cfsb_csd_unthrottle(w, cpu, now_ns)
+        flush_smp_call_function_queue(w, cpu)
         if cpu_rq(w, cpu).need_resched:
             schedule(w, cpu)
         p = cpu_rq(w, cpu).curr

@@ -8,6 +8,7 @@ from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.core import (
     block_task,
+    flush_smp_call_function_queue,
     pop_kicked,
     sched_tick,
     schedule,
@@ -15,7 +16,6 @@ from vcpu_env.kernel.core import (
     update_rq_clock,
     wake_up_new_task,
 )
-from vcpu_env.kernel.nohz import nohz_idle_balance
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables
 from vcpu_env.scenario.topology import parse_topology
@@ -28,7 +28,7 @@ def reschedule_kicked(w, now_ns):
     cpu = pop_kicked(w)
     while cpu != NIL:
         update_rq_clock(w, cpu, now_ns)
-        nohz_idle_balance(w, cpu)
+        flush_smp_call_function_queue(w, cpu)
         if cpu_rq(w, cpu).need_resched:
             schedule(w, cpu)
         cpu = pop_kicked(w)

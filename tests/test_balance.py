@@ -104,8 +104,8 @@ def test_wake_affine_weighs_loads():
 
 def test_wake_affine_needs_few_partners():
     host = all_busy_with_a_sleeper()
-    host["task_struct"]["wakee_flips"][[0, 4]] = 2, 4
-    assert wake_wide(host.w, 4, 0)
+    host["task_struct"]["wakee_flips"][[0, host.running()[1]]] = 2, 8  # the waker's are halved, once a second
+    assert wake_wide(host.w, 1, 4, 0) and not wake_wide(host.w, 1, 3, 0)
     host.wake(0, 1)
     assert host.cpu_of(0) == 0
 

@@ -12,11 +12,10 @@ from vcpu_env.host.run import account_task, enter_task, start_host_tasks, task_t
 from vcpu_env.kernel.cgroup import cgroup_event, timer_cpu
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import pop_kicked
-from vcpu_env.kernel.entry_points import sched_tick, sched_ttwu_pending
-from vcpu_env.kernel.nohz import nohz_idle_balance
+from vcpu_env.kernel.entry_points import flush_smp_call_function_queue, sched_tick
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
 from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
-from vcpu_env.kernel.types import CSD_TTWU, CSD_UNTHROTTLE, TIF_NEED_RESCHED, cpu_rq, sched_tunables
+from vcpu_env.kernel.types import CSD_UNTHROTTLE, TIF_NEED_RESCHED, cpu_rq, sched_tunables
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import (
     ENTER,
@@ -116,12 +115,9 @@ def on_kick(w, cpu, now_ns):
     pc.kick_reasons = 0
     set_event(w, event_slots(w, 0).kick + cpu, NEVER)
     cost_ns = cfsb_csd_unthrottle(w, cpu, now_ns) if cpu_rq(w, cpu).csd_pending & CSD_UNTHROTTLE else 0
-    if cpu_rq(w, cpu).nohz_flags:
+    if cpu_rq(w, cpu).csd_pending:
         update_rq_clock(w, cpu, now_ns)
-        nohz_idle_balance(w, cpu)
-    if cpu_rq(w, cpu).csd_pending & CSD_TTWU:
-        update_rq_clock(w, cpu, now_ns)
-        sched_ttwu_pending(w, cpu)
+        flush_smp_call_function_queue(w, cpu)
     if pc.mode == IDLE:
         update_rq_clock(w, cpu, now_ns)
         if cpu_rq(w, cpu).need_resched or cpu_rq(w, cpu).nr_running > 0:
@@ -186,8 +182,6 @@ def send_kicks(w, now_ns):
         called = rq.csd_pending != 0
         if rq.csd_pending & CSD_UNTHROTTLE:
             now_ns += sched_tunables(w, 0).distribute_cost_ns
-        if mode != IDLE:
-            rq.nohz_flags = 0  # no longer idle, so it does not balance for those that are
         urgent = called or rq.need_resched & TIF_NEED_RESCHED
         if mode == IDLE:
             kick(w, cpu, KICK_RESCHED, now_ns + costs.wake_ns)

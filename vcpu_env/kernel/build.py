@@ -82,7 +82,8 @@ class Tunables:
     """What an administrator can set. `base_slice_ns` 0 = the kernel's own scaling of the normalized slice.
 
     `newidle_cost_ns` stands for what the kernel measures a balance before idling to cost: a CPU whose mean idle time is
-    shorter does not try. What bandwidth control costs (`scenario.host.Costs`) says when a period is too short for it.
+    shorter does not try. `track_load`: keep load averages on one CPU as well. What bandwidth control costs
+    (`scenario.host.Costs`) says when a period is too short for it.
     """
 
     hz: int = 1000
@@ -90,6 +91,7 @@ class Tunables:
     normalized_base_slice_ns: int = 700_000
     migration_cost_ns: int = 500_000
     newidle_cost_ns: int = 10_000
+    track_load: bool = False
     distribute_cost_ns: int = 0
     unthrottle_cost_ns: int = 0
     tg_walk_cost_ns: int = 0
@@ -137,6 +139,7 @@ def build_kernel(
     tun["migration_cost_ns"] = tunables.migration_cost_ns
     tun["hz"] = tunables.hz
     tun["nr_cpus"], tun["nr_tasks"], tun["nr_groups"] = nr_cpus, len(tasks), len(groups)
+    tun["track_load"] = nr_cpus > 1 or tunables.track_load
     tun["preempt_lazy"] = tunables.preempt_lazy
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
     for name, default in FEATURES.items():

@@ -14,6 +14,23 @@ def update_rq_clock(w, cpu, now_ns):
 
 
 @kjit
+def schedule_clock(w, cpu, now_ns):
+    """core.c: __schedule(), the clock: as above, unless the CPU is to skip one update (RQCF_REQ_SKIP)."""
+    rq = cpu_rq(w, cpu)
+    if rq.clock_skip:
+        rq.clock_skip = 0
+        set_time(w, now_ns)
+    else:
+        update_rq_clock(w, cpu, now_ns)
+
+
+@kjit
+def set_time(w, now_ns):
+    """The time is `now_ns`, though no CPU may have looked yet."""
+    rq_totals(w, 0).now_ns = max(rq_totals(w, 0).now_ns, now_ns)
+
+
+@kjit
 def sched_clock(w):
     """sched_clock_cpu(). The time."""
     return rq_totals(w, 0).now_ns

@@ -22,7 +22,7 @@ from vcpu_env.kernel.fair import (
 )
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
-from vcpu_env.kernel.nohz import enter_idle, sched_balance_trigger
+from vcpu_env.kernel.nohz import enter_idle, nohz_idle_balance, sched_balance_trigger
 from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import (
     activate_task,
@@ -43,6 +43,7 @@ from vcpu_env.kernel.sched_change import (
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
 from vcpu_env.kernel.select_cpu import cpus_share_cache, select_task_rq, update_idle_core
 from vcpu_env.kernel.types import (
+    CSD_NOHZ,
     CSD_TTWU,
     DEQUEUE_SLEEP,
     DEQUEUE_SPECIAL,
@@ -134,6 +135,8 @@ def pick_and_switch(w, cpu):
     p = pick_task_fair(w, cpu)
     if p == NIL and sched_balance_newidle(w, cpu):
         p = pick_task_fair(w, cpu)
+        if prev != NIL and task_struct(w, prev).on_rq:
+            rq.clock_skip = 1  # wakeup_preempt() takes a task in limbo for one that is about to be preempted
     if rq.forced != NIL:
         p = take_forced(w, cpu, p)
     if p != prev:
@@ -251,6 +254,19 @@ def sched_ttwu_pending(w, cpu):
 
 
 @kjit
+def flush_smp_call_function_queue(w, cpu):
+    """smp.c: flush_smp_call_function_queue(). A CPU does what others have asked it for, unthrottling aside.
+
+    Its clock must be current.
+    """
+    rq = cpu_rq(w, cpu)
+    if rq.csd_pending & CSD_NOHZ:
+        nohz_idle_balance(w, cpu)
+    if rq.csd_pending & CSD_TTWU:
+        sched_ttwu_pending(w, cpu)
+
+
+@kjit
 def try_to_wake_up(w, p, waker_cpu, wake_flags):
     """core.c: try_to_wake_up(). Returns 0 if `p` was not asleep, 2 if it had never left its queue, else 1.
 
@@ -299,9 +315,8 @@ def wake_up_new_task(w, p, cpu):
     task = task_struct(w, p)
     task.state = TASK_RUNNING
     task.recent_used_cpu = cpu
-    now = cpu_rq(w, cpu).clock_ns
     cpu = select_task_rq(w, p, cpu, WF_FORK)
-    update_rq_clock(w, cpu, now)
+    update_rq_clock(w, cpu, sched_clock(w))
     set_task_rq(w, p, cpu)
     post_init_entity_util_avg(w, p)
     trace_sched_wakeup(w, cpu, p)

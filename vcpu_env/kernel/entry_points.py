@@ -30,9 +30,9 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
 
 
 @entry_point
-def sched_ttwu_pending(w, cpu):
-    """`core.sched_ttwu_pending`."""
-    core.sched_ttwu_pending(w, cpu)
+def flush_smp_call_function_queue(w, cpu):
+    """`core.flush_smp_call_function_queue`."""
+    core.flush_smp_call_function_queue(w, cpu)
     return 0
 
 

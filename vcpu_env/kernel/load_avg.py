@@ -3,12 +3,13 @@
 A ``last_update_time_ns`` of NIL means that an entity's load is in no queue's sum. A task that wakes elsewhere leaves
 a note on its old queue (``removed_*``), which takes the load out at its next update.
 
-On one CPU nothing ever looks at a load average (a group's weight there is its shares), so none is kept.
+On one CPU nothing ever looks at a load average (a group's weight there is its shares), so none is kept unless it is
+asked for (``track_load``).
 """
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import cfs_rq_clock_pelt, pelt_clock
-from vcpu_env.kernel.clock import jiffies_ns, sched_clock
+from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.pelt import (
     PELT_MIN_DIVIDER,
     ___update_load_avg,
@@ -235,7 +236,7 @@ def propagate_entity_load_avg(w, cfs, se):
 @kjit
 def update_load_avg(w, q, se_id, flags):
     """fair.c: update_load_avg(). Bring an entity and its queue up to the CPU's clock."""
-    if sched_tunables(w, 0).nr_cpus == 1:
+    if sched_tunables(w, 0).track_load == 0:
         return
     cfs, se = cfs_rq(w, q), sched_entity(w, se_id)
     now = cfs_rq_clock_pelt(w, q)
@@ -258,8 +259,9 @@ def update_load_avg(w, q, se_id, flags):
 @kjit
 def online_fair_sched_group(w, tg):
     """fair.c: online_fair_sched_group(), attach_entity_cfs_rq(). The entities of a new group join the queues above."""
-    nr_cpus = sched_tunables(w, 0).nr_cpus
-    for cpu in range(nr_cpus if nr_cpus > 1 else 0):
+    tun = sched_tunables(w, 0)
+    nr_cpus = tun.nr_cpus
+    for cpu in range(nr_cpus if tun.track_load else 0):
         se_id = cfs_rq(w, tg * nr_cpus + cpu).se
         q = sched_entity(w, se_id).cfs_rq
         update_load_avg(w, q, se_id, 0)
@@ -285,7 +287,7 @@ def sync_entity_load_avg(w, p):
 def remove_entity_load_avg(w, p):
     """fair.c: remove_entity_load_avg(). A task that is not queued is gone: its queue notices at its next update."""
     se = sched_entity(w, p)
-    if sched_tunables(w, 0).nr_cpus == 1 or se.last_update_time_ns == NIL:
+    if sched_tunables(w, 0).track_load == 0 or se.last_update_time_ns == NIL:
         return
     cfs = cfs_rq(w, se.cfs_rq)
     sync_entity_load_avg(w, p)
@@ -303,7 +305,7 @@ def migrate_task_rq_fair(w, p):
     the task ages up to now.
     """
     se = sched_entity(w, p)
-    if sched_tunables(w, 0).nr_cpus == 1 or se.last_update_time_ns == NIL:
+    if sched_tunables(w, 0).track_load == 0 or se.last_update_time_ns == NIL:
         return
     remove_entity_load_avg(w, p)
     cfs = cfs_rq(w, se.cfs_rq)
@@ -334,9 +336,10 @@ def cfs_rq_is_decayed(w, q):
 def update_blocked_averages(w, cpu):
     """fair.c: sched_balance_update_blocked_averages(). Age a CPU's load, groups before their parents.
 
-    The CPU's clock must be current. A queue whose load is gone altogether is left alone from then on.
+    A queue whose load is gone altogether is left alone from then on.
     """
     tun, rq = sched_tunables(w, 0), cpu_rq(w, cpu)
+    update_rq_clock(w, cpu, sched_clock(w))
     rq.last_blocked_load_update_ns = jiffies_ns(w)
     blocked = 0
     for tg in range(tun.nr_groups, -1, -1):

@@ -8,11 +8,11 @@ from vcpu_env._jit import kjit
 from vcpu_env.kernel.balance_trigger import MAX_BALANCE_WAIT_NS, sched_balance_domains
 from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import nohz, sched_domain_shared
-from vcpu_env.kernel.entity import send_ipi
+from vcpu_env.kernel.entity import smp_call_function_single_async
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.load_avg import update_blocked_averages
-from vcpu_env.kernel.types import cpu_rq, sched_tunables
+from vcpu_env.kernel.types import CSD_NOHZ, cpu_rq, sched_tunables
 
 BLOCKED_LOAD_INTERVAL_MS = 32
 NOHZ_BALANCE_KICK, NOHZ_STATS_KICK, NOHZ_NEXT_KICK = 0x1, 0x2, 0x8
@@ -49,9 +49,8 @@ def kick_ilb(w, cpu, flags):
     for other in range(sched_tunables(w, 0).nr_cpus):
         rq = cpu_rq(w, other)
         if rq.nohz_tick_stopped and other != cpu and idle_cpu(w, other):
-            if rq.nohz_flags == 0:
-                send_ipi(w, other)
             rq.nohz_flags |= flags
+            smp_call_function_single_async(w, other, CSD_NOHZ)
             return
 
 
@@ -129,7 +128,8 @@ def nohz_idle_balance(w, cpu):
     """fair.c: nohz_csd_func(), nohz_idle_balance(). An IPI that asks a CPU to balance for the idle ones arrives."""
     rq = cpu_rq(w, cpu)
     flags, rq.nohz_flags = rq.nohz_flags, 0
-    if flags and idle_cpu(w, cpu):
+    rq.csd_pending &= ~CSD_NOHZ
+    if idle_cpu(w, cpu):
         _nohz_idle_balance(w, cpu, flags)
 
 

@@ -121,7 +121,9 @@ def attach_task(w, p):
 
 @kjit
 def detach_task_cfs_rq(w, p):
-    """fair.c: detach_task_cfs_rq(). The load of a task that is not queued leaves its queue."""
+    """fair.c: detach_task_cfs_rq(). The load of a task that is not queued leaves its queue, if it is there."""
+    if sched_entity(w, p).last_update_time_ns == NIL:
+        return
     se_id, flags = p, DO_DETACH
     while se_id != NIL:
         se = sched_entity(w, se_id)

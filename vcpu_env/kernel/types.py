@@ -46,7 +46,7 @@ WF_TTWU = 0x08
 WF_SYNC = 0x10
 WF_RQ_SELECTED = 0x80
 
-CSD_UNTHROTTLE, CSD_TTWU = 1, 2
+CSD_UNTHROTTLE, CSD_NOHZ, CSD_TTWU = 1, 2, 4
 
 TIF_NEED_RESCHED = 1
 TIF_NEED_RESCHED_LAZY = 2
@@ -85,6 +85,7 @@ SCHED_TUNABLES = np.dtype(
         ("newidle_cost_ns", "i8"),
         ("hz", "i8"),
         ("nr_cpus", "i8"),
+        ("track_load", "i8"),  # on one CPU nothing depends on it
         ("nr_tasks", "i8"),
         ("nr_groups", "i8"),
         ("preempt_lazy", "i8"),
@@ -222,6 +223,7 @@ RQ = np.dtype(
     [
         ("clock_ns", "i8"),
         ("clock_read_ns", "i8"),
+        ("clock_skip", "i8"),  # the next schedule() leaves the clock alone
         ("curr", "i8"),
         ("need_resched", "i8"),
         ("nr_running", "i8"),

@@ -8,6 +8,7 @@ import numpy as np
 from vcpu_env.realism.metrics import ProbeMetrics, TaskMetrics, ks_distance, measure_probe
 from vcpu_env.realism.probe import Probe
 from vcpu_env.realism.recording import Run
+from vcpu_env.realism.together import measure_together
 
 SHARE, RELATIVE, SHOWN = "share", "relative", "shown"
 NEAR, SPREAD, MISS = "near", "spread", "miss"
@@ -40,6 +41,9 @@ METRICS = (
     Metric("wait p50", "us", RELATIVE, 0.15),
     Metric("wait p90", "us", SHOWN),
 )
+TOGETHER = {"gang index": "gang_index", "phase of switches": "switch_phase", "spread of shares": "limited_spread"}
+"""What several CPUs do together; shown without a target: real runs differ by the phase that they happen to begin in."""
+
 KS = {"slice p50": "slices_ns", "wait p50": "waits_ns"}
 """Rows that also show the distance of whole distributions."""
 
@@ -76,10 +80,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Compared:
-    """One probe: its rows, and how much of its CPUs others and a hypervisor took during the real runs."""
+    """One probe: its rows, and how much of its CPUs others and a hypervisor took during the real runs.
+
+    `together` are the rows of what several CPUs did together; of a probe of one CPU there are none.
+    """
 
     probe: Probe
     rows: list[Row]
+    together: list[Row]
     interference: float
     steal: float
 
@@ -139,6 +147,19 @@ def compare_task(probe: str, task: str, real: list[TaskMetrics], simulated: list
         )
 
 
+def compare_together(probe: Probe, real: Sequence[Run], simulated: Sequence[Run]) -> list[Row]:
+    """What the CPUs of a probe do together, on both sides; no row for what is not there."""
+    theirs, ours = ([measure_together(probe, run) for run in runs] for runs in (real, simulated))
+    rows = []
+    for name, field in TOGETHER.items():
+        seen, mine = (100 * np.array([getattr(run, field) for run in runs]) for runs in (theirs, ours))
+        if not np.isnan(seen).all() and not np.isnan(mine).all():
+            low, high = float(np.nanmin(seen)), float(np.nanmax(seen))
+            means = float(np.nanmean(seen)), low, high, float(np.nanmean(mine))
+            rows.append(Row(probe.name, "all", name, "%", *means, near=None))
+    return rows
+
+
 def compare_probe(probe: Probe, real: Sequence[Run], simulated: Sequence[Run]) -> Compared:
     """A probe's runs on both sides, compared task by task."""
     theirs, ours = (
@@ -152,6 +173,7 @@ def compare_probe(probe: Probe, real: Sequence[Run], simulated: Sequence[Run]) -
     return Compared(
         probe,
         rows,
+        compare_together(probe, real, simulated) if probe.cpus > 1 else [],
         float(np.mean([run.interference for run in theirs])),
         float(np.mean([run.steal for run in real])),
     )

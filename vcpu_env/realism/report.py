@@ -31,7 +31,8 @@ def tasks_of(result: Compared) -> Iterator[list[Row]]:
 def table(result: Compared) -> Table:
     """One probe for the terminal: a line a task; real, then simulated; red: a miss, yellow: within the real spread."""
     title = f"{result.probe.name}: {result.probe.summary}"
-    shown = Table(title=title, caption=disturbance(result), title_justify="left", caption_justify="left")
+    caption = "\n".join(filter(None, (disturbance(result), of_all(result))))
+    shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     shown.add_column("task")
     for name in (*COLUMNS, "KS slice", "KS wait"):
         shown.add_column(name, justify="right")
@@ -49,6 +50,13 @@ def table(result: Compared) -> Table:
 def disturbance(result: Compared) -> str:
     """What of the probe's CPUs went elsewhere during its runs."""
     return f"others took {100 * result.interference:.1f} % of its time, a hypervisor {100 * result.steal:.1f} %"
+
+
+def of_all(result: Compared) -> str:
+    """What several CPUs did together; empty for a probe of one CPU."""
+    return "; ".join(
+        f"{row.metric} {amount(row.real)}{spread_of(row)} / {amount(row.simulated)} %" for row in result.together
+    )
 
 
 def summary(results: Sequence[Compared]) -> str:
@@ -73,7 +81,7 @@ def as_json(facts: KernelFacts, results: Sequence[Compared], settings: dict[str,
             "probe": result.probe.name,
             "interference": result.interference,
             "steal": result.steal,
-            "rows": [plain(row) for row in result.rows],
+            "rows": [plain(row) for row in (*result.rows, *result.together)],
         }
         for result in results
     ]
@@ -101,6 +109,10 @@ Cells: real [lowest to highest run] / simulated. Targets: CPU share within 1 % o
 median wait within 15 %. *Italic*: outside the target, but within the range of the real runs; **bold**: a miss. KS:
 Kolmogorov-Smirnov distance of the distributions of slices and waits, values within 2 % of each other taken as equal; in
 brackets that of the real runs from all of them together.
+
+Of probes on several CPUs: *gang index*, of the time in which all CPUs run tasks of the probe the share in which they
+run those of one cgroup; *phase of switches*, where a CPU's changes between cgroups lie between those of another: 0 %
+all at the same time, 50 % without relation, 100 % half way; *spread of shares*, how far tasks under a quota are apart.
 """
 
 NOT_MODELLED = """
@@ -146,6 +158,8 @@ def probe_page(result: Compared) -> Iterator[str]:
     for rows in tasks_of(result):
         distances = [f"{row.ks:.2f} ({row.ks_real:.2f})" for row in rows if row.ks is not None]
         yield f"| {rows[0].task} | {' | '.join([*map(cell, rows), *distances])} |"
+    if result.together:
+        yield f"\nAll CPUs together: {of_all(result)}."
     if result.probe.note:
         yield f"\n{result.probe.note}"
 

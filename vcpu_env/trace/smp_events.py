@@ -8,8 +8,9 @@ from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.kernel import affinity, core
 from vcpu_env.kernel.balance_trigger import sched_balance_rq
 from vcpu_env.kernel.cgroup import cgroup_event
-from vcpu_env.kernel.clock import update_rq_clock
+from vcpu_env.kernel.clock import schedule_clock, set_time, update_rq_clock
 from vcpu_env.kernel.entry_points import (
+    flush_smp_call_function_queue,
     sched_tick,
     sched_yield,
     schedule,
@@ -20,9 +21,8 @@ from vcpu_env.kernel.entry_points import (
 )
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group import sched_group_set_shares
-from vcpu_env.kernel.nohz import nohz_idle_balance
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
-from vcpu_env.kernel.types import CSD_TTWU, CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
 
 
 @kjit
@@ -31,12 +31,9 @@ def leave_kernel(w, cpu, now_ns):
     rq = cpu_rq(w, cpu)
     if rq.csd_pending & CSD_UNTHROTTLE:
         cfsb_csd_unthrottle(w, cpu, now_ns)
-    if rq.nohz_flags:
+    if rq.csd_pending:
         update_rq_clock(w, cpu, now_ns)
-        nohz_idle_balance(w, cpu)
-    if rq.csd_pending & CSD_TTWU:
-        update_rq_clock(w, cpu, now_ns)
-        core.sched_ttwu_pending(w, cpu)
+        flush_smp_call_function_queue(w, cpu)
     while True:
         if rq.need_resched == 0:
             p = rq.curr
@@ -45,7 +42,7 @@ def leave_kernel(w, cpu, now_ns):
             update_rq_clock(w, cpu, now_ns)
             if not throttle_cfs_rq_work(w, p):
                 continue
-        update_rq_clock(w, cpu, now_ns)
+        schedule_clock(w, cpu, now_ns)
         schedule(w, cpu)
 
 
@@ -89,7 +86,7 @@ def timer(w, slot, cpu, now_ns):
 @entry_point
 def fork(w, p, cpu, now_ns):
     """A task is forked by a task on a CPU."""
-    update_rq_clock(w, cpu, now_ns)
+    set_time(w, now_ns)
     wake_up_new_task(w, p, cpu)
     settle(w, cpu, now_ns)
     return 0
@@ -98,7 +95,7 @@ def fork(w, p, cpu, now_ns):
 @entry_point
 def wake(w, p, cpu, flags, now_ns):
     """A task is woken by whoever runs on a CPU, or by an interrupt if that idles; returns whether it slept."""
-    update_rq_clock(w, cpu, now_ns)
+    set_time(w, now_ns)
     ret = try_to_wake_up(w, p, cpu, flags)
     settle(w, cpu, now_ns)
     return min(ret, 1)
@@ -108,7 +105,7 @@ def wake(w, p, cpu, flags, now_ns):
 def block(w, p, state, now_ns):
     """A running task goes to sleep."""
     cpu = task_struct(w, p).cpu
-    update_rq_clock(w, cpu, now_ns)
+    schedule_clock(w, cpu, now_ns)
     core.block_task(w, cpu, state)
     settle(w, cpu, now_ns)
     return 0
@@ -118,7 +115,7 @@ def block(w, p, state, now_ns):
 def exit_task(w, p, now_ns):
     """A running task ends."""
     cpu = task_struct(w, p).cpu
-    update_rq_clock(w, cpu, now_ns)
+    schedule_clock(w, cpu, now_ns)
     core.exit_task(w, cpu)
     settle(w, cpu, now_ns)
     return 0
@@ -126,10 +123,12 @@ def exit_task(w, p, now_ns):
 
 @entry_point
 def yield_cpu(w, p, now_ns):
-    """A running task calls sched_yield()."""
+    """A running task calls sched_yield(). One that is alone there does not even look at the clock."""
     cpu = task_struct(w, p).cpu
-    update_rq_clock(w, cpu, now_ns)
+    if cpu_rq(w, cpu).nr_running > 1:
+        update_rq_clock(w, cpu, now_ns)
     sched_yield(w, cpu)
+    schedule_clock(w, cpu, now_ns)
     schedule(w, cpu)
     settle(w, cpu, now_ns)
     return 0

@@ -84,8 +84,8 @@ def groups_of(record: dict[str, Any]) -> list[Group]:
         integer(where, group, "id", i + 1, i + 1)
         parent, weight = integer(where, group, "parent", 0, i), integer(where, group, "weight", 2, MAX_WEIGHT)
         integer(where, group, "period_phase_ns", 0, MAX_TIME_NS)
-        shares = WEIGHT_IDLEPRIO if group.get("idle") else weight
-        specs.append(Group(parent, shares << 10, bool(group.get("idle"))))
+        idle = bool(integer(where, group, "idle", 0, 1, 0))
+        specs.append(Group(parent, (WEIGHT_IDLEPRIO if idle else weight) << 10, idle))
     return specs
 
 
@@ -177,7 +177,7 @@ def load_smp_scenario(record: dict[str, Any], dice: Sequence[int] = ()) -> SmpSc
         ]
     )
     base_slice_ns = integer("scenario", record, "base_slice_ns", 1, 1 << 40)
-    tunables = Tunables(hz=hz, base_slice_ns=base_slice_ns, newidle_cost_ns=0)
+    tunables = Tunables(hz=hz, base_slice_ns=base_slice_ns, newidle_cost_ns=0, track_load=True)
     build_kernel(world, nr_cpus, tasks, groups, tunables, features, cpus)
     init_policy(world)
     init_timeline(world)

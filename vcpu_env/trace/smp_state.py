@@ -38,6 +38,12 @@ HARD = {
     "sd": (),
     "llc": (),
 }
+FORCED = {
+    **{"la": "load_avg", "ua": "util_avg", "ra": "runnable_avg"},
+    **{"ls": "load_sum", "us": "util_sum", "rs": "runnable_sum"},
+}
+"""Columns of averages and sums, and the fields that they are of."""
+
 IGNORED = np.int64(-1 << 62)
 """A value that a trace does not say."""
 
@@ -115,10 +121,10 @@ class Difference:
         return f"{self.field} of {what}{self.name}: expected {self.want}, got {self.got}"
 
 
-def set_known(field: np.ndarray, values: np.ndarray, where: np.ndarray | bool = True) -> None:
+def set_known(field: np.ndarray, values: np.ndarray) -> None:
     """Write those values that a trace says."""
-    where = where & (values != IGNORED)
-    field[where] = values[where]
+    known = values != IGNORED
+    field[known] = values[known]
 
 
 class States:
@@ -190,18 +196,11 @@ class States:
 
     def force(self) -> None:
         """Set load averages, and their sums where the trace has them, to the recorded ones."""
-        entities, queues, cpus = self.world["sched_entity"], self.world["cfs_rq"], self.world["rq"]
-        columns = {column: self.want["e"][:, at] for at, column in enumerate(COLUMNS["e"])}
-        known = (columns["la"] != IGNORED) & (columns["on_rq"] == 1)
-        set_known(entities["load_avg"], columns["la"], known)
-        set_known(entities["load_sum"], columns["ls"], known)
-        columns = {column: self.want["q"][:, at] for at, column in enumerate(COLUMNS["q"])}
-        set_known(queues["load_avg"], columns["la"])
-        set_known(queues["load_sum"], columns["ls"])
-        set_known(queues["tg_load_avg_contrib"], columns["tgc"])
+        for kind, array in (("e", "sched_entity"), ("q", "cfs_rq")):
+            for column, field in FORCED.items():
+                set_known(self.world[array][field], self.want[kind][:, COLUMNS[kind].index(column)])
+        set_known(self.world["cfs_rq"]["tg_load_avg_contrib"], self.want["q"][:, COLUMNS["q"].index("tgc")])
         set_known(self.world["task_group"]["load_avg"], self.want["tg"][:, 0])
-        for column, field in (("ua", "util_avg"), ("ra", "runnable_avg"), ("us", "util_sum"), ("rs", "runnable_sum")):
-            set_known(cpus[field], columns[column][: len(cpus)])
 
     def tasks_in_limbo(self, q: int) -> list[int]:
         """The tasks of a queue that wait for run time, the last that left first."""
