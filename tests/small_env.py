@@ -37,7 +37,7 @@ STACKED = small("stacked", "vips", vcpus=8, count=2, placement="one_to_one")
 """vCPU i and i + 4 of each VM share a CPU: yields to one's own queue, so penalties."""
 
 SHORT = dict.fromkeys(IDS, {"horizon_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_starts": 2}) | {
-    PENALTY_SCALE: {"horizon_ns": 20 * MSEC, "jitter_ns": 200_000, "warm_starts": 2},
+    PENALTY_SCALE: {"horizon_ns": 60 * MSEC, "jitter_ns": 200_000, "warm_starts": 2},
     HOST_TUNER: {"horizon_ns": 4 * MSEC, "epoch_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_starts": 2},
 }
 """Arguments that make episodes of a few to a few hundred steps."""

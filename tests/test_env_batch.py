@@ -164,7 +164,7 @@ def test_what_was_handed_out_stays(mode):
 
 
 def test_next_step_ignores_the_action_of_an_episode_that_is_over():
-    batch = make_vec(CANDIDATE_CHOICE, 2, "NextStep", max_decisions=1)
+    batch = make_vec(CANDIDATE_CHOICE, 2, "NextStep", max_decisions=1, horizon_ns=5 * MSEC)
     batch.reset(seed=1)
     batch.step(np.zeros(2, int))
     last = batch.actions.nr_candidates - 1
@@ -175,7 +175,7 @@ def test_next_step_ignores_the_action_of_an_episode_that_is_over():
 
 
 def test_disabled_wants_resets():
-    batch = make_vec(CANDIDATE_CHOICE, 3, "Disabled", max_decisions=2)
+    batch = make_vec(CANDIDATE_CHOICE, 3, "Disabled", max_decisions=2, horizon_ns=5 * MSEC)
     batch.reset(seed=1)
     batch.step(np.zeros(3, int))
     observations, *_, truncated, info = batch.step(np.zeros(3, int))

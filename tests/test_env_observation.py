@@ -90,7 +90,7 @@ def test_every_feature_tells_something():
     names, moved = feature_names(2), set()
     posted = Scenario(**SMALL.model_dump() | {"kvm": {"apicv": "apicv"}})  # interrupts without EOI exits
     for env_id in (CANDIDATE_CHOICE, PENALTY_SCALE):
-        env = make(env_id, scenario=[SMALL, posted, FLAT, STACKED], nr_candidates=2, horizon_ns=12 * MSEC)
+        env = make(env_id, scenario=[SMALL, posted, FLAT, STACKED], nr_candidates=2, horizon_ns=24 * MSEC)
         env.reset(seed=4)
         observations = np.array([step[1] for step in play(env, np.random.default_rng(2), 1500)])
         moved |= {name.split("[")[0] for name, values in zip(names, observations.T) if len(set(values.tolist())) > 1}
@@ -177,7 +177,7 @@ def test_the_tuner_sees_the_epoch():
 
 def asked(decision_filter: str, env_id: str = CANDIDATE_CHOICE, scenario=SMALL) -> tuple[list[dict], dict]:
     """The decisions put to an agent that always answers as the rule, and what the episode came to."""
-    env = make(env_id, scenario=scenario, decision_filter=decision_filter, horizon_ns=10 * MSEC, jitter_ns=0)
+    env = make(env_id, scenario=scenario, decision_filter=decision_filter, horizon_ns=30 * MSEC, jitter_ns=0)
     _, info = env.reset(seed=7)
     log = []
     action = 1 if env_id == CANDIDATE_CHOICE else np.zeros(1, np.float32)

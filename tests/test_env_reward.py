@@ -131,7 +131,7 @@ def test_time_and_elapsed():
 
 
 def test_totals_are_at_the_end_only():
-    env = make(CANDIDATE_CHOICE, max_decisions=3)
+    env = make(CANDIDATE_CHOICE, max_decisions=3, horizon_ns=5 * MSEC)
     _, info = env.reset(seed=1)
     for step in range(3):
         assert "episode_totals" not in info

@@ -64,10 +64,11 @@ def test_a_snapshot_brings_the_same_future_back(env_id, seed, steps):
 
 
 def test_an_episode_that_is_over_stays_over():
-    env = make(CANDIDATE_CHOICE, max_decisions=1)
+    short = {"max_decisions": 1, "horizon_ns": 5 * MSEC}
+    env = make(CANDIDATE_CHOICE, **short)
     env.reset(seed=1)
     *_, info = env.step(0)
-    for other in (env.fork(), make(CANDIDATE_CHOICE, max_decisions=1)):
+    for other in (env.fork(), make(CANDIDATE_CHOICE, **short)):
         if other.slot.machine is None:
             assert same(other.restore(env.snapshot())[1], info)
         assert other.slot.over

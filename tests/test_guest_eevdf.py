@@ -163,6 +163,20 @@ def test_a_pulled_thread_takes_its_lag_and_its_request_along(vm):
     assert vm.get("guest_vcpu", 0, "nr_queued", "queued_vruntime", "idle_vruntime") == (0, 0, MSEC)
 
 
+def test_kernel_thread_takes_the_vcpu_for_its_work(vm):
+    run(vm, MSEC)
+    vm.set("guest_vcpu", 0, kernel_thread_woken=1)
+    assert threads.pick_thread(vm.w, 0, 0) == 1
+    switch_ns, work_ns = vm.get("guest_costs", 0, "switch_ns", "kernel_thread_ns")
+    assert vm.get("guest_vcpu", 0, "current", "nivcsw", "overhead_ns") == (0, 1, 2 * switch_ns + work_ns)
+    assert threads.pick_thread(vm.w, 0, 0) == 1
+    assert vm.get("guest_vcpu", 0, "nivcsw", "overhead_ns") == (1, 2 * switch_ns + work_ns)
+
+    vm.set("guest_vcpu", 1, current=NIL, kernel_thread_woken=1)
+    assert threads.pick_thread(vm.w, 1, 0) == 0
+    assert vm.get("guest_vcpu", 1, "nivcsw", "overhead_ns") == (0, 2 * switch_ns + work_ns)
+
+
 def test_virtual_time_stands_still_on_an_idle_vcpu(vm):
     run(vm, 3 * MSEC)
     threads.block_current(vm.w, 0, 0)

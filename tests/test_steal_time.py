@@ -58,7 +58,7 @@ def test_what_the_guest_is_told(steal_time, preempted, byte, told):
 def test_default_follows_the_lock(lock):
     vm = Scenario(name="a", vms=[{"name": "vm", "vcpus": 2, "workload": "dedup", "lock": lock}]).vms[0]
     assert (vm.steal_time == "every") == (lock == "pvqspinlock")
-    assert (vm.pv_tlb_flush, vm.pv_sched_yield, vm.ipi_mode, vm.balance) == (False, False, "phys", "newidle")
+    assert (vm.pv_tlb_flush, vm.pv_sched_yield, vm.ipi_mode, vm.balance) == (False, False, "phys", "periodic")
 
 
 @pytest.mark.core
@@ -122,7 +122,7 @@ def test_who_gave_up_sleeps_although_the_owner_runs():
     vm.set("kvm_vcpu", 1, preempted=1, st_preempted=KVM_VCPU_PREEMPTED)
     assert locks.try_spinner(vm.w, 2, 1000) == -1
     assert [bool(locks.owner_runs(vm.w, 0)), int(locks.acquire(vm.w, 2, 0, 0, 1000))] == [True, -1]
-    locks.sleep_on(vm.w, 2, 0)
+    locks.sleep_on(vm.w, 2, 0, 1000)
     assert vm.get("guest_lock", 0, "sleepers", "spinners") == ((2, 2), (1, 3))
     vm.set("guest_lock", 0, owner=NIL, spinners=(NIL, NIL))
     vm.set("guest_thread", 3, gave_up=1)

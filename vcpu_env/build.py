@@ -47,11 +47,14 @@ from vcpu_env.policy.named import Policy
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
 from vcpu_env.scenario.cgroups import Limits, limits_of
-from vcpu_env.scenario.model import Scenario, Vm
+from vcpu_env.scenario.model import PARAVIRT, Scenario, Vm
 from vcpu_env.world import World
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
+
+SPIN_RETRY_LOOPS = 1000
+"""Turns of the loop between two yields to a lock's holder (spin_retry of s390)."""
 
 TICK_PHASE, LAUNCH, TICK_JITTER = 7, 8, 9
 """Stream purposes, beside those of `guest.random`: the phase of a guest's tick; when a VM is launched; by how much the
@@ -308,6 +311,7 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     guest["pv_ipi_ns"] = costs.vm_exit_ns
     guest["spin_iteration_ns"] = scenario.kvm.pause_ns
     guest["spin_threshold_ns"] = SPIN_THRESHOLD_LOOPS * scenario.kvm.pause_ns
+    guest["spin_retry_ns"] = SPIN_RETRY_LOOPS * scenario.kvm.pause_ns
 
 
 def fill_guest_kernels(world: World, scenario: Scenario, launched_ns: list[int], seed: int) -> None:
@@ -323,7 +327,8 @@ def fill_guest_kernels(world: World, scenario: Scenario, launched_ns: list[int],
         first = vms["first_thread"][vm]
         world["guest_thread"]["deadline"][first : first + vms["nr_threads"][vm]] = slice_ns // 2
         vms["steal_time"][vm] = STEAL_TIME[spec.steal_time]
-        vms["pv_tlb_flush"][vm], vms["pv_sched_yield"][vm] = spec.pv_tlb_flush, spec.pv_sched_yield
+        for name in PARAVIRT:
+            vms[name][vm] = getattr(spec, name)
         vms["balance_ns"][vm] = busy_balance_ns(spec.vcpus) if spec.balance == "periodic" else 0
         vms["launched"][vm] = scenario.host.placement == "launched"
         vms["start_ns"][vm] = launched_ns[vm]

@@ -99,7 +99,7 @@ def do_lock(w, t, op, now_ns):
 
 @kjit
 def do_timed(w, t, op, now_ns):
-    """Operations that take time: compute, device wait, reschedule IPI."""
+    """Operations that take time: compute, device wait, waking a kernel thread of a sibling."""
     th = guest_thread(w, t)
     if op.kind == OP_RESCHEDULE:
         vm = guest_vm(w, th.vm)
@@ -108,6 +108,7 @@ def do_timed(w, t, op, now_ns):
             target = vm.first_vcpu + (th.vcpu - vm.first_vcpu + step) % vm.nr_vcpus
             th.in_kernel = 1
             th.remaining_ns = unicast_cost(w, target)
+            guest_vcpu(w, target).kernel_thread_woken = 1
             send_ipi(w, th.vcpu, target, VECTOR_RESCHEDULE, now_ns)
         return
     duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))

@@ -15,6 +15,7 @@ from vcpu_env.guest.steal_time import vcpu_is_preempted
 from vcpu_env.guest.thread_queue import append, pop, push_front, remove
 from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import (
+    KVM_HC_SCHED_YIELD,
     LOCK_FUTEX,
     LOCK_MUTEX,
     LOCK_PVQ,
@@ -24,6 +25,7 @@ from vcpu_env.guest.types import (
     SPIN_LOCK,
     SPIN_OWNER,
     STEAL_REPORTED,
+    guest_costs,
     guest_lock,
     guest_thread,
     guest_vcpu,
@@ -150,6 +152,25 @@ def try_spinner(w, t, now_ns):
     note_lock_wait(w, th, now_ns)
     take(w, lock, t)
     return 1
+
+
+@kjit
+def yields_to_holder(w, t):
+    """spinlock.c of s390: arch_spin_lock_wait(). Once in `spin_retry` turns of its loop a waiter looks at the holder.
+
+    1: the holder is known to have no CPU, and the vCPU leaves the guest to yield to it.
+    """
+    th = guest_thread(w, t)
+    if th.activity != SPIN_LOCK or th.spun_ns < th.yield_spun_ns:
+        return False
+    th.yield_spun_ns = th.spun_ns + guest_costs(w, 0).spin_retry_ns
+    owner = guest_lock(w, th.wait_lock).owner
+    if owner == NIL or not vcpu_is_preempted(w, guest_thread(w, owner).vcpu):
+        return False
+    g = guest_vcpu(w, th.vcpu)
+    g.hypercall = KVM_HC_SCHED_YIELD
+    g.hypercall_target = guest_thread(w, owner).vcpu
+    return True
 
 
 @kjit

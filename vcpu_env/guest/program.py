@@ -119,7 +119,7 @@ class Program:
         self._add(OP_SHOOTDOWN, a=targets)
 
     def reschedule(self) -> None:
-        """Send a RESCHEDULE IPI to a random sibling vCPU; nobody waits for it."""
+        """Wake a kernel thread of a random sibling vCPU by a RESCHEDULE IPI; nobody waits for it."""
         self._add(OP_RESCHEDULE)
 
     def synchronize_rcu(self, expedited: bool = False) -> None:

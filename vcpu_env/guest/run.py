@@ -5,7 +5,7 @@ from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
 from vcpu_env.guest.eevdf import entity_tick
 from vcpu_env.guest.interpreter import advance, holds_spinlock
-from vcpu_env.guest.locks import notify_owner_spinners, try_spinner
+from vcpu_env.guest.locks import notify_owner_spinners, try_spinner, yields_to_holder
 from vcpu_env.guest.pvqspinlock import pv_wait, pvq_halts, pvq_spin_ns, pvq_still_waits
 from vcpu_env.guest.rcu import EXPEDITED, NORMAL, grace_period, note_quiescent_state
 from vcpu_env.guest.threads import pick_thread, wake_thread
@@ -140,6 +140,8 @@ def end_interrupt(w, v, now_ns):
             note_quiescent_state(w, v, EXPEDITED, now_ns)
     elif vector == VECTOR_TIMER:
         end_tick(w, v, now_ns)
+    elif vector == VECTOR_RESCHEDULE:
+        g.need_resched |= g.kernel_thread_woken
     elif vector == VECTOR_IO:
         while g.io_head != NIL:
             t = g.io_head
@@ -166,6 +168,8 @@ def spin(w, v, now_ns):
     end = g.ple_expire_ns
     if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PVQ:
         end = min(end, now_ns + pvq_spin_ns(w, g.current))
+    if th.activity == SPIN_LOCK and guest_vm(w, g.vm).pv_lock_yield:
+        end = min(end, now_ns + th.yield_spun_ns - th.spun_ns)
     set_run_event(w, g.cpu, end)
 
 
@@ -213,7 +217,7 @@ def guest_run(w, v, now_ns):
                 notify_owner_spinners(w, t, now_ns)
             if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
                 note_quiescent_state(w, v, NORMAL, now_ns)
-            if not pick_thread(w, v, now_ns):
+            if not pick_thread(w, v, now_ns) and g.overhead_ns == 0:
                 return enter_halt(w, v, HALTED_IDLE)
             continue
         th = guest_thread(w, t)
@@ -234,6 +238,8 @@ def guest_run(w, v, now_ns):
             if th.activity == SPIN_LOCK and guest_lock(w, th.wait_lock).kind == LOCK_PVQ and pvq_halts(w, t, now_ns):
                 pv_wait(w, t, now_ns)
                 return enter_halt(w, v, HALTED_PV_WAIT)
+            if guest_vm(w, g.vm).pv_lock_yield and yields_to_holder(w, t):
+                return EXIT_HYPERCALL
             spin(w, v, now_ns)
             return EXIT_NONE
         if result < 0:

@@ -38,6 +38,7 @@ def start_spinning(w, t, v, activity, now_ns):
     th.activity = activity
     th.in_kernel = 1
     th.spun_ns = 0
+    th.yield_spun_ns = guest_costs(w, 0).spin_retry_ns
     g.spin_start_ns = now_ns
     g.lock_spins += 1
 

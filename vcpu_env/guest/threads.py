@@ -51,10 +51,21 @@ def pull_thread(w, v):
 
 
 @kjit
+def run_kernel_thread(w, v):
+    """A kernel thread of the vCPU that was woken takes it for its little work: always behind V, it preempts."""
+    g, costs = guest_vcpu(w, v), guest_costs(w, 0)
+    g.kernel_thread_woken = 0
+    g.nivcsw += g.current != NIL
+    g.overhead_ns += 2 * costs.switch_ns + costs.kernel_thread_ns
+
+
+@kjit
 def pick_thread(w, v, now_ns):
     """__schedule() of the guest: switch to the thread that its fair class picks, maybe a sibling's. 0: none."""
     g = guest_vcpu(w, v)
     g.need_resched = 0
+    if g.kernel_thread_woken:
+        run_kernel_thread(w, v)
     if g.current != NIL:
         update_curr(w, v, now_ns)
     elif g.nr_queued == 0:

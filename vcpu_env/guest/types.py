@@ -55,6 +55,7 @@ GUEST_VCPU = np.dtype(
         ("run_queue", THREAD_QUEUE),
         ("nr_queued", "i8"),
         ("need_resched", "i8"),
+        ("kernel_thread_woken", "i8"),  # one of its kernel threads: it runs before any other thread
         ("halted", "i8"),
         ("irq", "i8"),  # vector in service, OVERHEAD, or 0
         ("hypercall", "i8"),  # to be made before anything else, HC_NONE
@@ -130,6 +131,7 @@ GUEST_THREAD = np.dtype(
         ("want", "i8"),  # items that it waits to put or get
         ("remaining_ns", "i8"),
         ("spun_ns", "i8"),  # spent spinning in this wait
+        ("yield_spun_ns", "i8"),  # pv_lock_yield: spun_ns at which it looks at the lock's holder next
         ("wait_start_ns", "i8"),
         ("key", "i8", (NR_PURPOSES,)),
         ("draws", "i8", (NR_PURPOSES,)),
@@ -179,6 +181,7 @@ GUEST_VM = np.dtype(
         ("steal_time", "i8"),  # STEAL_*
         ("pv_tlb_flush", "i8"),
         ("pv_sched_yield", "i8"),
+        ("pv_lock_yield", "i8"),
         ("balance_ns", "i8"),  # between periodic balances of a busy vCPU, 0: newidle balance only
         ("launched", "i8"),  # a VMM creates its vCPUs
         ("start_ns", "i8"),
@@ -199,6 +202,7 @@ GUEST_TOTALS = np.dtype([("useful_ns", "i8"), ("spin_ns", "i8")], align=True)
 GUEST_COSTS = np.dtype(
     [
         ("switch_ns", "i8"),
+        ("kernel_thread_ns", "i8"),
         ("futex_ns", "i8"),
         ("wake_ns", "i8"),
         ("icr_write_ns", "i8"),
@@ -210,6 +214,7 @@ GUEST_COSTS = np.dtype(
         ("notice_ns", "i8"),  # cache-line transfer to a spinner
         ("spin_iteration_ns", "i8"),
         ("spin_threshold_ns", "i8"),  # pv_wait after this much spinning
+        ("spin_retry_ns", "i8"),  # pv_lock_yield: spinning between two looks at the lock's holder
     ],
     align=True,
 )

@@ -9,6 +9,9 @@ class GuestCosts(Part):
     """Guest kernel work, in nanoseconds of the vCPU that does it."""
 
     switch_ns: int = Field(default=1500, ge=0, description="context switch: half a measured round trip [measured]")
+    kernel_thread_ns: int = Field(
+        default=5000, ge=0, description="work of a kernel thread that a RESCHEDULE IPI woke, without switches [assumed]"
+    )
     futex_ns: int = Field(default=1000, ge=0, description="slow path of a futex or rwsem before it sleeps [assumed]")
     wake_ns: int = Field(default=500, ge=0, description="waking a thread, without its IPI [assumed]")
     timer_ns: int = Field(default=2500, ge=0, description="the guest's tick [assumed]")

@@ -32,6 +32,9 @@ MAX_VCPUS = 4096
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
 
 
+PARAVIRT = ("pv_tlb_flush", "pv_sched_yield", "pv_lock_yield")
+"""Fields of a VM that need steal time."""
+
 THREADS = "threads"
 """The workload that is no program of `guest.workloads`: the VM's own `threads`."""
 
@@ -80,6 +83,11 @@ class Vm(Part):
     pv_sched_yield: bool = Field(
         default=False,
         description="paravirtual yield: after an IPI to several vCPUs, to the first known to have no CPU",
+    )
+    pv_lock_yield: bool = Field(
+        default=False,
+        description="a spin lock's waiter yields by hypercall to a holder that is known to have no CPU, as on s390;"
+        " with lock 'fifo' or 'tas'",
     )
     weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
     quota_us: QuotaUs = -1
@@ -152,9 +160,11 @@ class Vm(Part):
     @model_validator(mode="after")
     def check_paravirt(self) -> "Vm":
         """Refuse features that need steal time without it, and a life that ends before it begins."""
-        for name in ("pv_tlb_flush", "pv_sched_yield"):
+        for name in PARAVIRT:
             if getattr(self, name) and self.steal_time == "off":
                 raise ValueError(f".{name}: value True (allowed: with steal_time 'every' or 'reported')")
+        if self.pv_lock_yield and self.lock == "pvqspinlock":
+            raise ValueError(".pv_lock_yield: value True (allowed: with lock 'fifo' or 'tas')")
         if self.stop_ns is not None and self.stop_ns <= self.start_ns:
             raise ValueError(f".stop_ns: value {self.stop_ns} (allowed: after start_ns, {self.start_ns})")
         return self
@@ -250,8 +260,7 @@ class Scenario(Part):
     def layout(self) -> str:
         """Placement, cgroups, locks, paravirtual features: results of different layouts are never averaged."""
         locks = "+".join(sorted({vm.lock for vm in self.vms}))
-        features = ("pv_tlb_flush", "pv_sched_yield")
-        paravirt = [f", {name}" for name in features if any(getattr(vm, name) for vm in self.vms)]
+        paravirt = [f", {name}" for name in PARAVIRT if any(getattr(vm, name) for vm in self.vms)]
         return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks{''.join(paravirt)}"
 
     @model_validator(mode="after")

@@ -49,7 +49,7 @@ OPERATIONS = {
         "[TARGETS]",
         "TLB shootdown: call siblings that run a thread and spin until all answer; 0, all of them",
     ),
-    "reschedule": ("", "a RESCHEDULE IPI to a random sibling, for which nobody waits"),
+    "reschedule": ("", "a RESCHEDULE IPI to a random sibling, where it wakes a kernel thread"),
     "work": ("[UNITS]", "count finished work"),
     "maybe": (
         "PROBABILITY",

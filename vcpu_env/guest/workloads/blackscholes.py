@@ -16,7 +16,7 @@ PARAMETERS = {
     "iterations": Parameter(100, "iterations", "measured", "in a run, after which all threads meet", least=1),
     "faults_per_run": Parameter(67, "1/run", "measured", "page faults of a thread (2,700 per CPU-second)"),
     "fault_ns": Parameter(4000, "ns", "fitted", "kernel time of a page fault, zeroing included (kernel share)"),
-    "reschedule_per_s": Parameter(13, "1/CPU-s", "fitted", "RESCHEDULE IPIs that nobody waits for"),
+    "reschedule_per_s": Parameter(13, "1/CPU-s", "fitted", "RESCHEDULE IPIs that wake kernel threads"),
 }
 
 

@@ -20,7 +20,7 @@ PARAMETERS = {
         0.002, "of operations", "fitted", "operations on the shared parent directory (voluntary context switches)"
     ),
     "parent_hold_ns": Parameter(3000, "ns", "assumed", "hold of the parent directory's i_rwsem"),
-    "reschedule_per_s": Parameter(50, "1/CPU-s", "measured", "RESCHEDULE IPIs that nobody waits for"),
+    "reschedule_per_s": Parameter(50, "1/CPU-s", "measured", "RESCHEDULE IPIs that wake kernel threads"),
     "shootdown_per_s": Parameter(3, "1/CPU-s", "measured", "TLB shootdowns"),
     "block_per_s": Parameter(2.5, "1/CPU-s", "fitted", "sleeps that are no lock's (voluntary context switches)"),
     "block_ns": Parameter(100_000, "ns", "assumed", "time asleep in each"),

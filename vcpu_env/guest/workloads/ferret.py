@@ -32,7 +32,7 @@ PARAMETERS = {
     "queue_hold_ns": Parameter(1000, "ns", "assumed", "hold of a queue's mutex"),
     "shootdown_per_s": Parameter(20, "1/CPU-s", "assumed", "TLB shootdowns: a query's memory goes back to the kernel"),
     "munmap_ns": Parameter(5000, "ns", "assumed", "hold of mmap_lock around a shootdown"),
-    "reschedule_per_s": Parameter(70, "1/CPU-s", "assumed", "RESCHEDULE IPIs that nobody waits for"),
+    "reschedule_per_s": Parameter(70, "1/CPU-s", "assumed", "RESCHEDULE IPIs that wake kernel threads"),
 }
 
 

@@ -23,7 +23,7 @@ PARAMETERS = {
     "shootdown_targets": Parameter(1, "vCPUs", "assumed", "that a shootdown goes to", least=0),
     "block_per_process": Parameter(0.8, "1/process", "fitted", "reads from pipe or disk that sleep (vol. switches)"),
     "block_ns": Parameter(100_000, "ns", "assumed", "time asleep in each"),
-    "reschedule_per_process": Parameter(2.0, "1/process", "fitted", "RESCHEDULE IPIs that nobody waits for"),
+    "reschedule_per_process": Parameter(2.0, "1/process", "fitted", "RESCHEDULE IPIs that wake kernel threads"),
 }
 
 
