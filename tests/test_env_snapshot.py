@@ -12,7 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.small_env import CANDIDATE_CHOICE, FLAT, HOST_TUNER, IDS, SMALL, answer, make, make_vec, play, same, stack
+from tests.small_env import (
+    CANDIDATE_CHOICE,
+    FLAT,
+    HOST_TUNER,
+    IDS,
+    MSEC,
+    SMALL,
+    answer,
+    make,
+    make_vec,
+    play,
+    same,
+    stack,
+)
 from vcpu_env.envs.slot import SnapshotError
 from vcpu_env.policy.named import Policy
 
