@@ -32,7 +32,7 @@ class AssumingMachine(CountingMachine):
     def counters(self):
         counted = super().counters()
         cost = self.scenario.host.costs.yield_to_ns / 1200
-        luck = np.random.default_rng([self.seed, self.scenario.host.costs.tick_ns]).normal(0, 0.02)
+        luck = np.random.default_rng([1, self.seed, self.scenario.host.costs.tick_ns]).normal(0, 0.02)
         gain = {"series-v2": 1.3 - 0.2 * cost + luck / 20, "unserved-credit": 1 + luck}.get(self.policy, 1.0)
         for vm in counted["vms"]:
             vm["work_units"] = 1000.0 * gain * self.now / 1e9

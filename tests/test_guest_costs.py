@@ -7,7 +7,7 @@ from vcpu_env.machine import Machine
 from vcpu_env.scenario import GuestCosts, ScenarioError, apply_overrides, load_scenario
 
 MSEC = 1_000_000
-OTHERS = {"icr_write_ns", "pv_ipi_ns", "spin_iteration_ns", "spin_threshold_ns"}
+OTHERS = {"icr_write_ns", "pv_ipi_ns", "spin_iteration_ns", "spin_threshold_ns", "spin_retry_ns"}
 """Costs that follow from those of host and KVM."""
 
 

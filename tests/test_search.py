@@ -15,7 +15,7 @@ from vcpu_env.search import run_search
 
 pytestmark = pytest.mark.core
 
-END_NS = 10_000_000
+END_NS = 18_000_000
 SMALL = at_once(
     Scenario(
         name="small",
