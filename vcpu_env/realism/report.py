@@ -125,8 +125,8 @@ NOT_MODELLED = """
 * What arming and taking a timer interrupt cost: in a virtual machine exits to the hypervisor, several microseconds at
   each sleep. Tasks that sleep often get a little more CPU time than simulated.
 * How long a real CPU takes to come out of idle: tens of microseconds in a virtual machine (`host.costs.wake_ns`: 4).
-* Jitter of the tick: a real one is late by tens of microseconds. Exact ticks can keep tasks in a
-  pattern that jitter ends.
+* Jitter of the tick: a real one is late by tens of microseconds, a simulated one only on hosts with quotas and by less
+  (`host.tick_jitter_ns`). Exact ticks can keep tasks in a pattern that jitter ends.
 * What the kernel measured has and v6.19.0 has not, as the check at a wake-up that takes delayed tasks off the queue.
 
 On some virtual machines, as that of the shipped recording, some kernel threads, idle tasks among them, leave no trace
