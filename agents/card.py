@@ -24,6 +24,10 @@ MODELS = Path(str(resources.files("agents") / "models"))
 
 SERIES = "series-v2"
 
+FIRST_HOSTS = "in step: every VM with one vCPU on each CPU, all from one instant; simplified paravirtual locks"
+HOSTS = "launched: VMs one after another, placed by the scheduler; pvqspinlock"
+"""The model of hosts and guests: that of the first cards, and today's (docs/changes-of-results.md)."""
+
 Interval = tuple[float, float, float]
 """A value and its 95 % interval."""
 
@@ -65,6 +69,8 @@ class Card(Part):
     summary: str = Field(description="one line")
     config: TrainConfig = Field(description="of the first training; the others differ in the seed")
     members: tuple[Member, ...] = Field(min_length=1, description="the trainings")
+    trained_hosts: str = Field(default=FIRST_HOSTS, description="the model that it was trained on")
+    scored_hosts: str = Field(default=FIRST_HOSTS, description="the model that the numbers below are of")
     evaluation_set: tuple[str, ...] = Field(default=(), description="changes of the scenarios evaluated")
     seeds: int = Field(default=1, ge=1, description="of the evaluation, from 0")
     score: Interval | None = Field(default=None, description="change of throughput against stock")
@@ -213,6 +219,8 @@ def about(card: Card) -> list[str]:
         f"| algorithm | {config.algorithm} |",
         f"| budget of a training | {config.total_steps:,} {unit} |",
         f"| trained on | {scenarios} |",
+        f"| hosts of the training | {card.trained_hosts} |",
+        f"| hosts of the scores | {card.scored_hosts} |",
         f"| weights chosen on | {', '.join(config.validation.scenarios)} |\n",
         "## Trainings\n",
         "| seed | command | hours | best validation, against stock | test, against stock |",

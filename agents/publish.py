@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from agents.card import MODELS, Card, Member, differences, load_card, markdown, numbers, policy_of
+from agents.card import HOSTS, MODELS, Card, Member, differences, load_card, markdown, numbers, policy_of
 from agents.config import ConfigError, TrainConfig, parse_config
 from agents.curves import draw
 from agents.evolve import evolve
@@ -142,7 +142,8 @@ def ship(
             save(policy, models / f"{name}-{config.seed}.npz")
             members.append(member(run, config.seed, policy.digest))
         summary = first.summary or f"{first.algorithm} on {first.environment}"
-        write_card(models, Card(name=name, summary=summary, config=first, members=tuple(members)))
+        card = Card(name=name, summary=summary, config=first, members=tuple(members), trained_hosts=HOSTS)
+        write_card(models, card)
         say(f"{models / name}.json: {len(members)} trainings")
 
 
@@ -158,7 +159,10 @@ def write_cards(
     shipped, changes = cards(models), tuple(set_ or EVALUATION)
     results = evaluation(models, shipped, changes, seeds, tuple(scenario or SPLITS["test"]), out)
     done = [
-        card.model_copy(update={"evaluation_set": changes, "seeds": seeds} | numbers(results, card)) for card in shipped
+        card.model_copy(
+            update={"evaluation_set": changes, "seeds": seeds, "scored_hosts": HOSTS} | numbers(results, card)
+        )
+        for card in shipped
     ]
     for card in done:
         write_card(models, card)
@@ -174,6 +178,11 @@ def reproduce(scenario: Some = None, models: Directory = MODELS, out: Out = Path
     for card in shipped:
         if not card.cells:
             raise ConfigError(f"models: {card.name} has no numbers yet (allowed: after 'cards')")
+        if card.scored_hosts != HOSTS:
+            raise ConfigError(
+                f"models: the numbers of {card.name} are of hosts {card.scored_hosts.partition(':')[0]!r} (allowed:"
+                f" {HOSTS.partition(':')[0]!r}; 'cards' scores it anew)"
+            )
     first = shipped[0]
     published = [cell.scenario for cell in first.cells]
     for name in scenario or ():

@@ -17,11 +17,11 @@ from agents.pooled import pooled_change, pooled_worst_vm
 from agents.publish import app
 from agents.run import Run, save
 from baselines.statistics import change
-from tests.agent_config import quick
+from tests.agent_config import BRIEF, quick
 from tests.test_learned import policy_for
 from vcpu_env.envs.learned import LearnedPolicy
 
-SHORT = ("run.warmup_ns=10_000_000", "run.duration_ns=20_000_000")
+SHORT = (*BRIEF, "run.warmup_ns=10_000_000", "run.duration_ns=20_000_000")
 CONFIG = quick(name="shipped", summary="for a test")
 SEEDS = (0, 3)
 

@@ -9,7 +9,7 @@ pytest.importorskip("sb3_contrib")
 pytest.importorskip("cmaes")
 
 from agents.card import MODELS, load_card, markdown, text
-from agents.config import load_config
+from agents.config import TrainConfig, load_config
 from agents.curves import draw
 from agents.export import FLAGS
 from baselines.policies import choose_policies
@@ -48,10 +48,15 @@ def test_every_training_is_in_the_figure(tmp_path):
         assert all(f"<!-- {name} -->" in figure.read_text("utf-8") for name in CARDS)
 
 
+def untimed(config: TrainConfig) -> TrainConfig:
+    """A configuration without the lengths of its validations: since hosts are launched, warm-ups are longer."""
+    return config.model_copy(update={"validation": config.validation.model_copy(update={"set": ()})})
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_it_was_trained_by_the_shipped_configuration(name):
     card = load_card(MODELS / f"{name}.json")
-    assert card.config == load_config(name, [f"seed={card.config.seed}"])
+    assert untimed(card.config) == untimed(load_config(name, [f"seed={card.config.seed}"]))
     assert not set(card.config.stages[0].scenarios) & {*SPLITS["validation"], *SPLITS["test"]}
 
 
