@@ -50,7 +50,7 @@ def test_kinds_of_a_core():
 def test_spare_capacity_is_measured_with_the_domains_margin(util, kind):
     """4 tasks on 4 CPUs: 4096 * 100 > 4 util * 117 up to a utilisation of 875."""
     host = settled(started("2s4c", [0, 1, 2, 3]))
-    host["rq"]["util_avg"][:4] = util
+    host["cfs_rq"]["util_avg"][:4] = util
     assert classify(host, 0, 1) == kind
 
 
@@ -90,7 +90,7 @@ def test_overloaded_node_gives_utilisation_to_one_with_spare_cpus():
     """5 tasks on 2 CPUs of node 0, 1 on node 1: as much as node 1 has not in use, 2 * 1024 - 1024."""
     host = settled(started("2s2c", [0, 0, 0, 1, 1, 2]))
     assert search(host, 3, 1, CPU_IDLE) == (0, MIGRATE_UTIL, 1024)
-    host["rq"]["util_avg"][2:] = 1024
+    host["cfs_rq"]["util_avg"][2:4] = 1024
     assert search(host, 3, 1, CPU_IDLE) == (0, MIGRATE_TASK, 1)
 
 
@@ -147,7 +147,7 @@ def test_search_finds_what_a_plain_model_finds(cpus, data):
     host = Host(len(cpus), [Task()], cpus=table)
     rq, cfs = host["rq"], host["cfs_rq"]
     for i, cpu in enumerate(cpus):
-        rq["util_avg"][i], rq["runnable_avg"][i], rq["nr_running"][i] = cpu.util, cpu.runnable, cpu.nr_running
+        cfs["util_avg"][i], cfs["runnable_avg"][i], rq["nr_running"][i] = cpu.util, cpu.runnable, cpu.nr_running
         rq["curr"][i] = 0 if cpu.nr_running else NIL
         cfs["load_avg"][i], cfs["h_nr_runnable"][i] = cpu.load, cpu.h_nr_runnable
     me = data.draw(st.integers(0, len(cpus) - 1))

@@ -15,13 +15,21 @@ pytestmark = pytest.mark.core
 # Wakeups
 
 
+def sleep_on_its_cpu(host: Host, p: int) -> None:
+    """Task `p` falls asleep on the CPU where it was started, and the others have stayed on theirs."""
+    for task in range(len(host["task_struct"])):
+        host.pin(task, host.cpu_of(task))
+    while host.running()[host.cpu_of(p)] != p:
+        host.run(1)
+    host.sleep(p)
+    host.run(20)
+    host["task_struct"]["cpus_allowed"] = -1
+
+
 def core_is_half_busy() -> Host:
     """Four cores of two threads; tasks 0 and 1 run on CPUs 0 and 1, task 2 slept on CPU 0. Cores 2 and 3 are idle."""
     host = started("4c2t", [0, 1, 0])
-    while host.running()[0] != 2:
-        host.run(1)
-    host.sleep(2)
-    host.run(20)
+    sleep_on_its_cpu(host, 2)
     assert host.running() == [0, 1] + [NIL] * 6 and host["task_struct"]["on_rq"][2] == 0
     return host
 
@@ -43,7 +51,7 @@ def test_without_idle_cores_a_wakeup_takes_the_idle_thread_of_its_core():
 def test_search_that_finds_no_idle_core_clears_the_hint():
     """CPUs 0..3 are busy, each the first thread of its core: the first idle thread behind the target has to do."""
     host = started("4c2t", [0, 1, 2, 3])
-    host["sched_domain_shared"]["has_idle_cores"] = 1
+    host["sched_domain_shared"]["has_idle_cores"], host["sched_domain_shared"]["nr_idle_scan"] = 1, 8
     assert select_idle_cpu(host.w, 0, 1, 1) == 6
     assert host["sched_domain_shared"]["has_idle_cores"][0] == 0
 
@@ -72,12 +80,9 @@ def test_scan_goes_round_within_the_cache():
 
 def test_recent_cpu_of_another_cache_does_not_count():
     host = started("2l2c", [0, 1, 0])
-    while host.running()[0] != 2:
-        host.run(1)
+    sleep_on_its_cpu(host, 2)
     host.pin(0, 0)
     host.pin(1, 1)
-    host.sleep(2)
-    host.run(20)
     host["task_struct"]["recent_used_cpu"][2] = 3
     host.wake(2, 1)
     assert host.cpu_of(2) in (0, 1)

@@ -159,7 +159,10 @@ def test_new_shares_reach_every_cpu():
 
 
 def test_sleepers_leave_their_share_to_the_others():
-    """While one of two vCPUs of a VM sleeps, the other one gets nearly all of the VM's shares."""
+    """While one of two vCPUs of a VM sleeps, the other one gets nearly all of the VM's shares.
+
+    What is left of the sleeper's load is looked at by its CPU's balances, ever more rarely since all tasks are pinned.
+    """
     host = vms(2, [2, 2])
     host.run(200)
     while host.running()[0] != 0:
@@ -167,4 +170,4 @@ def test_sleepers_leave_their_share_to_the_others():
     host.sleep(0)
     host.run(300)
     first = len(host["task_struct"])
-    assert host["sched_entity"]["weight"][first + 1] == pytest.approx(SHARES, rel=0.02)
+    assert host["sched_entity"]["weight"][first + 1] == pytest.approx(SHARES, rel=0.06)

@@ -141,7 +141,10 @@ def how_much(local, busiest, idle, wanted, mean, one_cache, numa, slack) -> tupl
     busiest_load = busiest.mean_load if busiest.kind == OVERLOADED else 0
     if local.mean_load >= min(busiest_load, mean):
         return "load", 0
-    return "load", min((busiest_load - mean) * busiest.weight, (mean - local.mean_load) * local.weight)
+    room = (mean - local.mean_load) * local.weight
+    if busiest_load < mean:  # an unsigned difference in the kernel: huge
+        return "load", room
+    return "load", min((busiest_load - mean) * busiest.weight, room)
 
 
 def fullest(host: list[Cpu], group: Group, what: str, amount: int) -> int | None:
