@@ -241,6 +241,8 @@ class Comparison:
         if (record["t"], record["ev"]) != (event.t_ns, event.name):
             self.note(record, Difference("-", "the trace", "event", record["ev"], f"{event} at {event.t_ns} ns"))
             return False
+        if event.name.endswith("_timer") and event.cpu != record["cpu"]:
+            self.note(record, Difference("-", "the timer", "CPU", record["cpu"], event.cpu))
         results = dict(event.results)
         for name in ("skip", "ret"):
             want, got = record.get(name), results.get(name)
