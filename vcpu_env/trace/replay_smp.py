@@ -210,30 +210,21 @@ class Comparison:
 
     def __init__(self, scenario: SmpScenario, soft: bool = False, force: bool = False):
         self.player, self.states = Player(scenario), States(scenario)
-        self.record_kind = scenario.record
         self.soft, self.force = soft, force
         self.found: dict[str, SmpMismatch] = {}
         self.reached = 0
 
     def run(self, records: list[Record]) -> list[SmpMismatch]:
         """The first difference of every field up to the first that makes another history; in order of time."""
-        pending = iter(records)
-        record = next(pending)
-        self.states.observe()
-        if not self.agrees(record, Event(0, "init")):
-            return list(self.found.values())
-        record = next(pending, None)
+        goes_on, at = self.agrees(records[0], Event(0, "init")), 1
         for event in self.player.play(records[-1]["t"]):
-            if record is None:
+            if at == len(records) or not goes_on:
                 break
-            if not self.recorded(event, record):
-                continue
-            if not self.agrees(record, event):
-                break
-            record = next(pending, None)
-        else:
-            if record is not None:
-                self.note(record, Difference("-", "the trace", "records", len(records), self.reached))
+            if self.recorded(event, records[at]):
+                goes_on = self.agrees(records[at], event)
+                at += 1
+        if goes_on and at < len(records):
+            self.note(records[at], Difference("-", "the trace", "records", len(records), self.reached))
         return list(self.found.values())
 
     def recorded(self, event: Event, record: Record) -> bool:
@@ -248,11 +239,15 @@ class Comparison:
         self.reached += 1
         self.states.apply(record)
         if (record["t"], record["ev"]) != (event.t_ns, event.name):
-            self.note(record, Difference("-", "the trace", "event", f"{record['ev']}", f"{event} at {event.t_ns} ns"))
+            self.note(record, Difference("-", "the trace", "event", record["ev"], f"{event} at {event.t_ns} ns"))
             return False
-        for name, value in event.results:
-            if record.get(name) != value and not (name == "ret" and name not in record):
-                self.note(record, Difference("-", record["ev"], name, record.get(name), value))
+        if event.name.endswith("_timer") and event.cpu != record["cpu"]:
+            self.note(record, Difference("-", "the timer", "CPU", record["cpu"], event.cpu))
+        results = dict(event.results)
+        for name in ("skip", "ret"):
+            want, got = record.get(name), results.get(name)
+            if want != got and (name == "skip" or None not in (want, got)):
+                self.note(record, Difference("-", record["ev"], name, want, got))
         for difference in self.states.differences(self.soft):
             self.note(record, difference)
         if self.force:

@@ -113,8 +113,8 @@ class Difference:
     kind: str
     name: str
     field: str
-    want: int | list[int]
-    got: int | list[int]
+    want: int | str | list[int] | None
+    got: int | str | list[int] | None
 
     def __str__(self) -> str:
         what = {"rq": "CPU ", "q": "queue ", "tg": "group ", "sd": "domain ", "llc": "cache "}.get(self.kind, "")

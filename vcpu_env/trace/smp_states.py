@@ -4,6 +4,7 @@ Each call says of every CPU: idle (its current task is the idle task), nr (nr_ru
 runnable, of idle policy), la, ua, ra (averages), ue (util_est), pend (a remote wakeup is under way), idle_stamp.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from vcpu_env._jit import NIL
@@ -59,7 +60,7 @@ class SmpStates:
     def __init__(self, cpus: list[Cpu]):
         tasks = [Task(cpu=cpu) for cpu in range(len(cpus))]
         self.host = SmpHost(cpus, [*tasks, Task()])
-        self.calls = {
+        self.calls: dict[str, Callable[[Call], dict[str, Any]]] = {
             "domains": self.domains,
             "select_task_rq_fair": self.select_task_rq,
             "find_busiest": self.find_busiest,
@@ -147,7 +148,7 @@ class SmpStates:
             host["rq"]["excluded"][other] = (span >> other) & 1 and not (mask >> other) & 1
         env = host["lb_env"]
         env["sd"], env["dst_cpu"], env["idle"], env["imbalance"] = sd, cpu, IDLE_TYPES[call["idle"]], 0
-        outputs = {"should_we_balance": int(should_we_balance(host.w))}
+        outputs: dict[str, Any] = {"should_we_balance": int(should_we_balance(host.w))}
         src = int(sched_balance_find_src(host.w))
         include_all(host.w, sd)
         stats, at = host["sg_lb_stats"], int(env["busiest"][0])
