@@ -38,6 +38,7 @@ LAYERS = [
     [
         "vcpu_env.kernel.balance_trigger",
         "vcpu_env.kernel.nohz",
+        "vcpu_env.kernel.ttwu",
         "vcpu_env.kernel.topology",
         "vcpu_env.kernel.cgroup",
         "vcpu_env.kernel.exit",

@@ -9,7 +9,7 @@ from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
-from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
+from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.fair import (
     dequeue_task_fair,
     enqueue_task_fair,
@@ -29,7 +29,6 @@ from vcpu_env.kernel.runqueue import (
     sched_info_queued,
     sched_info_switch,
     set_task_cpu,
-    update_avg_idle,
     wakeup_preempt,
 )
 from vcpu_env.kernel.sched_change import (
@@ -41,7 +40,8 @@ from vcpu_env.kernel.sched_change import (
     stop_and_migrate,
 )
 from vcpu_env.kernel.sched_trace import trace_sched_wakeup
-from vcpu_env.kernel.select_cpu import cpus_share_cache, select_task_rq, update_idle_core
+from vcpu_env.kernel.select_cpu import select_task_rq, update_idle_core
+from vcpu_env.kernel.ttwu import sched_ttwu_pending, ttwu_do_activate, ttwu_queue_cond, ttwu_queue_wakelist
 from vcpu_env.kernel.types import (
     CSD_NOHZ,
     CSD_TTWU,
@@ -50,7 +50,6 @@ from vcpu_env.kernel.types import (
     ENQUEUE_DELAYED,
     ENQUEUE_INITIAL,
     ENQUEUE_MIGRATED,
-    ENQUEUE_WAKEUP,
     ESRCH,
     TASK_DEAD,
     TASK_RUNNING,
@@ -206,51 +205,6 @@ def sched_tick(w, cpu):
     if rq.curr != NIL:
         task_tick_fair(w, rq.curr)
     sched_balance_trigger(w, cpu)
-
-
-@kjit
-def ttwu_do_activate(w, p, cpu, flags, wake_flags):
-    """core.c: ttwu_do_activate(). A woken task joins a CPU's queue; `flags` are ENQUEUE_MIGRATED or 0."""
-    activate_task(w, cpu, p, ENQUEUE_WAKEUP | flags)
-    wakeup_preempt(w, cpu, p, wake_flags)
-    update_avg_idle(w, cpu)
-
-
-@kjit
-def ttwu_queue_cond(w, cpu, waker_cpu):
-    """core.c: ttwu_queue_cond(). Whether a CPU does itself what a wakeup takes: it is idle, or far from the waker."""
-    if not cpus_share_cache(w, waker_cpu, cpu):
-        return True
-    return cpu != waker_cpu and cpu_rq(w, cpu).nr_running == 0
-
-
-@kjit
-def ttwu_queue_wakelist(w, p, cpu, flags):
-    """core.c: __ttwu_queue_wakelist(). Send a woken task to a CPU by an interrupt."""
-    rq, task = cpu_rq(w, cpu), task_struct(w, p)
-    rq.ttwu_pending = 1
-    task.remote_wakeup, task.wake_next = flags, NIL
-    if rq.wake_list_head == NIL:
-        rq.wake_list_head = p
-    else:
-        task_struct(w, rq.wake_list_tail).wake_next = p
-    rq.wake_list_tail = p
-    smp_call_function_single_async(w, cpu, CSD_TTWU)
-
-
-@kjit
-def sched_ttwu_pending(w, cpu):
-    """core.c: sched_ttwu_pending(). The tasks that were sent to a CPU arrive; its clock must be current."""
-    rq = cpu_rq(w, cpu)
-    rq.csd_pending &= ~CSD_TTWU
-    p = rq.wake_list_head
-    rq.wake_list_head = NIL
-    while p != NIL:
-        task = task_struct(w, p)
-        if task.state == TASK_RUNNING:  # it may have been killed meanwhile
-            ttwu_do_activate(w, p, cpu, task.remote_wakeup, 0)
-        p = task.wake_next
-    rq.ttwu_pending = 0
 
 
 @kjit

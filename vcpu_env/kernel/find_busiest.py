@@ -23,13 +23,13 @@ from vcpu_env.kernel.group_stats import (
     GROUP_IMBALANCED,
     GROUP_OVERLOADED,
     GROUP_SMT_BALANCE,
-    SCHED_CAPACITY_SCALE,
     adjust_numa_imbalance,
     cpu_util_cfs_boost,
     group_avg_load,
     group_classify,
     sum_group,
 )
+from vcpu_env.kernel.pelt import SCHED_CAPACITY_SCALE
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_features
 
 CPU_NOT_IDLE, CPU_IDLE, CPU_NEWLY_IDLE = 0, 1, 2

@@ -2,9 +2,8 @@
 
 from vcpu_env._jit import NIL, kjit
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, sched_group, sg_lb_stats, span_cpu
+from vcpu_env.kernel.pelt import SCHED_CAPACITY_SCALE
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features, task_struct
-
-SCHED_CAPACITY_SCALE = 1024
 
 GROUP_HAS_SPARE, GROUP_FULLY_BUSY, GROUP_SMT_BALANCE, GROUP_IMBALANCED, GROUP_OVERLOADED = range(5)
 """enum group_type without the kinds that only unequal CPUs have: the higher, the more it needs help."""

@@ -12,6 +12,7 @@ from vcpu_env.kernel.bandwidth import cfs_rq_clock_pelt, pelt_clock
 from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.pelt import (
     PELT_MIN_DIVIDER,
+    SCHED_CAPACITY_SCALE,
     ___update_load_avg,
     ___update_load_sum,
     get_pelt_divider,
@@ -26,7 +27,6 @@ UPDATE_TG = 0x1
 DO_ATTACH = 0x4
 DO_DETACH = 0x8
 
-SCHED_CAPACITY_SCALE = 1024
 U32 = (1 << 32) - 1
 
 

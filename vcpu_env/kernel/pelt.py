@@ -13,6 +13,8 @@ from vcpu_env._jit import kjit
 LOAD_AVG_PERIOD = 32
 LOAD_AVG_MAX = 47742
 PELT_MIN_DIVIDER = LOAD_AVG_MAX - 1024
+SCHED_CAPACITY_SCALE = 1024
+"""Utilisation of a CPU that is always busy."""
 
 RUNNABLE_AVG_YN_INV = np.array([int((2**32 - 1) * 0.5 ** (n / 32)) for n in range(LOAD_AVG_PERIOD)], np.int64)
 """y^n as 32-bit fractions."""
