@@ -60,8 +60,9 @@ def scenario(name: str, cpus: int, vms: int, vcpus: int, workload: str, run_ms: 
 
 
 def dbench(lock: str, vms: int) -> Scenario:
-    """VMs of 32 vCPUs on 32 CPUs."""
-    return scenario(f"dbench-{lock}-{vms}vm", 32, vms, 32, "dbench", 200, vm={"lock": lock})
+    """VMs of 32 vCPUs, with a client each, on 32 CPUs."""
+    vm = {"lock": lock, "params": {"clients": 32}}
+    return scenario(f"dbench-{lock}-{vms}vm", 32, vms, 32, "dbench", 200, vm=vm)
 
 
 def owners(steal_time: str, vcpus: int) -> Scenario:
