@@ -19,7 +19,14 @@ SCHED_TRACE = GOLDEN / "v2" / "switch_off_and_on.jsonl.gz"
 KVM_TRACE = GOLDEN / "kvm" / "dy_runnable_sources_base.jsonl.gz"
 FUNCTIONS = GOLDEN / "v2" / "function_vectors.jsonl.gz"
 NOTICE = "compiling the simulator"
-SHORT = ["--set", "run.warmup_ns=1_000_000", "--set", "run.duration_ns=2_000_000"]
+SHORT = [
+    "--set",
+    "run.warmup_ns=1_000_000",
+    "--set",
+    "run.duration_ns=2_000_000",
+    "--set",
+    "host.placement=one_per_cpu",
+]
 
 
 def call(*arguments) -> tuple[int, str, list[str]]:

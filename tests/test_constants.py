@@ -5,6 +5,7 @@ import pytest
 
 from baselines.constants import constants_in_text
 from baselines.policies import PolicyError, choose_policies
+from tests.at_once import at_once
 from tests.small_env import HOST_TUNER, MSEC, make
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES
@@ -21,12 +22,12 @@ relaxed_boost = false
 
 
 def world_of(text: str):
-    return Machine(load_scenario("dbench-1vm-2vcpu"), constants_in_text(text).policy(), 0).world
+    return Machine(at_once(load_scenario("dbench-1vm-2vcpu")), constants_in_text(text).policy(), 0).world
 
 
 @pytest.mark.core
 def test_what_is_left_out_is_the_series_own():
-    mine, series = world_of(OWN), Machine(load_scenario("dbench-1vm-2vcpu"), "series-v2", 0).world
+    mine, series = world_of(OWN), Machine(at_once(load_scenario("dbench-1vm-2vcpu")), "series-v2", 0).world
     for struct in ("deboost_params", "kvm_params"):
         for field in series[struct].dtype.names:
             if field not in ("cap_num", "cap_den"):
@@ -68,7 +69,7 @@ def test_as_a_policy_of_the_evaluation(tmp_path):
     path.write_text(OWN)
     changed = choose_policies([str(path)], POLICIES)[1]
     assert source.label == "other" and source.digest != changed.digest
-    machine = source.machine(load_scenario("dbench-1vm-2vcpu"), 0, Machine)
+    machine = source.machine(at_once(load_scenario("dbench-1vm-2vcpu")), 0, Machine)
     machine.run_until(MSEC)
     assert machine.world["deboost_params"]["rate_limit_ns"][0] == 1_000_000
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import AT_ONCE
 from tests.quota_host import check_throttling
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_flags, check_run_queues, next_event_ns
@@ -14,7 +15,7 @@ STOP_NS = 15 * MSEC
 
 FULL = Scenario(
     name="full",
-    host={"topology": "2s2c2t", "cpus": 8, "cgroups": "libvirt", "noise": "light"},
+    host=AT_ONCE | {"topology": "2s2c2t", "cpus": 8, "cgroups": "libvirt", "noise": "light"},
     groups=[{"name": "batch", "quota_us": 1_000, "period_us": 5_000}],
     vms=[
         {

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.at_once import at_once
 from vcpu_env.guest.types import GUEST_COSTS
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import GuestCosts, ScenarioError, apply_overrides, load_scenario
@@ -24,7 +25,7 @@ def test_every_cost_of_the_guest_is_a_field():
 def test_a_dearer_tick_costs_time():
     def work(tick_ns: int) -> float:
         changes = ["host.cpus=2", f"guest_costs.timer_ns={tick_ns}"]
-        machine = Machine(apply_overrides(load_scenario("blackscholes-1vm-2vcpu"), changes))
+        machine = Machine(apply_overrides(at_once(load_scenario("blackscholes-1vm-2vcpu")), changes))
         machine.run_until(30 * MSEC)
         return machine.counters()["vms"][0]["irq_ns"]
 

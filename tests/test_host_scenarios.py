@@ -86,10 +86,10 @@ def test_the_tasks_of_a_word():
     vm = {"name": "vm", "count": 2, "vcpus": 1, "workload": "dbench", "emulator_threads": 2, "vhost_ns": 5000}
     scenario = Scenario(name="words", host={"cpus": 2, "noise": "light"}, vms=[vm], host_tasks=[{"name": "mine"}])
     names = [task.name for task in scenario.expanded_host_tasks]
-    threads = [f"vm-{i}-{kind}" for i in (1, 2) for kind in ("emulator-1", "emulator-2", "vhost")]
+    threads = [f"vm-{i}-{kind}" for i in (1, 2) for kind in ("vmm", "emulator-1", "emulator-2", "vhost")]
     assert names == ["mine", *threads, "kworker-cpu0", "kworker-cpu1", "noise-daemon"]
     later = scenario.model_copy(update={"vms": (scenario.vms[0].model_copy(update={"start_ns": 5}),)})
-    assert [task.start_ns for task in later.expanded_host_tasks] == [0, *[5] * 6, 0, 0, 0]
+    assert [task.start_ns for task in later.expanded_host_tasks] == [0, *[5] * 8, 0, 0, 0]
     assert [task.cpus for task in scenario.expanded_host_tasks[-3:]] == [(0,), (1,), None]
 
 

@@ -5,7 +5,6 @@ from random import Random
 import numpy as np
 import pytest
 
-from tests.at_once import at_once
 from tests.twin.eevdf import Load, calc_delta_fair, scale_load_down
 from tests.twin.random_scenario import random_scenario
 from vcpu_env._jit import NIL
@@ -154,7 +153,7 @@ def check_placement(before: State, state: State, task: int):
 
 def play_checked(scenario: dict):
     """Play, and check after every event."""
-    loaded = at_once(load_scenario(scenario))
+    loaded = load_scenario(scenario)
     world, before = loaded.world, None
     for record in Player(loaded).play():
         state = State(world)

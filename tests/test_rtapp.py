@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.at_once import at_once
 from vcpu_env.cli import app
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import ScenarioError, apply_overrides, load_rtapp, load_scenario
@@ -295,7 +296,7 @@ def in_guest(tmp_path, text):
 def test_as_a_guests_workload(tmp_path):
     scenario = in_guest(tmp_path, PIPELINE)
     assert scenario.vms[0].workload == "threads" and scenario == apply_overrides(scenario, [])
-    machine = Machine(scenario)
+    machine = Machine(at_once(scenario))
     machine.run_until(50 * MSEC)
     (vm,) = machine.counters()["vms"]
     turns = vm["work_units"] / 3
