@@ -189,7 +189,7 @@ def test_masks_come_in_three_forms(env_id):
 def test_illegal_candidates_are_refused_or_taken_as_nobody():
     strict, lenient, silent = (make(CANDIDATE_CHOICE, strict=strict) for strict in (True, False, True))
     for env in (strict, lenient, silent):
-        env.reset(seed=8)
+        env.reset(seed=9)
     refused, steps = 0, 0
     while not silent.slot.over:
         illegal = int(np.flatnonzero(~silent.action_masks())[0])
