@@ -1,0 +1,79 @@
+"""Draws docs/launches.png: where the vCPUs of one VM end up in 20 launches, and how two hosts run in and out of step.
+
+python docs/make_launches.py      # extra `report`
+"""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from vcpu_env.machine import Machine
+from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
+from vcpu_env.sched_trace import SWITCH, pids, simulate_tasks
+
+SCENARIO, LAUNCHES = "dbench-2vm", 20
+BEGIN_NS, LENGTH_NS = 400_000_000, 30_000_000
+COLOURS = ("#3b76b0", "#e08a2e")
+
+
+def launches(scenario: Scenario) -> np.ndarray:
+    """Of each launch and CPU: how many vCPUs of the first VM lie there when the warm-up ends."""
+    counts = np.zeros((LAUNCHES, scenario.host.cpus), int)
+    for seed in range(LAUNCHES):
+        machine = Machine(scenario, "stock", seed)
+        machine.run_until(scenario.run.warmup_ns)
+        cpus = machine.world["task_struct"]["cpu"][: scenario.vms[0].vcpus]
+        counts[seed] = np.bincount(cpus, minlength=scenario.host.cpus)
+    return counts
+
+
+def draw_launches(axes, counts: np.ndarray) -> None:
+    """A row a launch, a column a CPU, darker the more vCPUs of the VM share it."""
+    axes.imshow(counts, cmap="Blues", vmin=0, vmax=4, aspect="auto")
+    for (launch, cpu), count in np.ndenumerate(counts):
+        if count != 1:
+            axes.text(cpu, launch, str(count), ha="center", va="center", fontsize=6, color="w" if count > 2 else "k")
+    axes.set(
+        xlabel="CPU",
+        ylabel="launch (seed)",
+        yticks=range(0, LAUNCHES, 5),
+        title=f"vCPUs of vm-1 on each CPU, {LAUNCHES} launches; blank: one",
+    )
+
+
+def draw_timeline(axes, scenario: Scenario, title: str) -> None:
+    """A row a CPU, a colour a VM."""
+    events = simulate_tasks(scenario, BEGIN_NS + LENGTH_NS)
+    names = pids(scenario)
+    vms = [vm.name for vm in scenario.expanded_vms]
+    vm_of = {pid: vms.index(name.split("/")[0]) for pid, name in enumerate(names) if "/" in name}
+    switches = events[events["event"] == SWITCH]
+    for cpu in range(scenario.host.cpus):
+        mine = switches[switches["cpu"] == cpu]
+        ends = np.append(mine["time_ns"][1:], BEGIN_NS + LENGTH_NS)
+        for vm, colour in enumerate(COLOURS):
+            runs = np.array([vm_of.get(int(pid)) == vm for pid in mine["next_pid"]]) & (ends > BEGIN_NS)
+            begins = np.maximum(mine["time_ns"][runs], BEGIN_NS)
+            bars = np.column_stack([(begins - BEGIN_NS) / 1e6, (ends[runs] - begins) / 1e6])
+            axes.broken_barh(bars, (cpu - 0.45, 0.9), color=colour, linewidth=0)
+    axes.set(ylabel="CPU", xlim=(0, LENGTH_NS / 1e6), ylim=(scenario.host.cpus - 0.5, -0.5), title=title)
+
+
+def main() -> None:
+    """Draw the page."""
+    launched = load_scenario(SCENARIO)
+    in_step = apply_overrides(launched, ["host.placement=one_per_cpu", "host.noise=none"])
+    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 11), dpi=120, layout="constrained")
+    draw_launches(top, launches(launched))
+    draw_timeline(middle, in_step, f"{SCENARIO}, one vCPU of each VM on each CPU from one instant: in step")
+    draw_timeline(bottom, launched, f"{SCENARIO}, launched: siblings share CPUs, out of step")
+    bottom.set(xlabel="ms")
+    figure.savefig(Path(__file__).parent / "launches.png")
+
+
+if __name__ == "__main__":
+    main()
