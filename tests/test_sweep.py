@@ -66,7 +66,7 @@ def test_the_default_is_what_was_published():
     assert [str(case) for case in plan.cases] == [f"{w}-{n}vm" for w in ("dbench", "dedup", "vips") for n in (2, 3, 4)]
     assert all(case.scenario == load_scenario(case.scenario.name) for case in plan.cases)
     assert [policy.label for policy in plan.policies] == ["stock", "debooster", "ipi", "series-v2"]
-    assert plan.seeds == range(8)
+    assert plan.seeds == range(16)
 
 
 def test_variants_and_grid_multiply():
