@@ -223,14 +223,20 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     place_host_tasks(world, host_plans, parties, seed)
     world["sched_tunables"]["trace_events"] = trace_events
     policy.apply(world)
-    world["engine"]["exact_ticks"] = host.exact_ticks
-    if host.skew_tick:  # tick_setup_sched_timer() of a kernel with skew_tick=1
-        world["pcpu"]["tick_phase_ns"] = world["sched_tunables"]["tick_ns"][0] // 2 // host.cpus * np.arange(host.cpus)
-    default_jitter_ns = TICK_JITTER_NS if cgroups.any else 0
-    world["engine"]["tick_jitter_ns"] = default_jitter_ns if host.tick_jitter_ns is None else host.tick_jitter_ns
-    world["engine"]["tick_key"] = stream_key(seed, 0, TICK_JITTER)
+    fill_ticks(world, scenario, quotas=cgroups.any, seed=seed)
     world["coscheduling"]["nr_vms"] = len(vms)
     return world
+
+
+def fill_ticks(world: World, scenario: Scenario, quotas: bool, seed: int) -> None:
+    """Which ticks the host runs, and when each CPU's come."""
+    host, engine = scenario.host, world["engine"]
+    engine["exact_ticks"] = host.exact_ticks
+    if host.skew_tick:  # tick_setup_sched_timer() of a kernel with skew_tick=1
+        world["pcpu"]["tick_phase_ns"] = world["sched_tunables"]["tick_ns"][0] // 2 // host.cpus * np.arange(host.cpus)
+    default_jitter_ns = TICK_JITTER_NS if quotas else 0
+    engine["tick_jitter_ns"] = default_jitter_ns if host.tick_jitter_ns is None else host.tick_jitter_ns
+    engine["tick_key"] = stream_key(seed, 0, TICK_JITTER)
 
 
 def fill_kernel(
