@@ -1,6 +1,6 @@
 """Draws docs/launches.png: where the vCPUs of one VM end up in 20 launches, and how two hosts run in and out of step.
 
-python docs/make_launches.py      # extra `report`
+python docs/make_launches.py      # extra `report`; prints the table of stacked siblings of docs/model.md
 """
 
 from pathlib import Path
@@ -12,11 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from vcpu_env.machine import Machine
+from vcpu_env.measure import difference
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 from vcpu_env.sched_trace import SWITCH, pids, simulate_tasks
 
 SCENARIO, LAUNCHES = "dbench-2vm", 20
 BEGIN_NS, LENGTH_NS = 400_000_000, 30_000_000
+SEEDS, SIZES = 16, (2, 4, 16)
+LAUNCH_KINDS = ((0.5, 20), (2, 20), (10, 50), (50, 200), (100, 50))
 COLOURS = ("#3b76b0", "#e08a2e")
 
 
@@ -63,8 +66,36 @@ def draw_timeline(axes, scenario: Scenario, title: str) -> None:
     axes.set(ylabel="CPU", xlim=(0, LENGTH_NS / 1e6), ylim=(scenario.host.cpus - 0.5, -0.5), title=title)
 
 
+def stacked(cpus: int, gap_ms: float, boot_ms: int) -> float:
+    """Of two VMs of hogs: the share of vCPUs that share their CPU with a sibling, in 50 ms after the boot."""
+    hogs = {"summary": "hogs", "threads": [{"name": "hog", "count": cpus, "program": "user 10ms\nwork"}]}
+    vm = {"name": "vm", "count": 2, "vcpus": cpus, "workload": "hogs", "boot_ns": boot_ms * 1_000_000}
+    host = {"cpus": cpus, "launch_gap_ns": round(gap_ms * 1e6)}
+    scenario = Scenario(name="hogs", host=host, workloads={"hogs": hogs}, vms=[vm])
+    booted_ns = round((150 + 2 * gap_ms + 2 * boot_ms + cpus) * 1e6)
+    shares = []
+    for seed in range(SEEDS):
+        machine = Machine(scenario, "stock", seed)
+        machine.run_until(booted_ns)
+        before = machine.counters()["alignment"]
+        machine.run_until(booted_ns + 50_000_000)
+        counted = difference(machine.counters()["alignment"], before)
+        shares.append(counted["stacked_ticks"] / counted["vcpu_ticks"])
+    return float(np.mean(shares))
+
+
+def print_table() -> None:
+    """The table of stacked siblings."""
+    print("| launched, boot | " + " | ".join(f"{cpus} CPUs" for cpus in SIZES) + " |")
+    print("|---|" + "---:|" * len(SIZES))
+    for gap_ms, boot_ms in LAUNCH_KINDS:
+        row = " | ".join(f"{stacked(cpus, gap_ms, boot_ms):.2f}" for cpus in SIZES)
+        print(f"| {gap_ms:g} ms apart, {boot_ms} ms | {row} |", flush=True)
+
+
 def main() -> None:
-    """Draw the page."""
+    """Draw the page and print the table."""
+    print_table()
     launched = load_scenario(SCENARIO)
     in_step = apply_overrides(launched, ["host.placement=one_per_cpu", "host.noise=none"])
     figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 11), dpi=120, layout="constrained")

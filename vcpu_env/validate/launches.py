@@ -3,11 +3,16 @@
 from dataclasses import replace
 
 from vcpu_env.executor import Executor
-from vcpu_env.validate.cells import cells, scenario_of
+from vcpu_env.validate.cells import Cell, cells, scenario_of
 from vcpu_env.validate.runs import Job, run_all
 from vcpu_env.validate.verdict import Part, Verdict
 
 LAUNCHES = 20
+
+
+def kind_of(cell: Cell) -> tuple[int, int, str, str, str]:
+    """What cells must have in common to be compared."""
+    return cell.cpus, len(cell.placement), cell.lock, cell.policy, cell.reweight
 
 
 def placement_words(stacked: list[float]) -> str:
@@ -18,7 +23,7 @@ def placement_words(stacked: list[float]) -> str:
 
 def parts(executor: Executor, say) -> list[Part]:
     """Each policy, guest and size once, launched without pinning."""
-    kinds = {(c.cpus, len(c.placement), c.lock, c.policy, c.reweight): c for c in cells() if not c.skew_tick}
+    kinds = {kind_of(cell): cell for cell in cells() if not cell.skew_tick}
     wanted = [replace(cell, warmup_ms=max(cell.warmup_ms, 300)) for cell in kinds.values()]
     jobs = [Job(scenario_of(cell, pinned=False), cell.policy, seed) for cell in wanted for seed in range(LAUNCHES)]
     rates = run_all(executor, jobs, say)
@@ -26,16 +31,10 @@ def parts(executor: Executor, say) -> list[Part]:
     for i, cell in enumerate(wanted):
         mine = rates[i * LAUNCHES : (i + 1) * LAUNCHES]
         work = sorted(r.work for r in mine)
-        same = [c for c in cells() if (c.cpus, len(c.placement), c.lock, c.policy, c.reweight) == kind_of(cell)]
-        real = sorted(c.work for c in same)
+        real = sorted(other.work for other in cells() if kind_of(other) == kind_of(cell))
         seen = f"{work[0]:,.0f} to {work[-1]:,.0f}; stacked: {placement_words([r.stacked for r in mine])}"
         name = f"{cell.cpus} CPUs, {len(cell.placement)} VMs, {cell.lock}, {cell.policy}, reweight {cell.reweight}"
         inside = all(0.9 * work[0] <= value <= 1.1 * work[-1] for value in real)
         verdicts.append(Verdict(name, " ".join(f"{value:,.0f}" for value in real), seen, inside))
     words = f"work per second of {LAUNCHES} launches, measured after 300 ms or more; every recording within their range"
     return [Part("Recorded cells, placement by launch", words, tuple(verdicts))]
-
-
-def kind_of(cell) -> tuple:
-    """What cells must have in common to be compared."""
-    return cell.cpus, len(cell.placement), cell.lock, cell.policy, cell.reweight
