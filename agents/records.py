@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.envs.decide import advance, look, take_action
 from vcpu_env.envs.learned import LearnedPolicy
 from vcpu_env.envs.play import PolicyMachine

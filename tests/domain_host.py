@@ -1,7 +1,7 @@
 """Hosts of several scheduling domains, started and settled, for tests of wakeups and of balancing."""
 
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.balance import can_migrate_task
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.clock import update_rq_clock

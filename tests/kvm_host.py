@@ -1,9 +1,9 @@
 """VMs as KVM sees them, without a scheduler: small cases set their vCPUs by hand."""
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.world import World
 from vcpu_env.kvm import ipi, on_spin
 from vcpu_env.kvm import types as kt
-from vcpu_env.world import World
 
 MS = 1_000_000
 SERIES = {"filter": kt.FILTER_SERIES, "track": kt.TRACK_V2, "relaxed_round": 1}

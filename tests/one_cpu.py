@@ -1,6 +1,6 @@
 """One CPU of the compiled scheduler driven by hand: times in milliseconds, virtual time shifted to start at 0."""
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.entity import __dequeue_entity as tree_dequeue
 from vcpu_env.kernel.entity import __enqueue_entity as tree_enqueue
 from vcpu_env.kernel.entity import avg_vruntime, entity_eligible

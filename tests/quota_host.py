@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.timeline import event, init_timeline, next_slot, timeline_arrays
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import Change, cgroup_arrays, cgroup_event, cgroup_slots, init_cgroups
 from vcpu_env.kernel.clock import update_rq_clock
@@ -16,9 +18,7 @@ from vcpu_env.kernel.core import (
     wake_up_new_task,
 )
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
-from vcpu_env.kernel.timeline import event, init_timeline, next_slot, timeline_arrays
 from vcpu_env.kernel.types import CSD_UNTHROTTLE, TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables, task_struct
-from vcpu_env.world import World
 
 MSEC = 1_000_000
 

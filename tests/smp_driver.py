@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.core import (
     block_task,
@@ -19,7 +20,6 @@ from vcpu_env.kernel.core import (
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables
 from vcpu_env.scenario.topology import parse_topology
-from vcpu_env.world import World
 
 
 @kjit

@@ -5,7 +5,7 @@ import pytest
 
 from tests import domain_host
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.balance import sched_balance_rq
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.clock import update_rq_clock

@@ -6,10 +6,10 @@ A queue starts with 1 ns, so it draws for the first time at the tick after a tas
 import pytest
 
 from tests.quota_host import MSEC, QuotaHost, check_throttling
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.timeline import NEVER
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group
-from vcpu_env.kernel.timeline import NEVER
 
 pytestmark = pytest.mark.core
 

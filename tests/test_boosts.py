@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.one_cpu import OneCpu, ns
 from tests.small_env import MSEC
 from tests.test_invariants import State, check_average, check_counts, check_tree
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.queue import __pick_eevdf as pick_eevdf
 from vcpu_env.kernel.queue import set_next_buddy

@@ -12,7 +12,7 @@ from vcpu_env import warm
 AVERAGE = """
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.types import kernel_arrays
-from vcpu_env.world import World
+from vcpu_env.base.world import World
 
 world = World(kernel_arrays(1, 1, 0))
 world["sched_entity"]["weight"], world["sched_entity"]["on_rq"] = 1 << 20, 1

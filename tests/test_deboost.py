@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.core import (
     sched_tick,
@@ -30,7 +31,6 @@ from vcpu_env.policy.types import (
     policy_arrays,
 )
 from vcpu_env.trace.sched_functions import check_function_line, signed
-from vcpu_env.world import World
 
 GRAN = 2_800_000
 MS = 1_000_000

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.at_once import at_once
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import SERIES_PATCHES, Policy, policy_named
 from vcpu_env.policy.rules import EXTERNAL, RuleError

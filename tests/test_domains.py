@@ -5,7 +5,7 @@ import pytest
 
 from tests.domain_host import chain, cpus_of, movable, ring, search, settled, started
 from tests.smp_driver import Host, reschedule_kicked
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.balance import sched_balance_rq, should_we_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.build import Group, Task

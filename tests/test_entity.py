@@ -2,6 +2,7 @@
 
 import pytest
 
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.core import schedule, update_rq_clock, wake_up_new_task
 from vcpu_env.kernel.entity import (
@@ -22,7 +23,6 @@ from vcpu_env.kernel.types import (
     kernel_arrays,
 )
 from vcpu_env.policy.types import init_policy, policy_arrays
-from vcpu_env.world import World
 
 pytestmark = pytest.mark.core
 

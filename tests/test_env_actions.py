@@ -26,7 +26,7 @@ from tests.small_env import (
     stack,
 )
 from tests.test_policies import differing
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.types import JOINT_YIELD as JOINT_KIND
 from vcpu_env.envs.types import WIDE_YIELD as WIDE_KIND

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vcpu_env._jit import JIT
+from vcpu_env.base.jit import JIT
 from vcpu_env.envs import host_env
 from vcpu_env.envs.register import IDS
 

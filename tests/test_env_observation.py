@@ -23,6 +23,7 @@ from tests.small_env import (
     stack,
 )
 from tests.twin import observation as twin
+from vcpu_env.base.random import draw
 from vcpu_env.envs.observe import (
     CANDIDATE_FEATURES,
     FEATURES,
@@ -34,7 +35,6 @@ from vcpu_env.envs.observe import (
     signed_log_time,
 )
 from vcpu_env.envs.tuner import TUNER_FEATURES
-from vcpu_env.guest.random import draw
 from vcpu_env.scenario import Scenario
 
 SCENARIOS = {"small": SMALL, "flat": FLAT, "crowded": CROWDED, "stacked": STACKED}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vcpu_env._jit import JIT
+from vcpu_env.base.jit import JIT
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {"maskable_ppo": "sb3_contrib", "cleanrl_style_ppo": "torch"}

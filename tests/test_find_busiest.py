@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.domain_host import chain, classify, search, settled, started
 from tests.smp_driver import Host
 from tests.twin import balancing
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.find_busiest import (
     CPU_IDLE,

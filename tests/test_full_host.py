@@ -6,7 +6,7 @@ from tests.at_once import AT_ONCE
 from tests.quota_host import check_throttling
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_flags, check_run_queues, next_event_ns
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
 

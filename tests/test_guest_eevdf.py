@@ -3,7 +3,7 @@
 import pytest
 
 from tests.guest_probe import Probe
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.guest import eevdf, threads
 from vcpu_env.guest.types import BLOCKED, RUNNABLE, RUNNING
 

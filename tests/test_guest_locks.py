@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from tests.at_once import at_once
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.timeline import NEVER
 from vcpu_env.guest import workloads
 from vcpu_env.guest.program import OP_SHOOTDOWN, PICK_RANDOM, Program
 from vcpu_env.guest.types import (
@@ -21,7 +22,6 @@ from vcpu_env.guest.types import (
     SPIN_LOCK_KINDS,
     SPIN_OWNER,
 )
-from vcpu_env.kernel.timeline import NEVER
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 
@@ -43,7 +43,8 @@ class Guests:
         self.threads, self.vcpus = rows(world["guest_thread"]), rows(world["guest_vcpu"])
         self.vms = rows(world["guest_vm"])
         # no struct array is empty: without locks or queues its one struct is unused
-        self.locks = [lk for lk in rows(world["guest_lock"]) if lk["key"]]
+        locks = world["guest_lock"]
+        self.locks = [lk for raw, lk in zip(locks, rows(locks), strict=True) if any(raw.tobytes())]
         self.grace_periods = rows(world["grace_period"])
         self.queues = [queue for queue in rows(world["guest_queue"]) if queue["capacity"]]
         io = int(world["event_slots"]["io"][0])

@@ -6,8 +6,8 @@ import pytest
 
 from baselines.experiment import Experiment, make_plan
 from tests.free_host import host
+from vcpu_env.base.random import DISTRIBUTIONS
 from vcpu_env.envs.config import one_scenario
-from vcpu_env.guest.random import DISTRIBUTIONS
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import Scenario, ScenarioError
 from vcpu_env.scenario.host_tasks import Distribution

@@ -7,7 +7,7 @@ from tests.at_once import AT_ONCE, at_once
 from tests.free_host import FREE, MSEC, count, host, ns, run, sleep, switches, wakeups
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_run_queues, next_event_ns
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.envs.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
 from vcpu_env.host.program import HostProgram
 from vcpu_env.kvm.pcpu import GUEST, IDLE, POLL, TASK

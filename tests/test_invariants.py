@@ -7,7 +7,7 @@ import pytest
 
 from tests.twin.eevdf import Load, calc_delta_fair, scale_load_down
 from tests.twin.random_scenario import random_scenario
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.entity import avg_vruntime, vruntime_eligible
 from vcpu_env.trace.replay_sched import Player
 from vcpu_env.trace.sched_scenario import load_scenario

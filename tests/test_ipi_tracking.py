@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kvm_host import MS, SERIES, A, B, C, Vm
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kvm import ipi
 from vcpu_env.kvm import types as kt
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kvm_host import KERNEL_HOLDER, MS, SERIES, USER, Vm
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kvm import on_spin
 from vcpu_env.kvm import types as kt
 from vcpu_env.trace.kvm_scenario import check_scenario

@@ -11,10 +11,9 @@ PACKAGES = ("vcpu_env", "baselines", "agents", "experiments")
 
 # Low to high. A module has the rank of its longest listed prefix; the kernel's modules are listed one by one.
 LAYERS = [
-    ["vcpu_env._jit"],
-    ["vcpu_env.world"],
+    ["vcpu_env.base"],
     ["vcpu_env.kernel.domain_types"],
-    ["vcpu_env.kernel.types", "vcpu_env.kernel.weights", "vcpu_env.kernel.timeline"],
+    ["vcpu_env.kernel.types", "vcpu_env.kernel.weights"],
     ["vcpu_env.scenario"],
     [
         "vcpu_env.kernel.rbtree",

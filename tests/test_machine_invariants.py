@@ -4,7 +4,7 @@ import pytest
 
 from tests.at_once import at_once
 from tests.test_invariants import State, check_average, check_tree
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kvm.pcpu import GUEST, IDLE
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario

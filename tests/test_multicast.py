@@ -3,7 +3,7 @@
 import pytest
 
 from tests.guest_probe import Probe
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.guest.multicast import cluster_mask, count_bits, is_unicast, multicast_cost
 from vcpu_env.kvm.lapic import VECTOR_CALL, accept_interrupt, icr_write_exits
 from vcpu_env.kvm.on_spin import kvm_arch_dy_has_pending_interrupt, vcpu_dy_runnable

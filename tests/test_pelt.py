@@ -3,7 +3,7 @@
 import pytest
 
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.load_avg import task_h_load, update_load_avg

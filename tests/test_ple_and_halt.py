@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kvm_host import Vm
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kvm import halt_poll, on_spin, ple, preempt
 from vcpu_env.kvm import types as kt
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.at_once import at_once
+from vcpu_env.base.world import World
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES, Policy, policy_named, series, series_level
 from vcpu_env.scenario import apply_overrides, load_scenario
-from vcpu_env.world import World
 
 MSEC = 1_000_000
 CROWDED = ("dbench-2vm", "dedup-2vm", "vips-2vm")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.at_once import at_once
 from tests.guest_probe import Probe
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.guest import workloads
 from vcpu_env.guest.program import Program
 from vcpu_env.guest.rcu import EXPEDITED, NORMAL, note_quiescent_state, synchronize_rcu

@@ -5,7 +5,7 @@ import pytest
 
 from tests.at_once import at_once
 from tests.one_cpu import OneCpu
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kvm.on_spin import candidates, on_spin_next, strict_boost_filter
 from vcpu_env.kvm.types import MAX_CANDIDATES
 from vcpu_env.machine import Machine

@@ -6,7 +6,7 @@ from tests.free_host import FOREVER, FREE, MSEC, count, host, ns, run, sleep, sw
 from tests.smp_driver import Host, reschedule_kicked
 from tests.test_invariants import State, check_average, check_counts, check_tree
 from tests.test_machine_invariants import check_run_queues, next_event_ns
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.affinity import set_cpus_allowed
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.core import migration_cpu_stop, set_user_nice

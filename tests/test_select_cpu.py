@@ -4,7 +4,7 @@ import pytest
 
 from tests.domain_host import settled, started
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.select_cpu import select_idle_cpu, wake_affine
 from vcpu_env.kernel.select_idlest import sched_balance_find_dst_cpu

@@ -5,7 +5,7 @@ import pytest
 from tests.at_once import at_once
 from tests.test_invariants import State
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.caches import lose_caches, refill_ns
 from vcpu_env.guest.types import FULL_SPEED, SEG_COMPUTE
 from vcpu_env.kvm.pcpu import GUEST, HOST, IDLE

@@ -9,7 +9,7 @@ from tests.quota_host import MSEC, QuotaHost, check_throttling
 from tests.test_bandwidth import group, spans
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_run_queues
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group
 from vcpu_env.kernel.core import set_user_nice

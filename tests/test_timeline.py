@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcpu_env.kernel.timeline import NEVER, init_timeline, next_slot, set_event, timeline_arrays
-from vcpu_env.world import World
+from vcpu_env.base.timeline import NEVER, init_timeline, next_slot, set_event, timeline_arrays
+from vcpu_env.base.world import World
 
 pytestmark = pytest.mark.core
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.smp_driver import Host, reschedule_kicked
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import try_to_wake_up

@@ -5,7 +5,7 @@ import pytest
 
 from tests.quota_host import MSEC, QuotaHost, back_to_user, check_throttling
 from tests.test_bandwidth import group
-from vcpu_env._jit import NIL, call
+from vcpu_env.base.jit import NIL, call
 from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
 from vcpu_env.kernel.types import CSD_UNTHROTTLE

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.smp_driver import Host
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule, yield_to

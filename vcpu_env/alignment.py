@@ -8,12 +8,12 @@ one that does not.
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.base.jit import NIL, kjit, struct
+from vcpu_env.base.world import StructArray
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_entity, task_struct
 from vcpu_env.kvm.pcpu import event_slots
 from vcpu_env.kvm.types import kvm_vcpu
-from vcpu_env.world import StructArray
 
 UNISON_NS = 50_000
 

@@ -3,13 +3,15 @@
 import numpy as np
 
 from vcpu_env.alignment import alignment_arrays, init_alignment
+from vcpu_env.base.random import VM_LAUNCH, VM_TICK_PHASE, draw, seed_key, stream_key
+from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
+from vcpu_env.base.world import World
 from vcpu_env.build_cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
 from vcpu_env.build_host_tasks import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
 from vcpu_env.engine_state import HOST_COSTS, engine_arrays
 from vcpu_env.guest.balance import busy_balance_ns
 from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
 from vcpu_env.guest.program import Program
-from vcpu_env.guest.random import stream_key
 from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, STEAL_TIME, guest_arrays
@@ -19,7 +21,6 @@ from vcpu_env.host.program import nr_host_ops, place_host_tasks
 from vcpu_env.host.types import host_arrays
 from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
-from vcpu_env.kernel.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import (
     FEATURES,
@@ -48,17 +49,12 @@ from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
 from vcpu_env.scenario.cgroups import Limits, limits_of
 from vcpu_env.scenario.model import PARAVIRT, Scenario, Vm
-from vcpu_env.world import World
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
 
 SPIN_RETRY_LOOPS = 1000
 """Turns of the loop between two yields to a lock's holder (spin_retry of s390)."""
-
-TICK_PHASE, LAUNCH, TICK_JITTER = 7, 8, 9
-"""Stream purposes, beside those of `guest.random`: the phase of a guest's tick; when a VM is launched; by how much the
-host's ticks are late."""
 
 TICK_JITTER_NS = 5_000
 """Of hosts with quotas, unless the scenario says otherwise: whose tick comes first decides who gets what is left."""
@@ -135,7 +131,7 @@ def launch_times(scenario: Scenario, seed: int) -> list[int]:
     times = []
     for i, vm in enumerate(vms):
         turn = turns[vm.start_ns] = turns.get(vm.start_ns, -1) + 1
-        within_ns = (stream_key(seed, i, LAUNCH) & 0x7FFFFFFFFFFFFFFF) % (host.launch_gap_ns + 1)
+        within_ns = draw(stream_key(seed_key(seed), VM_LAUNCH, i), 0) * (host.launch_gap_ns + 1) >> 32
         times.append(vm.start_ns + turn * host.launch_gap_ns + within_ns)
     return times
 
@@ -211,24 +207,25 @@ def build_world(scenario: Scenario, policy: Policy, seed: int, trace_events: int
     init_alignment(world)
     init_policy(world)
     init_view(world)
+    world["random_key"]["key"] = seed_key(seed)
     fill_kernel(world, scenario, groups, places, host_places, seed)
     cgroups.fill(world, seed)
     fill_kvm(world, scenario)
     at = Offsets()
     for vm, plan in enumerate(plans):
-        place_guest(world, vm, plan, at, seed)
+        place_guest(world, vm, plan, at)
     place_shapes(world, [table for plan in plans for table in plan.shapes])
     fill_costs(world, scenario)
     fill_guest_kernels(world, scenario, launch_times(scenario, seed), seed)
-    place_host_tasks(world, host_plans, parties, seed)
+    place_host_tasks(world, host_plans, parties)
     world["sched_tunables"]["trace_events"] = trace_events
     policy.apply(world)
-    fill_ticks(world, scenario, quotas=cgroups.any, seed=seed)
+    fill_ticks(world, scenario, quotas=cgroups.any)
     world["coscheduling"]["nr_vms"] = len(vms)
     return world
 
 
-def fill_ticks(world: World, scenario: Scenario, quotas: bool, seed: int) -> None:
+def fill_ticks(world: World, scenario: Scenario, quotas: bool) -> None:
     """Which ticks the host runs, and when each CPU's come."""
     host, engine = scenario.host, world["engine"]
     engine["exact_ticks"] = host.exact_ticks
@@ -236,7 +233,6 @@ def fill_ticks(world: World, scenario: Scenario, quotas: bool, seed: int) -> Non
         world["pcpu"]["tick_phase_ns"] = world["sched_tunables"]["tick_ns"][0] // 2 // host.cpus * np.arange(host.cpus)
     default_jitter_ns = TICK_JITTER_NS if quotas else 0
     engine["tick_jitter_ns"] = default_jitter_ns if host.tick_jitter_ns is None else host.tick_jitter_ns
-    engine["tick_key"] = stream_key(seed, 0, TICK_JITTER)
 
 
 def fill_kernel(
@@ -328,7 +324,7 @@ def fill_guest_kernels(world: World, scenario: Scenario, launched_ns: list[int],
         slice_ns = 700_000 * min(spec.vcpus, 8).bit_length()
         vms["ipi_mode"][vm] = IPI_MODES[spec.ipi_mode]
         vms["tick_ns"][vm] = tick_ns
-        vms["tick_phase_ns"][vm] = (stream_key(seed, vm, TICK_PHASE) & 0x7FFFFFFFFFFFFFFF) % tick_ns
+        vms["tick_phase_ns"][vm] = draw(stream_key(seed_key(seed), VM_TICK_PHASE, vm), 0) * tick_ns >> 32
         vms["slice_ns"][vm] = slice_ns
         first = vms["first_thread"][vm]
         world["guest_thread"]["deadline"][first : first + vms["nr_threads"][vm]] = slice_ns // 2

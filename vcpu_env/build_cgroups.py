@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env.base.world import StructArray, World
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group
 from vcpu_env.kernel.cgroup import (
@@ -18,7 +19,6 @@ from vcpu_env.kernel.cgroup import (
 )
 from vcpu_env.scenario.cgroups import DEFAULT_WEIGHT, NO_QUOTA, Limits, writes
 from vcpu_env.scenario.model import Scenario, Vm
-from vcpu_env.world import StructArray, World
 
 UNLIMITED = Limits(weight=DEFAULT_WEIGHT, idle=False, quota_us=NO_QUOTA, period_us=100_000, burst_us=0)
 """What a group has that nobody has written to."""

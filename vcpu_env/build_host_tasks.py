@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vcpu_env.base.world import World
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import Instances, Program
 from vcpu_env.host.program import HostProgram, HostTaskPlan
@@ -11,7 +12,6 @@ from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
 from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
 from vcpu_env.scenario.model import Scenario
-from vcpu_env.world import World
 
 MANY_ITEMS = 1 << 40
 """Room for signals that nobody has waited for yet."""

@@ -4,7 +4,7 @@ Within a last-level cache a move costs a refill of the core's own caches. Beyond
 another cache's node at six times the price of a line (60 ns against 10), from another node at ten times (100 ns).
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.types import guest_vcpu
 from vcpu_env.kernel.types import cpu_rq

@@ -10,7 +10,7 @@ as they are.
   preempted (as eCS). Needs a guest that says so.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.engine_state import coscheduling
 from vcpu_env.guest.types import guest_thread, guest_vcpu
 from vcpu_env.kernel.entity import resched_curr

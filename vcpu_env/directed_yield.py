@@ -6,7 +6,7 @@ answer when it goes on. With the target goes the kind of boost (`policy.boost`),
 ``penalty_scale``.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.engine_state import (
     DECISION_PENALTY,
     DECISION_TARGET,

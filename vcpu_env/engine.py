@@ -1,7 +1,8 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
-from vcpu_env._jit import NIL, entry_point, kjit
 from vcpu_env.alignment import alignment_tick, settle_alignment
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.coscheduling import coscheduling_tick
 from vcpu_env.directed_yield import hypercall, on_spin, take_answer
 from vcpu_env.engine_state import ANSWERED, RUNNING, engine, host_costs
@@ -14,7 +15,6 @@ from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import flush_smp_call_function_queue, sched_tick
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
-from vcpu_env.kernel.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.kernel.types import CSD_UNTHROTTLE, TIF_NEED_RESCHED, cpu_rq, sched_tunables
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import (

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vcpu_env._jit import struct
-from vcpu_env.world import StructArray
+from vcpu_env.base.jit import struct
+from vcpu_env.base.world import StructArray
 
 RUNNING, STOPPED_AT_DECISION, ANSWERED, FAILED = range(4)
 DECISION_TARGET, DECISION_PENALTY = range(2)
@@ -19,7 +19,6 @@ ENGINE = np.dtype(
         ("answer", "i8"),  # from outside, to be taken when the machine goes on
         ("refused", "i8"),  # the answer that was not allowed
         ("tick_jitter_ns", "i8"),
-        ("tick_key", "i8"),  # of the random stream that says how late each tick is
         ("next_search_ns", "i8"),  # a policy that searches: earliest time of its next search
     ],
     align=True,

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env._jit import call
 from vcpu_env.alignment import ALIGNMENT_COUNTS
+from vcpu_env.base.jit import call
+from vcpu_env.base.world import World
 from vcpu_env.build import build_world, cgroup_tree
 from vcpu_env.build_cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine import run_until, settle, start_tasks
@@ -25,7 +26,6 @@ from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario, Vm
 from vcpu_env.search import run_search
-from vcpu_env.world import World
 
 CONTROLS = {
     "vcpu_debooster_enabled": ("deboost_params", 2**31 - 1),

@@ -8,15 +8,15 @@ decisions that are not searched, the policy's own rule answers, so that the sear
 import numpy as np
 from numba import njit
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.timeline import machine_clock
+from vcpu_env.base.world import World
 from vcpu_env.engine import run_until
 from vcpu_env.engine_state import ANSWERED, STOPPED_AT_DECISION, engine
 from vcpu_env.guest.useful import useful_now_ns
-from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.policy.policy import Search
 from vcpu_env.policy.types import PENALTY_SCALE_ONE
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, rule_target, yield_view
-from vcpu_env.world import World
 
 
 @kjit

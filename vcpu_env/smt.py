@@ -5,7 +5,7 @@ segment that runs on the other one is booked at the old speed and ends at anothe
 keeps its costs, and so does spinning: a PAUSE loop's window is counted in cycles of the clock.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.engine_state import host_costs
 from vcpu_env.guest.run import account_segment, retime_segment
 from vcpu_env.guest.types import FULL_SPEED, guest_vcpu

@@ -4,14 +4,15 @@ A physical CPU's life is a chain of RUN events: end of a guest segment -> VM exi
 What the host kernel calls upwards in Linux is a result here: after a reschedule the preempt notifiers run.
 """
 
-from vcpu_env._jit import NIL, kjit
 from vcpu_env.alignment import vcpu_comes, vcpu_leaves
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.random import CPU_TICK, draw_of
+from vcpu_env.base.timeline import NEVER, event, set_event
 from vcpu_env.caches import lose_caches
 from vcpu_env.coscheduling import delays_preemption
 from vcpu_env.engine_state import engine, host_costs
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.locks import notify_preempted
-from vcpu_env.guest.random import draw, mix64
 from vcpu_env.guest.run import (
     EXIT_HLT,
     EXIT_HYPERCALL,
@@ -26,7 +27,6 @@ from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, schedule, wake_up_new_task
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
-from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
 from vcpu_env.kvm.lapic import lapic
@@ -242,7 +242,7 @@ def set_next_tick(w, cpu, now_ns):
     number = (now_ns - phase_ns) // tick_ns + 1
     when_ns = number * tick_ns + phase_ns
     if state.tick_jitter_ns:
-        when_ns += draw(mix64(state.tick_key + cpu), number) * state.tick_jitter_ns >> 32
+        when_ns += draw_of(w, CPU_TICK, cpu, number) * state.tick_jitter_ns >> 32
     set_event(w, event_slots(w, 0).tick + cpu, when_ns)
 
 

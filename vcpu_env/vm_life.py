@@ -5,14 +5,14 @@ takes no time: its queued threads leave their queues, its running ones their CPU
 its counters stand still.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.guest.types import guest_vcpu, guest_vm
 from vcpu_env.host.run import account_task
 from vcpu_env.host.types import host_task
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task
 from vcpu_env.kernel.exit import kill_waiting_task
-from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_NEW, cpu_rq, task_struct
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import GUEST, POLL, TASK, event_slots, pcpu

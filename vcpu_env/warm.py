@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from vcpu_env._jit import JIT, cache_dir
+from vcpu_env.base.jit import JIT, cache_dir
 
 MARKER = "complete"
 """File in the directory of compiled code that says that everything a simulation needs is there; touched at each use."""

@@ -9,11 +9,11 @@
 Times count what is under way up to now, so that totals agree with `Machine.counters()` at any moment.
 """
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.timeline import machine_clock
 from vcpu_env.envs.types import NR_TERMS, env_params, env_state, vm_account
 from vcpu_env.guest.types import SEG_SPIN, guest_totals, guest_vcpu, guest_vm
 from vcpu_env.guest.useful import unbooked_useful_ns
-from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.kernel.types import rq_totals, sched_tunables
 from vcpu_env.kvm.lapic import ipi_totals
 from vcpu_env.kvm.pcpu import GUEST, pcpu

@@ -3,7 +3,9 @@
 Decisions that the filter does not pass on are answered by the configured rule, without leaving compiled code.
 """
 
-from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.random import draw, mix64, set_seed
+from vcpu_env.base.timeline import NEVER, machine_clock
 from vcpu_env.engine import run_until
 from vcpu_env.engine_state import ANSWERED, RUNNING, STOPPED_AT_DECISION, engine
 from vcpu_env.envs.account import begin_account, settle_step
@@ -24,9 +26,6 @@ from vcpu_env.envs.types import (
     env_params,
     env_state,
 )
-from vcpu_env.guest.random import draw, mix64
-from vcpu_env.guest.reseed import reseed
-from vcpu_env.kernel.timeline import NEVER, machine_clock
 from vcpu_env.kvm.types import kvm_params
 from vcpu_env.policy.rules import call_rule
 from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
@@ -175,7 +174,7 @@ def look(w):
 def env_begin(w, seed, jitter_ns):
     """Begin an episode: another future for the machine, some time of it under the rule, then the first decision."""
     state, params = env_state(w, 0), env_params(w, 0)
-    reseed(w, seed, params.nr_threads, params.nr_locks)
+    set_seed(w, seed)
     state.sample_key = mix64(seed)
     state.asked, state.seen, state.illegal, state.truncated, state.next_ask_ns = 0, 0, 0, 0, 0
     end_ns = machine_clock(w, 0).now_ns + jitter_ns

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vcpu_env.base.world import World
 from vcpu_env.guest.types import SEG_SPIN
 from vcpu_env.kvm import pcpu
-from vcpu_env.world import World
 
 IDLE, HOST, POLL, COMPUTE = pcpu.IDLE, pcpu.HOST, pcpu.POLL, pcpu.GUEST
 SPIN, UNSEEN = COMPUTE + 1, COMPUTE + 2

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 import vcpu_env.envs.prepare  # noqa: F401
-from vcpu_env._jit import call
+from vcpu_env.base.jit import call
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, env_config, rule_of, scenario_mix

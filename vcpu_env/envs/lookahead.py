@@ -7,14 +7,14 @@ microseconds, so it is for short episodes, or for a few of the decisions (`decis
 import numpy as np
 from numba import njit
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.timeline import machine_clock
 from vcpu_env.engine import run_until
 from vcpu_env.engine_state import STOPPED_AT_DECISION
 from vcpu_env.envs.account import count_totals
 from vcpu_env.envs.decide import answer_as_rule, take_action
 from vcpu_env.envs.host_env import HostEnv
 from vcpu_env.envs.types import NR_TERMS, env_params, env_state
-from vcpu_env.kernel.timeline import machine_clock
 
 
 @kjit

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.envs.types import env_params, env_state, hidden, observation
 from vcpu_env.policy.view import describe_host, yield_view
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from numba import njit, prange
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.random import mix64
 from vcpu_env.engine_state import RUNNING
 from vcpu_env.envs.config import rule_of
 from vcpu_env.envs.decide import advance, env_begin, look, take_action
@@ -14,7 +15,6 @@ from vcpu_env.envs.lookahead import earned
 from vcpu_env.envs.rollout import action_key, put_action, show_policy
 from vcpu_env.envs.start import equip, nr_features
 from vcpu_env.envs.types import env_params, env_state
-from vcpu_env.guest.random import mix64
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.machine import Machine
 from vcpu_env.policy.network import act, scratch_size

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.random import mix64
 from vcpu_env.engine_state import FAILED
 from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.decide import env_step
 from vcpu_env.envs.start import nr_features
 from vcpu_env.envs.types import action_mask, env_state, observation
-from vcpu_env.guest.random import mix64
 from vcpu_env.policy.network import act, forward, scratch_size
 from vcpu_env.policy.weights import PolicyWeights
 

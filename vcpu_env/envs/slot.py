@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from vcpu_env import __version__
+from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
 from vcpu_env.envs.start import start, term_units
@@ -16,7 +17,6 @@ from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario import Scenario
-from vcpu_env.world import World
 
 RESET_OPTIONS = ("scenario",)
 

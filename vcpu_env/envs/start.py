@@ -102,7 +102,6 @@ def equip(machine: Machine, kind: int, config: EnvConfig) -> None:
     params["max_decisions"] = config.max_decisions or 0
     params["max_penalty_scale"] = config.max_penalty_scale
     params["nr_vms"] = len(vms)
-    params["nr_threads"], params["nr_locks"] = len(world["guest_thread"]), len(world["guest_lock"])
     for i, (_, boost, scale) in enumerate(boosts(kind, config.penalty_levels)):
         params["boost"][0][i], params["scale"][0][i] = boost, round(scale * PENALTY_SCALE_ONE)
     if kind != HOST_TUNER and set(config.observe) != set(GROUPS):

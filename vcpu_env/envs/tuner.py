@@ -1,6 +1,6 @@
 """HostTuner: an agent that sets the series' constants once an epoch, and what it sees of the host in between."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.engine_state import engine, yield_stats
 from vcpu_env.envs.account import SPIN, SWITCHES, UNFAIRNESS, USEFUL
 from vcpu_env.envs.observe import Feature, log_time, share

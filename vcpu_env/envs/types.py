@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vcpu_env._jit import struct
-from vcpu_env.world import StructArray
+from vcpu_env.base.jit import struct
+from vcpu_env.base.world import StructArray
 
 DIRECTED_YIELD, PENALTY_SCALE, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD, HOST_TUNER = range(6)
 """Which decision is the agent's, and how it answers."""
@@ -29,8 +29,6 @@ ENV_PARAMS = np.dtype(
         ("own_rule", "i8"),  # the configured policy has a compiled target rule
         ("own_penalty_rule", "i8"),
         ("nr_vms", "i8"),
-        ("nr_threads", "i8"),
-        ("nr_locks", "i8"),
         ("nr_hidden", "i8"),  # observation features that read 0
         ("max_penalty_scale", "f8"),
         ("boost", "i8", (MAX_BOOSTS,)),  # what the second action dimension means

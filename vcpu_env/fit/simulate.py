@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vcpu_env.base.timeline import NEVER
 from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event
 from vcpu_env.fit.fit import Fitted
 from vcpu_env.fit.fit import fitted as refitted
 from vcpu_env.fit.threads import Recording, record
 from vcpu_env.guest.types import BLOCKED
-from vcpu_env.kernel.timeline import NEVER
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Run, Scenario, WorkloadFile
 

@@ -4,7 +4,7 @@ A busy vCPU looks every `busy_balance_ns`, at a tick, for a sibling that has at 
 pulls one. An idle one has no tick (NOHZ): it pulls when it becomes idle (`guest.threads`).
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.eevdf import migrate_thread
 from vcpu_env.guest.threads import busiest_sibling
 from vcpu_env.guest.types import guest_vcpu, guest_vm

@@ -4,7 +4,7 @@ The caller sends one IPI to each target and spins with guest preemption off and 
 have answered. Targets are the siblings that have a thread to run; an idle one has switched its page tables lazily.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.multicast import bit, is_unicast
 from vcpu_env.guest.spinning import notify_spinner, start_spinning
 from vcpu_env.guest.types import COMPUTE, SPIN_CALL, guest_thread, guest_vcpu, guest_vm

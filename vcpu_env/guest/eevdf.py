@@ -9,7 +9,7 @@ Delayed dequeue has no place on the queue: a sleeper that was ahead of V keeps i
 has passed it by the time it wakes up. Its weight does not slow V meanwhile.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.thread_queue import append, remove
 from vcpu_env.guest.types import RUNNABLE, RUNNING, guest_thread, guest_vcpu, guest_vm
 

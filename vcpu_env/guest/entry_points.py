@@ -1,6 +1,6 @@
 """The guest as the host runs it, compiled once, reached by symbol."""
 
-from vcpu_env._jit import entry_point
+from vcpu_env.base.jit import entry_point
 from vcpu_env.guest import run
 
 

@@ -1,6 +1,8 @@
 """The interpreter of guest programs: runs a thread's operations until one of them takes time, spins or sleeps."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.random import THREAD_BRANCH, THREAD_DURATION, THREAD_PICK, draw_of
+from vcpu_env.base.timeline import set_event
 from vcpu_env.guest.calls import choose_targets, start_call
 from vcpu_env.guest.locks import acquire, release, sleep_on
 from vcpu_env.guest.multicast import multicast_cost, unicast_cost
@@ -24,7 +26,6 @@ from vcpu_env.guest.program import (
     PICK_RANDOM,
 )
 from vcpu_env.guest.queues import get_items, meet, put_items
-from vcpu_env.guest.random import PURPOSE_BRANCH, PURPOSE_DURATION, PURPOSE_PICK, draw
 from vcpu_env.guest.rcu import synchronize_rcu
 from vcpu_env.guest.shapes import sample_duration
 from vcpu_env.guest.spinning import note_lock_wait, take
@@ -41,27 +42,28 @@ from vcpu_env.guest.types import (
     guest_vcpu,
     guest_vm,
 )
-from vcpu_env.kernel.timeline import set_event
 from vcpu_env.kvm.lapic import VECTOR_RESCHEDULE, send_ipi
 from vcpu_env.kvm.pcpu import event_slots
 
 
 @kjit
-def next_draw(w, th, purpose):
+def next_draw(w, t, stream):
     """32 random bits from the thread's own stream for this purpose."""
+    th = guest_thread(w, t)
+    purpose = stream - THREAD_DURATION
     th.draws[purpose] += 1
-    return draw(th.key[purpose], th.draws[purpose])
+    return draw_of(w, stream, t, th.draws[purpose])
 
 
 @kjit
-def pick_instance(w, th, first, instances_and_rule):
+def pick_instance(w, t, first, instances_and_rule):
     """The lock or queue that the operation means."""
     count = instances_and_rule >> 2
     rule = instances_and_rule & 3
     if rule == PICK_OWN:
-        return first + th.index % count
+        return first + guest_thread(w, t).index % count
     if rule == PICK_RANDOM:
-        return first + ((next_draw(w, th, PURPOSE_PICK) * count) >> 32)
+        return first + ((next_draw(w, t, THREAD_PICK) * count) >> 32)
     return first
 
 
@@ -72,7 +74,7 @@ def do_lock(w, t, op, now_ns):
     Stages: 0 first try; 1 the futex or rwsem slow path has been entered; 2 woken from sleep.
     """
     th = guest_thread(w, t)
-    lock = th.wait_lock if th.stage > 0 else pick_instance(w, th, op.a, op.b)
+    lock = th.wait_lock if th.stage > 0 else pick_instance(w, t, op.a, op.b)
     if th.granted:
         note_lock_wait(w, th, now_ns)
         take(w, lock, t)
@@ -104,14 +106,14 @@ def do_timed(w, t, op, now_ns):
     if op.kind == OP_RESCHEDULE:
         vm = guest_vm(w, th.vm)
         if vm.nr_vcpus > 1:
-            step = 1 + ((next_draw(w, th, PURPOSE_PICK) * (vm.nr_vcpus - 1)) >> 32)
+            step = 1 + ((next_draw(w, t, THREAD_PICK) * (vm.nr_vcpus - 1)) >> 32)
             target = vm.first_vcpu + (th.vcpu - vm.first_vcpu + step) % vm.nr_vcpus
             th.in_kernel = 1
             th.remaining_ns = unicast_cost(w, target)
             guest_vcpu(w, target).kernel_thread_woken = 1
             send_ipi(w, th.vcpu, target, VECTOR_RESCHEDULE, now_ns)
         return
-    duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, th, PURPOSE_DURATION))
+    duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, t, THREAD_DURATION))
     if op.kind == OP_BLOCK:
         set_event(w, event_slots(w, 0).io + t, now_ns + duration)
         block_current(w, th.vcpu, now_ns)
@@ -121,12 +123,13 @@ def do_timed(w, t, op, now_ns):
 
 
 @kjit
-def do_control(w, th, op):
+def do_control(w, t, op):
     """Branches and loops: the next program counter."""
     if op.kind == OP_GOTO:
         return op.a
+    th = guest_thread(w, t)
     if op.kind == OP_MAYBE:
-        return th.pc + 1 if next_draw(w, th, PURPOSE_BRANCH) < op.prob_q32 else op.a
+        return th.pc + 1 if next_draw(w, t, THREAD_BRANCH) < op.prob_q32 else op.a
     th.loops += 1
     if th.loops < op.b:
         return op.a
@@ -143,7 +146,7 @@ def do_queue(w, t, op, now_ns):
     th.in_kernel = 1
     if op.kind == OP_BARRIER:
         return meet(w, t, op.a, now_ns)
-    q = pick_instance(w, th, op.a, op.b)
+    q = pick_instance(w, t, op.a, op.b)
     if op.kind == OP_PUT:
         return put_items(w, t, q, op.mean_ns, now_ns)
     return get_items(w, t, q, op.mean_ns, now_ns)
@@ -165,7 +168,7 @@ def do_shootdown(w, t, op, now_ns):
         return 0
     first = 0
     if op.a > 0:
-        first = (next_draw(w, th, PURPOSE_PICK) * (vm.nr_vcpus - 1)) >> 32
+        first = (next_draw(w, t, THREAD_PICK) * (vm.nr_vcpus - 1)) >> 32
     targets = choose_targets(w, th.vcpu, op.a, first)
     if vm.pv_tlb_flush:
         targets = kvm_flush_tlb_multi(w, th.vcpu)
@@ -194,7 +197,7 @@ def advance(w, t, now_ns):
         elif kind == OP_UNLOCK:
             release(w, t, now_ns)
         elif kind == OP_MAYBE or kind == OP_GOTO or kind == OP_LOOP:
-            th.pc = do_control(w, th, op)
+            th.pc = do_control(w, t, op)
             continue
         elif kind == OP_SHOOTDOWN:
             go_on = do_shootdown(w, t, op, now_ns)

@@ -7,9 +7,9 @@
 * futex: user-space mutex; sleeps after one try. * rwsem: as mutex, with readers.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.random import LOCK_PICK, draw_of
 from vcpu_env.guest.pvqspinlock import pvq_acquire, pvq_look, pvq_release
-from vcpu_env.guest.random import draw
 from vcpu_env.guest.spinning import note_lock_wait, notify_spinner, start_spinning, take
 from vcpu_env.guest.steal_time import vcpu_is_preempted
 from vcpu_env.guest.thread_queue import append, pop, push_front, remove
@@ -198,7 +198,7 @@ def running_spinner(w, lock):
     if count == 0:
         return NIL
     lk.draws += 1
-    pick = (draw(lk.key, lk.draws) * count) >> 32
+    pick = (draw_of(w, LOCK_PICK, lock, lk.draws) * count) >> 32
     t = lk.spinners.head
     while True:
         if guest_vcpu(w, guest_thread(w, t).vcpu).cpu != NIL:

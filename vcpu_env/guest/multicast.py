@@ -9,7 +9,7 @@ CPU.
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.types import (
     IPI_CLUSTER,
     IPI_PHYS,

@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vcpu_env.base.world import World
 from vcpu_env.guest.program import JUMPS, LOCK_OPS, QUEUE_OPS, Instances, Program
-from vcpu_env.guest.random import LOCK_ENTITY, NR_PURPOSES, PURPOSE_PICK, stream_key
 from vcpu_env.guest.shapes import FIRST_SHAPE
 from vcpu_env.guest.types import FULL_SPEED, LOCK_FUTEX, LOCK_RWSEM, RUNNABLE
-from vcpu_env.world import World
 
 
 @dataclass
@@ -83,14 +82,13 @@ def program_ops(plan: GuestPlan) -> dict[int, int]:
     return {id(program): len(plan.boot.ops) + len(program.assembled()) for program in plan.programs}
 
 
-def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) -> None:
+def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets) -> None:
     """Write a VM's guest into the world's arrays: all unlocked and empty, thread *i* queued on vCPU *i* mod n."""
     starts = place_programs(world, plan, at)
     locks = world["guest_lock"][at.lock : at.lock + len(plan.lock_kinds)]
     locks["kind"] = plan.lock_kinds
     locks["owner"] = -1
     locks["spinners"] = locks["sleepers"] = locks["stealers"] = (-1, -1)
-    locks["key"] = [stream_key(seed, LOCK_ENTITY + at.lock + i, PURPOSE_PICK) for i in range(len(locks))]
     queues = world["guest_queue"][at.queue : at.queue + len(plan.queue_capacities)]
     queues["capacity"] = plan.queue_capacities
     queues["consumers"] = queues["producers"] = (-1, -1)
@@ -107,8 +105,6 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets, seed: int) 
     for i, program in enumerate(plan.programs):
         threads["pc"][i] = starts[id(program)]
         threads["vcpu"][i] = at.vcpu + i % plan.vcpus
-        for purpose in range(NR_PURPOSES):
-            threads["key"][i][purpose] = stream_key(seed, at.thread + i, purpose)
     for v in range(min(plan.vcpus, len(threads))):
         mine = range(at.thread + v, at.thread + len(threads), plan.vcpus)
         for t, following in zip(mine, [*mine[1:], -1], strict=True):

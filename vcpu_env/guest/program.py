@@ -8,7 +8,7 @@ barrier arguments name objects of the VM.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vcpu_env.guest.random import DISTRIBUTIONS
+from vcpu_env.base.random import DISTRIBUTIONS
 
 (
     OP_USER,

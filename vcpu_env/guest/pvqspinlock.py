@@ -10,7 +10,8 @@ becomes head while it is halted is not woken: the lock becomes slow for it, so t
 the host preempted before it saw its turn has not set the bit yet and does not keep stealers away.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.timeline import event
 from vcpu_env.guest.spinning import note_lock_wait, notify_spinner, start_spinning, take
 from vcpu_env.guest.thread_queue import append, remove
 from vcpu_env.guest.types import (
@@ -23,7 +24,6 @@ from vcpu_env.guest.types import (
     guest_thread,
     guest_vcpu,
 )
-from vcpu_env.kernel.timeline import event
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 
 PREV_CHECK_LOOPS = 256

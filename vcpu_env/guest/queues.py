@@ -1,6 +1,6 @@
 """Bounded queues and barriers between guest threads: who waits sleeps, who makes progress possible wakes."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.thread_queue import append, pop
 from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import guest_queue, guest_thread

@@ -9,13 +9,13 @@ passes.
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.base.jit import NIL, kjit, struct
+from vcpu_env.base.world import StructArray
 from vcpu_env.guest.multicast import bit, unicast_cost
 from vcpu_env.guest.thread_queue import append, pop
 from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import THREAD_QUEUE, guest_thread, guest_vcpu, guest_vm
 from vcpu_env.kvm.lapic import VECTOR_CALL, send_ipi
-from vcpu_env.world import StructArray
 
 GRACE_PERIOD = np.dtype(
     [

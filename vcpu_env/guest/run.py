@@ -1,6 +1,7 @@
 """A vCPU in guest mode: what it does next, and accounting of what it did."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
 from vcpu_env.guest.eevdf import entity_tick
@@ -31,7 +32,6 @@ from vcpu_env.guest.types import (
     guest_vcpu,
     guest_vm,
 )
-from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kvm.lapic import (
     VECTOR_CALL,
     VECTOR_IO,

@@ -9,9 +9,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from vcpu_env._jit import kjit, struct
-from vcpu_env.guest.random import DISTRIBUTIONS, sample
-from vcpu_env.world import StructArray, World
+from vcpu_env.base.jit import kjit, struct
+from vcpu_env.base.random import DISTRIBUTIONS, sample
+from vcpu_env.base.world import StructArray, World
 
 POINTS_LOG2 = 10
 POINTS = 1 << POINTS_LOG2

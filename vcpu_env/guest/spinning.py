@@ -1,7 +1,9 @@
 """What all lock kinds share: how a spin begins, the notice that ends it, and taking a lock."""
 
-from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.random import draw
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.log2 import log2_bin
+from vcpu_env.base.random import VCPU_NOTICE, draw_of
+from vcpu_env.base.timeline import event
 from vcpu_env.guest.types import (
     COMPUTE,
     SEG_SPIN,
@@ -11,8 +13,6 @@ from vcpu_env.guest.types import (
     guest_vcpu,
     guest_vm,
 )
-from vcpu_env.kernel.timeline import event
-from vcpu_env.kvm.log2 import log2_bin
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 
 
@@ -24,7 +24,7 @@ def notify_spinner(w, v, now_ns):
         return
     costs = guest_costs(w, 0)
     g.notice_draws += 1
-    iteration = (draw(v, g.notice_draws) * costs.spin_iteration_ns) >> 32
+    iteration = (draw_of(w, VCPU_NOTICE, v, g.notice_draws) * costs.spin_iteration_ns) >> 32
     when = now_ns + costs.notice_ns + iteration
     if when < event(w, event_slots(w, 0).run + g.cpu).when_ns:
         set_run_event(w, g.cpu, when)

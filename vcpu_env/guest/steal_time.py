@@ -5,7 +5,7 @@ its CPU by its own PAUSE-loop exit, hypercall or HLT is not reported (`kvm.preem
 of mutexes and rwsems, in their queue of spinners, when it looks for an idle CPU, and in the two features below.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.multicast import bit
 from vcpu_env.guest.types import KVM_HC_SCHED_YIELD, STEAL_EVERY, STEAL_OFF, guest_vcpu, guest_vm
 from vcpu_env.kvm.preempt import KVM_VCPU_FLUSH_TLB, KVM_VCPU_PREEMPTED

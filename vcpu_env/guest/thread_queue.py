@@ -3,7 +3,7 @@
 A thread is on one list at most. Arguments ``q`` are `types.THREAD_QUEUE` fields of other structs.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.types import guest_thread
 
 

@@ -4,7 +4,7 @@ Who runs on a vCPU is its fair class's choice (`guest.eevdf`). A sleeper is put 
 vCPU that the host has preempted still looks busy or idle as the guest last saw it.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.guest.eevdf import (
     is_delayed,
     migrate_thread,

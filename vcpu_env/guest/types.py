@@ -5,10 +5,10 @@ A guest vCPU has the same id as its `kvm_vcpu` and as its host task. Interrupt v
 
 import numpy as np
 
-from vcpu_env._jit import struct
-from vcpu_env.guest.random import NR_PURPOSES
-from vcpu_env.kvm.log2 import LOG2_BINS
-from vcpu_env.world import StructArray
+from vcpu_env.base.jit import struct
+from vcpu_env.base.log2 import LOG2_BINS
+from vcpu_env.base.random import NR_THREAD_STREAMS
+from vcpu_env.base.world import StructArray
 
 OVERHEAD = 16
 """Not a vector: kernel work that the guest does before anything else (context switch, ICR writes)."""
@@ -133,8 +133,7 @@ GUEST_THREAD = np.dtype(
         ("spun_ns", "i8"),  # spent spinning in this wait
         ("yield_spun_ns", "i8"),  # pv_lock_yield: spun_ns at which it looks at the lock's holder next
         ("wait_start_ns", "i8"),
-        ("key", "i8", (NR_PURPOSES,)),
-        ("draws", "i8", (NR_PURPOSES,)),
+        ("draws", "i8", (NR_THREAD_STREAMS,)),
     ],
     align=True,
 )
@@ -151,7 +150,6 @@ GUEST_LOCK = np.dtype(
         ("slow", "i8"),  # pvqspinlock: the lock byte is _Q_SLOW_VAL, so the release kicks the queue head
         ("acquisitions", "i8"),
         ("contended", "i8"),
-        ("key", "i8"),
         ("draws", "i8"),
     ],
     align=True,

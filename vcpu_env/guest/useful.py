@@ -1,9 +1,9 @@
 """Useful time: guest time that was neither spinning nor interrupts nor lost to cold caches."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.timeline import machine_clock
 from vcpu_env.guest.run import COLD_LOSS_TENTHS
 from vcpu_env.guest.types import SEG_COMPUTE, guest_totals, guest_vcpu
-from vcpu_env.kernel.timeline import machine_clock
 from vcpu_env.kvm.pcpu import GUEST, event_slots, pcpu
 
 

@@ -1,6 +1,7 @@
 """Device requests that a host thread (vhost worker, I/O thread) serves: they end when it has spent its time on them."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.guest.run import device_done
 from vcpu_env.guest.thread_queue import append, pop
 from vcpu_env.guest.types import guest_thread, guest_vcpu
@@ -8,7 +9,6 @@ from vcpu_env.host.program import SIGNAL_KEPT
 from vcpu_env.host.signals import send_signal
 from vcpu_env.host.types import host_signal
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.lapic import VECTOR_IO, accept_interrupt
 from vcpu_env.kvm.pcpu import event_slots

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vcpu_env.guest.random import DISTRIBUTIONS, PURPOSE_DURATION, stream_key
+from vcpu_env.base.random import DISTRIBUTIONS
+from vcpu_env.base.world import World
 from vcpu_env.host.types import MAX_NESTING, MAX_TIMERS
-from vcpu_env.world import World
 
 (
     OP_RUN,
@@ -31,9 +31,6 @@ from vcpu_env.world import World
 SIGNAL_KEPT, SIGNAL_ALL, SIGNAL_SYNC = 1, 2, 4
 """A signal to nobody is kept for the next who waits (a pipe), or lost (a condition variable); it wakes one or all; it
 promises that its sender sleeps soon (WF_SYNC)."""
-
-HOST_TASK_ENTITY = 1 << 21
-"""Random streams of host tasks start here, beside those of guest threads and locks."""
 
 
 @dataclass
@@ -153,7 +150,7 @@ def nr_host_ops(plans: Sequence[HostTaskPlan]) -> int:
     return sum(len(plan.program.assembled()) for plan in plans)
 
 
-def place_host_tasks(world: World, plans: Sequence[HostTaskPlan], parties: Sequence[int], seed: int) -> None:
+def place_host_tasks(world: World, plans: Sequence[HostTaskPlan], parties: Sequence[int]) -> None:
     """Write the tasks into the world's arrays.
 
     Args:
@@ -170,7 +167,6 @@ def place_host_tasks(world: World, plans: Sequence[HostTaskPlan], parties: Seque
     start = 0
     for h, plan in enumerate(plans):
         tasks["pc"][h], tasks["start_ns"][h], tasks["slack_ns"][h] = start, plan.start_ns, plan.slack_ns
-        tasks["key"][h] = stream_key(seed, HOST_TASK_ENTITY + h, PURPOSE_DURATION)
         if plan.vm is not None:
             tasks["vm"][h] = plan.vm
         if plan.serves:

@@ -5,9 +5,10 @@ its list from the start, so that no signal is lost on the way to sleep. What the
 time. A task looks at the resched flag on its way back to user mode, as in exit_to_user_mode_loop().
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.random import HOST_TASK_DURATION, draw_of, sample
+from vcpu_env.base.timeline import NEVER, event, set_event
 from vcpu_env.engine_state import host_costs
-from vcpu_env.guest.random import draw, sample
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.host.devices import request_served
 from vcpu_env.host.program import (
@@ -47,7 +48,6 @@ from vcpu_env.kernel.entry_points import (
     wake_up_new_task,
 )
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
-from vcpu_env.kernel.timeline import NEVER, event, set_event
 from vcpu_env.kernel.types import TASK_DEAD, TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.pcpu import ENTER, IDLE, KICK_RESCHED, TASK, event_slots, kick, pcpu, set_mode, set_run_event
 from vcpu_env.vcpu_run import begin_vcpu, host_work, reschedule, switch_to
@@ -67,10 +67,11 @@ def account_task(w, cpu, now_ns):
 
 
 @kjit
-def duration(w, ht, op):
+def duration(w, h, op):
     """A duration from the task's own random stream."""
+    ht = host_task(w, h)
     ht.draws += 1
-    return sample(op.dist, op.mean_ns, draw(ht.key, ht.draws))
+    return sample(op.dist, op.mean_ns, draw_of(w, HOST_TASK_DURATION, h, ht.draws))
 
 
 @kjit
@@ -86,7 +87,7 @@ def start_sleep(w, h, op, now_ns):
     ht = host_task(w, h)
     when_ns = now_ns
     if op.kind == OP_SLEEP:
-        when_ns += duration(w, ht, op)
+        when_ns += duration(w, h, op)
     else:
         last_ns = ht.timer_ns[op.a]
         when_ns = (ht.start_ns if last_ns == NIL else last_ns) + op.mean_ns
@@ -208,7 +209,7 @@ def advance(w, cpu, h, now_ns):
     op = host_op(w, ht.pc)
     kind = op.kind
     if kind == OP_RUN:
-        ht.remaining_ns = duration(w, ht, op)
+        ht.remaining_ns = duration(w, h, op)
         ht.pc += 1
         return GO_ON
     if kind == OP_GOTO or kind == OP_REPEAT:

@@ -1,6 +1,6 @@
 """What host tasks wait for: signals (a pipe, an eventfd, a condition variable), barriers and mutexes."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.host.program import SIGNAL_ALL, SIGNAL_KEPT, SIGNAL_SYNC
 from vcpu_env.host.types import STAGE_CALLED, STAGE_WOKEN, host_signal, host_task
 from vcpu_env.kernel.entry_points import try_to_wake_up

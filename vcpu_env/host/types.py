@@ -5,9 +5,9 @@ Host task *h* is the scheduler's task ``event_slots.nr_vcpus + h``: vCPU threads
 
 import numpy as np
 
-from vcpu_env._jit import struct
+from vcpu_env.base.jit import struct
+from vcpu_env.base.world import StructArray
 from vcpu_env.guest.types import THREAD_QUEUE
-from vcpu_env.world import StructArray
 
 MAX_TIMERS = 4
 MAX_NESTING = 4
@@ -28,7 +28,6 @@ HOST_TASK = np.dtype(
         ("run_ns", "i8"),  # in its program, without the host kernel's work for it
         ("yields", "i8"),
         ("wakeups", "i8"),
-        ("key", "i8"),
         ("draws", "i8"),
         ("loops", "i8", (MAX_NESTING,)),
         ("timer_ns", "i8", (MAX_TIMERS,)),  # last activation of each of its timers, NIL: not used yet

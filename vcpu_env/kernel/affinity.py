@@ -1,6 +1,6 @@
 """sched_setaffinity(): a task's mask of CPUs changes while the machine runs. The clock of its CPU must be current."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.group_stats import cpu_allowed
 from vcpu_env.kernel.runqueue import migrate_task
 from vcpu_env.kernel.sched_change import sched_change_begin, sched_change_end

@@ -5,7 +5,7 @@ none), and now and then when it is busy; `kernel.find_busiest` says from where, 
 is asked for less politely (``nr_balance_failed``), and at last a task that runs is pushed.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.cfs_tasks import list_move_task
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, lb_env, sched_domain, sched_group, span_cpu

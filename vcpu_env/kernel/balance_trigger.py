@@ -1,6 +1,7 @@
 """When CPUs balance: about to go idle, at ticks while they are busy (`kernel.nohz` has the idle ones)."""
 
-from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.random import CPU_NEWIDLE, draw_of
 from vcpu_env.kernel import balance
 from vcpu_env.kernel.clock import jiffies_ns
 from vcpu_env.kernel.domain_types import lb_env, newidle_dice, nohz, sched_domain
@@ -9,7 +10,6 @@ from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.load_avg import update_blocked_averages
 from vcpu_env.kernel.select_idlest import sched_idle_cpu
 from vcpu_env.kernel.types import NSEC_PER_SEC, cpu_rq, rq_totals, sched_features, sched_tunables
-from vcpu_env.kernel.weights import logical_shift_right
 
 BUSY_FACTOR = 16
 NSEC_PER_MSEC = 1_000_000
@@ -37,7 +37,7 @@ def get_sd_balance_interval(w, sd_id, busy):
 
 @kjit
 def throw_dice(w, cpu):
-    """A draw of 0..1023 for the CPU's next attempt: a hash of the CPU and the number of its draws.
+    """A draw of 0..1023 for the CPU's next attempt.
 
     A replay takes the recorded draws, one after the other, as long as there are any.
     """
@@ -46,9 +46,7 @@ def throw_dice(w, cpu):
         totals.nr_dice += 1
         return newidle_dice(w, totals.nr_dice - 1).value
     rq.newidle_draws += 1
-    x = (rq.newidle_draws << 8 | cpu) * -7046029254386353131
-    x = (x ^ logical_shift_right(x, 32)) * -4658895280553007687
-    return logical_shift_right(x ^ logical_shift_right(x, 29), 54)
+    return draw_of(w, CPU_NEWIDLE, cpu, rq.newidle_draws) >> 22
 
 
 @kjit

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env._jit import NIL, entry_point, kjit, struct
-from vcpu_env.kernel.timeline import set_event
+from vcpu_env.base.jit import NIL, entry_point, kjit, struct
+from vcpu_env.base.timeline import set_event
+from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
-from vcpu_env.world import StructArray
 
 RUNTIME_INF = -1
 """Quota of a group that has none."""

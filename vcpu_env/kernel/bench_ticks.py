@@ -1,11 +1,11 @@
 """The scheduler alone: CPU-bound tasks on one CPU, every tick executed. The yardstick for the cost of kernel code."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, build_kernel
 from vcpu_env.kernel.core import sched_tick, schedule, update_rq_clock, wake_up_new_task
 from vcpu_env.kernel.types import cpu_rq, kernel_arrays, sched_tunables
 from vcpu_env.policy.types import init_policy, policy_arrays
-from vcpu_env.world import World
 
 
 def fair_ticks_world(nr_tasks: int, grouped: bool) -> World:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
@@ -29,7 +30,6 @@ from vcpu_env.kernel.weights import (
     WMULT_IDLEPRIO,
     update_load_set,
 )
-from vcpu_env.world import World
 
 LONG_AGO_NS = -60 * NSEC_PER_SEC
 """When something last happened that never has, at time 0."""

@@ -3,7 +3,7 @@
 Balancing takes from the tail. The running task and those whose dequeue is delayed are on it, too.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.types import cpu_rq, task_struct
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env._jit import NIL, entry_point, kjit, struct
+from vcpu_env.base.jit import NIL, entry_point, kjit, struct
+from vcpu_env.base.timeline import NEVER, set_event
+from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.bandwidth import Bandwidth, bandwidth_arrays, bandwidth_slots, cfs_bandwidth, init_bandwidth
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.group import sched_group_set_idle, sched_group_set_shares
 from vcpu_env.kernel.throttle import sched_cfs_period_timer, sched_cfs_slack_timer, tg_set_cfs_bandwidth
-from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import cpu_rq, sched_tunables
-from vcpu_env.world import StructArray
 
 CHANGE_SHARES, CHANGE_IDLE, CHANGE_BANDWIDTH = range(3)
 

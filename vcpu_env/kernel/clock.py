@@ -1,6 +1,6 @@
 """The time that all CPUs have in common, beside each CPU's own clock, which may be a little old."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_tunables
 
 

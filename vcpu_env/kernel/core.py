@@ -5,7 +5,7 @@ task or NIL (idle); ``rq.need_resched`` holds the TIF bits. A CPU whose bits are
 empties: whoever runs the machine delivers the interrupt and lets that CPU call `schedule`.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock

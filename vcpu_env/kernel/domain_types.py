@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vcpu_env._jit import struct
-from vcpu_env.world import StructArray
+from vcpu_env.base.jit import struct
+from vcpu_env.base.world import StructArray
 
 SD_SHARE_CPUCAPACITY, SD_SHARE_LLC, SD_NUMA, SD_PREFER_SIBLING = 1, 2, 4, 8
 """Flags of a scheduling domain that make a difference here: balancing, forks and affine wakeups happen in all."""

@@ -6,7 +6,7 @@ not ahead of V. ``vlag`` and ``vprot`` are one field, as in v6.19.0: an entity t
 a running one the vruntime up to which it is protected.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import account_cfs_rq_runtime
 from vcpu_env.kernel.load_avg import reweight_load_avg
 from vcpu_env.kernel.rbtree import rb_add, rb_erase, rb_next

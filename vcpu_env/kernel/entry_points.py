@@ -1,6 +1,6 @@
 """The scheduler as the rest of the machine calls it: each function compiled once, reached by symbol."""
 
-from vcpu_env._jit import entry_point
+from vcpu_env.base.jit import entry_point
 from vcpu_env.kernel import affinity, core, sched_change
 
 

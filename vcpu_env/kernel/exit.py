@@ -1,6 +1,6 @@
 """A task that is killed while it has no CPU. In Linux it would run once more, to end itself in do_exit()."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.bandwidth import leave_limbo
 from vcpu_env.kernel.fair import dequeue_task_fair
 from vcpu_env.kernel.runqueue import sched_info_waited

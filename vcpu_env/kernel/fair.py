@@ -1,6 +1,6 @@
 """The fair scheduling class: tasks through all levels of the group hierarchy."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import check_cfs_rq_runtime
 from vcpu_env.kernel.cfs_tasks import list_move_task
 from vcpu_env.kernel.clock import jiffies_ns

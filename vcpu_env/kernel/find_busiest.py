@@ -4,7 +4,7 @@ While the pulling group has CPUs to spare, *tasks* are counted, or, between cach
 *load*. A search goes round the ring of groups from the pulling CPU's own.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.domain_types import (
     SD_NUMA,
     SD_PREFER_SIBLING,

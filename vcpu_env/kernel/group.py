@@ -1,6 +1,6 @@
 """Task groups: which queue an entity sits on, and the weight of a group's entity on a CPU."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.entity import reweight_entity
 from vcpu_env.kernel.load_avg import UPDATE_TG, update_load_avg
 from vcpu_env.kernel.shares import calc_group_shares

@@ -1,6 +1,6 @@
 """What the CPUs of a scheduling group add up to, and how busy that makes it."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, sched_group, sg_lb_stats, span_cpu
 from vcpu_env.kernel.pelt import SCHED_CAPACITY_SCALE
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features, task_struct

@@ -7,7 +7,7 @@ On one CPU nothing ever looks at a load average (a group's weight there is its s
 asked for (``track_load``).
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import cfs_rq_clock_pelt, pelt_clock
 from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.pelt import (

@@ -4,7 +4,7 @@ It also lets the load of idle CPUs age, which they do not do themselves. That a 
 next tick.
 """
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.balance_trigger import MAX_BALANCE_WAIT_NS, sched_balance_domains
 from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import nohz, sched_domain_shared

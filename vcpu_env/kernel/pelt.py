@@ -8,7 +8,7 @@ here take an entity or a queue (`sa`, struct sched_avg); `kernel.load_avg` says 
 
 import numpy as np
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 
 LOAD_AVG_PERIOD = 32
 LOAD_AVG_MAX = 47742

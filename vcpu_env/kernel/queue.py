@@ -1,6 +1,6 @@
 """One level of the hierarchy: entities join, leave, are delayed, picked, started and stopped on one queue."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import (
     check_cfs_rq_runtime,
     check_enqueue_throttle,

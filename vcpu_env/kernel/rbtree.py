@@ -8,7 +8,7 @@ tree must be the kernel's own, node for node.
 Mirror cases are written once: `side` is 0 for left, 1 for right.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.types import cfs_rq, sched_entity
 
 

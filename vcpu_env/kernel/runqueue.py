@@ -1,6 +1,6 @@
 """A CPU's run queue as the core sees it: its clock, tasks that join it or move to another, how long tasks wait."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr

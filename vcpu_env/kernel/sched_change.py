@@ -3,7 +3,7 @@
 The clock of the task's CPU must be current.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.entity import resched_curr, reweight_entity
 from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair, put_prev_task_fair, set_next_task_fair

@@ -6,9 +6,9 @@ event *i* lies in entry *i* modulo the length.
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.base.jit import NIL, kjit, struct
+from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, rq_totals, sched_tunables, task_struct
-from vcpu_env.world import StructArray
 
 SWITCH, WAKEUP = range(2)
 SLEEPING = 1

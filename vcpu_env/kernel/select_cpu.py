@@ -5,7 +5,7 @@ that shares a last-level cache with that choice, one on an idle core first (`sel
 mostly stays. A new task goes to the idlest CPU (`kernel.select_idlest`).
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.clock import jiffies_ns
 from vcpu_env.kernel.domain_types import sched_domain_shared, span_cpu
 from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu

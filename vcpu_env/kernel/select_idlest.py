@@ -1,6 +1,6 @@
 """Where a new task starts: sched_balance_find_dst_cpu(), from the largest domain down to one CPU."""
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.domain_types import SD_NUMA, sched_domain, sched_group, sg_lb_stats, span_cpu
 from vcpu_env.kernel.group_stats import (
     GROUP_FULLY_BUSY,

@@ -5,7 +5,7 @@ A CPU's entity gets the part of ``tg.shares`` that the CPU's load is of the grou
 it is off by more than 1/64; so a group's weights on different CPUs follow its load, and each other, with some delay.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.clock import sched_clock
 from vcpu_env.kernel.types import cfs_rq, sched_tunables, task_group
 from vcpu_env.kernel.weights import MIN_SHARES, scale_load_down

@@ -6,7 +6,8 @@ takes itself off its queue, into *limbo*. It is runnable all the while (``task.o
 throttled any more, it is enqueued as if it woke up.
 """
 
-from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.kernel.bandwidth import (
     MAX_BW_QUOTA_PERIOD_NS,
     MAX_PERIODS_AT_ONCE,
@@ -29,7 +30,6 @@ from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
 from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.load_avg import cfs_rq_is_decayed
-from vcpu_env.kernel.timeline import NEVER, set_event
 from vcpu_env.kernel.types import (
     CSD_UNTHROTTLE,
     DEQUEUE_SLEEP,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.world import World
 from vcpu_env.kernel.domain_types import SD_NUMA, SD_PREFER_SIBLING, SD_SHARE_CPUCAPACITY, SD_SHARE_LLC
-from vcpu_env.world import World
 
 
 class Cpu(NamedTuple):

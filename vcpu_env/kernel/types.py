@@ -9,9 +9,10 @@ ids of one type keep that to one.
 
 import numpy as np
 
-from vcpu_env._jit import struct
+from vcpu_env.base.jit import struct
+from vcpu_env.base.random import random_arrays
+from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.domain_types import domain_arrays
-from vcpu_env.world import StructArray
 
 NSEC_PER_SEC = 1_000_000_000
 INITIAL_VRUNTIME = -(1 << 20)
@@ -323,4 +324,5 @@ def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, 
         StructArray(7, "kicked_cpus", KICKED_CPUS, 1),
         StructArray(9, "rq_totals", RQ_TOTALS, 1),
         *domain_arrays(nr_cpus, levels, nr_llcs),
+        *random_arrays(),
     ]

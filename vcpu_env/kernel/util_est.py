@@ -1,6 +1,6 @@
 """Estimated utilisation (UTIL_EST): what a task used when it last ran, which PELT forgets while it sleeps."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.types import cfs_rq, sched_entity, sched_features, sched_tunables, task_struct
 
 UTIL_AVG_UNCHANGED = 1 << 31

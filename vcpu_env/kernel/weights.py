@@ -7,7 +7,7 @@ vruntimes depend on that rounding.
 
 import numpy as np
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 
 NICE_0_LOAD = 1 << 20
 WMULT_CONST = (1 << 32) - 1

@@ -4,7 +4,7 @@ A halt runs as: `halt_poll_limit`; the caller polls for that long, but stops onc
 notes in ``halt_polled_ns`` how long it did; it sleeps if nothing came; `halt_finished` adapts the next halt.
 """
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kvm.types import kvm, kvm_params, kvm_vcpu
 
 U32_MASK = 0xFFFFFFFF

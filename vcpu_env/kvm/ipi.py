@@ -5,7 +5,7 @@ is not seen: PV multicast, PV EOI, and everything that IPI virtualisation delive
 v3's clearing only.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kvm.types import TRACK_OFF, TRACK_V3, kvm, kvm_params, kvm_vcpu
 
 ADAPTIVE_FACTOR = 16

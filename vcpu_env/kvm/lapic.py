@@ -9,17 +9,17 @@ mode; a blocked one is woken.
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.base.jit import NIL, kjit, struct
+from vcpu_env.base.log2 import LOG2_BINS, log2_bin
+from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import try_to_wake_up
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
-from vcpu_env.kvm.log2 import LOG2_BINS, log2_bin
 from vcpu_env.kvm.on_spin import sender_bit
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
 from vcpu_env.kvm.types import APICV_AVIC, APICV_IPIV, APICV_OFF, FILTER_STRICT, kvm_params, kvm_vcpu
-from vcpu_env.world import StructArray
 
 VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
 NR_VECTORS = 4

@@ -17,7 +17,7 @@ the others if the choice failed. No lock is held: two spinners may pick the same
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.types import (
     FILTER_ANY_IPI,

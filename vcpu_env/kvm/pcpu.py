@@ -7,9 +7,9 @@ noticed on the way into the guest, as in `xfer_to_guest_mode_handle_work()`.
 
 import numpy as np
 
-from vcpu_env._jit import kjit, struct
-from vcpu_env.kernel.timeline import event, set_event
-from vcpu_env.world import StructArray
+from vcpu_env.base.jit import kjit, struct
+from vcpu_env.base.timeline import event, set_event
+from vcpu_env.base.world import StructArray
 
 IDLE, HOST, POLL, GUEST, TASK = range(5)
 ENTER, ON_SPIN, HALT, HYPERCALL = range(4)

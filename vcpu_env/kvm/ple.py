@@ -4,7 +4,7 @@ The window doubles at each exit and falls back to its base at each reschedule (w
 TSC cycles on VMX and in PAUSE instructions on SVM, 32 and 16 bits wide: the caps below bound what grows.
 """
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kvm.types import PLE_OFF, PLE_SVM, PLE_VMX, kvm_params, kvm_vcpu
 
 U32_MASK = 0xFFFFFFFF

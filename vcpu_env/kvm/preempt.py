@@ -3,7 +3,7 @@
 These flags are all that `on_spin` knows about a sibling: whether it waits for a CPU, and what it did when it lost one.
 """
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kvm.ple import shrink_ple_window
 from vcpu_env.kvm.types import kvm_vcpu
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vcpu_env._jit import NIL, struct
-from vcpu_env.world import StructArray, World
+from vcpu_env.base.jit import NIL, struct
+from vcpu_env.base.world import StructArray, World
 
 PLE_OFF, PLE_VMX, PLE_SVM = 0, 1, 2
 APICV_OFF, APICV_ON, APICV_IPIV, APICV_AVIC = range(4)

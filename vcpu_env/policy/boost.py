@@ -19,7 +19,7 @@ Three more need no arithmetic: a plain yield has no target, "stay" hints (or cre
 its own CPU, and "force" lets the target's CPU pick it next, eligible or not, at nobody's expense: a ceiling, no policy.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.entity import (
     __dequeue_entity,
     __enqueue_entity,

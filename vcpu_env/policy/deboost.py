@@ -8,7 +8,7 @@ The kernel computes in u64. Here the same bits are held in int64: sums and produ
 divisions go through `u64_less` and `u64_div`.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.entity import avg_vruntime, update_curr
 from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct

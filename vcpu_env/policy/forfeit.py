@@ -4,7 +4,7 @@ Both walk up from the yielder's own entity, so that its groups yield too; both f
 (K Prateek Nayak), as alternatives to the debooster.
 """
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.entity import entity_eligible, update_curr, update_deadline
 from vcpu_env.kernel.fair import yield_task_fair
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity

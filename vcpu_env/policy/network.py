@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
-from vcpu_env.guest.random import draw
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.random import draw
 
 CATEGORICAL, GAUSSIAN, SQUASHED_GAUSSIAN = range(3)
 LINEAR, TANH, RELU = range(3)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.policy import network
 
 if TYPE_CHECKING:

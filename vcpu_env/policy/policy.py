@@ -6,12 +6,12 @@ no decision.
 
 from dataclasses import dataclass, field
 
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import allow_only
 from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
 from vcpu_env.policy.types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
 from vcpu_env.policy.view import YIELD_VIEW
-from vcpu_env.world import World
 
 SERIES_PATCHES = frozenset(range(1, 10))
 

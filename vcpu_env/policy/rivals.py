@@ -8,8 +8,8 @@ first, same run queue first; what happens when an order finds nobody is the kern
 from collections.abc import Callable
 from typing import Any
 
+from vcpu_env.base.random import mix64
 from vcpu_env.coscheduling import COSCHED_DELAY, COSCHED_GANG, COSCHED_RELAXED
-from vcpu_env.guest.random import mix64
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rules import Rule
 from vcpu_env.policy.types import (

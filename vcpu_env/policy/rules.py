@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
-from vcpu_env._jit import JIT
+from vcpu_env.base.jit import JIT
 
 EXTERNAL = "external"
 """Instead of a rule: the machine stops at the decision and waits for an answer."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vcpu_env._jit import NIL, struct
-from vcpu_env.world import StructArray, World
+from vcpu_env.base.jit import NIL, struct
+from vcpu_env.base.world import StructArray, World
 
 DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2, DEBOOST_V3, DEBOOST_VEE21 = range(5)
 DEBOOST = {"none": DEBOOST_NONE, "v1": DEBOOST_V1, "v2": DEBOOST_V2}

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit, struct
+from vcpu_env.base.jit import NIL, kjit, struct
+from vcpu_env.base.world import StructArray, World
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
@@ -12,7 +13,6 @@ from vcpu_env.kvm.ple import ple_window_ns
 from vcpu_env.kvm.types import MAX_CANDIDATES, candidate, kvm, kvm_vcpu
 from vcpu_env.policy.rules import RULE_KERNEL, call_rule
 from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
-from vcpu_env.world import StructArray, World
 
 NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
 """Answers of a target rule: re-enter the guest without yielding; the kernel's loop; `FIRST_CANDIDATE` + i: the i-th."""

@@ -73,7 +73,7 @@ class Vm(Part):
         " test-and-set",
     )
     steal_time: Literal["off", "every", "reported"] = Field(
-        default_factory=lambda data: "every" if data.get("lock") == "pvqspinlock" else "off",
+        default_factory=lambda data: "reported" if data.get("lock") == "pvqspinlock" else "off",
         description="what the guest is told of lost CPUs: nothing; every loss; those that KVM reports, after an exit by"
         " a host interrupt; default by the lock",
     )

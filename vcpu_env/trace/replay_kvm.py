@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.world import World
 from vcpu_env.kvm import halt_poll, ipi, on_spin, ple, preempt
 from vcpu_env.kvm.types import FILTER_SERIES, TRACK_V2, kvm_arrays, kvm_init
 from vcpu_env.trace.kvm_scenario import MODES, SETTABLE, SHORTHANDS, check_scenario
-from vcpu_env.world import World
 
 SHOWN = {
     "ready": "ready",

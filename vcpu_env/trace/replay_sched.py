@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.core import (
     pick_and_switch,
     sched_tick,

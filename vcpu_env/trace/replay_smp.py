@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vcpu_env._jit import call
+from vcpu_env.base.jit import call
+from vcpu_env.base.timeline import NEVER
 from vcpu_env.kernel.bandwidth import RUNTIME_INF
-from vcpu_env.kernel.timeline import NEVER
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, TASK_NEW, TASK_PARKED, WF_SYNC
 from vcpu_env.trace import smp_events
 from vcpu_env.trace.smp_scenario import EPOCH_NS, EVERY_TICK, SmpScenario, load_smp_scenario

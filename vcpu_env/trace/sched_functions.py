@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Task, Tunables, build_kernel, set_load
 from vcpu_env.kernel.types import cpu_rq, kernel_arrays, sched_entity, sched_tunables
 from vcpu_env.kernel.weights import calc_delta_fair
@@ -16,7 +17,6 @@ from vcpu_env.policy.deboost import (
     yield_deboost_rate_limit,
 )
 from vcpu_env.policy.types import DEBOOST_V2, deboost_params, init_policy, policy_arrays, yield_decision
-from vcpu_env.world import World
 
 U64 = (1 << 64) - 1
 

@@ -4,7 +4,7 @@ Kernel work takes no time. After an event on a CPU, that CPU goes back to user m
 which they were sent, the interrupts to other CPUs are served, each to the end.
 """
 
-from vcpu_env._jit import NIL, entry_point, kjit
+from vcpu_env.base.jit import NIL, entry_point, kjit
 from vcpu_env.kernel import affinity, core
 from vcpu_env.kernel.balance_trigger import sched_balance_rq
 from vcpu_env.kernel.cgroup import cgroup_event

@@ -7,7 +7,7 @@ period_contrib, lut last_update_time.
 from collections.abc import Callable
 from typing import Any
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.balance_trigger import get_sd_balance_interval, update_newidle_stats
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.clock import update_rq_clock

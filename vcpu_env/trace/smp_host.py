@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, build_kernel
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import kernel_arrays
-from vcpu_env.world import World
 
 MAX_CPUS = 62
 """Sets of CPUs are bit masks of one word."""

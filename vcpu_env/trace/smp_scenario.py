@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.timeline import init_timeline, timeline_arrays
+from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import cgroup_arrays, cgroup_slots, init_cgroups
 from vcpu_env.kernel.domain_types import recorded_dice
-from vcpu_env.kernel.timeline import init_timeline, timeline_arrays
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import FEATURES, kernel_arrays
 from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.policy.types import init_policy, policy_arrays
 from vcpu_env.trace.sched_scenario import MAX_WEIGHT, POLICIES, choice, fail, field_of, integer
-from vcpu_env.world import World
 
 EPOCH_NS = 16_384_000_000
 """How long the machine has been up at time 0 of a trace."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env._jit import NIL, kjit
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import cfs_bandwidth, cfs_rq_bandwidth
 from vcpu_env.kernel.domain_types import sched_domain, sched_domain_shared
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, task_group, task_struct

@@ -7,7 +7,7 @@ runnable, of idle policy), la, ua, ra (averages), ue (util_est), pend (a remote 
 from collections.abc import Callable
 from typing import Any
 
-from vcpu_env._jit import NIL
+from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.balance import include_all, should_we_balance
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.clock import update_rq_clock

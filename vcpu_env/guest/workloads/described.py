@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vcpu_env.base.random import DISTRIBUTIONS
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import PICK_FIRST, PICK_OWN, PICK_RANDOM, Program
-from vcpu_env.guest.random import DISTRIBUTIONS
 from vcpu_env.guest.shapes import shape_quantiles
 
 PICKS = {"first": PICK_FIRST, "own": PICK_OWN, "random": PICK_RANDOM}

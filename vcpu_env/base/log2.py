@@ -1,6 +1,6 @@
 """Histograms of times with a bin for each power of two: small enough to keep always, fine enough for percentiles."""
 
-from vcpu_env._jit import kjit
+from vcpu_env.base.jit import kjit
 
 LOG2_BINS = 36
 """Bin *i* counts times from 2^i ns up to twice that; bin 0 also holds 0, the last one all longer times (34 s)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env._jit import JIT, PyWorld
+from vcpu_env.base.jit import JIT, PyWorld
 
 HEADER_WORDS = 96
 ALIGN_BYTES = 64

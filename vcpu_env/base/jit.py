@@ -1,8 +1,8 @@
 """The one place that knows the compiler: how functions are compiled, where compiled code is kept, how state is reached.
 
-Every compiled function takes the machine's state as its first argument, ``w``. State is one int64 array
-(`vcpu_env.world`), and ``w`` is its address: one register, where an array would be seven and a counted reference at
-every call. `struct` makes the accessor through which a function reaches one C-like struct in it::
+Every compiled function takes the machine's state as its first argument, ``w``. State is one int64
+array (`vcpu_env.base.world`), and ``w`` is its address: one register, where an array would be seven and a counted
+reference at every call. `struct` makes the accessor through which a function reaches one C-like struct in it::
 
     se = sched_entity(w, i)      # a reference, as ``struct sched_entity *se`` in the kernel
     se.vruntime += delta
@@ -44,8 +44,9 @@ def source_hash() -> str:
     Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
     """
     digest = hashlib.sha256(f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode())
+    root = Path(__file__).parent.parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -10,8 +10,8 @@ hundreds of CPUs the tree is larger than the first-level cache.
 
 import numpy as np
 
-from vcpu_env._jit import kjit, struct
-from vcpu_env.world import StructArray
+from vcpu_env.base.jit import kjit, struct
+from vcpu_env.base.world import StructArray
 
 NEVER = 1 << 62
 """Time of an event that is not going to happen (ns)."""
