@@ -3,7 +3,7 @@
 from textwrap import indent
 
 from agents.tree import SKIP, Tree, TreePolicy
-from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
 
 TAB = "\t"
 C_LIMITS = (-(1 << 31), (1 << 31) - 1)

@@ -13,9 +13,9 @@ import torch
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch import nn
 
-from vcpu_env.envs.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
+from vcpu_env.envs.compiled.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
+from vcpu_env.nets.weights import Layer, PolicyWeights
 from vcpu_env.policy.view import FIRST_CANDIDATE
-from vcpu_env.policy.weights import Layer, PolicyWeights
 
 CRITIC = 64
 """Units of both hidden layers of the critic."""

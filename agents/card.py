@@ -16,7 +16,7 @@ from agents.pooled import against, pooled_change, pooled_gap, pooled_worst_vm
 from agents.validation import TOLERATED
 from baselines.policies import STOCK
 from baselines.report.results import Results
-from vcpu_env.envs.learned import LearnedPolicy
+from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.scenario.errors import error_lines
 
 MODELS = Path(str(resources.files("agents") / "models"))

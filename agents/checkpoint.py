@@ -15,8 +15,8 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 from agents.config import TrainConfig
-from vcpu_env.envs.rollout import RolloutCollector
 from vcpu_env.envs.slot import Snapshot, SnapshotError
+from vcpu_env.nets.rollout import RolloutCollector
 
 FORMAT = 1
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_num_timesteps_at_start", "_total_timesteps")

@@ -28,10 +28,11 @@ from agents.teacher import lessons
 from baselines.command import say
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.config import rule_of
-from vcpu_env.envs.learned import KINDS, LearnedPolicy
 from vcpu_env.envs.parallel import handles, together
-from vcpu_env.envs.play import play_episodes
 from vcpu_env.envs.start import nr_features, start
+from vcpu_env.nets.learned import KINDS, LearnedPolicy
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.play import play_episodes
 from vcpu_env.scenario import load_scenario
 from vcpu_env.scenario.errors import nearest
 
@@ -76,7 +77,7 @@ class Arena:
         numbers = rng.integers(self.env_config.warm_starts, size=count)
         seeds = np.tile(rng.integers(2**31, size=count), len(tried))
         jitters = np.tile(rng.integers(self.env_config.jitter_ns + 1, size=count), len(tried))
-        packed = [linear_policy(parameters, self.actions).pack() for parameters in tried]
+        packed = [pack(linear_policy(parameters, self.actions)) for parameters in tried]
         weights = np.repeat(np.stack([weights for _, weights in packed]), count, axis=0)
         machines = self.machines[: len(tried) * count]
         for i, machine in enumerate(machines):

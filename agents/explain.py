@@ -24,8 +24,8 @@ from agents.records import SIBLING, Records, decisions_of
 from agents.run import write
 from baselines.command import run_command, say
 from vcpu_env.envs.action import boosts
-from vcpu_env.envs.learned import LearnedPolicy
-from vcpu_env.envs.observe import CANDIDATE_FEATURES, FEATURES
+from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
+from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY
 from vcpu_env.scenario import ScenarioError, apply_overrides, load_scenario
 

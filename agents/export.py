@@ -24,8 +24,8 @@ from agents.run import write
 from agents.tree import TreePolicy, agreement, distil
 from baselines.command import run_command, say
 from vcpu_env.envs.action import boosts
-from vcpu_env.envs.learned import LearnedPolicy
-from vcpu_env.envs.types import PENALTY_SCALE
+from vcpu_env.envs.compiled.types import PENALTY_SCALE
+from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import ScenarioError, load_scenario
 

@@ -15,10 +15,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.candidates import CandidatesPolicy
-from vcpu_env.envs.discount import advantages, discounts
-from vcpu_env.envs.rollout import Rollout, RolloutCollector
-from vcpu_env.policy.sb3 import from_sb3
-from vcpu_env.policy.weights import PolicyWeights
+from vcpu_env.nets.discount import advantages, discounts
+from vcpu_env.nets.from_sb3 import from_sb3
+from vcpu_env.nets.rollout import Rollout, RolloutCollector
+from vcpu_env.nets.weights import PolicyWeights
 
 LEAST_SPREAD = 1e-12
 

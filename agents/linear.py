@@ -13,10 +13,10 @@ import torch
 from agents.config import ConfigError
 from agents.teacher import Lessons
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.learned import LearnedPolicy
-from vcpu_env.envs.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
+from vcpu_env.envs.compiled.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
+from vcpu_env.nets.learned import LearnedPolicy
+from vcpu_env.nets.weights import Layer, PolicyWeights
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE
-from vcpu_env.policy.weights import Layer, PolicyWeights
 
 OTHERS_ROW = NR_FEATURES + 1
 """Parameters of "nobody" and "as the rule": a weight a feature, and the bias."""

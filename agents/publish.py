@@ -25,8 +25,8 @@ from baselines.evaluate import INPUT_ERRORS, evaluate
 from baselines.experiment import Experiment, make_plan
 from baselines.report.results import Results, read_results
 from baselines.store import Store
-from vcpu_env.envs.learned import LearnedPolicy
-from vcpu_env.executor import make_executor
+from vcpu_env.executors.make import make_executor
+from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.splits import SPLITS
 

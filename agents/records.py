@@ -7,12 +7,12 @@ import numpy as np
 from numba import njit
 
 from vcpu_env.base.jit import kjit
-from vcpu_env.envs.decide import advance, look, take_action
-from vcpu_env.envs.learned import LearnedPolicy
-from vcpu_env.envs.play import PolicyMachine
-from vcpu_env.envs.rollout import put_action, show_policy
-from vcpu_env.envs.types import env_state
-from vcpu_env.policy.network import act
+from vcpu_env.envs.compiled.step import advance, look, take_action
+from vcpu_env.envs.compiled.types import env_state
+from vcpu_env.nets.learned import LearnedPolicy
+from vcpu_env.nets.network import act
+from vcpu_env.nets.play import PolicyMachine
+from vcpu_env.nets.rollout import put_action, show_policy
 from vcpu_env.policy.view import yield_view
 from vcpu_env.scenario import Scenario
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from agents.config import ConfigError, TrainConfig
 from agents.validation import Verdict, validate
-from vcpu_env.envs.learned import LearnedPolicy
+from vcpu_env.nets.learned import LearnedPolicy
 
 
 class Run:

@@ -10,12 +10,12 @@ from numba import njit
 from agents.config import Cloning, TrainConfig
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.batch import HostVectorEnv
+from vcpu_env.envs.compiled.types import env_state
 from vcpu_env.envs.lookahead import Lookahead
 from vcpu_env.envs.parallel import handles
-from vcpu_env.envs.types import env_state
+from vcpu_env.kernel.yield_types import BOOST_PENALTY, BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.policy.rules import call_rule, rule_address
-from vcpu_env.policy.types import BOOST_PENALTY, BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, YIELD_VIEW, yield_view
 
 

@@ -27,10 +27,10 @@ from baselines.command import run_command, say
 from baselines.constants import Constants
 from baselines.policies import PolicySource
 from baselines.statistics import geometric_mean, paired_ratios
-from vcpu_env.policy.types import CAPS
+from vcpu_env.kernel.yield_types import CAPS
+from vcpu_env.precompile import ensure_compiled
 from vcpu_env.scenario import Scenario, ScenarioError, apply_overrides, load_scenario
 from vcpu_env.scenario.splits import SPLITS
-from vcpu_env.warm import ensure_compiled
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -43,7 +43,7 @@ Trials = Annotated[int, typer.Option(min=1, help="Trials that the journal shall 
 
 
 def constants_of(action: Sequence[float], name: str = "tuned-v2") -> Constants:
-    """The constants that an action of HostTuner sets (`vcpu_env.envs.tuner.tune`)."""
+    """The constants that an action of HostTuner sets (`vcpu_env.envs.compiled.tuner.tune`)."""
     return Constants(
         name=name,
         penalty_scale=0.0 if action[0] <= -1.0 else 4.0 ** action[0],

@@ -11,7 +11,7 @@ from agents.config import ConfigError, Validation
 from baselines.evaluate import evaluate
 from baselines.experiment import Experiment, make_plan
 from baselines.store import Store
-from vcpu_env.executor import make_executor
+from vcpu_env.executors.make import make_executor
 from vcpu_env.policy.named import POLICIES
 
 FIRST_SEED = 100_000

@@ -17,7 +17,8 @@ from baselines.cells import MACHINE, Cell, compile_here, load_object, run_cell
 from baselines.command import run_command
 from baselines.evaluate import POLICIES
 from baselines.policies import choose_policies
-from vcpu_env.executor import Executor, ExecutorError, make_executor
+from vcpu_env.executors.base import Executor, ExecutorError
+from vcpu_env.executors.make import make_executor
 from vcpu_env.scenario import apply_overrides, load_scenario
 
 RUN_NS = 300_000_000

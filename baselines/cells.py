@@ -10,10 +10,10 @@ from typing import Any
 
 from baselines.policies import PolicySource
 from vcpu_env.base.jit import source_hash
-from vcpu_env.measure import measure
+from vcpu_env.counters import measure
 from vcpu_env.policy.rules import RuleError
+from vcpu_env.precompile import ensure_compiled
 from vcpu_env.scenario import Scenario
-from vcpu_env.warm import ensure_compiled
 
 MACHINE = "vcpu_env.machine:Machine"
 """Import path of the machine; by path, so that worker processes find it."""

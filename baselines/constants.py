@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, PENALTY_SCALE_ONE
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
-from vcpu_env.policy.types import CAPS, LAST_CAP, PENALTY_SCALE_ONE
 from vcpu_env.scenario.errors import error_lines
 
 CAP_ONE = 1024

@@ -24,7 +24,8 @@ from baselines.policies import PolicyError
 from baselines.report.terminal import print_report, report_console
 from baselines.store import Store, StoreError
 from baselines.summary import compare, scores
-from vcpu_env.executor import Executor, ExecutorError, WorkerDiedError, make_executor
+from vcpu_env.executors.base import Executor, ExecutorError, WorkerDiedError
+from vcpu_env.executors.make import make_executor
 from vcpu_env.scenario import ScenarioError
 
 POLICIES = "vcpu_env.policy.named:POLICIES"

@@ -2,7 +2,7 @@
 
 ``NAME`` is one of `vcpu_env.policy.named.POLICIES`. ``FILE.py:NAME`` is a `Policy`, or a function of the view that
 chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target`` and ``choose_penalty`` in it.
-``FILE.npz`` is a learned policy (`vcpu_env.envs.learned`), ``FILE.toml`` the series with other constants
+``FILE.npz`` is a learned policy (`vcpu_env.nets.learned`), ``FILE.toml`` the series with other constants
 (`baselines.constants`).
 """
 
@@ -72,7 +72,7 @@ class PolicySource:
         """A machine under this policy; `build` makes those whose policy is rules."""
         if not self.content:
             return build(scenario, self.load(), seed)
-        from vcpu_env.envs.play import PolicyMachine  # compiles the environments, which no other policy needs
+        from vcpu_env.nets.play import PolicyMachine  # compiles the environments, which no other policy needs
 
         return PolicyMachine(scenario, learned_in_file(self.path, self.content), seed)
 
@@ -162,7 +162,7 @@ def learned_in_file(path: str, content: bytes) -> Any:
     Raises:
         PolicyError: it holds none, or one for other observations or actions.
     """
-    from vcpu_env.envs.learned import LearnedPolicy
+    from vcpu_env.nets.learned import LearnedPolicy
 
     try:
         return LearnedPolicy.of_bytes(content, path)

@@ -15,13 +15,13 @@ import typer
 from gymnasium.error import DependencyNotInstalled
 from typer.exceptions import TyperException
 
-from vcpu_env.envs.gantt import Gantt
-from vcpu_env.envs.render import rgb_array
+from vcpu_env.counters import difference
+from vcpu_env.envs.drawing.gantt import Gantt
+from vcpu_env.envs.drawing.render import rgb_array
 from vcpu_env.guest.workloads import WORKLOADS
-from vcpu_env.measure import difference
+from vcpu_env.precompile import ensure_compiled
 from vcpu_env.scenario import load_scenario
 from vcpu_env.scenario.model import Scenario
-from vcpu_env.warm import ensure_compiled
 
 app = typer.Typer(add_completion=False)
 POLICIES = ("stock", "series-v2")

@@ -11,10 +11,10 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from vcpu_env.counters import difference
 from vcpu_env.machine import Machine
-from vcpu_env.measure import difference
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
-from vcpu_env.sched_trace import SWITCH, pids, simulate_tasks
+from vcpu_env.trace.sched_events import SWITCH, pids, simulate_tasks
 
 SCENARIO, LAUNCHES = "dbench-2vm", 20
 BEGIN_NS, LENGTH_NS = 400_000_000, 30_000_000

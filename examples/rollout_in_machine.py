@@ -5,9 +5,9 @@ import time
 import numpy as np
 
 from vcpu_env.envs.batch import CandidateChoiceVectorEnv
-from vcpu_env.envs.discount import advantages, discounts
-from vcpu_env.envs.rollout import RolloutCollector
-from vcpu_env.policy.weights import Layer, PolicyWeights
+from vcpu_env.nets.discount import advantages, discounts
+from vcpu_env.nets.rollout import RolloutCollector
+from vcpu_env.nets.weights import Layer, PolicyWeights
 
 MACHINES, STEPS = 16, 256
 HALF_LIFE_NS = 1_000_000
@@ -19,7 +19,7 @@ random = np.random.default_rng(0)
 
 
 def network(*widths):
-    """Layers with random weights; `vcpu_env.policy.sb3.from_sb3(model)` takes them from a trained model."""
+    """Layers with random weights; `vcpu_env.nets.from_sb3.from_sb3(model)` takes them from a trained model."""
     return tuple(
         Layer(random.normal(0, a**-0.5, (a, b)).astype(np.float32), np.zeros(b, np.float32))
         for a, b in zip(widths, widths[1:])

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 import vcpu_env
-from vcpu_env.envs.observe import feature_names
+from vcpu_env.envs.compiled.observe import feature_names
 
 EPISODES = 4
 AS_THE_RULE, FIRST_CANDIDATE = 1, 2

@@ -10,7 +10,8 @@ from baselines.command import run_command
 from baselines.evaluate import INPUT_ERRORS
 from baselines.store import Store
 from experiments.study import ROOT, StudyError, list_studies, load_plans, read_sweeps, run_cells
-from vcpu_env.executor import WorkerDiedError, make_executor
+from vcpu_env.executors.base import WorkerDiedError
+from vcpu_env.executors.make import make_executor
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

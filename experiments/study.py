@@ -12,7 +12,7 @@ from baselines.evaluate import POLICIES, QUICK, QUICK_SEEDS, prepare
 from baselines.experiment import Plan, load_experiment, make_plan
 from baselines.store import Store, StoreError
 from baselines.summary import Comparison, compare
-from vcpu_env.executor import Executor
+from vcpu_env.executors.base import Executor
 
 ROOT = Path(__file__).parent
 PROGRESS = 100

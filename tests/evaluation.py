@@ -9,7 +9,7 @@ from pathlib import Path
 
 from baselines import evaluate, experiment, store
 from tests.fake_machine import POLICIES
-from vcpu_env import executor
+from vcpu_env.executors import make as executor
 
 ROOT = Path(__file__).parent.parent
 FAKE = "tests.fake_machine:FakeMachine"

@@ -2,7 +2,7 @@
 
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
-from vcpu_env.sched_trace import SWITCH, WAKEUP, pids, simulate_tasks
+from vcpu_env.trace.sched_events import SWITCH, WAKEUP, pids, simulate_tasks
 
 MSEC = 1_000_000
 FREE = dict.fromkeys(

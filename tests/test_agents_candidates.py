@@ -15,7 +15,7 @@ from agents.config import ConfigError
 from tests.agent_config import quick
 from tests.test_network import compiled
 from tests.test_sb3 import Toy
-from vcpu_env.envs.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
+from vcpu_env.envs.compiled.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.policy.view import FIRST_CANDIDATE
 
 SHOWN = 5

@@ -19,7 +19,7 @@ from agents.run import Run, save
 from baselines.statistics import change
 from tests.agent_config import BRIEF, quick
 from tests.test_learned import policy_for
-from vcpu_env.envs.learned import LearnedPolicy
+from vcpu_env.nets.learned import LearnedPolicy
 
 SHORT = (*BRIEF, "run.warmup_ns=10_000_000", "run.duration_ns=20_000_000")
 CONFIG = quick(name="shipped", summary="for a test")

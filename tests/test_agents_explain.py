@@ -10,9 +10,9 @@ from agents.explain import weights_figure, what_it_does, whom_it_picks
 from agents.linear import linear_policy, nr_parameters
 from agents.records import SIBLING, SPINNER, Records
 from vcpu_env.envs.action import Actions, boosts
+from vcpu_env.envs.compiled.types import WIDE_YIELD
 from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.learned import Description, LearnedPolicy
-from vcpu_env.envs.types import WIDE_YIELD
+from vcpu_env.nets.learned import Description, LearnedPolicy
 
 
 def records() -> Records:

@@ -17,9 +17,9 @@ from baselines.policies import choose_policies
 from tests.small_env import FLAT, MSEC, SMALL
 from tests.test_learned import network_for, policy_for
 from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.learned import Description, LearnedPolicy
-from vcpu_env.envs.play import PolicyMachine
 from vcpu_env.machine import Machine
+from vcpu_env.nets.learned import Description, LearnedPolicy
+from vcpu_env.nets.play import PolicyMachine
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import apply_overrides, load_scenario
 

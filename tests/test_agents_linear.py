@@ -26,10 +26,10 @@ from tests.agent_config import EVOLVE, quick
 from tests.test_learned import policy_for
 from tests.test_network import compiled
 from vcpu_env.envs.action import Actions
+from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, NR_CANDIDATE_FEATURES, NR_FEATURES
+from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, WIDE_YIELD
 from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.learned import Description, LearnedPolicy
-from vcpu_env.envs.observe import CANDIDATE_FEATURES, NR_CANDIDATE_FEATURES, NR_FEATURES
-from vcpu_env.envs.types import CANDIDATE_CHOICE, WIDE_YIELD
+from vcpu_env.nets.learned import Description, LearnedPolicy
 
 SHOWN = 4
 KINDS = {"candidate": CANDIDATE_CHOICE, "and boost": WIDE_YIELD}

@@ -21,7 +21,8 @@ from agents.run import Run, history
 from agents.train import Watch, train
 from baselines.policies import choose_policies
 from tests.agent_config import EVOLVE, PENALTY, QUICK, quick
-from vcpu_env.envs.learned import LearnedPolicy
+from vcpu_env.nets.learned import LearnedPolicy
+from vcpu_env.nets.packing import pack
 from vcpu_env.policy.named import POLICIES
 
 OFF_POLICY = PENALTY | {
@@ -53,7 +54,7 @@ class KilledError(Exception):
 
 
 def weights_of(directory: Path, name: str = "last.npz") -> bytes:
-    return b"".join(array.tobytes() for array in LearnedPolicy.load(directory / name).weights.pack())
+    return b"".join(array.tobytes() for array in pack(LearnedPolicy.load(directory / name).weights))
 
 
 @pytest.mark.parametrize("case", CASES)

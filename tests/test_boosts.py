@@ -13,7 +13,7 @@ from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.queue import __pick_eevdf as pick_eevdf
 from vcpu_env.kernel.queue import set_next_buddy
-from vcpu_env.policy.boost import boost_borrow, boost_credit, boost_minimal, boost_transfer, credit_target
+from vcpu_env.kernel.yield_boost import boost_borrow, boost_credit, boost_minimal, boost_transfer, credit_target
 
 SLICE = 2.8
 ROUNDING_MS = 3e-6

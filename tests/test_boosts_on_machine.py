@@ -4,10 +4,7 @@ import pytest
 
 from tests.small_env import FLAT, MSEC
 from tests.test_policies import differing
-from vcpu_env.machine import Machine
-from vcpu_env.policy.named import SERIES_PATCHES, Policy
-from vcpu_env.policy.rules import EXTERNAL
-from vcpu_env.policy.types import (
+from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_HINT,
@@ -18,6 +15,9 @@ from vcpu_env.policy.types import (
     BOOST_STAY_CREDIT,
     BOOST_TRANSFER,
 )
+from vcpu_env.machine import Machine
+from vcpu_env.policy.named import SERIES_PATCHES, Policy
+from vcpu_env.policy.rules import EXTERNAL
 
 ASKS = Policy("asks", "", SERIES_PATCHES, target_rule=EXTERNAL)
 

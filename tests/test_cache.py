@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import vcpu_env
-from vcpu_env import warm
+from vcpu_env import precompile as warm
 
 AVERAGE = """
 from vcpu_env.kernel.entity import avg_vruntime

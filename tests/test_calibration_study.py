@@ -16,7 +16,7 @@ from experiments.calibration.effects import Effect, Response, effects_of, respon
 from experiments.calibration.page import check_ranges, conclusions, tag_of, write_page
 from experiments.study import StudyError, read_sweeps
 from tests.counting_machine import CountingMachine
-from vcpu_env.executor import Inline
+from vcpu_env.executors.local import Inline
 from vcpu_env.guest.workloads import APPLICATIONS
 from vcpu_env.scenario import Costs
 

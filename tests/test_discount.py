@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vcpu_env.envs.discount import advantages, discounts
+from vcpu_env.nets.discount import advantages, discounts
 
 STEPS, MACHINES = 37, 5
 

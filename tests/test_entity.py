@@ -22,7 +22,7 @@ from vcpu_env.kernel.types import (
     TASK_INTERRUPTIBLE,
     kernel_arrays,
 )
-from vcpu_env.policy.types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_policy, policy_arrays
 
 pytestmark = pytest.mark.core
 

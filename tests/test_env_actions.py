@@ -28,8 +28,8 @@ from tests.small_env import (
 from tests.test_policies import differing
 from vcpu_env.base.jit import NIL
 from vcpu_env.envs.action import boosts
-from vcpu_env.envs.types import JOINT_YIELD as JOINT_KIND
-from vcpu_env.envs.types import WIDE_YIELD as WIDE_KIND
+from vcpu_env.envs.compiled.types import JOINT_YIELD as JOINT_KIND
+from vcpu_env.envs.compiled.types import WIDE_YIELD as WIDE_KIND
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import SERIES_PATCHES, Policy, policy_named
 

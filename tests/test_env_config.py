@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.small_env import CANDIDATE_CHOICE, HOST_TUNER, IDS, SMALL, make, make_vec
+from vcpu_env.envs.compiled.types import EVERY_NTH, EVERY_SPIN, PERIOD, SAMPLED
 from vcpu_env.envs.config import EnvConfigError, parse_filter
-from vcpu_env.envs.types import EVERY_NTH, EVERY_SPIN, PERIOD, SAMPLED
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import EXTERNAL
 

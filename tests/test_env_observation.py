@@ -24,7 +24,7 @@ from tests.small_env import (
 )
 from tests.twin import observation as twin
 from vcpu_env.base.random import draw
-from vcpu_env.envs.observe import (
+from vcpu_env.envs.compiled.observe import (
     CANDIDATE_FEATURES,
     FEATURES,
     GROUPS,
@@ -34,7 +34,7 @@ from vcpu_env.envs.observe import (
     log_time,
     signed_log_time,
 )
-from vcpu_env.envs.tuner import TUNER_FEATURES
+from vcpu_env.envs.compiled.tuner import TUNER_FEATURES
 from vcpu_env.scenario import Scenario
 
 SCENARIOS = {"small": SMALL, "flat": FLAT, "crowded": CROWDED, "stacked": STACKED}

@@ -19,9 +19,9 @@ from tests.small_env import (
     answer,
     make,
 )
+from vcpu_env.envs.compiled.types import REWARD_TERMS
 from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.start import vm_shares
-from vcpu_env.envs.types import REWARD_TERMS
 from vcpu_env.scenario import Scenario
 
 UNEQUAL = at_once(

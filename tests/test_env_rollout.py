@@ -19,9 +19,10 @@ from tests.small_env import (
     same,
 )
 from tests.twin.random_policy import random_net, random_policy
-from vcpu_env.envs.rollout import RolloutCollector, action_key
-from vcpu_env.policy import network
-from vcpu_env.policy.weights import PolicyWeights
+from vcpu_env.nets import network
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.rollout import RolloutCollector, action_key
+from vcpu_env.nets.weights import PolicyWeights
 
 ARGUMENTS = {
     CANDIDATE_CHOICE: {"horizon_ns": 300_000},
@@ -55,7 +56,7 @@ def policy_for(batch, critic: bool = True, scale: float = 1.0) -> PolicyWeights:
 
 def drive(batch, policy: PolicyWeights, steps: int, keys, first: int = 0, deterministic: bool = False) -> dict:
     """The same in Python: the batch's own step(), one act() a machine."""
-    layout, weights = policy.pack()
+    layout, weights = pack(policy)
     scratch = np.empty(network.scratch_size(layout), np.float32)
     observations = batch.refresh().observations
     log = {name: [] for name in ("observations", "masks", "actions", "log_probs", "values", "rewards", "elapsed_ns")}

@@ -9,7 +9,7 @@ import pytest
 from baselines import cells, evaluate, store
 from baselines.cells import CellError
 from tests.evaluation import FAKE, make_plan
-from vcpu_env import executor
+from vcpu_env.executors import make as executor
 
 TABLES = ("cells.csv", "summary.csv", "scores.csv", "manifest.json")
 
@@ -78,7 +78,7 @@ def test_unknown_executors(arguments, line):
 
 def test_ray_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "vcpu_env.executor_ray", raising=False)
+    monkeypatch.delitem(sys.modules, "vcpu_env.executors.ray", raising=False)
     with pytest.raises(executor.ExecutorError, match=r"needs Ray: pip install 'vcpu-env\[ray\]'"):
         executor.make_executor("ray")
 

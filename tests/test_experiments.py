@@ -12,7 +12,7 @@ from baselines.statistics import Estimate
 from baselines.store import Store
 from experiments import study, tables
 from tests.counting_machine import MACHINE
-from vcpu_env.executor import Inline
+from vcpu_env.executors.local import Inline
 from vcpu_env.policy.named import POLICIES
 
 STUDIES = study.list_studies()

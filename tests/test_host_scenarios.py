@@ -11,7 +11,7 @@ from vcpu_env.envs.config import one_scenario
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import Scenario, ScenarioError
 from vcpu_env.scenario.host_tasks import Distribution
-from vcpu_env.sched_trace import simulate_tasks
+from vcpu_env.trace.sched_events import simulate_tasks
 
 pytestmark = pytest.mark.core
 

@@ -8,12 +8,12 @@ from tests.free_host import FREE, MSEC, count, host, ns, run, sleep, switches, w
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL
-from vcpu_env.envs.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
-from vcpu_env.host.program import HostProgram
+from vcpu_env.engine.host_tasks.program import HostProgram
+from vcpu_env.envs.drawing.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
 from vcpu_env.kvm.pcpu import GUEST, IDLE, POLL, TASK
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
-from vcpu_env.sched_trace import SWITCH, WAKEUP, pids, simulate_tasks
+from vcpu_env.trace.sched_events import SWITCH, WAKEUP, pids, simulate_tasks
 
 pytestmark = pytest.mark.core
 

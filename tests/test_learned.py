@@ -8,15 +8,16 @@ import pytest
 from tests.small_env import FLAT, MSEC, SMALL, STACKED
 from tests.twin.random_policy import random_net, random_policy
 from vcpu_env.envs.action import Actions
+from vcpu_env.envs.compiled.step import advance, look, take_action
 from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.decide import advance, look, take_action
-from vcpu_env.envs.learned import KINDS, PART, Description, LearnedPolicy
-from vcpu_env.envs.play import PolicyMachine
-from vcpu_env.envs.rollout import action_key, put_action, show_policy
 from vcpu_env.envs.start import equip, nr_features
 from vcpu_env.machine import Machine
-from vcpu_env.policy import network
-from vcpu_env.policy.weights import Layer, PolicyWeights
+from vcpu_env.nets import network
+from vcpu_env.nets.learned import KINDS, PART, Description, LearnedPolicy
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.play import PolicyMachine
+from vcpu_env.nets.rollout import action_key, put_action, show_policy
+from vcpu_env.nets.weights import Layer, PolicyWeights
 
 END_NS = 6 * MSEC
 CHOOSING = [name for name in KINDS if "Penalty" not in name]
@@ -69,7 +70,7 @@ def decide_in_python(policy: LearnedPolicy, scenario, seed: int, end_ns: int):
     machine = Machine(scenario, about.rule, seed)
     equip(machine, policy.kind, about.config)
     w, state = machine.world.handle, machine.world["env_state"]
-    layout, packed = weights.pack()
+    layout, packed = pack(weights)
     features = weights.nr_inputs // about.frame_stack
     frames, new = np.zeros(weights.nr_inputs, np.float32), np.empty(features, np.float32)
     mask, action = np.empty(sum(weights.sizes), np.int8), np.empty(weights.nr_dims, np.float32)
@@ -139,7 +140,7 @@ def test_what_is_saved_is_loaded(environment, tmp_path):
     policy.save(path)
     loaded = LearnedPolicy.load(path)
     assert loaded.about == policy.about and loaded.name == "net"
-    for mine, its in zip(policy.weights.pack(), loaded.weights.pack()):
+    for mine, its in zip(pack(policy.weights), pack(loaded.weights)):
         assert np.array_equal(mine, its)
 
 

@@ -6,9 +6,9 @@ paravirtual ones no slower than first-come ones.
 
 import pytest
 
+from vcpu_env.counters import measure
 from vcpu_env.guest.types import SPIN_LOCK_KINDS
 from vcpu_env.machine import Machine
-from vcpu_env.measure import measure
 from vcpu_env.scenario import apply_overrides, load_scenario
 
 pytestmark = pytest.mark.slow

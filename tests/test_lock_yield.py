@@ -3,10 +3,10 @@
 import pytest
 
 from tests.guest_probe import Probe
+from vcpu_env.counters import measure
 from vcpu_env.guest import locks
 from vcpu_env.guest.types import HC_NONE, KVM_HC_SCHED_YIELD
 from vcpu_env.machine import Machine
-from vcpu_env.measure import measure
 from vcpu_env.scenario import Scenario, ScenarioError, apply_overrides, load_scenario
 
 RETRY_NS = 45 * 1000

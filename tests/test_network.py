@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.twin import network as twin
 from tests.twin.random_policy import POLICIES, normalisation, random_policy
 from vcpu_env.base.random import seed_key, stream_key
-from vcpu_env.policy import network
-from vcpu_env.policy.weights import Layer, PolicyWeights
+from vcpu_env.nets import network
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.weights import Layer, PolicyWeights
 
 NO_MASK = np.zeros(0, np.int8)
 KEY = int(stream_key(seed_key(3), 0, 5))
@@ -19,7 +20,7 @@ KEY = int(stream_key(seed_key(3), 0, 5))
 
 def compiled(policy, observation, mask=NO_MASK, key=1, count=0, deterministic=False):
     """(outputs, action, log-probability, value) of the compiled code; scratch memory begins as NaN."""
-    layout, weights = policy.pack()
+    layout, weights = pack(policy)
     scratch = np.full(network.scratch_size(layout), np.nan, np.float32)
     action = np.full(policy.nr_dims, np.nan, np.float32)
     log_prob, value = network.act(layout, weights, observation, mask, key, count, deterministic, scratch, action)
@@ -104,7 +105,7 @@ def constant_policy(outputs, **parts):
 
 
 def sample(policy, n, mask=NO_MASK, key=11, deterministic=False):
-    layout, weights = policy.pack()
+    layout, weights = pack(policy)
     scratch = np.zeros(network.scratch_size(layout), np.float32)
     actions, log_probs = np.zeros((n, policy.nr_dims), np.float32), np.zeros(n)
     for count in range(n):
@@ -193,7 +194,7 @@ def test_a_masked_entry_changes_no_other_entrys_luck():
 @pytest.mark.core
 def test_action_and_observation_memory_is_the_callers():
     policy = POLICIES["gaussian"]
-    layout, weights = policy.pack()
+    layout, weights = pack(policy)
     observation = np.arange(9, dtype=np.float32)
     scratch = np.zeros(network.scratch_size(layout), np.float32)
     wide = np.zeros(3)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.twin.random_policy import POLICIES, random_policy
-from vcpu_env.policy.weights import Layer, Normalisation, PolicyWeights
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.weights import Layer, Normalisation, PolicyWeights
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -14,7 +15,7 @@ def test_save_and_load(tmp_path, name):
     path = tmp_path / "policy.bin"
     POLICIES[name].save(path)
     loaded = PolicyWeights.load(path)
-    for saved, read in zip(POLICIES[name].pack(), loaded.pack()):
+    for saved, read in zip(pack(POLICIES[name]), pack(loaded)):
         assert saved.dtype == read.dtype and saved.tobytes() == read.tobytes()
     loaded.save(tmp_path / "again.bin")
     assert path.read_bytes() == (tmp_path / "again.bin").read_bytes()
@@ -36,7 +37,7 @@ def test_damaged_files_are_refused(tmp_path):
             assert "allowed: " in str(error) and "\n" not in str(error)
             refused += 1
         else:
-            assert loaded.pack()[1].tobytes() == policy.pack()[1].tobytes()
+            assert pack(loaded)[1].tobytes() == pack(policy)[1].tobytes()
     assert refused > len(damaged) / 2
 
 

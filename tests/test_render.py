@@ -13,8 +13,8 @@ from gymnasium.error import DependencyNotInstalled
 from PIL import Image
 
 from tests.at_once import at_once
-from vcpu_env.envs import render
-from vcpu_env.envs.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
+from vcpu_env.envs.drawing import render
+from vcpu_env.envs.drawing.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
 from vcpu_env.guest.types import SEG_SPIN
 from vcpu_env.kvm.pcpu import GUEST
 from vcpu_env.machine import Machine

@@ -6,13 +6,7 @@ import pytest
 from tests.at_once import at_once
 from tests.one_cpu import OneCpu
 from vcpu_env.base.jit import NIL
-from vcpu_env.kvm.on_spin import candidates, on_spin_next, strict_boost_filter
-from vcpu_env.kvm.types import MAX_CANDIDATES
-from vcpu_env.machine import Machine
-from vcpu_env.policy import rivals
-from vcpu_env.policy.named import POLICIES
-from vcpu_env.policy.oracles import ORACLES
-from vcpu_env.policy.types import (
+from vcpu_env.kernel.yield_types import (
     BOOST_CREDIT,
     BOOST_PLAIN,
     BOOST_RULE,
@@ -23,6 +17,12 @@ from vcpu_env.policy.types import (
     FORFEIT_HIERARCHICAL,
     FORFEIT_PROPORTIONAL,
 )
+from vcpu_env.kvm.on_spin import candidates, on_spin_next, strict_boost_filter
+from vcpu_env.kvm.types import MAX_CANDIDATES
+from vcpu_env.machine import Machine
+from vcpu_env.policy import rivals
+from vcpu_env.policy.named import POLICIES
+from vcpu_env.policy.oracles import ORACLES
 from vcpu_env.policy.view import YIELD_VIEW
 from vcpu_env.scenario import Scenario
 

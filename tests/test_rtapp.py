@@ -14,7 +14,7 @@ from vcpu_env.cli import app
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import ScenarioError, apply_overrides, load_rtapp, load_scenario
 from vcpu_env.scenario.rtapp import EVENTS, THREAD_KEYS, UNSUPPORTED
-from vcpu_env.sched_trace import SWITCH, WAKEUP, pids, simulate_tasks
+from vcpu_env.trace.sched_events import SWITCH, WAKEUP, pids, simulate_tasks
 
 pytestmark = pytest.mark.core
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.test_network import NO_MASK, compiled, random_mask
-from vcpu_env.policy.sb3 import from_sb3
+from vcpu_env.nets.from_sb3 import from_sb3
 
 gymnasium = pytest.importorskip("gymnasium")
 torch = pytest.importorskip("torch")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.test_scenario import VM, overridden, refused
 from vcpu_env.scenario import Scenario, list_scenarios, load_scenario
-from vcpu_env.scenario.cgroups import Limits, writes
+from vcpu_env.scenario.cgroup_writes import Limits, writes
 
 FLAT, LIBVIRT = {"cgroups": "flat"}, {"cgroups": "libvirt"}
 

@@ -6,7 +6,7 @@ All times are in ms and virtual time starts at 0. Unless a scenario says otherwi
 import pytest
 
 from tests.one_cpu import MSEC, OneCpu
-from vcpu_env.build import cpu_shares
+from vcpu_env.build.world import cpu_shares
 from vcpu_env.kernel.build import scaled_base_slice_ns
 from vcpu_env.kernel.types import LAG_CLAMP_6_19_9, REWEIGHT_FIXED
 

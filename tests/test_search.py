@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tests.at_once import at_once
+from vcpu_env.engine.search import run_search
 from vcpu_env.guest.useful import useful_now_ns
+from vcpu_env.kernel.yield_types import BOOST_FORCE, BOOST_HINT
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.policy.policy import Search
 from vcpu_env.policy.rules import EXTERNAL
-from vcpu_env.policy.types import BOOST_FORCE, BOOST_HINT
 from vcpu_env.scenario import Scenario
-from vcpu_env.search import run_search
 
 pytestmark = pytest.mark.core
 

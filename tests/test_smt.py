@@ -6,12 +6,11 @@ from tests.at_once import at_once
 from tests.test_invariants import State
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL
-from vcpu_env.caches import lose_caches, refill_ns
+from vcpu_env.engine.hardware import core_changes, lose_caches, refill_ns
 from vcpu_env.guest.types import FULL_SPEED, SEG_COMPUTE
 from vcpu_env.kvm.pcpu import GUEST, HOST, IDLE
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
-from vcpu_env.smt import core_changes
 
 pytestmark = pytest.mark.core
 MSEC = 1_000_000

@@ -9,7 +9,7 @@ from tests.at_once import at_once
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL
-from vcpu_env.engine import settle
+from vcpu_env.engine.loop import settle
 from vcpu_env.kernel.types import TASK_DEAD
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario, ScenarioError

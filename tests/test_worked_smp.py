@@ -10,7 +10,7 @@ from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule, yield_to
 from vcpu_env.kernel.entity import avg_vruntime, entity_eligible, update_curr
 from vcpu_env.kernel.types import TIF_NEED_RESCHED
-from vcpu_env.policy.types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_policy, policy_arrays
 
 pytestmark = pytest.mark.core
 MS = 1_000_000

@@ -6,13 +6,13 @@ from scipy import stats
 
 from tests.at_once import at_once
 from tests.run_hash import run_hash_elsewhere
+from vcpu_env.counters import measure
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import OP_BLOCK, OP_GOTO, OP_MAYBE, OP_USER
 from vcpu_env.guest.shapes import FIRST_SHAPE, gamma_quantiles, lognormal_quantiles, middles, shape_quantiles
 from vcpu_env.guest.types import BLOCKED, LOCK_FUTEX, LOCK_PVQ, LOCK_RWSEM
 from vcpu_env.guest.workloads.described import build_described
 from vcpu_env.machine import Machine
-from vcpu_env.measure import measure
 from vcpu_env.scenario import Run, Scenario, ScenarioError, apply_overrides, load_scenario
 from vcpu_env.scenario.workload_file import parse_workload
 from vcpu_env.scenario.workload_page import example

@@ -7,13 +7,13 @@ import pytest
 from tests.at_once import at_once
 from tests.run_hash import run_hash_elsewhere
 from tests.test_guest_locks import Guests, check, rows
-from vcpu_env.calibration import MEASURED, QUANTITIES, rates
+from vcpu_env.counters import measure
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import LOCK_OPS, OP_UNLOCK
 from vcpu_env.guest.types import LOCK_PVQ, MAX_HELD, SPIN_CALL, SPIN_LOCK
 from vcpu_env.guest.workloads import APPLICATIONS, MICRO, WORKLOADS, workload_parameters
 from vcpu_env.machine import Machine
-from vcpu_env.measure import measure
+from vcpu_env.realism.calibration import MEASURED, QUANTITIES, rates
 from vcpu_env.scenario import Run, apply_overrides, list_scenarios, load_scenario
 
 MSEC = 1_000_000

@@ -99,10 +99,10 @@ def simulate(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
-    from vcpu_env.measure import measure
+    from vcpu_env.counters import measure
     from vcpu_env.policy.named import policy_named
+    from vcpu_env.precompile import ensure_compiled
     from vcpu_env.scenario import apply_overrides, load_rtapp, load_scenario
-    from vcpu_env.warm import ensure_compiled
 
     if bool(scenario) == (rtapp is not None):
         fail(
@@ -156,7 +156,7 @@ def calibration(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
 ) -> None:
     """Compare each workload, without overcommit, with rates measured on the real programs."""
-    from vcpu_env.calibration import calibration as calibrated
+    from vcpu_env.realism.calibration import calibration as calibrated
 
     scenario = None
     for row in calibrated(seeds):
@@ -241,7 +241,7 @@ def bench(
     quick: Annotated[bool, typer.Option(help="a tenth of the work")] = False,
 ) -> None:
     """Measure speed: events and simulated seconds per second, ticks, decisions, compile and start times, memory."""
-    from vcpu_env.bench import measurements
+    from vcpu_env.bench.machine import measurements
 
     try:
         for row in measurements(scenario or [], quick):

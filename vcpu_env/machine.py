@@ -4,28 +4,25 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env.alignment import ALIGNMENT_COUNTS
 from vcpu_env.base.jit import call
-from vcpu_env.base.world import World
-from vcpu_env.build import build_world, cgroup_tree
-from vcpu_env.build_cgroups import cgroup_changes, cpu_stat
-from vcpu_env.engine import run_until, settle, start_tasks
-from vcpu_env.engine_state import (
+from vcpu_env.build.blueprint import blueprint_of
+from vcpu_env.build.world import build_world
+from vcpu_env.counters import counters
+from vcpu_env.engine.loop import run_until, settle, start_tasks
+from vcpu_env.engine.search import run_search
+from vcpu_env.engine.state import (
     ANSWERED,
     DECISION_PENALTY,
     DECISION_TARGET,
     FAILED,
     RUNNING,
     STOPPED_AT_DECISION,
-    YIELD_STATS,
 )
-from vcpu_env.kvm.types import COUNTERS
+from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
-from vcpu_env.policy.types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.view import FIRST_CANDIDATE
-from vcpu_env.scenario.model import Scenario, Vm
-from vcpu_env.search import run_search
+from vcpu_env.scenario.model import Scenario
 
 CONTROLS = {
     "vcpu_debooster_enabled": ("deboost_params", 2**31 - 1),
@@ -34,15 +31,6 @@ CONTROLS = {
     "enable_relaxed_boost": ("kvm_params", 1),
 }
 """The series' run-time controls under their kernel names: the struct each is in, and its largest value."""
-
-VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns", "idle_ns", "steal_ns", "run_ns")
-VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
-VM_LOCKS = ("lock_wait_ns", "preempt_in_lock", "preempt_as_waiter")
-HOST_TIMES = ("guest_ns", "host_ns", "poll_ns", "idle_ns", "task_ns")
-HOST_TASK_COUNTS = ("run_ns", "yields", "wakeups")
-TASK_STRUCT_COUNTS = ("run_delay_ns", "nvcsw", "nivcsw", "nr_migrations")
-VM_PARAVIRT = ("flushes_deferred",)
-SCHEDSTAT = ("yld_count", "sched_count", "sched_goidle", "ttwu_count", "ttwu_local", "rq_cpu_time_ns", "run_delay_ns")
 
 
 class Machine:
@@ -68,7 +56,8 @@ class Machine:
         with np.errstate(over="ignore"):
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
-            self.world = build_world(scenario, first, seed, trace_events)
+            self.blueprint = blueprint_of(scenario, seed)
+            self.world = build_world(self.blueprint, first, trace_events)
             start_tasks(self.world.handle)
 
     @property
@@ -179,7 +168,7 @@ class Machine:
         """An independent machine in the same state, with the same future."""
         other = object.__new__(Machine)
         other.scenario, other.policy, other.seed = self.scenario, self.policy, self.seed
-        other._policy_due_ns = self._policy_due_ns
+        other.blueprint, other._policy_due_ns = self.blueprint, self._policy_due_ns
         other.world = self.world.copy()
         return other
 
@@ -190,64 +179,4 @@ class Machine:
         """
         w = self.world.copy()
         settle(w.handle, self.now_ns)
-        clock, rq, vcpu = w["machine_clock"][0], w["rq"], w["kvm_vcpu"]
-        yields = w["yield_stats"][0]
-        return {
-            "time_ns": self.now_ns,
-            "events": int(clock["events"]),
-            "decisions": int(w["engine"]["decisions"][0]),
-            "vms": [self._vm_counters(w, i) for i in range(len(w["kvm"]))],
-            "kvm": {name: int(vcpu[name].sum()) for name in COUNTERS},
-            "sched": {name: int(rq[name].sum()) for name in SCHEDSTAT}
-            | {
-                "nr_switches": int(rq["nr_switches"].sum()),
-                "nr_migrations": int(w["task_struct"]["nr_migrations"].sum()),
-            },
-            "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
-            "host": {name: int(w["pcpu"][name].sum()) for name in HOST_TIMES},
-            "alignment": {name: int(w["alignment"][name][0]) for name in ALIGNMENT_COUNTS},
-            **self._cgroup_counters(w),
-            **self._host_task_counters(w),
-        }
-
-    def _host_task_counters(self, w: World) -> dict[str, Any]:
-        """What the tasks that are no vCPUs have done; nothing if there are none."""
-        specs = self.scenario.expanded_host_tasks
-        if not specs:
-            return {}
-        own, sched = w["host_task"], w["task_struct"][-len(specs) :]
-        tasks = [
-            {"name": spec.name}
-            | {name: int(own[name][h]) for name in HOST_TASK_COUNTS}
-            | {name: int(sched[name][h]) for name in TASK_STRUCT_COUNTS}
-            for h, spec in enumerate(specs)
-        ]
-        return {"host_tasks": tasks}
-
-    def _cgroup_counters(self, w: World) -> dict[str, Any]:
-        if "cfs_bandwidth" not in w.arrays:
-            return {}
-        groups, _, _ = cgroup_tree(self.scenario)
-        return {"cgroups": cpu_stat(w, groups, cgroup_changes(self.scenario, groups))}
-
-    def _alive_ns(self, vm: Vm, start_ns: int) -> int:
-        """For how long a VM has existed so far."""
-        until = self.now_ns if vm.stop_ns is None else min(self.now_ns, vm.stop_ns)
-        return max(0, until - start_ns)
-
-    def _vm_counters(self, w: World, vm: int) -> dict[str, Any]:
-        spec = self.scenario.expanded_vms[vm]
-        first, count = int(w["kvm"]["first_vcpu"][vm]), int(w["kvm"]["nr_vcpus"][vm])
-        vcpus, apics = w["guest_vcpu"][first : first + count], w["lapic"][first : first + count]
-        return {
-            "name": spec.name,
-            "workload": spec.workload,
-            "work_units": float(w["guest_vm"]["work"][vm]),
-            "alive_ns": self._alive_ns(spec, int(w["guest_vm"]["start_ns"][vm])),
-            "together_ns": int(w["vm_alignment"]["together_ns"][vm]),
-            "grace_periods": int(w["grace_period"]["completed"][2 * vm : 2 * vm + 2].sum()),
-            **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS + VM_PARAVIRT},
-            "lock_wait_log2": w["guest_vm"]["lock_wait_log2"][vm].tolist(),
-            **{name: int(apics[name].sum()) for name in ("ipis", "ipi_latency_ns")},
-            "ipi_latency_log2": apics["ipi_latency_log2"].sum(axis=0).tolist(),
-        }
+        return counters(w, self.blueprint, self.now_ns)

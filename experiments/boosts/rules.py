@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from vcpu_env.kernel.yield_types import BOOST_BORROW, BOOST_CREDIT, BOOST_TRANSFER
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.policy.rivals import kernel_loop_with
-from vcpu_env.policy.types import BOOST_BORROW, BOOST_CREDIT, BOOST_TRANSFER
 
 VEE21 = POLICIES["vee21"]
 LITTLE_NS = 1_000_000

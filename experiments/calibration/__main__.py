@@ -13,7 +13,8 @@ from baselines.store import Store
 from experiments.calibration.design import Design, Ranges, load_ranges, make_design, make_plans
 from experiments.calibration.page import RATES, write_page
 from experiments.study import ROOT, StudyError, read_sweeps, run_cells
-from vcpu_env.executor import Executor, WorkerDiedError, make_executor
+from vcpu_env.executors.base import Executor, WorkerDiedError
+from vcpu_env.executors.make import make_executor
 from vcpu_env.guest.workloads import APPLICATIONS
 
 METHODS = ("morris", "sobol")

@@ -15,8 +15,8 @@ from experiments.calibration.effects import MOST, Response, effects_table, respo
 from experiments.drawings import svg
 from experiments.study import Sweep
 from experiments.tables import Table, Value
-from vcpu_env.calibration import MEASURED, QUANTITIES, TOLERANCE, rates
 from vcpu_env.guest.workloads import APPLICATIONS, WORKLOADS
+from vcpu_env.realism.calibration import MEASURED, QUANTITIES, TOLERANCE, rates
 from vcpu_env.scenario import Costs, GuestCosts
 
 PARTS: dict[str, type[BaseModel]] = {"host.costs": Costs, "guest_costs": GuestCosts}

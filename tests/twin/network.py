@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from vcpu_env.policy import network
-from vcpu_env.policy.weights import Layer, PolicyWeights
+from vcpu_env.nets import network
+from vcpu_env.nets.weights import Layer, PolicyWeights
 
 U64 = (1 << 64) - 1
 P = [network.P0, network.P1, network.P2, network.P3, network.P4]

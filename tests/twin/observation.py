@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env.envs.observe import CANDIDATE_FEATURES, FEATURES
+from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
 
 
 def log_time(time_ns: int) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vcpu_env.policy.weights import Layer, Normalisation, PolicyWeights
+from vcpu_env.nets.weights import Layer, Normalisation, PolicyWeights
 
 
 def random_net(rng, widths):

@@ -10,9 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.error import InvalidAction
 
-from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.tuner import CONSTANTS
-from vcpu_env.envs.types import (
+from vcpu_env.envs.compiled.tuner import CONSTANTS
+from vcpu_env.envs.compiled.types import (
     CANDIDATE_CHOICE,
     DIRECTED_YIELD,
     HOST_TUNER,
@@ -20,7 +19,8 @@ from vcpu_env.envs.types import (
     PENALTY_SCALE,
     WIDE_YIELD,
 )
-from vcpu_env.policy.types import (
+from vcpu_env.envs.config import EnvConfig
+from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_HINT,

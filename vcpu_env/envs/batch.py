@@ -9,10 +9,12 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from vcpu_env.engine_state import FAILED
+from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
+from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
 from vcpu_env.envs.config import EnvConfigError, env_config, rule_of, scenario_mix
-from vcpu_env.envs.gantt import Gantt
+from vcpu_env.envs.drawing.gantt import Gantt
+from vcpu_env.envs.drawing.render import ansi, rgb_array
 from vcpu_env.envs.host_env import (
     ARGUMENTS,
     CandidateChoiceEnv,
@@ -33,10 +35,8 @@ from vcpu_env.envs.parallel import (
     step_machines,
     together,
 )
-from vcpu_env.envs.render import ansi, rgb_array
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
-from vcpu_env.envs.types import NR_TERMS, REWARD_TERMS
 from vcpu_env.policy.named import Policy
 
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vcpu_env.envs.observe import GROUPS
-from vcpu_env.envs.types import EVERY_NTH, EVERY_SPIN, PERIOD, REWARD_TERMS, RULE_ACTS, SAME_RQ, SAMPLED
+from vcpu_env.envs.compiled.observe import GROUPS
+from vcpu_env.envs.compiled.types import EVERY_NTH, EVERY_SPIN, PERIOD, REWARD_TERMS, RULE_ACTS, SAME_RQ, SAMPLED
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.scenario import Scenario, ScenarioError, load_scenario
 from vcpu_env.scenario.errors import error_lines, nearest

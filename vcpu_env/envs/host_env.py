@@ -9,17 +9,12 @@ from gymnasium import spaces
 
 import vcpu_env.envs.prepare  # noqa: F401
 from vcpu_env.base.jit import call
-from vcpu_env.engine_state import FAILED
+from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.config import EnvConfig, EnvConfigError, env_config, rule_of, scenario_mix
-from vcpu_env.envs.decide import env_begin, env_step, env_step_begin, env_step_end, env_step_part
-from vcpu_env.envs.gantt import Gantt
-from vcpu_env.envs.observe import bounds
-from vcpu_env.envs.render import Window, ansi, rgb_array
-from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot, arguments_of
-from vcpu_env.envs.start import nr_features
-from vcpu_env.envs.tuner import TUNER_FEATURES
-from vcpu_env.envs.types import (
+from vcpu_env.envs.compiled.observe import bounds
+from vcpu_env.envs.compiled.step import env_begin, env_step, env_step_begin, env_step_end, env_step_part
+from vcpu_env.envs.compiled.tuner import TUNER_FEATURES
+from vcpu_env.envs.compiled.types import (
     CANDIDATE_CHOICE,
     DIRECTED_YIELD,
     HOST_TUNER,
@@ -27,6 +22,11 @@ from vcpu_env.envs.types import (
     PENALTY_SCALE,
     WIDE_YIELD,
 )
+from vcpu_env.envs.config import EnvConfig, EnvConfigError, env_config, rule_of, scenario_mix
+from vcpu_env.envs.drawing.gantt import Gantt
+from vcpu_env.envs.drawing.render import Window, ansi, rgb_array
+from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot, arguments_of
+from vcpu_env.envs.start import nr_features
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 

@@ -9,12 +9,12 @@ from numba import njit
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
-from vcpu_env.engine import run_until
-from vcpu_env.engine_state import STOPPED_AT_DECISION
-from vcpu_env.envs.account import count_totals
-from vcpu_env.envs.decide import answer_as_rule, take_action
+from vcpu_env.engine.loop import run_until
+from vcpu_env.engine.state import STOPPED_AT_DECISION
+from vcpu_env.envs.compiled.reward import count_totals
+from vcpu_env.envs.compiled.step import answer_as_rule, take_action
+from vcpu_env.envs.compiled.types import NR_TERMS, env_params, env_state
 from vcpu_env.envs.host_env import HostEnv
-from vcpu_env.envs.types import NR_TERMS, env_params, env_state
 
 
 @kjit

@@ -12,10 +12,10 @@ from numba import njit, prange
 from vcpu_env.base.jit import JIT, kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
-from vcpu_env.engine_state import FAILED
+from vcpu_env.engine.state import FAILED
+from vcpu_env.envs.compiled.step import env_begin, env_step
+from vcpu_env.envs.compiled.types import NR_TERMS, action_mask, env_state, observation
 from vcpu_env.envs.config import EnvConfigError
-from vcpu_env.envs.decide import env_begin, env_step
-from vcpu_env.envs.types import NR_TERMS, action_mask, env_state, observation
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # OpenMP's barriers spin, by default for so long that a machine with other work to do stands still. This is about as

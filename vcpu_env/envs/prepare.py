@@ -3,6 +3,6 @@
 The imports that follow would compile it as well, but one part after the other and in silence.
 """
 
-from vcpu_env.warm import ensure_compiled
+from vcpu_env.precompile import ensure_compiled
 
 ensure_compiled()

@@ -10,9 +10,9 @@ from gymnasium.error import ResetNeeded
 from vcpu_env import __version__
 from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
+from vcpu_env.envs.compiled.types import ENV_STATE, REWARD_TERMS
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
 from vcpu_env.envs.start import start, term_units
-from vcpu_env.envs.types import ENV_STATE, REWARD_TERMS
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import FIRST_CANDIDATE

@@ -7,14 +7,14 @@ from typing import TypeVar
 import numpy as np
 
 from vcpu_env.envs.action import Actions, boosts
+from vcpu_env.envs.compiled.observe import GROUPS, NR_CANDIDATE_FEATURES, NR_FEATURES, hidden_features
+from vcpu_env.envs.compiled.tuner import TUNER_FEATURES
+from vcpu_env.envs.compiled.types import HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, parse_filter
-from vcpu_env.envs.observe import GROUPS, NR_CANDIDATE_FEATURES, NR_FEATURES, hidden_features
-from vcpu_env.envs.tuner import TUNER_FEATURES
-from vcpu_env.envs.types import HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
+from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
-from vcpu_env.policy.types import PENALTY_SCALE_ONE
 from vcpu_env.scenario import Scenario
 
 Kept = TypeVar("Kept")

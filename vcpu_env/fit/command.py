@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vcpu_env.fit.events import FitError
 from vcpu_env.fit.fit import Fitted, fit_trace
 from vcpu_env.fit.write import duration
-from vcpu_env.warm import ensure_compiled
+from vcpu_env.precompile import ensure_compiled
 
 if TYPE_CHECKING:
     from vcpu_env.fit.goodness import Compared

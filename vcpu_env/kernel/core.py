@@ -64,10 +64,10 @@ from vcpu_env.kernel.types import (
     sched_features,
     task_struct,
 )
-from vcpu_env.policy.boost import boost_borrow, boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
-from vcpu_env.policy.deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
-from vcpu_env.policy.forfeit import forfeit
-from vcpu_env.policy.types import (
+from vcpu_env.kernel.yield_boost import boost_borrow, boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
+from vcpu_env.kernel.yield_deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
+from vcpu_env.kernel.yield_forfeit import forfeit
+from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_FORCE,

@@ -1,9 +1,9 @@
 """Rules that came of trained policies: read off what they do (`agents.explain`), or made because of whom they harm."""
 
+from vcpu_env.kernel.yield_types import BOOST_BORROW, BOOST_CREDIT
 from vcpu_env.kvm.types import FILTER_STRICT
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rivals import kernel_loop_with
-from vcpu_env.policy.types import BOOST_BORROW, BOOST_CREDIT
 
 LEARNED = "read off the trained policies wide-es (agents/models)"
 STRICT = ("kvm_params", "filter"), FILTER_STRICT

@@ -5,11 +5,7 @@ The naive one can lose to stock: a hint for a vCPU that is not eligible is in va
 
 from numba import njit
 
-from vcpu_env.policy.policy import Policy, Search
-from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP, RIVALS
-from vcpu_env.policy.rules import Rule
-from vcpu_env.policy.series import SERIES_PATCHES, SERIES_V2
-from vcpu_env.policy.types import (
+from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_FORCE,
@@ -21,6 +17,10 @@ from vcpu_env.policy.types import (
     BOOST_STAY_CREDIT,
     BOOST_TRANSFER,
 )
+from vcpu_env.policy.policy import Policy, Search
+from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP, RIVALS
+from vcpu_env.policy.rules import Rule
+from vcpu_env.policy.series import SERIES_PATCHES, SERIES_V2
 
 NOBODY_AWAITED = 0
 

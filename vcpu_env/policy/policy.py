@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from vcpu_env.base.world import World
 from vcpu_env.kernel.build import allow_only
+from vcpu_env.kernel.yield_types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
 from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
-from vcpu_env.policy.types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
 from vcpu_env.policy.view import YIELD_VIEW
 
 SERIES_PATCHES = frozenset(range(1, 10))
@@ -18,7 +18,7 @@ SERIES_PATCHES = frozenset(range(1, 10))
 
 @dataclass(frozen=True)
 class Search:
-    """Trying answers on copies of the machine, see `vcpu_env.search`.
+    """Trying answers on copies of the machine, see `vcpu_env.engine.search`.
 
     Attributes:
         boosts: what every candidate is tried with, as (BOOST_*, penalty scale).

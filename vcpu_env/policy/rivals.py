@@ -9,10 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vcpu_env.base.random import mix64
-from vcpu_env.coscheduling import COSCHED_DELAY, COSCHED_GANG, COSCHED_RELAXED
-from vcpu_env.policy.policy import Policy
-from vcpu_env.policy.rules import Rule
-from vcpu_env.policy.types import (
+from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
     BOOST_HINT,
@@ -22,6 +19,9 @@ from vcpu_env.policy.types import (
     BOOST_STAY_CREDIT,
     BOOST_TRANSFER,
 )
+from vcpu_env.policy.coscheduling import COSCHED_DELAY, COSCHED_GANG, COSCHED_RELAXED
+from vcpu_env.policy.policy import Policy
+from vcpu_env.policy.rules import Rule
 
 KERNEL_LOOP = 1
 FIRST = 2

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from vcpu_env.kernel.yield_types import DEBOOST_V3, DEBOOST_VEE21, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL
 from vcpu_env.kvm.types import FILTER_ANY_IPI, FILTER_STRICT, LOOP_6_12, LOOP_6_13, TRACK_V3
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
-from vcpu_env.policy.types import DEBOOST_V3, DEBOOST_VEE21, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL
 
 V2 = "lore 20251219035334.39790-1-kernellwp@gmail.com (December 2025)"
 V1 = "lore 20251110033232.12538-1-kernellwp@gmail.com (November 2025)"

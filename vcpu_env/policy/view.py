@@ -7,12 +7,12 @@ from vcpu_env.base.world import StructArray, World
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
 from vcpu_env.kvm.ple import ple_window_ns
 from vcpu_env.kvm.types import MAX_CANDIDATES, candidate, kvm, kvm_vcpu
 from vcpu_env.policy.rules import RULE_KERNEL, call_rule
-from vcpu_env.policy.types import BOOST_RULE, PENALTY_SCALE_ONE
 
 NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
 """Answers of a target rule: re-enter the guest without yielding; the kernel's loop; `FIRST_CANDIDATE` + i: the i-th."""

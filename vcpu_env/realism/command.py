@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vcpu_env.precompile import ensure_compiled
 from vcpu_env.realism import report
 from vcpu_env.realism.compare import Compared, compare_probe
 from vcpu_env.realism.kernel_facts import kernel_facts
@@ -15,7 +16,6 @@ from vcpu_env.realism.recording import SHIPPED, Recording, Run, load_recording, 
 from vcpu_env.realism.simulated import scenario_of, simulate_probe
 from vcpu_env.realism.tracefs import mounted
 from vcpu_env.scenario.errors import ScenarioError
-from vcpu_env.warm import ensure_compiled
 
 
 def say(text: str) -> None:

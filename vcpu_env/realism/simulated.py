@@ -51,7 +51,7 @@ def started_at(scenario: Scenario, seed: int) -> Scenario:
 
 def simulate_probe(scenario: Scenario, begin_ns: int, end_ns: int, seed: int) -> Run:
     """Simulate a probe up to the end of a window of its recording."""
-    from vcpu_env.sched_trace import simulate_tasks
+    from vcpu_env.trace.sched_events import simulate_tasks
 
     events = simulate_tasks(started_at(scenario, seed), end_ns, seed)
     return Run(numbered_events(events, len(expanded(scenario.host_tasks))), begin_ns, end_ns)

@@ -4,15 +4,11 @@ Names and limits are cgroup v2's; -1 stands for its "max". A quota is run time o
 100000 us is two pCPUs' worth, however many vCPUs there are.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from vcpu_env.scenario.host import Name, Part
-
-if TYPE_CHECKING:
-    from vcpu_env.scenario.model import Scenario
 
 NO_QUOTA = -1
 MIN_QUOTA_US = 1000
@@ -70,105 +66,3 @@ class Change(Part):
         if kinds != 1:
             raise ValueError(f": {kinds} of weight, idle and quota_us given (allowed: one)")
         return self
-
-
-@dataclass
-class Limits:
-    """The limits of one group at a moment."""
-
-    weight: int
-    idle: bool
-    quota_us: int
-    period_us: int
-    burst_us: int
-
-
-@dataclass(frozen=True)
-class Write:
-    """A change of one group, with the group's limits after it.
-
-    Attributes:
-        at_ns: when.
-        owner: ("group", name) or ("vm", name of one VM).
-        kind: "weight", "idle" or "bandwidth".
-    """
-
-    at_ns: int
-    owner: tuple[str, str]
-    kind: str
-    limits: Limits
-
-
-def limits_of(part: Any) -> Limits:
-    """What a group or a VM starts with."""
-    return Limits(part.weight, part.idle, part.quota_us, part.period_us, part.burst_us)
-
-
-def owners(scenario: "Scenario", i: int) -> list[tuple[str, str]]:
-    """The groups that the change with index `i` is about; refuses names that do not exist."""
-    change = scenario.changes[i]
-    if change.group is not None:
-        groups = [group.name for group in scenario.groups]
-        if change.group not in groups:
-            raise ValueError(
-                f"changes.{i}.group: value '{change.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
-            )
-        return [("group", change.group)]
-    if scenario.host.cgroups == "flat":
-        raise ValueError(f"changes.{i}.vm: given (allowed: group, since host.cgroups is 'flat')")
-    copies = {vm.name: [f"{vm.name}-{k + 1}" for k in range(vm.count)] for vm in scenario.vms if vm.count > 1}
-    names = copies.get(str(change.vm), [str(change.vm)])
-    for name in names:
-        vm = next((vm for vm in scenario.expanded_vms if vm.name == name), None)
-        if vm is None:
-            known = ", ".join([*copies, *(vm.name for vm in scenario.expanded_vms)])
-            raise ValueError(f"changes.{i}.vm: value '{change.vm}' (allowed: {known})")
-        if vm.vcpu_groups is not None:
-            raise ValueError(f"changes.{i}.vm: value '{change.vm}' (allowed: VMs without vcpu_groups)")
-    return [("vm", name) for name in names]
-
-
-def writes(scenario: "Scenario") -> list[Write]:
-    """The changes of a scenario group by group, in the order in which they happen.
-
-    Raises:
-        ValueError: one that the kernel would refuse, or of a group that does not exist.
-    """
-    limits = {("group", group.name): limits_of(group) for group in scenario.groups}
-    limits |= {("vm", vm.name): limits_of(vm) for vm in scenario.expanded_vms}
-    done = []
-    for i in sorted(range(len(scenario.changes)), key=lambda i: scenario.changes[i].at_ns):
-        change = scenario.changes[i]
-        for owner in owners(scenario, i):
-            now = limits[owner]
-            if change.weight is not None:
-                if now.idle:
-                    raise ValueError(f"changes.{i}.weight: value {change.weight} (allowed: none while idle is true)")
-                now.weight, kind = change.weight, "weight"
-            elif change.idle is not None:
-                now.idle, now.weight, kind = change.idle, DEFAULT_WEIGHT, "idle"
-            else:
-                for field in ("quota_us", "period_us", "burst_us"):
-                    if getattr(change, field) is not None:
-                        setattr(now, field, getattr(change, field))
-                check_quota(f"changes.{i}.", now.quota_us, now.burst_us)
-                kind = "bandwidth"
-            done.append(Write(change.at_ns, owner, kind, Limits(**vars(now))))
-    return done
-
-
-def check_cgroups(scenario: "Scenario") -> None:
-    """Refuse limits of groups that the scenario's layout does not have, and changes that cannot be."""
-    preset = scenario.host.cgroups
-    for i, vm in enumerate(scenario.vms):
-        given = {"quota_us": vm.quota_us, "vcpu_quota_us": vm.vcpu_quota_us, "idle": vm.idle}
-        off: dict[str, int | bool] = {"quota_us": NO_QUOTA, "vcpu_quota_us": NO_QUOTA, "idle": False}
-        for field, value in given.items():
-            why = ""
-            if vm.vcpu_groups is not None:
-                why = "vcpu_groups takes the place of the VM's own groups"
-            elif preset == "flat" or (field == "vcpu_quota_us" and preset != "libvirt"):
-                why = f"host.cgroups is '{preset}'"
-            if why and value != off[field]:
-                raise ValueError(f"vms.{i}.{field}: value {value} (allowed: {off[field]}, since {why})")
-    writes(scenario)

@@ -8,17 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from vcpu_env.scenario.cgroups import (
-    MAX_QUOTA_US,
-    BurstUs,
-    Change,
-    Idle,
-    PeriodUs,
-    QuotaUs,
-    check_cgroups,
-    check_limits,
-    check_quota,
-)
+from vcpu_env.scenario.cgroup_writes import check_cgroups
+from vcpu_env.scenario.cgroups import MAX_QUOTA_US, BurstUs, Change, Idle, PeriodUs, QuotaUs, check_limits, check_quota
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part

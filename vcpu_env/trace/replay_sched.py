@@ -32,7 +32,7 @@ from vcpu_env.kernel.types import (
     cfs_rq,
     sched_entity,
 )
-from vcpu_env.policy.types import SKIP_NAMES
+from vcpu_env.kernel.yield_types import SKIP_NAMES
 from vcpu_env.trace.sched_compare import compare
 from vcpu_env.trace.sched_functions import check_function_line
 from vcpu_env.trace.sched_scenario import Scenario, load_scenario

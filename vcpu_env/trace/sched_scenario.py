@@ -11,7 +11,7 @@ from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.core import wake_up_new_task
 from vcpu_env.kernel.types import FEATURES, SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL, kernel_arrays
-from vcpu_env.policy.types import DEBOOST, init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import DEBOOST, init_policy, policy_arrays
 
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
 OPS = {

@@ -19,7 +19,7 @@ from vcpu_env.kernel.domain_types import recorded_dice
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import FEATURES, kernel_arrays
 from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
-from vcpu_env.policy.types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_policy, policy_arrays
 from vcpu_env.trace.sched_scenario import MAX_WEIGHT, POLICIES, choice, fail, field_of, integer
 
 EPOCH_NS = 16_384_000_000

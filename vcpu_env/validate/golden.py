@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
-from vcpu_env.executor import Executor
+from vcpu_env.executors.base import Executor
 from vcpu_env.validate.verdict import Part, Verdict
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vcpu_env.executor import Executor
+from vcpu_env.executors.base import Executor
 from vcpu_env.validate.cells import Cell, cells, scenario_of
 from vcpu_env.validate.runs import Job, run_all
 from vcpu_env.validate.verdict import Part, Verdict

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from vcpu_env.executor import Executor
+from vcpu_env.executors.base import Executor
 from vcpu_env.scenario import Scenario
 from vcpu_env.validate.runs import Job, Rates, run_all
 from vcpu_env.validate.verdict import Part, Verdict

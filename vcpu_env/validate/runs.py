@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vcpu_env.executor import Executor
+from vcpu_env.executors.base import Executor
+from vcpu_env.precompile import ensure_compiled
 from vcpu_env.scenario import Scenario
-from vcpu_env.warm import ensure_compiled
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Rates:
         work: units of all VMs; `vm_work` of each.
         steal_share: of all vCPUs' time, the part in which they wanted a CPU and had none.
         stacked: share of runnable vCPUs with a runnable sibling on their CPU.
-        gang_index: see `vcpu_env.alignment`; NaN if there never was a vCPU on every CPU.
+        gang_index: see `vcpu_env.engine.alignment`; NaN if there never was a vCPU on every CPU.
     """
 
     work: float
@@ -40,8 +40,8 @@ class Rates:
 
 def run(job: Job) -> Rates:
     """Run one job."""
+    from vcpu_env.counters import measure
     from vcpu_env.machine import Machine  # compiles on import
-    from vcpu_env.measure import measure
 
     counted = measure(Machine(job.scenario, job.policy, job.seed), job.scenario.run)
     seconds = job.scenario.run.duration_ns * 1e-9

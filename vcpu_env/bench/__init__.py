@@ -1,0 +1,1 @@
+"""How fast it runs: the machine, its ticks, the environments and training in them."""

@@ -1,0 +1,169 @@
+"""From a scenario's programs of threads, on the host and in VMs, to tasks of the kernel and their operations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vcpu_env.base.world import World
+from vcpu_env.guest.plan import GuestPlan
+from vcpu_env.guest.program import Instances, Program
+from vcpu_env.engine.host_tasks.program import HostProgram, HostTaskPlan
+from vcpu_env.kernel.build import Group, Task
+from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
+from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
+from vcpu_env.scenario.model import Scenario
+
+MANY_ITEMS = 1 << 40
+"""Room for signals that nobody has waited for yet."""
+ALL_CPUS = (-1, -1, -1, -1)
+POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
+
+
+def creates_vcpus(task: Thread) -> bool:
+    """Whether it is a VMM's main thread."""
+    return any(step.action == "create_vcpu" for step in all_steps(task.program))
+
+
+def kernel_tasks(scenario: Scenario, groups: list[int], rng: np.random.Generator) -> list[Task]:
+    """The host tasks as the scheduler knows them; the i-th is forked on the i-th CPU that it may run on.
+
+    Whoever launches a VM does so on any CPU.
+    """
+    tasks = []
+    for i, (spec, group) in enumerate(zip(scenario.expanded_host_tasks, groups, strict=True)):
+        cpus = spec.cpus or tuple(range(scenario.host.cpus))
+        if creates_vcpus(spec):
+            i = int(rng.integers(len(cpus)))
+        tasks.append(
+            Task(
+                group=group,
+                nice=spec.nice,
+                weight=spec.weight,
+                policy=POLICIES[spec.policy],
+                slice_ns=spec.slice_ns,
+                cpu=cpus[i % len(cpus)],
+            )
+        )
+    return tasks
+
+
+def allow_host_tasks(world: World, scenario: Scenario, first: int) -> None:
+    """sched_setaffinity() of the host tasks, whose ids begin at `first`."""
+    for p, spec in enumerate(scenario.expanded_host_tasks, first):
+        if spec.cpus is not None:
+            world["task_struct"]["cpus_allowed"][p] = cpu_words(spec.cpus)
+
+
+def cpu_words(cpus: Sequence[int]) -> tuple[int, int, int, int]:
+    """A mask of CPUs, 64 a word."""
+    masks = [sum(1 << cpu % 64 for cpu in set(cpus) if cpu // 64 == word) for word in range(4)]
+    a, b, c, d = (mask - (1 << 64 if mask >> 63 else 0) for mask in masks)
+    return a, b, c, d
+
+
+def host_task_plans(
+    scenario: Scenario, groups: Sequence[Group], launched_ns: list[int]
+) -> tuple[list[HostTaskPlan], list[int]]:
+    """The programs of the host tasks; of every signal how many tasks meet there (0: it is no barrier).
+
+    Args:
+        launched_ns: when each VM is created, and its threads with it.
+    """
+    tasks = scenario.expanded_host_tasks
+    vms = {vm.name: i for i, vm in enumerate(scenario.expanded_vms)}
+    barriers = uses(tasks, "barrier")
+    names = [f"vm/{i}" for i in range(len(vms))]
+    names += [f"{kind}/{name}" for kind in ("signal", "lock") for name in uses(tasks, kind)]
+    parties = [0] * len(names) + list(barriers.values())
+    ids = {name: i for i, name in enumerate([*names, *(f"barrier/{name}" for name in barriers)])}
+    ids |= {f"group/{group.owner[1]}": tg for tg, group in enumerate(groups, 1) if group.owner[0] == "group"}
+    ids["group//"] = 0
+    plans = []
+    for spec in tasks:
+        program = HostProgram()
+        vm = vms[spec.emulator_of] if spec.emulator_of else None
+        add_steps(program, spec.program, ids, vm, 0)
+        serves = any(step.action == "serve_ns" for step in all_steps(spec.program))
+        start_ns = spec.start_ns if vm is None else launched_ns[vm]
+        plans.append(HostTaskPlan(program, start_ns, spec.timer_slack_ns, vm, serves))
+    return plans, parties
+
+
+def add_steps(program: HostProgram, steps: Sequence[Step], ids: dict[str, int], vm: int | None, level: int) -> None:
+    """Append what the steps say; `ids`: of signals and groups, `level`: in how many loops they lie."""
+    for step in steps:
+        if step.run_ns is not None:
+            program.run(step.run_ns, step.dist)
+        elif step.sleep_ns is not None:
+            program.sleep(step.sleep_ns, step.dist)
+        elif step.timer_ns is not None:
+            program.timer(step.timer_ns, step.timer, step.relative)
+        elif step.sched_yield is not None:
+            program.sched_yield()
+        elif step.wait is not None:
+            mutex = None if step.mutex is None else ids[f"lock/{step.mutex}"]
+            program.wait(ids[f"signal/{step.wait}"], mutex)
+        elif step.signal is not None:
+            program.signal(ids[f"signal/{step.signal}"], not step.lossy, step.to_all, step.sync)
+        elif step.barrier is not None:
+            program.barrier(ids[f"barrier/{step.barrier}"])
+        elif step.lock is not None:
+            program.lock(ids[f"lock/{step.lock}"])
+        elif step.unlock is not None:
+            program.unlock(ids[f"lock/{step.unlock}"])
+        elif step.serve_ns is not None:
+            program.wait(ids[f"vm/{vm}"])
+            program.run(step.serve_ns, step.dist)
+            program.served()
+        elif step.create_vcpu is not None:
+            program.create_vcpu()
+        elif step.repeat is not None:
+            mark = program.here()
+            add_steps(program, step.steps, ids, vm, level + 1)
+            program.repeat(step.repeat, mark, level)
+        elif step.cpus is not None:
+            program.affinity(cpu_words(step.cpus) if step.cpus else ALL_CPUS)
+        elif step.group is not None:
+            program.group(ids[f"group/{step.group}"])
+        elif step.nice is not None:
+            program.nice(step.nice)
+        elif step.policy is not None:
+            program.policy(POLICIES[step.policy])
+        else:
+            program.exit()
+
+
+def plan_threads(plan: GuestPlan, threads: Sequence[Thread]) -> None:
+    """A VM's threads: sleeps are a device's, signals items of a queue, mutexes futexes; a turn is a unit of work."""
+    objects = {f"lock/{name}": plan.futexes(1) for name in uses(threads, "lock")}
+    objects |= {f"signal/{name}": plan.queues(1, MANY_ITEMS) for name in uses(threads, "signal")}
+    objects |= {f"barrier/{name}": plan.barriers(parties) for name, parties in uses(threads, "barrier").items()}
+    for thread in threads:
+        program = Program()
+        add_guest_steps(program, thread.program, objects)
+        program.work()
+        for _ in range(thread.count):
+            plan.thread(program)
+
+
+def add_guest_steps(program: Program, steps: Sequence[Step], objects: dict[str, Instances]) -> None:
+    """Append what the steps say."""
+    for step in steps:
+        if step.run_ns is not None:
+            program.user(step.run_ns, step.dist)
+        elif step.sleep_ns is not None:
+            program.block(step.sleep_ns, step.dist)
+        elif step.wait is not None:
+            program.get(objects[f"signal/{step.wait}"])
+        elif step.signal is not None:
+            program.put(objects[f"signal/{step.signal}"])
+        elif step.barrier is not None:
+            program.barrier(objects[f"barrier/{step.barrier}"])
+        elif step.lock is not None:
+            program.lock(objects[f"lock/{step.lock}"])
+        elif step.unlock is not None:
+            program.unlock()
+        else:
+            mark = program.here()
+            add_guest_steps(program, step.steps, objects)
+            program.repeat(step.repeat or 1, mark)

@@ -1,0 +1,98 @@
+"""The counters behind the reward: host-wide totals whose change in a step are the reward's terms.
+
+* work: completed work units of every VM, each worth the time that the configured rule needed for one in the warm-up;
+  the mean over VMs. The rule itself so earns about 1 ms per ms.
+* useful: guest time that was neither spinning, nor interrupts, nor lost to cold caches.
+* spin: guest time spent spinning. * unfairness: CPU time that is with the wrong VM, measured by the VMs' weights.
+* switches: context switches. * ipi_latency: time from acceptance to handling of all IPIs that were taken.
+
+Times count what is under way up to now, so that totals agree with `Machine.counters()` at any moment.
+"""
+
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.timeline import machine_clock
+from vcpu_env.envs.compiled.types import NR_TERMS, env_params, env_state, vm_account
+from vcpu_env.guest.types import SEG_SPIN, guest_totals, guest_vcpu, guest_vm
+from vcpu_env.guest.useful import unbooked_useful_ns
+from vcpu_env.kernel.types import rq_totals, sched_tunables
+from vcpu_env.kvm.lapic import ipi_totals
+from vcpu_env.kvm.pcpu import GUEST, pcpu
+
+WORK, USEFUL, SPIN, UNFAIRNESS, SWITCHES, IPI_LATENCY = range(NR_TERMS)
+
+
+@kjit
+def add_running(w, cpu, now_ns):
+    """Add what the vCPU in guest mode on this CPU has done since its time was last booked."""
+    pc = pcpu(w, cpu)
+    if pc.mode != GUEST:
+        return
+    g, total = guest_vcpu(w, pc.vcpu), env_state(w, 0).total
+    past = max(now_ns - g.segment_start_ns, 0)
+    vm_account(w, g.vm).run_ns += past
+    if g.segment == SEG_SPIN:
+        total[SPIN] += past
+    else:
+        total[USEFUL] += unbooked_useful_ns(w, pc.vcpu, now_ns)
+
+
+@kjit
+def unfairness(w):
+    """Half the sum over VMs of |CPU time since the episode began - the share of all that its weight is worth|."""
+    run_ns, weights = 0, 0
+    for vm in range(env_params(w, 0).nr_vms):
+        account = vm_account(w, vm)
+        run_ns += account.run_ns - account.run_start_ns
+        weights += account.weight
+    wrong = 0
+    for vm in range(env_params(w, 0).nr_vms):
+        account = vm_account(w, vm)
+        # in two parts: their product would overflow after minutes
+        entitled = run_ns // weights * account.weight + run_ns % weights * account.weight // weights
+        wrong += abs(account.run_ns - account.run_start_ns - entitled)
+    return wrong // 2
+
+
+@kjit
+def count_totals(w):
+    """Bring `env_state.total` up to now."""
+    now_ns = machine_clock(w, 0).now_ns
+    total, guests = env_state(w, 0).total, guest_totals(w, 0)
+    total[USEFUL], total[SPIN] = guests.useful_ns, guests.spin_ns
+    total[SWITCHES], total[IPI_LATENCY] = rq_totals(w, 0).nr_switches, ipi_totals(w, 0).latency_ns
+    total[WORK] = 0
+    for vm in range(env_params(w, 0).nr_vms):
+        guest, account = guest_vm(w, vm), vm_account(w, vm)
+        account.run_ns = guest.run_ns
+        total[WORK] += guest.work * account.unit_ns
+    for cpu in range(sched_tunables(w, 0).nr_cpus):
+        add_running(w, cpu, now_ns)
+    total[UNFAIRNESS] = unfairness(w)
+
+
+@kjit
+def begin_account(w):
+    """An episode begins: nothing has been earned yet."""
+    count_totals(w)
+    for vm in range(env_params(w, 0).nr_vms):
+        vm_account(w, vm).run_start_ns = vm_account(w, vm).run_ns
+    env_state(w, 0).total[UNFAIRNESS] = 0
+    state = env_state(w, 0)
+    for k in range(NR_TERMS):
+        state.first[k] = state.total[k]
+        state.term[k] = 0
+    state.reward = 0.0
+
+
+@kjit
+def settle_step(w):
+    """The terms and the reward of the step that ends now."""
+    state, params = env_state(w, 0), env_params(w, 0)
+    for k in range(NR_TERMS):
+        state.term[k] = state.total[k]
+    count_totals(w)
+    reward = 0.0
+    for k in range(NR_TERMS):
+        state.term[k] = state.total[k] - state.term[k]
+        reward += params.reward_scale[k] * state.term[k]
+    state.reward = reward

@@ -1,0 +1,263 @@
+"""One step of an environment inside its machine: do what the agent answered, go on to its next decision.
+
+Decisions that the filter does not pass on are answered by the configured rule, without leaving compiled code.
+"""
+
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.random import draw, mix64, set_seed
+from vcpu_env.base.timeline import NEVER, machine_clock
+from vcpu_env.engine.loop import run_until
+from vcpu_env.engine.state import ANSWERED, RUNNING, STOPPED_AT_DECISION, engine
+from vcpu_env.envs.compiled.observe import observe
+from vcpu_env.envs.compiled.reward import begin_account, settle_step
+from vcpu_env.envs.compiled.tuner import count_host, observe_host_tuner, tune
+from vcpu_env.envs.compiled.types import (
+    CANDIDATE_CHOICE,
+    DIRECTED_YIELD,
+    EVERY_NTH,
+    EVERY_SPIN,
+    HOST_TUNER,
+    MAX_ACTIONS,
+    PENALTY_SCALE,
+    PERIOD,
+    SAME_RQ,
+    SAMPLED,
+    action_mask,
+    env_params,
+    env_state,
+)
+from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kvm.types import kvm_params
+from vcpu_env.policy.rules import call_rule
+from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, rule_target, yield_view
+
+
+@kjit
+def penalty_factor(a, max_scale):
+    """The fixed-point factor of a penalty for an action a in -1..1: 0 at -1, 1 (the series) at 0, else max_scale^a."""
+    if a <= -1.0:
+        return 0
+    return int(max_scale**a * PENALTY_SCALE_ONE + 0.5)
+
+
+@kjit
+def rule_would_act(w):
+    """Whether the kernel's loop would find somebody to try."""
+    view = yield_view(w, 0)
+    params = kvm_params(w, 0)
+    relaxed = params.relaxed_round and params.enable_relaxed_boost
+    for i in range(view.nr_candidates):
+        if view.good[i] or (relaxed and view.preempted[i]):
+            return True
+    return False
+
+
+@kjit
+def same_rq_target(w):
+    """Whether a candidate waits on the spinner's own CPU."""
+    view = yield_view(w, 0)
+    for i in range(view.nr_candidates):
+        if view.same_rq[i]:
+            return True
+    return False
+
+
+@kjit
+def asks(w):
+    """Whether the decision that the machine has stopped at is the agent's."""
+    params, state, view = env_params(w, 0), env_state(w, 0), yield_view(w, 0)
+    state.seen += 1
+    kind = params.filter
+    if kind == EVERY_SPIN:
+        return True
+    if kind == EVERY_NTH:
+        return (state.seen - 1) % params.filter_arg == 0
+    if kind == SAMPLED:
+        return draw(state.sample_key, state.seen) < params.filter_arg
+    if kind == PERIOD:
+        if view.now_ns < state.next_ask_ns:
+            return False
+        state.next_ask_ns = view.now_ns + params.filter_arg
+        return True
+    if view.target != NIL:
+        return True
+    return same_rq_target(w) if kind == SAME_RQ else rule_would_act(w)
+
+
+@kjit
+def answer_as_rule(w):
+    """Answer the decision as the configured policy would."""
+    params, view, rules, state = env_params(w, 0), yield_view(w, 0), decision_rules(w, 0), engine(w, 0)
+    if view.target != NIL:
+        state.answer = view.series_penalty_ns
+        if params.own_penalty_rule:
+            state.answer = call_rule(rules.penalty_address, view)
+    else:
+        state.answer = rule_target(w, params.own_rule)
+    state.status = ANSWERED
+
+
+@kjit
+def legal_candidate(w, candidate):
+    """The candidate of an action, or "nobody" if there is none of that number."""
+    last = FIRST_CANDIDATE + min(yield_view(w, 0).nr_candidates, env_params(w, 0).nr_candidates) - 1
+    if candidate < NOBODY or candidate > last:
+        env_state(w, 0).illegal += 1
+        return NOBODY
+    return candidate
+
+
+@kjit
+def answer_as_agent(w):
+    """Answer the decision with `env_state.action`."""
+    params, state, view = env_params(w, 0), env_state(w, 0), yield_view(w, 0)
+    action = state.action
+    state.asked += 1
+    if params.kind == PENALTY_SCALE:
+        factor = penalty_factor(action[0], params.max_penalty_scale)
+        engine(w, 0).answer = (view.series_penalty_ns * factor) >> 16
+        engine(w, 0).status = ANSWERED
+        return
+    candidate = legal_candidate(w, int(action[0]))
+    if candidate == AS_KERNEL:
+        answer_as_rule(w)
+    else:
+        engine(w, 0).answer = candidate
+        engine(w, 0).status = ANSWERED
+    if params.kind == DIRECTED_YIELD:
+        view.penalty_scale = penalty_factor(action[1], params.max_penalty_scale)
+    elif params.kind != CANDIDATE_CHOICE:
+        level = int(action[1])
+        if params.boost[level] != BOOST_RULE:
+            view.boost = params.boost[level]
+        view.penalty_scale = params.scale[level]
+
+
+@kjit
+def advance(w, end_ns):
+    """Run to the agent's next decision, at most up to `end_ns`."""
+    state = env_state(w, 0)
+    state.at_decision = 0
+    while run_until(w, end_ns) == STOPPED_AT_DECISION:
+        if asks(w):
+            state.at_decision = 1
+            return
+        answer_as_rule(w)
+
+
+@kjit
+def fill_mask(w):
+    """Which candidates may be chosen: nobody, as the rule would, and those that are there."""
+    params = env_params(w, 0)
+    if params.kind == PENALTY_SCALE or params.kind == HOST_TUNER:
+        return
+    present = min(yield_view(w, 0).nr_candidates, params.nr_candidates) if env_state(w, 0).at_decision else 0
+    for i in range(FIRST_CANDIDATE + params.nr_candidates):
+        action_mask(w, i).legal = i < FIRST_CANDIDATE + present
+
+
+@kjit
+def look(w):
+    """Observation and mask of the present moment."""
+    state = env_state(w, 0)
+    now_ns = machine_clock(w, 0).now_ns
+    state.elapsed_ns = now_ns - state.last_ns
+    state.last_ns = now_ns
+    if env_params(w, 0).kind == HOST_TUNER:
+        observe_host_tuner(w)
+    else:
+        observe(w)
+        fill_mask(w)
+
+
+@entry_point
+def env_begin(w, seed, jitter_ns):
+    """Begin an episode: another future for the machine, some time of it under the rule, then the first decision."""
+    state, params = env_state(w, 0), env_params(w, 0)
+    set_seed(w, seed)
+    state.sample_key = mix64(seed)
+    state.asked, state.seen, state.illegal, state.truncated, state.next_ask_ns = 0, 0, 0, 0, 0
+    end_ns = machine_clock(w, 0).now_ns + jitter_ns
+    while run_until(w, end_ns) == STOPPED_AT_DECISION:
+        answer_as_rule(w)
+    for i in range(MAX_ACTIONS):
+        state.action[i] = 0.0
+    if params.kind == HOST_TUNER:
+        state.at_decision = 0
+        count_host(w)
+    else:
+        advance(w, end_ns + params.horizon_ns)
+    state.start_ns = machine_clock(w, 0).now_ns
+    state.last_ns = state.start_ns
+    state.end_ns = state.start_ns + params.horizon_ns
+    begin_account(w)
+    look(w)
+    return engine(w, 0).status
+
+
+@kjit
+def take_action(w):
+    """Do what `env_state.action` says."""
+    state = env_state(w, 0)
+    if env_params(w, 0).kind == HOST_TUNER:
+        state.seen += 1
+        state.asked += 1
+        state.next_ask_ns = min(state.end_ns, machine_clock(w, 0).now_ns + env_params(w, 0).epoch_ns)
+        tune(w)
+    elif state.at_decision:
+        answer_as_agent(w)
+
+
+@kjit
+def go_on(w, end_ns):
+    """Run to the next decision, or the end of the epoch or the episode, but not beyond `end_ns`."""
+    state = env_state(w, 0)
+    if env_params(w, 0).kind == HOST_TUNER:
+        run_until(w, min(end_ns, state.next_ask_ns))
+    else:
+        advance(w, min(end_ns, state.end_ns))
+
+
+@kjit
+def finish(w):
+    """The step is over: reward, whether the episode is, observation."""
+    state, params = env_state(w, 0), env_params(w, 0)
+    over = machine_clock(w, 0).now_ns >= state.end_ns and engine(w, 0).status == RUNNING
+    state.truncated = over or (params.max_decisions > 0 and state.asked >= params.max_decisions)
+    settle_step(w)
+    look(w)
+
+
+@entry_point
+def env_step(w):
+    """One step with `env_state.action`. Returns the status of the machine (`engine_state`)."""
+    take_action(w)
+    go_on(w, NEVER)
+    finish(w)
+    return engine(w, 0).status
+
+
+@entry_point
+def env_step_begin(w):
+    """The first part of a step that is watched: the action is taken."""
+    take_action(w)
+    return engine(w, 0).status
+
+
+@entry_point
+def env_step_part(w, end_ns):
+    """The next part, up to `end_ns`. Returns 1 while the step goes on."""
+    go_on(w, end_ns)
+    state = env_state(w, 0)
+    end_of_step_ns = state.end_ns
+    if env_params(w, 0).kind == HOST_TUNER:
+        end_of_step_ns = state.next_ask_ns
+    waits = machine_clock(w, 0).now_ns < end_of_step_ns and engine(w, 0).status == RUNNING
+    return 1 if waits else 0
+
+
+@entry_point
+def env_step_end(w):
+    """The last part."""
+    finish(w)
+    return engine(w, 0).status

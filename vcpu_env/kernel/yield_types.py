@@ -1,0 +1,139 @@
+"""The constants of the debooster, and the record of one directed-yield decision."""
+
+import numpy as np
+
+from vcpu_env.base.jit import NIL, struct
+from vcpu_env.base.world import StructArray, World
+
+DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2, DEBOOST_V3, DEBOOST_VEE21 = range(5)
+DEBOOST = {"none": DEBOOST_NONE, "v1": DEBOOST_V1, "v2": DEBOOST_V2}
+"""As recorded traces name them."""
+
+SKIP_NOT, SKIP_DISABLED, SKIP_RATE_LIMIT, SKIP_NOT_SAME_RQ, SKIP_LCA, SKIP_WRAP = range(6)
+SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
+"""Why a yield was not penalised; indexed by ``yield_decision.skip``."""
+
+PENALTY_SCALE_ONE = 1 << 16
+
+FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
+"""What the yielder gives up: v6.19's forfeit of its own entity, or one of the two that reviewers proposed."""
+
+(
+    BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
+    BOOST_MINIMAL, BOOST_FORCE, BOOST_BORROW, NR_BOOSTS,
+) = range(12)  # fmt: skip
+"""What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
+
+CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
+"""The series' caps: queue sizes up to the first number are capped at second / third times the granularity."""
+LAST_CAP = (1, 1)
+BASELINES = ((2, 1, 1), (3, 15, 16), (6, 5, 8), (8, 1, 2), (12, 3, 8))
+LAST_BASELINE = (1, 4)
+"""The series' least penalty without a gap. It never acts: the clamp before it leaves at least the granularity."""
+
+DEBOOST_PARAMS = np.dtype(
+    [
+        ("deboost", "i8"),
+        ("vcpu_debooster_enabled", "i8"),
+        ("rate_limit_ns", "i8"),
+        ("debounce_ns", "i8"),
+        ("surcharge_div", "i8"),
+        ("penalty_scale", "i8"),
+        ("forfeit", "i8"),
+        ("credit_margin_1024", "i8"),  # of a full margin: how far a credited entity is placed behind the average
+        ("borrow_ns", "i8"),  # by how much service a hint that borrows may be early
+        ("wakeup_gran_ns", "i8"),  # VEE'21: CFS's wakeup granularity
+        # v2 as its cover letter describes it, each 0 as posted
+        ("live_debounce", "i8"),  # every directed yield counts as the last pair, limited or not
+        ("live_baseline", "i8"),  # without a gap the table of baselines decides, not the granularity
+        ("fresh_gap", "i8"),  # the yielder is charged before the gap is measured
+        ("late_limiter", "i8"),  # only a yield that could be penalised uses up the limiter's slot
+        ("cap_up_to", "i8", (6,)),
+        ("cap_num", "i8", (7,)),
+        ("cap_den", "i8", (7,)),
+        ("baseline_up_to", "i8", (5,)),
+        ("baseline_num", "i8", (6,)),
+        ("baseline_den", "i8", (6,)),
+    ],
+    align=True,
+)
+
+YIELD_DECISION = np.dtype(
+    [
+        ("y_v", "i8"),
+        ("t_v", "i8"),
+        ("gran", "i8"),
+        ("need", "i8"),
+        ("raw", "i8"),
+        ("penalty", "i8"),
+        ("y_v1", "i8"),
+        ("y_d1", "i8"),
+        ("cpu", "i8"),
+        ("yielder", "i8"),
+        ("target", "i8"),
+        ("pending", "i8"),
+        ("skip", "i8"),
+        ("lca_q", "i8"),
+        ("lca_y", "i8"),
+        ("lca_t", "i8"),
+        ("n", "i8"),
+        ("debounced", "i8"),
+        ("applied", "i8"),
+        ("forfeit", "i8"),
+        ("boost", "i8"),  # BOOST_*, chosen with the target; BOOST_RULE: as the kernel's own yield_to()
+        ("scale", "i8"),  # fixed-point factor of this decision's penalty (on top of deboost_params') or loan
+        ("credit_ns", "i8"),  # service that the target was credited with
+    ],
+    align=True,
+)
+
+YIELD_STATS = np.dtype(
+    [
+        ("yields", "i8"),  # yield_to() calls that succeeded
+        ("applied", "i8"),  # penalties
+        ("penalty_ns", "i8"),  # their sum, in virtual time
+        ("limited", "i8"),
+        ("cross_rq", "i8"),  # the slot of the limiter was used up for a target on another run queue
+        ("wrapped", "i8"),
+        ("forfeit", "i8"),
+        ("credited", "i8"),  # yields whose target was credited with lag
+        ("credit_ns", "i8"),  # service that they were credited with
+        ("plain", "i8"),  # yields without a target
+        ("stayed", "i8"),  # hints after which the spinner kept its CPU
+        ("not_applied", "i8"),  # a penalty was asked for and could not be: the yield was a plain hint
+    ],
+    align=True,
+)
+
+deboost_params = struct(16, DEBOOST_PARAMS)
+yield_decision = struct(17, YIELD_DECISION)
+yield_stats = struct(49, YIELD_STATS)
+
+
+def policy_arrays() -> list[StructArray]:
+    """Struct arrays of the debooster."""
+    return [
+        StructArray(16, "deboost_params", DEBOOST_PARAMS, 1),
+        StructArray(17, "yield_decision", YIELD_DECISION, 1),
+        StructArray(49, "yield_stats", YIELD_STATS, 1),
+    ]
+
+
+def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) -> None:
+    """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` is the series itself."""
+    params = world["deboost_params"]
+    params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
+    params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000
+    params["surcharge_div"] = 10
+    params["penalty_scale"] = PENALTY_SCALE_ONE
+    params["credit_margin_1024"], params["borrow_ns"], params["wakeup_gran_ns"] = 1024, 4_000_000, 4_000_000
+    params["cap_up_to"][0] = [size for size, _, _ in CAPS]
+    params["cap_num"][0] = [num for _, num, _ in CAPS] + [LAST_CAP[0]]
+    params["cap_den"][0] = [den for _, _, den in CAPS] + [LAST_CAP[1]]
+    params["baseline_up_to"][0] = [size for size, _, _ in BASELINES]
+    params["baseline_num"][0] = [num for _, num, _ in BASELINES] + [LAST_BASELINE[0]]
+    params["baseline_den"][0] = [den for _, _, den in BASELINES] + [LAST_BASELINE[1]]
+    decision = world["yield_decision"]
+    for field in ("cpu", "yielder", "target", "lca_q", "lca_y", "lca_t"):
+        decision[field] = NIL
+    decision["scale"] = PENALTY_SCALE_ONE

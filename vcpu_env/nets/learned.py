@@ -1,0 +1,135 @@
+"""A learned policy as a file: a network's arrays, and for which environment it was trained.
+
+The file is an .npz without pickled objects. Beside the arrays of `policy.weights` it holds a JSON text (`Description`).
+`envs.play` is the machine in which such a policy decides.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vcpu_env.envs.action import Actions, boosts
+from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
+from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, JOINT_YIELD, PENALTY_SCALE, WIDE_YIELD
+from vcpu_env.envs.config import EnvConfig, rule_of
+from vcpu_env.envs.start import nr_features
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.weights import PolicyWeights, parts_in_file, refuse
+from vcpu_env.scenario.errors import error_lines
+
+FORMAT = 1
+PART = "description"
+"""Name of the JSON text among the arrays of the file."""
+
+KINDS = {
+    "vcpu_env/CandidateChoice-v0": CANDIDATE_CHOICE,
+    "vcpu_env/JointYield-v0": JOINT_YIELD,
+    "vcpu_env/WideYield-v0": WIDE_YIELD,
+    "vcpu_env/PenaltyScale-v0": PENALTY_SCALE,
+}
+"""Environments whose agent can be a network."""
+
+
+class Description(BaseModel):
+    """What a network's numbers mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT, description="of this text")
+    name: str = Field(description="in tables")
+    summary: str = Field(default="", description="one line")
+    environment: str = Field(description="id of the environment")
+    rule: str = Field(default="series-v2", description="policy that answers what the network does not")
+    config: EnvConfig = Field(default_factory=EnvConfig, description="the environment's arguments")
+    frame_stack: int = Field(default=1, ge=1, le=64, description="observations that the network sees at once")
+    deterministic: bool = Field(default=True, description="it takes the likeliest action; else it draws one")
+    masked: bool = Field(default=True, description="it never takes an illegal candidate; else that means nobody")
+    layout: str = Field(default="", description="fingerprint of observations and actions")
+
+
+def layout_of(kind: int, config: EnvConfig) -> str:
+    """A fingerprint of what each observation and each action means."""
+    parts = (FEATURES, CANDIDATE_FEATURES, config.nr_candidates, boosts(kind, config.penalty_levels))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedPolicy:
+    """A network that decides.
+
+    Raises:
+        ValueError: the network does not fit the environment that it is said to be for.
+    """
+
+    about: Description
+    weights: PolicyWeights
+
+    def __post_init__(self) -> None:
+        about, config = self.about, self.about.config
+        if about.environment not in KINDS:
+            refuse("environment", repr(about.environment), ", ".join(KINDS))
+        layout = layout_of(self.kind, config)
+        if about.layout not in ("", layout):
+            refuse("layout", f"'{about.layout}' of observations and actions", f"{layout}, as in this version")
+        rule_of(about.rule)
+        inputs = nr_features(self.kind, config) * about.frame_stack
+        if self.weights.nr_inputs != inputs:
+            refuse("weights", f"for {self.weights.nr_inputs} features", f"{inputs}")
+        actions = Actions(self.kind, config)
+        sizes = tuple(n for n in (actions.nr_candidates, actions.nr_boosts) if n)
+        if self.weights.sizes != sizes or (not sizes and self.weights.nr_dims != actions.width):
+            given = list(self.weights.sizes) or f"{self.weights.nr_dims} numbers"
+            refuse("weights", f"for actions {given}", str(list(sizes) or f"{actions.width} number"))
+        object.__setattr__(self, "about", about.model_copy(update={"layout": layout}))
+
+    @property
+    def kind(self) -> int:
+        """Of its environment."""
+        return KINDS[self.about.environment]
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return self.about.name
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the network and of what it is for, whatever the file's compression."""
+        found = hashlib.sha256(self.about.model_dump_json().encode())
+        for array in pack(self.weights):
+            found.update(array.tobytes())
+        return found.hexdigest()
+
+    def save(self, path: Path | str) -> None:
+        """Write the file."""
+        described: dict[str, Any] = {PART: self.about.model_dump_json()}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **self.weights.parts(), **described)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: it is damaged, holds pickled objects, or is for other observations, actions or another version.
+        """
+        return cls.of_bytes(Path(path).read_bytes(), path)
+
+    @classmethod
+    def of_bytes(cls, content: bytes, path: Any) -> Self:
+        """The policy in a file's content; `path` is for messages."""
+        parts = parts_in_file(content, path)
+        try:
+            if PART not in parts:
+                refuse(PART, "missing", "a file of LearnedPolicy.save")
+            about = Description(**json.loads(str(parts.pop(PART))))
+            return cls(about, PolicyWeights.of_parts(parts))
+        except ValidationError as error:
+            raise ValueError(f"{path}: {'; '.join(error_lines(Description, error))}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None

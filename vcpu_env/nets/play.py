@@ -1,0 +1,139 @@
+"""Machines in which a network decides: no Python at a decision, the observation that it was trained on, to the bit."""
+
+from dataclasses import replace
+
+import numpy as np
+from numba import njit, prange
+
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.random import mix64
+from vcpu_env.engine.state import RUNNING
+from vcpu_env.envs.compiled.step import advance, env_begin, look, take_action
+from vcpu_env.envs.compiled.types import env_params, env_state
+from vcpu_env.envs.config import rule_of
+from vcpu_env.envs.lookahead import earned
+from vcpu_env.envs.start import equip, nr_features
+from vcpu_env.guest.types import guest_vm
+from vcpu_env.machine import Machine
+from vcpu_env.nets.learned import LearnedPolicy
+from vcpu_env.nets.network import act, scratch_size
+from vcpu_env.nets.packing import pack
+from vcpu_env.nets.rollout import action_key, put_action, show_policy
+from vcpu_env.scenario import Scenario
+
+
+@kjit
+def follow(w, end_ns, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch, action):
+    """Run up to `end_ns`; a network answers the agent's decisions. Returns how many it has answered in all.
+
+    `observed` is what the network sees: the last observation at its end (`new` is room for it), older ones before it.
+    """
+    state, old = env_state(w, 0), len(observed) - len(new)
+    if not state.at_decision:
+        advance(w, end_ns)
+        if state.at_decision:
+            look(w)
+    while state.at_decision:
+        show_policy(w, new, mask)
+        for j in range(old):
+            observed[j] = observed[j + len(new)]
+        for j in range(len(new)):
+            observed[old + j] = new[j]
+        act(layout, weights, observed, mask, key, count, deterministic, scratch, action)
+        count += 1
+        put_action(w, action, continuous)
+        take_action(w)
+        advance(w, end_ns)
+        if state.at_decision:
+            look(w)
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def follow_until(w, end_ns, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch,
+                 action):  # fmt: skip
+    """`follow`, to be called from Python."""
+    return follow(
+        w, end_ns, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch, action
+    )
+
+
+@kjit
+def count_work(w, works, sign):
+    """Add (or take away) the units that each VM has completed so far."""
+    for vm in range(env_params(w, 0).nr_vms):
+        works[vm] += sign * guest_vm(w, vm).work
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mask_length, width, continuous,
+                  rewards, works, decisions, statuses):  # fmt: skip
+    """An episode on each machine under the network of its own row of weights.
+
+    Filled in: rewards in all, work done by each VM (machines, VMs; added), decisions, statuses.
+    """
+    for i in prange(len(machines)):
+        w = machines[i]
+        own_layout, own_weights = layout.copy(), weights[i].copy()
+        observed, new = np.zeros(nr_features, np.float32), np.empty(nr_features, np.float32)
+        mask, action = np.empty(mask_length, np.int8), np.empty(width, np.float32)
+        scratch = np.empty(scratch_size(own_layout), np.float32)
+        statuses[i] = env_begin(w, seeds[i], jitters_ns[i])
+        before = earned(w)
+        count_work(w, works[i], -1)
+        decisions[i] = follow(
+            w, env_state(w, 0).end_ns, own_layout, own_weights, 0, 0, continuous, True, observed, new, mask, scratch,
+            action,
+        )  # fmt: skip
+        rewards[i] = earned(w) - before
+        count_work(w, works[i], 1)
+
+
+class PolicyMachine(Machine):
+    """A simulated host whose decisions a learned policy takes, from time 0 on.
+
+    Args:
+        scenario, seed: as of `Machine`.
+        policy: whose network decides; its configured rule answers the rest.
+    """
+
+    def __init__(self, scenario: Scenario, policy: LearnedPolicy, seed: int = 0):
+        super().__init__(scenario, rule_of(policy.about.rule), seed)
+        equip(self, policy.kind, policy.about.config)
+        with np.errstate(over="ignore"):
+            self.world["env_state"]["sample_key"] = mix64(np.int64(seed))
+            key = np.int64(action_key(seed, 0))
+        features = nr_features(policy.kind, policy.about.config)
+        weights = replace(policy.weights, critic=())  # values are for training
+        layout, packed = pack(weights)
+        self.decisions = 0
+        self._network = layout, packed, key
+        self._how = weights.head != "categorical", policy.about.deterministic
+        self._memory = (
+            np.zeros(features * policy.about.frame_stack, np.float32),
+            np.empty(features, np.float32),
+            np.zeros(sum(weights.sizes) if policy.about.masked else 0, np.int8),
+            np.empty(scratch_size(layout), np.float32),
+            np.empty(weights.nr_dims, np.float32),
+        )
+
+    def run_until(self, end_ns: int) -> bool:
+        """Run up to and including the absolute simulated time `end_ns`.
+
+        Raises:
+            RuleError: the configured rule gave an answer that is not allowed; the machine is lost.
+        """
+        with np.errstate(over="ignore"):
+            self.decisions = follow_until(
+                self.world.handle, end_ns, *self._network, self.decisions, *self._how, *self._memory
+            )
+        self.check()
+        return bool(self.world["engine"]["status"][0] == RUNNING)
+
+    def fork(self) -> "PolicyMachine":
+        """An independent machine in the same state, with the same future."""
+        other = object.__new__(PolicyMachine)
+        other.__dict__ |= self.__dict__
+        other.world = self.world.copy()
+        other._memory = tuple(array.copy() for array in self._memory)  # type: ignore[assignment]
+        return other
