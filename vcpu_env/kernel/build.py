@@ -186,7 +186,9 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
     tg["shares"][0] = NICE_0_LOAD
     cpus = np.arange(nr_cpus)
     for number, group in enumerate(groups, start=1):
-        tg[number] = (group.shares, 0, group.parent, group.idle, tg["depth"][group.parent] + 1)
+        for field in ("shares", "parent", "idle"):
+            tg[field][number] = getattr(group, field)
+        tg["depth"][number] = tg["depth"][group.parent] + 1
         first = nr_tasks + (number - 1) * nr_cpus
         se, own, upper = first + cpus, number * nr_cpus + cpus, group.parent * nr_cpus + cpus
         cfs["se"][own], cfs["idle"][own] = se, group.idle
