@@ -12,6 +12,7 @@ each is checked, as it always is uncompiled.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numba
 import numpy as np
@@ -59,15 +60,15 @@ class Struct:
         IndexError: from the accessor, uncompiled or with `VCPU_ENV_DEBUG=1`: there is no such struct.
     """
 
-    _declared: set[str] = set()
+    declared: ClassVar[set[str]] = set()
+    """Names of all structs of the modules imported so far."""
 
     def __init__(self, name: str, fields: Sequence[tuple], single: bool = False):
-        if name not in STRUCTS or name in self._declared:
-            allowed = "a name of its own" if name in STRUCTS else "names in slots.STRUCTS"
-            raise ValueError(
-                f"struct {name}: {'declared twice' if name in STRUCTS else 'unknown'} (allowed: {allowed})"
-            )
-        self._declared.add(name)
+        if name not in STRUCTS:
+            raise ValueError(f"struct {name}: unknown (allowed: names in slots.STRUCTS)")
+        if name in self.declared:
+            raise ValueError(f"struct {name}: declared twice (allowed: once)")
+        self.declared.add(name)
         self.name, self.slot, self.single = name, STRUCTS.index(name), single
         self.dtype = np.dtype(list(fields), align=True)
         self.fields: tuple[str, ...] = self.dtype.names or ()

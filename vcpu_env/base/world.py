@@ -24,7 +24,8 @@ def aligned_words(count: int) -> np.ndarray:
 def check_layout(header: np.ndarray, size: int, words: np.ndarray) -> None:
     """Refuse a state of another layout than that with this header and so many words."""
     if len(words) >= FAULT_AT and not np.array_equal(words[:FAULT_AT], header):
-        slot = int(np.flatnonzero(words[:FAULT_AT] != header)[0]) % COUNTS_AT
+        counts_first = np.roll(words[:FAULT_AT] != header, COUNTS_AT)  # a wrong count moves all that follow
+        slot = int(np.flatnonzero(counts_first)[0]) % COUNTS_AT
         found, declared = (f"{h[COUNTS_AT + slot]} at byte {h[slot]}" for h in (words, header))
         raise ValueError(f"struct {STRUCTS[slot]}: the world has {found} (allowed: the layout's {declared})")
     if len(words) != size:

@@ -68,7 +68,6 @@ guest_vcpu = Struct(
         ("irq_remaining_ns", "i8"),
         ("overhead_ns", "i8"),  # kernel work still to be charged
         ("ple_expire_ns", "i8"),
-        ("spin_start_ns", "i8"),  # start of the current spin episode, on or off a CPU
         ("sched_out_ns", "i8"),
         ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
         ("halt_start_ns", "i8"),
@@ -149,7 +148,6 @@ guest_lock = Struct(
         ("pending", "i8"),  # pvqspinlock: the queue head spins, stealing is off
         ("slow", "i8"),  # pvqspinlock: the lock byte is _Q_SLOW_VAL, so the release kicks the queue head
         ("acquisitions", "i8"),
-        ("contended", "i8"),
         ("draws", "i8"),
     ],
 )

@@ -139,7 +139,7 @@ def build_kernel(
     tun["tick_ns"] = (NSEC_PER_SEC + tunables.hz // 2) // tunables.hz
     tun["migration_cost_ns"] = tunables.migration_cost_ns
     tun["hz"] = tunables.hz
-    tun["nr_cpus"], tun["nr_tasks"], tun["nr_groups"] = nr_cpus, len(tasks), len(groups)
+    tun["nr_cpus"], tun["nr_groups"] = nr_cpus, len(groups)
     tun["track_load"] = nr_cpus > 1 or tunables.track_load
     tun["preempt_lazy"] = tunables.preempt_lazy
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp

@@ -87,7 +87,6 @@ sched_tunables = Struct(
         ("hz", "i8"),
         ("nr_cpus", "i8"),
         ("track_load", "i8"),  # on one CPU nothing depends on it
-        ("nr_tasks", "i8"),
         ("nr_groups", "i8"),
         ("preempt_lazy", "i8"),
         ("reweight", "i8"),
@@ -162,7 +161,6 @@ sched_entity = Struct(
         ("rb_right", "i8"),
         ("rb_red", "i8"),
         ("period_contrib", "i8"),
-        ("prev_sum_exec_runtime_ns", "i8"),
         ("load_sum", "i8"),
         ("load_avg", "i8"),
         ("last_update_time_ns", "i8"),

@@ -25,7 +25,6 @@ pcpu = Struct(
         ("last_vcpu", "i8"),  # whose state the CPU's caches and VMCS pointer hold
         ("hint_vcpu", "i8"),  # target of the last directed yield to this CPU, until its next pick
         ("hint_awaited", "i8"),  # that target is the vCPU that the yielder waits for
-        ("ticking", "i8"),
         ("tick_phase_ns", "i8"),
         ("since_ns", "i8"),
         ("idle_ns", "i8"),

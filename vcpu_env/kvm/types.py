@@ -69,7 +69,6 @@ kvm_vcpu = Struct(
         ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
         ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
         ("no_task", "i8"),  # replay only: no task to yield to
-        ("last_pause_ns", "i8"),  # last PAUSE exit; 0: never
         ("pause_run_ns", "i8"),  # guest time of the vCPU at its last PAUSE exit
         ("last_yield_ns", "i8"),  # it yielded to somebody
         # interrupts
