@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check debug fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -12,6 +12,7 @@ help:
 	@echo "make reproduce  evaluate the shipped trained policies again and compare with their cards"
 	@echo "make retrain    train them again (says first how many hours it takes)"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
+	@echo "make debug      the core tests, compiled so that every index of a struct is checked"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -39,6 +40,9 @@ test check: $(VENV)/.dev
 	$(BIN)/mypy .
 	$(BIN)/pytest
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m "core and not slow"
+
+debug: $(VENV)/.dev
+	VCPU_ENV_DEBUG=1 $(BIN)/pytest -m "core and not slow"
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix
