@@ -18,14 +18,13 @@ from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, STEAL_TIME, guest_arrays
 from vcpu_env.kernel.build import Task, Tunables, allow_only, build_kernel
+from vcpu_env.kernel.features import FEATURES, base_slice_of
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.types import (
-    FEATURES,
     LAG_CLAMP_6_19_0,
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
     REWEIGHT_V6_19,
-    base_slice_of,
     kernel_arrays,
 )
 from vcpu_env.kernel.yield_types import init_policy, policy_arrays

@@ -8,14 +8,13 @@ import numpy as np
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
+from vcpu_env.kernel.features import FEATURES, NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
-    FEATURES,
     INITIAL_VRUNTIME,
     LAG_CLAMP_6_19_0,
-    NORMALIZED_BASE_SLICE_NS,
     NSEC_PER_SEC,
     REWEIGHT_V6_19,
     SCHED_IDLE,

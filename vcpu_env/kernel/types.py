@@ -13,10 +13,9 @@ from vcpu_env.base.jit import struct
 from vcpu_env.base.random import random_arrays
 from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.domain_types import domain_arrays
+from vcpu_env.kernel.features import FEATURES
 
 NSEC_PER_SEC = 1_000_000_000
-NORMALIZED_BASE_SLICE_NS = 700_000
-"""fair.c: normalized_sysctl_sched_base_slice, the slice on one CPU."""
 INITIAL_VRUNTIME = -(1 << 20)
 """Where the virtual time of every new queue starts: 2^20 before the 64-bit wrap."""
 ESRCH = 3
@@ -56,28 +55,6 @@ TIF_NEED_RESCHED_LAZY = 2
 
 REWEIGHT_V6_19, REWEIGHT_FIXED = 0, 1
 LAG_CLAMP_6_19_0, LAG_CLAMP_6_19_9 = 0, 1
-
-FEATURES = {
-    "PLACE_LAG": 1,
-    "PLACE_DEADLINE_INITIAL": 1,
-    "PLACE_REL_DEADLINE": 1,
-    "RUN_TO_PARITY": 1,
-    "PREEMPT_SHORT": 1,
-    "NEXT_BUDDY": 0,
-    "PICK_BUDDY": 1,
-    "CACHE_HOT_BUDDY": 1,
-    "DELAY_DEQUEUE": 1,
-    "DELAY_ZERO": 1,
-    "WAKEUP_PREEMPTION": 1,
-    "TTWU_QUEUE": 1,
-    "SIS_UTIL": 1,
-    "WA_IDLE": 1,
-    "WA_WEIGHT": 1,
-    "WA_BIAS": 1,
-    "UTIL_EST": 1,
-    "NI_RANDOM": 1,
-}
-"""features.h of v6.19: the scheduler features that act on anything here, with their defaults."""
 
 SCHED_TUNABLES = np.dtype(
     [
@@ -311,11 +288,6 @@ cpu_rq = struct(5, RQ)
 task_group = struct(6, TASK_GROUP)
 kicked_cpus = struct(7, KICKED_CPUS)
 rq_totals = struct(9, RQ_TOTALS)
-
-
-def base_slice_of(nr_cpus: int) -> int:
-    """fair.c: update_sysctl(), get_update_sysctl_factor(): 0.7 ms on one CPU, 2.8 ms from eight on."""
-    return NORMALIZED_BASE_SLICE_NS * min(nr_cpus, 8).bit_length()
 
 
 def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1) -> list[StructArray]:
