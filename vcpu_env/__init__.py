@@ -16,7 +16,7 @@ Example:
     >>> machine.now_ns
     2000000
     >>> [vm["name"] for vm in machine.counters()["vms"]]
-    ['vm-1']
+    ['vm']
 """
 
 from importlib import import_module

@@ -111,13 +111,6 @@ def scaled_base_slice_ns(nr_cpus: int, normalized_ns: int) -> int:
     return normalized_ns * min(nr_cpus, 8).bit_length()
 
 
-def allow_only(world: World, p: int, cpu: int) -> None:
-    """sched_setaffinity() of a task to one CPU."""
-    bit = cpu % 64
-    world["task_struct"]["cpus_allowed"][p] = 0
-    world["task_struct"]["cpus_allowed"][p][cpu // 64] = -(1 << 63) if bit == 63 else 1 << bit
-
-
 def build_kernel(
     world: World,
     nr_cpus: int,

@@ -164,7 +164,7 @@ CFS_RQ = np.dtype(
         ("rb_leftmost", "i8"),
         ("curr", "i8"),
         ("next", "i8"),
-        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `policy.boost`
+        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.yield_boost`
         ("nr_queued", "i8"),
         ("h_nr_queued", "i8"),
         ("h_nr_runnable", "i8"),
