@@ -13,7 +13,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCES = sorted(
     path for package in (*PACKAGES, "tests", "examples", "docs") for path in (ROOT / package).rglob("*.py")
 )
-MODULE = re.compile(rf"(?<!`)`((?:{'|'.join([*PACKAGES, *FOLDERS])})(?:\.\w+)+)`(?!`)")
+MODULE = re.compile(rf"(?<!`)`((?:{'|'.join([*PACKAGES, *FOLDERS])})(?:\.(?!py`)\w+)+)`(?!`)")
 FILE = re.compile(r"(?<!`)`((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|toml))`(?!`)")
 
 
