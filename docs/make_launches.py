@@ -11,9 +11,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from vcpu_env import Machine, Scenario, apply_overrides, load_scenario
 from vcpu_env.counters import difference
-from vcpu_env.machine import Machine
-from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 from vcpu_env.trace.sched_events import SWITCH, pids, simulate_tasks
 
 SCENARIO, LAUNCHES = "dbench-2vm", 20

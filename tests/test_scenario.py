@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcpu_env.kernel.types import base_slice_of
+from vcpu_env.kernel.features import base_slice_of
 from vcpu_env.scenario import (
     SCHED_FEATURES,
     Scenario,

@@ -114,7 +114,19 @@ def difference(after: Any, before: Any) -> Any:
 
 
 def measure(machine: Runs, run: Run) -> dict[str, Any]:
-    """Run a machine that is at time 0 and return the counters of the measured time."""
+    """Run a machine that is at time 0 and return the counters of the measured time.
+
+    Args:
+        machine: a `vcpu_env.machine.Machine`, or what runs as one.
+        run: how long it warms up, and is measured: the scenario's `run`.
+
+    Example:
+        >>> from vcpu_env import Machine, apply_overrides, load_scenario, measure
+        >>> short = ["run.warmup_ns=1_000_000", "run.duration_ns=1_000_000"]
+        >>> scenario = apply_overrides(load_scenario("dedup-1vm-2vcpu"), short)
+        >>> measure(Machine(scenario), scenario.run)["time_ns"]
+        1000000
+    """
     machine.run_until(run.warmup_ns)
     before = machine.counters()
     machine.run_until(run.warmup_ns + run.duration_ns)

@@ -45,6 +45,17 @@ class Machine:
 
     Raises:
         ValueError: unknown policy, workload or workload parameter, or a seed outside 0..2**31-1.
+
+    Example:
+        >>> from vcpu_env import Machine, load_scenario
+        >>> machine = Machine(load_scenario("dedup-1vm-2vcpu"), seed=7)
+        >>> machine.run_until(1_000_000)
+        True
+        >>> branch = machine.fork()
+        >>> branch.run_until(2_000_000)
+        True
+        >>> machine.now_ns, branch.now_ns, machine.next_event_ns > machine.now_ns
+        (1000000, 2000000, True)
     """
 
     def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
@@ -64,6 +75,11 @@ class Machine:
     def now_ns(self) -> int:
         """Simulated time."""
         return int(self.world["machine_clock"]["now_ns"][0])
+
+    @property
+    def next_event_ns(self) -> int:
+        """Simulated time of the next event, `base.timeline.NEVER` if nothing is ever going to happen."""
+        return int(self.world["winner"]["when_ns"][1])
 
     def run_until(self, end_ns: int) -> bool:
         """Run up to and including the absolute simulated time `end_ns`.
@@ -88,7 +104,7 @@ class Machine:
         else:
             status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
-        return status == RUNNING
+        return bool(status == RUNNING)
 
     @property
     def decision(self) -> np.void | None:
@@ -102,7 +118,7 @@ class Machine:
     def answer_target(self, answer: int, boost: int = BOOST_RULE, penalty_scale: float = 1.0) -> None:
         """Answer a target decision: 0 nobody, 1 as the kernel's loop would, 2 + i the i-th candidate of the view.
 
-        `boost` (BOOST_*, see `policy.boost`) is what the yield does for its target, `penalty_scale` (0..1024) the
+        `boost` (BOOST_*, see `kernel.yield_boost`) is what the yield does for its target, `penalty_scale` (0..1024) the
         factor of a penalty. The answer is taken when the machine goes on.
 
         Raises:

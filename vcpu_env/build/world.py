@@ -17,15 +17,15 @@ from vcpu_env.guest.plan import Offsets, place_guest, program_ops
 from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, STEAL_TIME, guest_arrays
-from vcpu_env.kernel.build import Task, Tunables, allow_only, build_kernel
+from vcpu_env.kernel.build import Task, Tunables, build_kernel
+from vcpu_env.kernel.cpumask import allow
+from vcpu_env.kernel.features import FEATURES, base_slice_of
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.types import (
-    FEATURES,
     LAG_CLAMP_6_19_0,
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
     REWEIGHT_V6_19,
-    base_slice_of,
     kernel_arrays,
 )
 from vcpu_env.kernel.yield_types import init_policy, policy_arrays
@@ -175,7 +175,7 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario))
     for p in range(first_host_task):
         if pinned[p]:
-            allow_only(world, p, tasks[p].cpu)
+            allow(world, p, [tasks[p].cpu])
     allow_host_tasks(world, scenario, first_host_task)
 
 

@@ -1,6 +1,6 @@
 """Shapes of durations that a workload file asks for: any lognormal, gamma, or measured quantiles; tables in the world.
 
-The usual distributions are constants of the compiled code (`guest.random`); these belong to a machine.
+The usual distributions are constants of the compiled code (`base.random`); these belong to a machine.
 """
 
 import math

@@ -8,14 +8,13 @@ import numpy as np
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
+from vcpu_env.kernel.features import FEATURES, NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
-    FEATURES,
     INITIAL_VRUNTIME,
     LAG_CLAMP_6_19_0,
-    NORMALIZED_BASE_SLICE_NS,
     NSEC_PER_SEC,
     REWEIGHT_V6_19,
     SCHED_IDLE,
@@ -110,13 +109,6 @@ def set_load(w, se, weight, inv_weight):
 def scaled_base_slice_ns(nr_cpus: int, normalized_ns: int) -> int:
     """sysctl_sched_base_slice of a host under the default logarithmic scaling."""
     return normalized_ns * min(nr_cpus, 8).bit_length()
-
-
-def allow_only(world: World, p: int, cpu: int) -> None:
-    """sched_setaffinity() of a task to one CPU."""
-    bit = cpu % 64
-    world["task_struct"]["cpus_allowed"][p] = 0
-    world["task_struct"]["cpus_allowed"][p][cpu // 64] = -(1 << 63) if bit == 63 else 1 << bit
 
 
 def build_kernel(

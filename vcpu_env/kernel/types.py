@@ -10,10 +10,9 @@ ids of one type keep that to one.
 from vcpu_env.base.random import random_arrays
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.kernel.domain_types import domain_arrays
+from vcpu_env.kernel.features import FEATURES
 
 NSEC_PER_SEC = 1_000_000_000
-NORMALIZED_BASE_SLICE_NS = 700_000
-"""fair.c: normalized_sysctl_sched_base_slice, the slice on one CPU."""
 INITIAL_VRUNTIME = -(1 << 20)
 """Where the virtual time of every new queue starts: 2^20 before the 64-bit wrap."""
 ESRCH = 3
@@ -53,28 +52,6 @@ TIF_NEED_RESCHED_LAZY = 2
 
 REWEIGHT_V6_19, REWEIGHT_FIXED = 0, 1
 LAG_CLAMP_6_19_0, LAG_CLAMP_6_19_9 = 0, 1
-
-FEATURES = {
-    "PLACE_LAG": 1,
-    "PLACE_DEADLINE_INITIAL": 1,
-    "PLACE_REL_DEADLINE": 1,
-    "RUN_TO_PARITY": 1,
-    "PREEMPT_SHORT": 1,
-    "NEXT_BUDDY": 0,
-    "PICK_BUDDY": 1,
-    "CACHE_HOT_BUDDY": 1,
-    "DELAY_DEQUEUE": 1,
-    "DELAY_ZERO": 1,
-    "WAKEUP_PREEMPTION": 1,
-    "TTWU_QUEUE": 1,
-    "SIS_UTIL": 1,
-    "WA_IDLE": 1,
-    "WA_WEIGHT": 1,
-    "WA_BIAS": 1,
-    "UTIL_EST": 1,
-    "NI_RANDOM": 1,
-}
-"""features.h of v6.19: the scheduler features that act on anything here, with their defaults."""
 
 sched_tunables = Struct(
     "sched_tunables",
@@ -184,7 +161,7 @@ cfs_rq = Struct(
         ("rb_leftmost", "i8"),
         ("curr", "i8"),
         ("next", "i8"),
-        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `policy.boost`
+        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.yield_boost`
         ("nr_queued", "i8"),
         ("h_nr_queued", "i8"),
         ("h_nr_runnable", "i8"),
@@ -298,11 +275,6 @@ rq_totals = Struct(
 """What concerns all run queues. Sums are kept since a look at every one costs more than a step of the machine."""
 
 kicked_cpus = Struct("kicked_cpus", [("head", "i8"), ("tail", "i8")], single=True)
-
-
-def base_slice_of(nr_cpus: int) -> int:
-    """fair.c: update_sysctl(), get_update_sysctl_factor(): 0.7 ms on one CPU, 2.8 ms from eight on."""
-    return NORMALIZED_BASE_SLICE_NS * min(nr_cpus, 8).bit_length()
 
 
 def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1) -> list[StructArray]:

@@ -23,7 +23,7 @@ FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
     BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
     BOOST_MINIMAL, BOOST_FORCE, BOOST_BORROW, NR_BOOSTS,
 ) = range(12)  # fmt: skip
-"""What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
+"""What a directed yield does for its target, beside the forfeit: see `kernel.yield_boost`."""
 
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
 """The series' caps: queue sizes up to the first number are capped at second / third times the granularity."""

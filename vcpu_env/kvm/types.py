@@ -1,7 +1,7 @@
 """Structs of the host's KVM: ``struct kvm_vcpu``, ``struct kvm``, the module parameters, and how they are built.
 
-vCPU ids are global over all VMs (`kvm.first_vcpu` + `vcpu_idx`); fields that the kernel keeps as ``vcpu_idx`` (the IPI
-context, ``last_boosted_vcpu``) stay indices within the VM.
+vCPU ids are global over all VMs (``kvm.first_vcpu`` + ``vcpu_idx``); fields that the kernel keeps as ``vcpu_idx`` (the
+IPI context, ``last_boosted_vcpu``) stay indices within the VM.
 """
 
 from collections.abc import Sequence

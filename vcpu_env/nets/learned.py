@@ -1,7 +1,7 @@
 """A learned policy as a file: a network's arrays, and for which environment it was trained.
 
-The file is an .npz without pickled objects. Beside the arrays of `policy.weights` it holds a JSON text (`Description`).
-`envs.play` is the machine in which such a policy decides.
+The file is an .npz without pickled objects. Beside the arrays of `nets.weights` it holds a JSON text (`Description`).
+`nets.play` is the machine in which such a policy decides.
 """
 
 import hashlib

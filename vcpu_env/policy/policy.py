@@ -7,7 +7,7 @@ no decision.
 from dataclasses import dataclass, field
 
 from vcpu_env.base.world import World
-from vcpu_env.kernel.build import allow_only
+from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.yield_types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
 from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
@@ -102,4 +102,4 @@ def stay_apart(world: World) -> None:
     for p, vcpu in enumerate(world["kvm_vcpu"]):
         launched = world["guest_vm"]["launched"][vcpu["vm"]]
         index = p - world["kvm"]["first_vcpu"][vcpu["vm"]]
-        allow_only(world, p, int(index) % nr_cpus if launched else int(world["task_struct"]["cpu"][p]))
+        allow(world, p, [int(index) % nr_cpus if launched else int(world["task_struct"]["cpu"][p])])

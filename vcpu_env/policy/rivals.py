@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vcpu_env.base.random import mix64
-from vcpu_env.kernel.types import NORMALIZED_BASE_SLICE_NS
+from vcpu_env.kernel.features import NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,

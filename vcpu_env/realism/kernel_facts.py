@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcpu_env.kernel.types import base_slice_of
+from vcpu_env.kernel.features import base_slice_of
 
 RATES = (100, 250, 300, 1000)
 CLOCK_MONOTONIC_COARSE = 6

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from vcpu_env.kernel.types import FEATURES, base_slice_of
+from vcpu_env.kernel.features import FEATURES, base_slice_of
 from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 

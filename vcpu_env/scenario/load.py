@@ -75,6 +75,12 @@ def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
 
     Raises:
         ScenarioError: if a key does not exist or a value is not allowed.
+
+    Example:
+        >>> from vcpu_env import apply_overrides, load_scenario
+        >>> scenario = apply_overrides(load_scenario("dedup-2vm"), ["host.hz=250", "vms.*.lock=fifo"])
+        >>> scenario.host.hz, {vm.lock for vm in scenario.vms}
+        (250, {'fifo'})
     """
     data = scenario.model_dump(exclude_unset=True)
     known = scenario.model_dump()

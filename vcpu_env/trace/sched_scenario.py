@@ -10,9 +10,8 @@ from typing import Any
 from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.core import wake_up_new_task
+from vcpu_env.kernel.features import FEATURES, NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.types import (
-    FEATURES,
-    NORMALIZED_BASE_SLICE_NS,
     SCHED_BATCH,
     SCHED_IDLE,
     SCHED_NORMAL,
