@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.helpers.paths import GOLDEN
 from vcpu_env.cli import app
 from vcpu_env.guest.workloads import WORKLOADS
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import list_scenarios
 
-GOLDEN = Path(__file__).parent / "golden"
 SCHED_TRACE = GOLDEN / "v2" / "switch_off_and_on.jsonl.gz"
 KVM_TRACE = GOLDEN / "kvm" / "dy_runnable_sources_base.jsonl.gz"
 FUNCTIONS = GOLDEN / "v2" / "function_vectors.jsonl.gz"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.at_once import AT_ONCE
-from tests.quota_host import check_throttling
-from tests.test_invariants import State, check_average, check_tree
+from tests.helpers.at_once import AT_ONCE
+from tests.helpers.quota_host import check_throttling
+from tests.kernel.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_flags, check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL
 from vcpu_env.machine import Machine

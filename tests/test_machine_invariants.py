@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.at_once import at_once
-from tests.test_invariants import State, check_average, check_tree
+from tests.helpers.at_once import at_once
+from tests.kernel.test_invariants import State, check_average, check_tree
 from vcpu_env.base.jit import NIL
 from vcpu_env.kvm.pcpu import GUEST, IDLE
 from vcpu_env.machine import Machine
