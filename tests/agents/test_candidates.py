@@ -13,8 +13,8 @@ from sb3_contrib import MaskablePPO
 from agents.candidates import CandidatesPolicy
 from agents.config import ConfigError
 from tests.helpers.agent_config import quick
-from tests.nets.test_from_sb3 import Toy
-from tests.nets.test_network import compiled
+from tests.helpers.network import compiled
+from tests.helpers.toy_env import Toy
 from vcpu_env.envs.compiled.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.policy.view import FIRST_CANDIDATE
 

@@ -18,7 +18,7 @@ from agents.publish import app
 from agents.run import Run, save
 from baselines.statistics import change
 from tests.helpers.agent_config import BRIEF, quick
-from tests.nets.test_learned import policy_for
+from tests.helpers.learned import policy_for
 from vcpu_env.nets.learned import LearnedPolicy
 
 SHORT = (*BRIEF, "run.warmup_ns=10_000_000", "run.duration_ns=20_000_000")

@@ -14,8 +14,8 @@ from agents.export import compiled_decisions, costs, export, first, load
 from agents.records import SIBLING, SPINNER, RecordingMachine, Records, decisions_of
 from agents.tree import agreement, distil, fit
 from baselines.policies import choose_policies
+from tests.helpers.learned import network_for, policy_for
 from tests.helpers.small_env import FLAT, MSEC, SMALL
-from tests.nets.test_learned import network_for, policy_for
 from vcpu_env.envs.config import EnvConfig
 from vcpu_env.machine import Machine
 from vcpu_env.nets.learned import Description, LearnedPolicy

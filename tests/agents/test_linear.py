@@ -23,8 +23,8 @@ from agents.linear import (
 )
 from agents.teacher import Lessons
 from tests.helpers.agent_config import EVOLVE, quick
-from tests.nets.test_learned import policy_for
-from tests.nets.test_network import compiled
+from tests.helpers.learned import policy_for
+from tests.helpers.network import compiled
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, WIDE_YIELD

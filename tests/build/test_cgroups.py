@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from tests.helpers.at_once import at_once
-from tests.helpers.quota_host import check_throttling
+from tests.helpers.invariants import assert_invariants, next_event_ns
 from tests.helpers.run_hash import run_hash_elsewhere
 from tests.helpers.small_env import CANDIDATE_CHOICE, answer, make, play, same
 from tests.helpers.smp_driver import Host
-from tests.kernel.test_invariants import State, check_average, check_tree
-from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL, call
 from vcpu_env.build.blueprint import cgroup_tree
 from vcpu_env.kernel.balance_trigger import get_sd_balance_interval
@@ -69,13 +67,7 @@ def test_invariants_after_every_event(name):
         machine.run_until(next_event_ns(machine))
         if machine.world["machine_clock"]["events"][0] % 7:
             continue
-        state = State(machine.world)
-        check_average(state, machine.world)
-        check_tree(state)
-        check_run_queues(state, machine.world)
-        check_cpus(machine.world)
-        check_flags(machine.world)
-        check_throttling(machine.world)
+        assert_invariants(machine)
         seen += len(in_limbo(machine)) > 0
     assert seen > 0
 

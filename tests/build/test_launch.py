@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.kernel.test_invariants import State
-from tests.test_machine_invariants import check_cpus, check_run_queues
+from tests.helpers.invariants import assert_invariants
 from vcpu_env.build.blueprint import launch_times
 from vcpu_env.kernel.types import TASK_DEAD, TASK_NEW
 from vcpu_env.machine import Machine
@@ -48,8 +47,7 @@ def test_vcpus_are_created_one_after_another():
         machine.run_until(end_ns)
         begun.append(int(started(machine).sum()))
     assert begun[-1] == 3 and begun == sorted(begun) and 1 in begun and 2 in begun
-    check_run_queues(State(machine.world), machine.world)
-    check_cpus(machine.world)
+    assert_invariants(machine)
 
 
 def test_the_vmm_sleeps_and_its_load_decays():
@@ -149,7 +147,7 @@ def test_everything_of_a_vm_ends_with_it():
     states = machine.world["task_struct"]["state"][4:]
     dead = {name for name, state in zip(names, states, strict=True) if state == TASK_DEAD}
     assert dead == {name for name in names if name.startswith("vm-2")} != set()
-    check_run_queues(State(machine.world), machine.world)
+    assert_invariants(machine)
 
 
 def test_a_vm_that_ends_before_its_vcpus_are_there():

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers.small_env import FLAT, MSEC
-from tests.policy.test_series import differing
+from tests.helpers.worlds import differing
 from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,

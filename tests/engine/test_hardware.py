@@ -3,8 +3,7 @@
 import pytest
 
 from tests.helpers.at_once import at_once
-from tests.kernel.test_invariants import State
-from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
+from tests.helpers.invariants import assert_invariants, next_event_ns
 from vcpu_env.base.jit import NIL
 from vcpu_env.engine.hardware import core_changes, lose_caches, refill_ns
 from vcpu_env.guest.types import FULL_SPEED, SEG_COMPUTE
@@ -117,9 +116,7 @@ def test_invariants_after_every_event(topology):
     world = machine.world
     for _ in range(400):
         machine.run_until(next_event_ns(machine))
-        check_run_queues(State(world), world)
-        check_cpus(world)
-        check_flags(world)
+        assert_invariants(machine)
         for v, cpu in enumerate(world["guest_vcpu"]["cpu"].tolist()):
             sibling = NIL if cpu == NIL else int(world["rq"]["sibling"][cpu])
             slow = sibling != NIL and world["pcpu"]["mode"][sibling] != IDLE

@@ -5,12 +5,10 @@ import pytest
 
 from tests.helpers.at_once import AT_ONCE, at_once
 from tests.helpers.free_host import FREE, MSEC, count, host, ns, run, sleep, switches, wakeups
-from tests.kernel.test_invariants import State, check_average, check_tree
-from tests.test_machine_invariants import check_run_queues, next_event_ns
-from vcpu_env.base.jit import NIL
+from tests.helpers.invariants import assert_invariants, next_event_ns
 from vcpu_env.engine.host_tasks.program import HostProgram
 from vcpu_env.envs.drawing.gantt import COMPUTE, HOST, SPIN, UNSEEN, Gantt
-from vcpu_env.kvm.pcpu import GUEST, IDLE, POLL, TASK
+from vcpu_env.kvm.pcpu import IDLE, POLL
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
 from vcpu_env.trace.sched_events import SWITCH, WAKEUP, pids, simulate_tasks
@@ -203,29 +201,13 @@ def test_without_host_tasks_there_is_nothing_of_them():
     assert "host_tasks" not in machine.counters()
 
 
-def check_cpus(world):
-    """A CPU's mode fits to the task that it has: none, a vCPU, or another."""
-    nr_vcpus = len(world["kvm_vcpu"])
-    for pc, curr in zip(world["pcpu"], world["rq"]["curr"].tolist()):
-        assert (pc["mode"] == IDLE) == (curr == NIL)
-        assert pc["vcpu"] == (curr if curr < nr_vcpus else NIL)
-        if pc["mode"] in (GUEST, POLL):
-            assert curr < nr_vcpus
-        if pc["mode"] == TASK:
-            assert curr >= nr_vcpus
-
-
 @pytest.mark.parametrize("policy", ["series-v2", "gang", "relaxed-co-scheduling"])
 def test_invariants_after_every_event(policy):
     machine = Machine(MIXED, policy, 5)
     machine.run_until(2 * MSEC)
     for _ in range(150):
         machine.run_until(next_event_ns(machine))
-        state = State(machine.world)
-        check_average(state, machine.world)
-        check_tree(state)
-        check_run_queues(state, machine.world)
-        check_cpus(machine.world)
+        assert_invariants(machine)
 
 
 def test_a_chart_shows_host_tasks_as_host():

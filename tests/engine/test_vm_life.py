@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.at_once import at_once
-from tests.kernel.test_invariants import State, check_average, check_tree
-from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
+from tests.helpers.invariants import assert_invariants, next_event_ns
 from vcpu_env.base.jit import NIL
 from vcpu_env.engine.loop import settle
 from vcpu_env.kernel.types import TASK_DEAD
@@ -110,12 +109,7 @@ def test_invariants_around_beginning_and_end(lock, cgroups, workload):
         machine.run_until(round((instant - 0.02) * MSEC))
         while machine.now_ns < (instant + 0.05) * MSEC:
             machine.run_until(next_event_ns(machine))
-            state = State(machine.world)
-            check_average(state, machine.world)
-            check_tree(state)
-            check_run_queues(state, machine.world)
-            check_cpus(machine.world)
-            check_flags(machine.world)
+            assert_invariants(machine)
 
 
 LIFE = st.tuples(st.integers(0, 9_000_000), st.none() | st.integers(1, 6_000_000))

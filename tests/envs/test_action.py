@@ -25,7 +25,7 @@ from tests.helpers.small_env import (
     make_vec,
     stack,
 )
-from tests.policy.test_series import differing
+from tests.helpers.worlds import differing
 from vcpu_env.base.jit import NIL
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.compiled.types import JOINT_YIELD as JOINT_KIND

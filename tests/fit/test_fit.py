@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.command_line import call, refused
 from tests.helpers.paths import TESTS
-from tests.test_cli import call, refused
 from vcpu_env.fit.command import misfit
 from vcpu_env.fit.distributions import fit_durations
 from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event, FitError, parse_events

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.guest.test_locks import check, watched
 from tests.helpers.at_once import at_once
 from tests.helpers.guest_probe import Probe
+from tests.helpers.guests import check_guests, watched
 from vcpu_env.base.jit import NIL
 from vcpu_env.guest import locks
 from vcpu_env.guest.steal_time import kvm_flush_tlb_multi, kvm_smp_send_call_func_ipi, vcpu_is_preempted
@@ -136,7 +136,7 @@ def test_sleeping_locks_stay_consistent(policy):
     for workload in ("dedup", "vips"):
         machine = crowd(workload, 10, policy, **fields)
         for guests in watched(machine, 11 * MSEC):
-            check(guests)
+            check_guests(guests)
 
 
 def test_much_spinning_for_owners_ends():

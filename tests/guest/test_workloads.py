@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from tests.guest.test_locks import Guests, check, rows
 from tests.helpers.at_once import at_once
+from tests.helpers.guests import Guests, check_guests
+from tests.helpers.invariants import rows
 from tests.helpers.run_hash import run_hash_elsewhere
 from vcpu_env.counters import measure
 from vcpu_env.guest.plan import GuestPlan
@@ -161,7 +162,7 @@ def test_guests_keep_their_invariants(workload):
     machine = Machine(apply_overrides(at_once(load_scenario("dbench-2vm")), changes), "series-v2", 1)
     for end_ns in range(MSEC, 60 * MSEC, 1_234_567):
         machine.run_until(end_ns)
-        check(Guests(machine))
+        check_guests(Guests(machine))
 
 
 def test_lock_holder_preemption():

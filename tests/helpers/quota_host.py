@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from tests.helpers.invariants import check_throttling
 from tests.helpers.smp_driver import Host
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.timeline import event, init_timeline, next_slot, timeline_arrays
 from vcpu_env.base.world import World
+from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import Change, cgroup_arrays, cgroup_event, cgroup_slots, init_cgroups
 from vcpu_env.kernel.clock import update_rq_clock
@@ -165,53 +167,21 @@ class QuotaHost(Host):
         return int(self["sched_entity"]["sum_exec_runtime_ns"][first : first + self.nr_cpus].sum())
 
 
-def throttled_levels(world, q: int) -> int:
-    """How many of a queue and those above it on its CPU are throttled."""
-    tg, cpu = divmod(q, len(world["rq"]))
-    levels = 0
-    while tg != NIL:
-        levels += int(world["cfs_rq_bandwidth"]["throttled"][tg * len(world["rq"]) + cpu])
-        tg = int(world["task_group"]["parent"][tg])
-    return levels
+def group(quota_ms: float = 0, period_ms: float = 100, burst_ms: float = 0, parent: int = 0) -> Group:
+    quota_ns = round(quota_ms * MSEC) if quota_ms else RUNTIME_INF
+    return Group(parent, bandwidth=Bandwidth(quota_ns, round(period_ms * MSEC), round(burst_ms * MSEC)))
 
 
-def check_limbo(world, q: int, levels: int) -> list[int]:
-    """The tasks in a queue's limbo list: runnable, not queued, below a throttled queue."""
-    limbo, p = [], int(world["cfs_rq_bandwidth"]["throttled_limbo"][q])
-    while p != NIL:
-        assert levels > 0 and p not in limbo
-        assert world["sched_entity"]["cfs_rq"][p] == q
-        assert not world["sched_entity"]["on_rq"][p] and not world["sched_entity"]["sched_delayed"][p]
-        limbo.append(p)
-        p = int(world["task_struct"]["throttle_next"][p])
-    return limbo
-
-
-def check_throttled_list(world, tg: int) -> None:
-    """A group's list holds its throttled queues, each once, and can be walked both ways."""
-    queues, pool, nr_cpus = world["cfs_rq_bandwidth"], world["cfs_bandwidth"][tg], len(world["rq"])
-    listed, before, q = [], NIL, int(pool["throttled_head"])
-    while q != NIL:
-        assert queues["throttled_prev"][q] == before
-        listed.append(q)
-        before, q = q, int(queues["throttled_next"][q])
-    assert pool["throttled_tail"] == before
-    assert sorted(listed) == [q for q in range(tg * nr_cpus, (tg + 1) * nr_cpus) if queues["throttled"][q]]
-    assert pool["runtime_ns"] >= 0
-
-
-def check_throttling(world) -> None:
-    """What must hold of bandwidth control after every event."""
-    queues, cfs = world["cfs_rq_bandwidth"], world["cfs_rq"]
-    limbo: list[int] = []
-    for q, queue in enumerate(queues):
-        levels = throttled_levels(world, q)
-        assert cfs["throttle_count"][q] == levels
-        assert queue["pelt_clock_throttled"] == (levels > 0 and cfs["nr_queued"][q] == 0)
-        if queue["throttled"]:
-            assert cfs["runtime_enabled"][q] and (queue["runtime_remaining_ns"] <= 0 or queue["csd_queued"])
-        limbo += check_limbo(world, q, levels)
-    unqueued = (world["task_struct"]["on_rq"] != 0) & (world["sched_entity"]["on_rq"][: len(world["task_struct"])] == 0)
-    assert sorted(limbo) == [p for p, yes in enumerate(unqueued) if yes]
-    for tg in range(1, len(world["cfs_bandwidth"])):
-        check_throttled_list(world, tg)
+def spans(host: QuotaHost, end_ms: int, cpu: int = 0) -> list[tuple[int, int]]:
+    """From when to when a CPU is busy, in whole ms, up to `end_ms`."""
+    found, since = [], None
+    for ms in range(round(host.now_ns / MSEC), end_ms + 1):
+        host.run_to(ms)
+        check_throttling(host.world)
+        busy = host.running()[cpu] != NIL
+        if busy and since is None:
+            since = ms
+        if since is not None and (not busy or ms == end_ms):
+            found.append((since, ms))
+            since = None
+    return found

@@ -5,33 +5,11 @@ A queue starts with 1 ns, so it draws for the first time at the tick after a tas
 
 import pytest
 
-from tests.helpers.quota_host import MSEC, QuotaHost, check_throttling
+from tests.helpers.quota_host import MSEC, QuotaHost, group, spans
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.timeline import NEVER
-from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
-from vcpu_env.kernel.build import Group
 
 pytestmark = pytest.mark.core
-
-
-def group(quota_ms: float = 0, period_ms: float = 100, burst_ms: float = 0, parent: int = 0) -> Group:
-    quota_ns = round(quota_ms * MSEC) if quota_ms else RUNTIME_INF
-    return Group(parent, bandwidth=Bandwidth(quota_ns, round(period_ms * MSEC), round(burst_ms * MSEC)))
-
-
-def spans(host: QuotaHost, end_ms: int, cpu: int = 0) -> list[tuple[int, int]]:
-    """From when to when a CPU is busy, in whole ms, up to `end_ms`."""
-    found, since = [], None
-    for ms in range(round(host.now_ns / MSEC), end_ms + 1):
-        host.run_to(ms)
-        check_throttling(host.world)
-        busy = host.running()[cpu] != NIL
-        if busy and since is None:
-            since = ms
-        if since is not None and (not busy or ms == end_ms):
-            found.append((since, ms))
-            since = None
-    return found
 
 
 def test_one_vcpu_at_half_a_cpu():

@@ -2,101 +2,16 @@
 
 from random import Random
 
-import numpy as np
 import pytest
 
-from tests.twin.eevdf import Load, calc_delta_fair, scale_load_down
+from tests.helpers.invariants import State, check_average, check_counts, check_tree
+from tests.twin.eevdf import Load, calc_delta_fair
 from tests.twin.random_scenario import random_scenario
 from vcpu_env.base.jit import NIL
-from vcpu_env.kernel.entity import avg_vruntime, vruntime_eligible
 from vcpu_env.trace.replay_sched import Player
 from vcpu_env.trace.sched_scenario import load_scenario
 
 ROUNDING_NS = 2
-
-
-def view(array: np.ndarray) -> list[dict]:
-    """A struct array as plain integers."""
-    names = array.dtype.names
-    return [dict(zip(names, row)) for row in array.tolist()]
-
-
-class State:
-    """The scheduler's arrays at one instant, with the sets that the invariants speak of."""
-
-    def __init__(self, world):
-        self.entities, self.queues = view(world["sched_entity"]), view(world["cfs_rq"])
-        self.rq = view(world["rq"])[0]
-        self.V = [int(avg_vruntime(world.handle, q)) for q in range(len(self.queues))]
-        self.queued = [
-            [i for i, se in enumerate(self.entities) if se["on_rq"] and se["cfs_rq"] == q] for q in range(len(self.V))
-        ]
-
-    def weight(self, i: int) -> int:
-        return scale_load_down(self.entities[i]["weight"])
-
-    def tree(self, q: int) -> list[int]:
-        """Entities of a queue's tree, in order."""
-
-        def walk(i):
-            if i == NIL:
-                return []
-            return walk(self.entities[i]["rb_left"]) + [i] + walk(self.entities[i]["rb_right"])
-
-        return walk(self.queues[q]["rb_root"])
-
-    def chain(self, i: int) -> list[int]:
-        return [] if i == NIL else [i, *self.chain(self.entities[i]["parent"])]
-
-    def tasks_below(self, q: int) -> list[int]:
-        """Queued tasks anywhere below a queue."""
-        below = []
-        for i in self.queued[q]:
-            my_q = self.entities[i]["my_q"]
-            below += [i] if my_q == NIL else self.tasks_below(my_q)
-        return below
-
-
-def check_average(state: State, world):
-    """I1, I2, I3: V is the weighted mean rounded down, so V is eligible and with it whoever is behind it."""
-    for q, members in enumerate(state.queued):
-        if members:
-            total = sum(state.weight(i) for i in members)
-            ahead = sum(state.weight(i) * (state.entities[i]["vruntime"] - state.V[q]) for i in members)
-            assert 0 <= ahead < total, "I1"
-            assert min(state.entities[i]["vruntime"] for i in members) <= state.V[q], "I2"
-            assert vruntime_eligible(world.handle, q, state.V[q]), "I3"
-
-
-def check_tree(state: State):
-    """I4, I5, and the tree's own order and aggregate."""
-    for q, queue in enumerate(state.queues):
-        tree, members = state.tree(q), state.queued[q]
-        deadlines = [state.entities[i]["deadline"] for i in tree]
-        assert deadlines == sorted(deadlines)
-        assert queue["rb_leftmost"] == (tree[0] if tree else NIL)
-        assert set(tree) == set(members) - {queue["curr"]}, "I4"
-        if tree:
-            least = min(state.entities[i]["vruntime"] for i in tree)
-            assert state.entities[queue["rb_root"]]["min_vruntime"] == least
-        if queue["next"] != NIL:
-            buddy = state.entities[queue["next"]]
-            assert buddy["on_rq"] and not buddy["sched_delayed"] and buddy["cfs_rq"] == q, "I4"
-        assert queue["nr_queued"] == len(members), "I5"
-        assert queue["load_weight"] == sum(state.entities[i]["weight"] for i in members), "I5"
-        assert queue["avg_load"] == sum(state.weight(i) for i in tree)
-        keys = sum(state.weight(i) * (state.entities[i]["vruntime"] - queue["zero_vruntime"]) for i in tree)
-        assert queue["avg_vruntime"] == keys
-
-
-def check_counts(state: State):
-    """I6: the hierarchical counters are those of the tasks below."""
-    for q, queue in enumerate(state.queues):
-        below = state.tasks_below(q)
-        delayed = sum(state.entities[i]["sched_delayed"] for i in below)
-        assert queue["h_nr_queued"] == len(below), "I6"
-        assert queue["h_nr_queued"] - queue["h_nr_runnable"] == delayed, "I6"
-    assert state.rq["nr_running"] == state.queues[0]["h_nr_queued"], "I6"
 
 
 def check_saved_lag(before: State, state: State, tick_ns: int):

@@ -3,9 +3,8 @@
 import pytest
 
 from tests.helpers.free_host import FOREVER, FREE, MSEC, count, host, ns, run, sleep, switches
+from tests.helpers.invariants import assert_scheduler, check_counts, next_event_ns
 from tests.helpers.smp_driver import Host, reschedule_kicked
-from tests.kernel.test_invariants import State, check_average, check_counts, check_tree
-from tests.test_machine_invariants import check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.affinity import set_cpus_allowed
 from vcpu_env.kernel.build import Group, Task
@@ -83,9 +82,7 @@ def test_policies():
     sched_setscheduler(kernel.w, 0, SCHED_IDLE)
     assert kernel["sched_entity"]["weight"][0] == 3 << 10 and kernel["cfs_rq"]["h_nr_idle"][0] == 1
     kernel.run(100)
-    state = State(kernel.world)
-    check_average(state, kernel.world)
-    check_tree(state)
+    assert_scheduler(kernel.world)
     ran = kernel["sched_entity"]["sum_exec_runtime_ns"].copy()
     kernel.run(1000)
     more = kernel["sched_entity"]["sum_exec_runtime_ns"] - ran
@@ -117,7 +114,7 @@ def test_a_task_takes_its_load_to_another_group(who):
     assert kernel["sched_entity"]["parent"][p] == NIL and kernel["cfs_rq"]["nr_queued"][q] == 0
     assert kernel["cfs_rq"]["load_avg"][0] > 0 and kernel["sched_entity"]["depth"][p] == 0
     kernel.run(20)
-    check_run_queues(State(kernel.world), kernel.world)
+    assert_scheduler(kernel.world)
 
 
 def test_a_sleeper_moves_its_load_too():
@@ -182,12 +179,9 @@ def test_invariants_while_tasks_change(cpus):
     machine = Machine(scenario, "stock", 0)
     for _ in range(600):
         machine.run_until(next_event_ns(machine))
-        state = State(machine.world)
-        check_average(state, machine.world)
-        check_tree(state)
+        state = assert_scheduler(machine.world)
         if cpus == 1:
             check_counts(state)
-        check_run_queues(state, machine.world)
         masks, where = machine.world["task_struct"]["cpus_allowed"][:, 0], machine.world["task_struct"]["cpu"]
         queued = machine.world["task_struct"]["on_rq"] != 0
         assert all(int(mask) >> int(cpu) & 1 for mask, cpu in zip(masks[queued], where[queued]))

@@ -5,10 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.domain_host import movable
-from tests.helpers.quota_host import MSEC, QuotaHost, check_throttling
-from tests.kernel.test_bandwidth import group, spans
-from tests.kernel.test_invariants import State, check_average, check_tree
-from tests.test_machine_invariants import check_run_queues
+from tests.helpers.invariants import assert_scheduler
+from tests.helpers.quota_host import MSEC, QuotaHost, group, spans
 from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group
@@ -18,11 +16,7 @@ from vcpu_env.kernel.types import TASK_RUNNING
 
 def check(host: QuotaHost) -> None:
     """All that must hold after an event."""
-    state = State(host.world)
-    check_average(state, host.world)
-    check_tree(state)
-    check_run_queues(state, host.world)
-    check_throttling(host.world)
+    assert_scheduler(host.world)
 
 
 @pytest.mark.core

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.helpers.quota_host import MSEC, QuotaHost, back_to_user, check_throttling
-from tests.kernel.test_bandwidth import group
+from tests.helpers.invariants import check_throttling
+from tests.helpers.quota_host import MSEC, QuotaHost, back_to_user, group
 from vcpu_env.base.jit import NIL, call
 from vcpu_env.kernel.cgroup import cgroup_event
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle

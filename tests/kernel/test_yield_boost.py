@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.invariants import State, check_average, check_counts, check_tree
 from tests.helpers.one_cpu import OneCpu, ns
 from tests.helpers.small_env import MSEC
-from tests.kernel.test_invariants import State, check_average, check_counts, check_tree
 from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.queue import __pick_eevdf as pick_eevdf

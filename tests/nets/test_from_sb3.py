@@ -2,35 +2,19 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
-from tests.nets.test_network import NO_MASK, compiled, random_mask
+from tests.helpers.network import NO_MASK, compiled, random_mask
+from tests.helpers.toy_env import INPUTS, Toy
 from vcpu_env.nets.from_sb3 import from_sb3
 
-gymnasium = pytest.importorskip("gymnasium")
 torch = pytest.importorskip("torch")
 sb3 = pytest.importorskip("stable_baselines3")
 contrib = pytest.importorskip("sb3_contrib")
-spaces = gymnasium.spaces
 
-INPUTS = 20
 BOX = spaces.Box(-1, 1, (2,), np.float32)
 DISCRETE = spaces.Discrete(18)
 MULTI = spaces.MultiDiscrete([4, 7, 2])
-
-
-class Toy(gymnasium.Env):
-    """An environment of the given spaces in which nothing happens."""
-
-    def __init__(self, action_space, observation_space=None):
-        self.action_space = action_space
-        self.observation_space = observation_space or spaces.Box(-10, 10, (INPUTS,), np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action):
-        return self.observation_space.sample(), 0.0, True, False, {}
 
 
 def model_of(method, action_space, env=None, **arguments):

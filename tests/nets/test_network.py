@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.network import NO_MASK, compiled, random_mask
 from tests.twin import network as twin
 from tests.twin.random_policy import POLICIES, normalisation, random_policy
 from vcpu_env.base.random import seed_key, stream_key
@@ -14,18 +15,7 @@ from vcpu_env.nets import network
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.weights import Layer, PolicyWeights
 
-NO_MASK = np.zeros(0, np.int8)
 KEY = int(stream_key(seed_key(3), 0, 5))
-
-
-def compiled(policy, observation, mask=NO_MASK, key=1, count=0, deterministic=False):
-    """(outputs, action, log-probability, value) of the compiled code; scratch memory begins as NaN."""
-    layout, weights = pack(policy)
-    scratch = np.full(network.scratch_size(layout), np.nan, np.float32)
-    action = np.full(policy.nr_dims, np.nan, np.float32)
-    log_prob, value = network.act(layout, weights, observation, mask, key, count, deterministic, scratch, action)
-    at = layout[network.OUTPUTS_AT]
-    return scratch[at : at + policy.actor[-1].bias.size], action, log_prob, value
 
 
 def assert_equals_twin(policy, observation, mask=NO_MASK, key=1, count=0, deterministic=False):
@@ -72,14 +62,6 @@ def test_random_policies_equal_twin(
     rng = np.random.default_rng(seed)
     mask = random_mask(rng, sizes) if head == "categorical" and seed % 4 else NO_MASK
     assert_equals_twin(policy, observation_of(rng, inputs, rng.random()), mask, key, count, deterministic)
-
-
-def random_mask(rng, sizes):
-    """A flat mask with at least one legal entry in each dimension."""
-    parts = [rng.random(size) < rng.random() for size in sizes]
-    for part in parts:
-        part[rng.integers(len(part))] = True
-    return np.concatenate(parts).astype(np.int8)
 
 
 def test_tanh():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.at_once import at_once
-from vcpu_env.base.world import World
+from tests.helpers.worlds import differing
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES, Policy, policy_named, series, series_level
 from vcpu_env.scenario import apply_overrides, load_scenario
@@ -18,17 +18,6 @@ IPI_STATE = {"last_ipi_sender", "last_ipi_receiver", "pending_ipi", "last_ipi_ve
 """What patches 6 and 7 write, and only patches 8 and 9 read."""
 CURSOR = {"scan_round"}
 """Scratch of one kvm_vcpu_on_spin(): the round in which it ended, the relaxed one too if it found nobody."""
-
-
-def differing(a: World, b: World, but: set[str] = frozenset()) -> set[str]:
-    """``struct.field`` of everything that differs between two worlds; `but`: structs and fields left out."""
-    assert a.arrays.keys() == b.arrays.keys()
-    found = set()
-    for name, array in a.arrays.items():
-        if name not in but:
-            fields = [field for field in array.dtype.names if field not in but]
-            found |= {f"{name}.{field}" for field in fields if not np.array_equal(a[name][field], b[name][field])}
-    return found
 
 
 def run(scenario: str, policy: Policy | str, seed: int, end_ns: int, *overrides: str) -> Machine:

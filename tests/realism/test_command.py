@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.test_cli import call, refused
+from tests.helpers.command_line import call, refused
 from vcpu_env.realism.compare import METRICS
 from vcpu_env.realism.probe import shipped_probes
 from vcpu_env.realism.recording import SHIPPED

@@ -4,7 +4,7 @@ import json
 import math
 
 from tests.helpers.realism_events import events
-from tests.realism.test_probe import FACTS, probe
+from tests.helpers.realism_probes import FACTS, probe
 from vcpu_env.realism import report
 from vcpu_env.realism.compare import METRICS, compare_probe, is_near
 from vcpu_env.realism.recording import Run

@@ -4,31 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.realism_probes import FACTS, TASKS, probe
 from vcpu_env.realism.cgroups import settings
-from vcpu_env.realism.kernel_facts import KernelFacts
-from vcpu_env.realism.probe import Group, Probe, find_probes, parse_probes, shipped_probes
+from vcpu_env.realism.probe import Group, find_probes, parse_probes, shipped_probes
 from vcpu_env.realism.record import specification
 from vcpu_env.realism.simulated import scenario_of, started_at
 from vcpu_env.scenario.errors import ScenarioError
-
-FACTS = KernelFacts(
-    release="6.18.1",
-    cpus=2,
-    threads_per_core=1,
-    hz=250,
-    hz_source="configuration",
-    base_slice_ns=1_400_000,
-    base_slice_source="debugfs",
-    preempt="none",
-    lag_clamp="6.19.9",
-    model="made up",
-    virtual=True,
-)
-TASKS = [{"name": "t"}]
-
-
-def probe(**fields) -> Probe:
-    return Probe(**({"name": "p", "summary": "one", "host_tasks": TASKS} | fields))
 
 
 def refusal(**fields) -> str:

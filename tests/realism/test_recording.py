@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.realism_events import events
-from tests.realism.test_probe import FACTS, probe
+from tests.helpers.realism_probes import FACTS, probe
 from vcpu_env.realism.kernel_facts import RATES
 from vcpu_env.realism.recording import SHIPPED, Recording, Run, load_recording, save_recording
 from vcpu_env.scenario.errors import ScenarioError

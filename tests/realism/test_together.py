@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.realism_events import events
-from tests.realism.test_probe import FACTS, probe
+from tests.helpers.realism_probes import FACTS, probe
 from vcpu_env.realism import report
 from vcpu_env.realism.compare import compare_probe
 from vcpu_env.realism.probe import shipped_probes

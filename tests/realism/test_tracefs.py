@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.realism.test_probe import probe
+from tests.helpers.realism_probes import probe
 from vcpu_env.realism import cgroups, kernel_facts, record, tracefs
 from vcpu_env.realism.probe import shipped_probes
 from vcpu_env.realism.tracefs import TraceError

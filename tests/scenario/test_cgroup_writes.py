@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.scenario.test_scenario import VM, overridden, refused
+from tests.helpers.scenarios import VM, overridden, refused
 from vcpu_env.scenario import Scenario, list_scenarios, load_scenario
 from vcpu_env.scenario.cgroup_writes import Limits, writes
 

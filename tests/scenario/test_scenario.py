@@ -7,28 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.scenarios import VM, overridden, refused
 from vcpu_env.kernel.types import base_slice_of
 from vcpu_env.scenario import (
     SCHED_FEATURES,
     Scenario,
     ScenarioError,
-    apply_overrides,
     list_scenarios,
     load_scenario,
     parse_scenario,
 )
-
-VM = {"name": "vm", "vcpus": 4, "workload": "dbench"}
-
-
-def refused(*lines, **fields):
-    with pytest.raises(ScenarioError) as error:
-        Scenario(**{"name": "s", "vms": [VM]} | fields)
-    assert str(error.value).splitlines() == list(lines)
-
-
-def overridden(*overrides, **fields):
-    return apply_overrides(Scenario(**{"name": "s", "vms": [VM]} | fields), overrides)
 
 
 def override_refused(line, *overrides, **fields):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import call, refused
+from tests.helpers.command_line import call, refused
 from vcpu_env.executors.local import Inline
 from vcpu_env.validate import cells, golden, page, published
 from vcpu_env.validate.runs import Job, Rates, run
