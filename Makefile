@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled coverage fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -11,7 +11,8 @@ help:
 	@echo "make realism    compare the simulated scheduler with this machine's (as root, 5 minutes): docs/realism.md"
 	@echo "make reproduce  evaluate the shipped trained policies again and compare with their cards"
 	@echo "make retrain    train them again (says first how many hours it takes)"
-	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
+	@echo "make test       format check, lint, types, tests (compiled, and the core uncompiled)"
+	@echo "make coverage   which lines the tests reach, compiled functions counted uncompiled"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -37,15 +38,30 @@ test check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy .
+	$(BIN)/python -c "from vcpu_env.precompile import ensure_compiled; ensure_compiled()"
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target compiled uncompiled
+
+# The two halves of the tests; they run at the same time, each on one CPU.
+compiled: $(VENV)/.dev
 	$(BIN)/pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m "core and not slow"
+
+uncompiled: $(VENV)/.dev
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -p no:cacheprovider -m "core and not slow"
+
+# Compiled functions count by the uncompiled half: what they do compiled is not seen.
+coverage: $(VENV)/.dev
+	$(BIN)/coverage erase
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -m "core and not slow"
+	$(BIN)/coverage run -m pytest -m "not core and not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 # Stamp files: set-up is redone only when what it depends on changes.
 $(VENV)/.venv:

@@ -74,7 +74,7 @@ def test_invariants_after_every_event(name):
 
 @pytest.mark.core
 def test_a_throttled_vcpu_looks_preempted_and_cannot_be_yielded_to():
-    """T23. KVM sees a candidate like any other; yield_to() refuses it, also when its CPU has nothing else to run."""
+    """KVM sees a candidate like any other; yield_to() refuses it, also when its CPU has nothing else to run."""
     machine = at_a_throttled_moment(LIMITED["vcpu"])
     world = machine.world
     target = in_limbo(machine)[0]

@@ -1,6 +1,6 @@
 """Schedules of hogs, yielders and sleepers on one CPU, calculated by hand, from the whole machine.
 
-Numbers (T06 ...) are those of `test_scenarios_worked`: there the scheduler is called by hand. Times are in ms.
+Several are those of `tests.kernel.test_worked_one_cpu`: there the scheduler is called by hand. Times are in ms.
 """
 
 import pytest

@@ -147,7 +147,6 @@ def test_pinned_task_wakes_where_it_must():
     "percent, nr_scan", [(0, 16), (25, 14), (50, 10), (60, 8), (75, 3), (80, 2), (86, 0), (100, 0)]
 )
 def test_idle_scan_table(percent, nr_scan):
-    """T48."""
     host = Host(16, [Task()])
     update_idle_cpu_scan(host.w, 0, percent * 1024 * 16 // 100)
     assert host["sched_domain_shared"]["nr_idle_scan"][0] == nr_scan
@@ -366,7 +365,7 @@ def test_running_task_is_pushed_after_many_failures():
 
 
 def test_migration_keeps_lag_and_relative_deadline():
-    """T40: lag 0.5 and deadline 1.2 away; beside one entity at V the task arrives at V - 1.0, and V moves by 0.5."""
+    """Lag 0.5 and deadline 1.2 away; beside one entity at V the task arrives at V - 1.0, and V moves by 0.5."""
     host = pinned_start(2, [0, 0, 1], base_slice_ns=2_400_000)
     host.run(1)
     waiting = 1 - host.running()[0]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.core
 
 
 def test_one_vcpu_at_half_a_cpu():
-    """T46. 50 ms and the 1 ns of the beginning last until the tick at 51; the ms too much is repaid in each period."""
+    """50 ms and the 1 ns of the beginning last until the tick at 51; the ms too much is repaid in each period."""
     host = QuotaHost(1, [(1, 0)], [group(50)])
     host.start(0)
     assert spans(host, 300) == [(0, 51), (100, 150), (200, 250), (300, 300)]
@@ -23,7 +23,7 @@ def test_one_vcpu_at_half_a_cpu():
 
 
 def test_two_cpus_draw_from_one_pool():
-    """T45. 6 + 5 ms for the first CPU, 6 + 3 ms for the second; both run 10 ms a period on average.
+    """6 + 5 ms for the first CPU, 6 + 3 ms for the second; both run 10 ms a period on average.
 
     CPU 0: draws to 5 ms at the ticks 1 and 6, has none left at 11. CPU 1: 3 ms at tick 6, 2 ns at 9, none at 10.
     """

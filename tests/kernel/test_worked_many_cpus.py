@@ -1,4 +1,4 @@
-"""Worked scenarios of several CPUs or long runs: T24, T47. T40, T44 and T48 lie with their rules."""
+"""Worked scenarios of several CPUs or long runs."""
 
 import numpy as np
 import pytest
