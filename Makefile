@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled coverage fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -13,6 +13,7 @@ help:
 	@echo "make retrain    train them again (says first how many hours it takes)"
 	@echo "make test       format check, lint, types, tests (compiled, and the core uncompiled)"
 	@echo "make coverage   which lines the tests reach, compiled functions counted uncompiled"
+	@echo "make debug      the core tests, compiled so that every index of a struct is checked"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -55,6 +56,9 @@ coverage: $(VENV)/.dev
 	$(BIN)/coverage run -m pytest -m "not core and not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+debug: $(VENV)/.dev
+	VCPU_ENV_DEBUG=1 $(BIN)/pytest -m "core and not slow"
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix

@@ -7,7 +7,7 @@ from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint
 from vcpu_env.build.cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine.alignment import ALIGNMENT_COUNTS
-from vcpu_env.kernel.yield_types import YIELD_STATS
+from vcpu_env.kernel.yield_types import yield_stats
 from vcpu_env.kvm.types import COUNTERS
 from vcpu_env.scenario.model import Run, Vm
 
@@ -36,7 +36,7 @@ def counters(w: World, plan: Blueprint, now_ns: int) -> dict[str, Any]:
             "nr_switches": int(rq["nr_switches"].sum()),
             "nr_migrations": int(w["task_struct"]["nr_migrations"].sum()),
         },
-        "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
+        "deboost": {name: int(yields[name]) for name in yield_stats.fields},
         "host": {name: int(w["pcpu"][name].sum()) for name in HOST_TIMES},
         "alignment": {name: int(w["alignment"][name][0]) for name in ALIGNMENT_COUNTS},
         **cgroup_counters(w, plan),

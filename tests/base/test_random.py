@@ -34,7 +34,7 @@ def test_streams_differ_from_each_other():
 
 def test_all_draws_of_a_machine_are_of_a_stream():
     """Who draws from a key of his own: what builds a machine, and policies that are random themselves."""
-    own_keys = {"build", "network", "rivals", "decide", "play", "rollout"}
+    own_keys = {"blueprint", "world", "network", "rivals", "step", "play", "rollout"}
     own = re.compile(r"(?<![.\w])(mix64|draw|stream_key)\([\w.]*(key|seed|mix64|np|view)")
     found = {path.stem for path in SOURCE.rglob("*.py") if path.parent.name != "base" and own.search(path.read_text())}
     assert found == own_keys

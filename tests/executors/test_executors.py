@@ -1,5 +1,6 @@
 """Executors: the same results from all of them, errors passed on, no process left behind."""
 
+import multiprocessing
 import os
 import sys
 import time
@@ -10,6 +11,8 @@ from baselines import cells, evaluate, store
 from baselines.cells import CellError
 from tests.helpers.evaluation import FAKE, make_plan
 from vcpu_env.executors import make as executor
+from vcpu_env.executors.base import ExecutorError, WorkerDiedError
+from vcpu_env.executors.local import Inline, ProcessPool
 
 TABLES = ("cells.csv", "summary.csv", "scores.csv", "manifest.json")
 
@@ -33,14 +36,14 @@ def evaluated(directory, runs_on, plan=None):
 
 def no_children_but(before):
     deadline = time.monotonic() + 10
-    while set(executor.multiprocessing.active_children()) - before and time.monotonic() < deadline:
+    while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
         time.sleep(0.05)
-    return set(executor.multiprocessing.active_children()) == before
+    return set(multiprocessing.active_children()) == before
 
 
-@pytest.mark.parametrize("runs_on", [executor.Inline(), executor.ProcessPool(2)])
+@pytest.mark.parametrize("runs_on", [Inline(), ProcessPool(2)])
 def test_map(runs_on):
-    before = set(executor.multiprocessing.active_children())
+    before = set(multiprocessing.active_children())
     assert runs_on.everywhere(os.getpid) == [os.getpid()]
     assert sorted(runs_on.map(square, [3, 1, 2])) == [(0, 9), (1, 1), (2, 4)]
     assert list(runs_on.map(square, [])) == []
@@ -53,9 +56,9 @@ def test_map(runs_on):
 
 
 def test_a_dead_worker_is_an_error():
-    before = set(executor.multiprocessing.active_children())
-    with pytest.raises(executor.WorkerDiedError):
-        list(executor.ProcessPool(2).map(die, [1, 2]))
+    before = set(multiprocessing.active_children())
+    with pytest.raises(WorkerDiedError):
+        list(ProcessPool(2).map(die, [1, 2]))
     assert no_children_but(before)
 
 
@@ -72,25 +75,25 @@ def test_results_do_not_depend_on_the_executor(tmp_path):
     ],
 )
 def test_unknown_executors(arguments, line):
-    with pytest.raises(executor.ExecutorError, match=line):
+    with pytest.raises(ExecutorError, match=line):
         executor.make_executor(*arguments)
 
 
 def test_ray_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "vcpu_env.executors.ray", raising=False)
-    with pytest.raises(executor.ExecutorError, match=r"needs Ray: pip install 'vcpu-env\[ray\]'"):
+    with pytest.raises(ExecutorError, match=r"needs Ray: pip install 'vcpu-env\[ray\]'"):
         executor.make_executor("ray")
 
 
 def test_machines_with_another_source_are_refused(monkeypatch):
-    class Elsewhere(executor.Inline):
+    class Elsewhere(Inline):
         def everywhere(self, function):
             return [*super().everywhere(function), "0123456789abcdef"]
 
     monkeypatch.setattr(cells, "ensure_compiled", lambda: None)
-    evaluate.prepare(executor.Inline())
-    with pytest.raises(executor.ExecutorError, match="a machine has source 0123456789abcdef"):
+    evaluate.prepare(Inline())
+    with pytest.raises(ExecutorError, match="a machine has source 0123456789abcdef"):
         evaluate.prepare(Elsewhere())
 
 
@@ -116,10 +119,10 @@ def test_two_ray_nodes(ray_cluster, tmp_path):
     assert sorted(runs_on.map(square, list(range(100)))) == [(n, n * n) for n in range(100)]
     with pytest.raises(CellError, match="item 5"):
         list(runs_on.map(refuse, [5]))
-    inline = evaluated(tmp_path / "inline", executor.Inline())
+    inline = evaluated(tmp_path / "inline", Inline())
     assert evaluated(tmp_path / "ray", runs_on) == inline
     dying = make_plan(("dbench-2vm",), seeds=1, overrides=["vms.*.params.die=1"])
-    with pytest.raises(executor.WorkerDiedError):
+    with pytest.raises(WorkerDiedError):
         evaluated(tmp_path / "dying", runs_on, dying)
     refused = make_plan(("dbench-2vm",), seeds=1, overrides=["vms.*.params.refuse=1"])
     with pytest.raises(CellError, match="dbench-2vm, [a-z0-9-]+, seed 0: vms.0.params.refuse"):

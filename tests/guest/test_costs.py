@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers.at_once import at_once
-from vcpu_env.guest.types import GUEST_COSTS
+from vcpu_env.guest.types import guest_costs
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import GuestCosts, ScenarioError, apply_overrides, load_scenario
 
@@ -14,7 +14,7 @@ OTHERS = {"icr_write_ns", "pv_ipi_ns", "spin_iteration_ns", "spin_threshold_ns",
 
 @pytest.mark.core
 def test_every_cost_of_the_guest_is_a_field():
-    assert GuestCosts.model_fields.keys() | OTHERS == set(GUEST_COSTS.names)
+    assert GuestCosts.model_fields.keys() | OTHERS == set(guest_costs.fields)
     changes = [f"guest_costs.{name}={100 + i}" for i, name in enumerate(GuestCosts.model_fields)]
     machine = Machine(apply_overrides(load_scenario("dbench-1vm-2vcpu"), changes))
     costs = machine.world["guest_costs"][0]

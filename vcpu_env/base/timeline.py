@@ -10,28 +10,24 @@ hundreds of CPUs the tree is larger than the first-level cache.
 
 import numpy as np
 
-from vcpu_env.base.jit import kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.structs import Struct, StructArray
 
 NEVER = 1 << 62
 """Time of an event that is not going to happen (ns)."""
 
-EVENT = np.dtype([("when_ns", "i8")], align=True)
-WINNER = np.dtype([("slot", "i8"), ("when_ns", "i8")], align=True)
-CLOCK = np.dtype([("now_ns", "i8"), ("leaves", "i8"), ("events", "i8")], align=True)
-
-event = struct(44, EVENT)
-winner = struct(45, WINNER)
-machine_clock = struct(46, CLOCK)
+event = Struct("event", [("when_ns", "i8")])
+winner = Struct("winner", [("slot", "i8"), ("when_ns", "i8")])
+machine_clock = Struct("machine_clock", [("now_ns", "i8"), ("leaves", "i8"), ("events", "i8")], single=True)
 
 
 def timeline_arrays(nr_slots: int) -> list[StructArray]:
     """The struct arrays of a timeline with `nr_slots` slots."""
     leaves = 1 << max(1, (nr_slots - 1).bit_length())
     return [
-        StructArray(44, "event", EVENT, leaves),
-        StructArray(45, "winner", WINNER, 2 * leaves),
-        StructArray(46, "machine_clock", CLOCK, 1),
+        event.array(leaves),
+        winner.array(2 * leaves),
+        machine_clock.array(),
     ]
 
 

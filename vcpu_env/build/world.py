@@ -11,7 +11,7 @@ from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
 from vcpu_env.engine.alignment import alignment_arrays, init_alignment
 from vcpu_env.engine.host_tasks.program import nr_host_ops, place_host_tasks
 from vcpu_env.engine.host_tasks.types import host_arrays
-from vcpu_env.engine.state import HOST_COSTS, engine_arrays
+from vcpu_env.engine.state import engine_arrays, host_costs
 from vcpu_env.guest.balance import busy_balance_ns
 from vcpu_env.guest.plan import Offsets, place_guest, program_ops
 from vcpu_env.guest.rcu import init_rcu, rcu_arrays
@@ -208,7 +208,7 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     """Costs of host and guest work, and what the guest kernels' own constants are."""
     costs = scenario.host.costs
     host = world["host_costs"]
-    for name in HOST_COSTS.names or ():
+    for name in host_costs.fields:
         factor = name.removesuffix("_1024")
         host[name] = getattr(costs, name) if factor == name else round(getattr(costs, factor) * 1024)
     apic = world["lapic_costs"]

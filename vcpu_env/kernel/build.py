@@ -139,7 +139,7 @@ def build_kernel(
     tun["tick_ns"] = (NSEC_PER_SEC + tunables.hz // 2) // tunables.hz
     tun["migration_cost_ns"] = tunables.migration_cost_ns
     tun["hz"] = tunables.hz
-    tun["nr_cpus"], tun["nr_tasks"], tun["nr_groups"] = nr_cpus, len(tasks), len(groups)
+    tun["nr_cpus"], tun["nr_groups"] = nr_cpus, len(groups)
     tun["track_load"] = nr_cpus > 1 or tunables.track_load
     tun["preempt_lazy"] = tunables.preempt_lazy
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
@@ -186,7 +186,9 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
     tg["shares"][0] = NICE_0_LOAD
     cpus = np.arange(nr_cpus)
     for number, group in enumerate(groups, start=1):
-        tg[number] = (group.shares, 0, group.parent, group.idle, tg["depth"][group.parent] + 1)
+        for field in ("shares", "parent", "idle"):
+            tg[field][number] = getattr(group, field)
+        tg["depth"][number] = tg["depth"][group.parent] + 1
         first = nr_tasks + (number - 1) * nr_cpus
         se, own, upper = first + cpus, number * nr_cpus + cpus, group.parent * nr_cpus + cpus
         cfs["se"][own], cfs["idle"][own] = se, group.idle

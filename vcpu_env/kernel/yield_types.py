@@ -1,9 +1,8 @@
 """The constants of the debooster, and the record of one directed-yield decision."""
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, struct
-from vcpu_env.base.world import StructArray, World
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.structs import Struct, StructArray
+from vcpu_env.base.world import World
 
 DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2, DEBOOST_V3, DEBOOST_VEE21 = range(5)
 DEBOOST = {"none": DEBOOST_NONE, "v1": DEBOOST_V1, "v2": DEBOOST_V2}
@@ -33,7 +32,8 @@ BASELINES = ((2, 1, 1), (3, 15, 16), (6, 5, 8), (8, 1, 2), (12, 3, 8))
 LAST_BASELINE = (1, 4)
 """The series' least penalty without a gap. It never acts: the clamp before it leaves at least the granularity."""
 
-DEBOOST_PARAMS = np.dtype(
+deboost_params = Struct(
+    "deboost_params",
     [
         ("deboost", "i8"),
         ("vcpu_debooster_enabled", "i8"),
@@ -57,10 +57,11 @@ DEBOOST_PARAMS = np.dtype(
         ("baseline_num", "i8", (6,)),
         ("baseline_den", "i8", (6,)),
     ],
-    align=True,
+    single=True,
 )
 
-YIELD_DECISION = np.dtype(
+yield_decision = Struct(
+    "yield_decision",
     [
         ("y_v", "i8"),
         ("t_v", "i8"),
@@ -86,10 +87,11 @@ YIELD_DECISION = np.dtype(
         ("scale", "i8"),  # fixed-point factor of this decision's penalty (on top of deboost_params') or loan
         ("credit_ns", "i8"),  # service that the target was credited with
     ],
-    align=True,
+    single=True,
 )
 
-YIELD_STATS = np.dtype(
+yield_stats = Struct(
+    "yield_stats",
     [
         ("yields", "i8"),  # yield_to() calls that succeeded
         ("applied", "i8"),  # penalties
@@ -104,20 +106,16 @@ YIELD_STATS = np.dtype(
         ("stayed", "i8"),  # hints after which the spinner kept its CPU
         ("not_applied", "i8"),  # a penalty was asked for and could not be: the yield was a plain hint
     ],
-    align=True,
+    single=True,
 )
-
-deboost_params = struct(16, DEBOOST_PARAMS)
-yield_decision = struct(17, YIELD_DECISION)
-yield_stats = struct(49, YIELD_STATS)
 
 
 def policy_arrays() -> list[StructArray]:
     """Struct arrays of the debooster."""
     return [
-        StructArray(16, "deboost_params", DEBOOST_PARAMS, 1),
-        StructArray(17, "yield_decision", YIELD_DECISION, 1),
-        StructArray(49, "yield_stats", YIELD_STATS, 1),
+        deboost_params.array(),
+        yield_decision.array(),
+        yield_stats.array(),
     ]
 
 
