@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
 
 LADDER = [
     "vcpu_env.base",  # compiled functions, structs, the timeline, random streams: no kernel in it
