@@ -62,6 +62,7 @@ coverage: $(VENV)/.dev
 
 debug: $(VENV)/.dev
 	VCPU_ENV_DEBUG=1 $(BIN)/pytest -m "core and not slow"
+
 matrix:
 	@for python in $(PYTHONS); do \
 		if $$python -c "" 2>/dev/null; then \
