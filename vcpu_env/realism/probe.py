@@ -72,7 +72,7 @@ class Probe(Part):
         parents = {group.parent for group in self.groups}
         leaves = [group.name for group in self.groups if group.name not in parents]
         self._check_groups()
-        wrong = refusal(self.host_tasks, self.cpus, leaves, ())
+        wrong = refusal(self.host_tasks, self.cpus, leaves, (), Costs())
         if wrong is not None:
             raise ValueError(wrong)
         for what, count, most in (("tasks", len(self.tasks), MAX_TASKS), ("pipes", len(self.pipes), MAX_PIPES)):
