@@ -329,9 +329,7 @@ class Scenario(Part):
                 raise ValueError(f"vms.{i}.params: given (allowed: with another workload than '{THREADS}')")
             if wrong := guest_refusal(vm.threads):
                 raise ValueError(f"vms.{i}.{wrong}")
-        wrong = refusal(
-            self.host_tasks, self.host.cpus, [group.name for group in self.groups], names, self.host.costs
-        )
+        wrong = refusal(self.host_tasks, self.host.cpus, [group.name for group in self.groups], names, self.host.costs)
         if wrong or len({task.name for task in tasks}) < len(tasks):
             raise ValueError(
                 wrong or "host_tasks: a name is that of a noise, VMM, emulator or vhost task (allowed: others)"

@@ -40,6 +40,7 @@ from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.program_locks import check_locks, in_two_orders
 from vcpu_env.scenario.program_text import NONE, Names, Node, ProgramError, operations, parse_program
+from vcpu_env.scenario.toml_text import read_toml
 
 MAX_THREADS = 1024
 UNLIMITED = 1 << 30
@@ -200,7 +201,7 @@ def parse_workload(toml: str, name: str) -> WorkloadFile:
         ScenarioError: it is wrong.
     """
     try:
-        return WorkloadFile(**tomllib.loads(toml))
+        return WorkloadFile(**read_toml(toml))
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"workload: value '{name}' (allowed: a TOML file; {error})") from None
     except ValidationError as error:
@@ -217,7 +218,9 @@ def with_workload_files(data: dict[str, Any], directory: Path) -> dict[str, Any]
     vms = data.get("vms")
     if not isinstance(vms, list | tuple):
         return data
-    vms, known = list(vms), dict(data.get("workloads") or {})
+    if not isinstance(known := data.get("workloads") or {}, dict):
+        return data
+    vms, known = list(vms), dict(known)
     for i, vm in enumerate(vms):
         name = vm.get("workload") if isinstance(vm, dict) else None
         if not isinstance(name, str) or not name.endswith(".toml"):
