@@ -31,7 +31,7 @@ from baselines.cells import Cell, source_id
 from baselines.policies import PolicySource, choose_policies, is_file
 from vcpu_env import __version__
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
-from vcpu_env.scenario.errors import InputError, error_lines, nearest
+from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.model import Name
 from vcpu_env.scenario.toml_text import read_toml
@@ -58,8 +58,8 @@ def _some_texts(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError(f": value {value!r} (allowed: a string)")
+    if not isinstance(value, str) or not (value == "" or value.isprintable()):
+        raise ValueError(f": value {shown(value)} (allowed: a line of text)")
     return value
 
 

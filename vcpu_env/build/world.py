@@ -26,6 +26,7 @@ from vcpu_env.kernel.types import (
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
     REWEIGHT_V6_19,
+    base_slice_of,
     kernel_arrays,
 )
 from vcpu_env.kernel.yield_types import init_policy, policy_arrays
@@ -241,7 +242,7 @@ def fill_guest_kernels(world: World, plan: Blueprint) -> None:
     scenario, vms = plan.scenario, world["guest_vm"]
     for vm, spec in enumerate(scenario.expanded_vms):
         tick_ns = 1_000_000_000 // spec.hz
-        slice_ns = 700_000 * min(spec.vcpus, 8).bit_length()
+        slice_ns = base_slice_of(spec.vcpus)
         vms["ipi_mode"][vm] = IPI_MODES[spec.ipi_mode]
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = draw(stream_key(seed_key(plan.seed), VM_TICK_PHASE, vm), 0) * tick_ns >> 32

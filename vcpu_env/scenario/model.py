@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.scenario.cgroup_writes import check_cgroups
 from vcpu_env.scenario.cgroups import MAX_QUOTA_US, BurstUs, Change, Idle, PeriodUs, QuotaUs, check_limits, check_quota
@@ -306,13 +307,20 @@ class Scenario(Part):
 
     @model_validator(mode="after")
     def check_workloads(self) -> "Scenario":
-        """Refuse parameters that a workload described here does not have or could not run with."""
+        """Refuse workloads that there are not, and parameters that one does not have or could not run with."""
+        for name in self.workloads:
+            if name in (*WORKLOADS, THREADS):
+                raise ValueError(
+                    f"workloads.{name}: the name is taken (allowed: other than {', '.join((*WORKLOADS, THREADS))})"
+                )
         for i, vm in enumerate(self.vms):
-            if vm.workload in self.workloads:
-                try:
+            try:
+                if vm.workload in self.workloads:
                     self.workloads[vm.workload].programs(vm.params)
-                except ValueError as error:
-                    raise ValueError(f"vms.{i}{error}") from None
+                elif vm.workload != THREADS:
+                    workload_parameters(vm.workload, vm.params)
+            except ValueError as error:
+                raise ValueError(f"vms.{i}.{str(error).removeprefix('.')}") from None
         return self
 
     @model_validator(mode="after")
