@@ -133,8 +133,8 @@ def test_gang_index_of_vms_that_take_turns():
     machine.run_until(100 * MSEC)
     counted = machine.counters()
     alignment = counted["alignment"]
-    assert alignment["gang_ns"] > 0.98 * alignment["busy_ns"] > 0.9 * 100 * MSEC
-    assert alignment["unison_switches"] > 0.95 * alignment["vcpu_switches"] > 50
+    assert alignment["gang_ns"] > 0.9 * alignment["busy_ns"] > 0.8 * 100 * MSEC
+    assert alignment["unison_switches"] > 0.8 * alignment["vcpu_switches"] > 50
     together = [vm["together_ns"] for vm in counted["vms"]]
     assert sum(together) == pytest.approx(alignment["gang_ns"], rel=0.02)
 
