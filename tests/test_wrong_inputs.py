@@ -1,4 +1,4 @@
-"""Inputs that once crashed, hung or were accepted: each ends in one line that names field, value and what is allowed."""
+"""Inputs that crashed, hung or were accepted: each ends in one line that names field, value and what is allowed."""
 
 import json
 
@@ -96,7 +96,7 @@ def test_the_longest_draw_fits():
         assert 0 < LONGEST_NS * int(table.max()) < 2**62
         with np.errstate(over="raise"):
             sample(kind, np.int64(LONGEST_NS), np.int64(2**32 - 1))
-    spike = shape_quantiles("spike", [(0.0, 0.0), (1 - 0.5 / POINTS, 0.0), (1.0, 1e11)])
+    spike = shape_quantiles("spike", [(0.0, 0.0), (1 - 1 / POINTS, 0.0), (1.0, 1e11)])
     assert MAX_NS * int(spike.max()) < 2**62
 
 
@@ -273,18 +273,33 @@ def test_a_machine_refuses_what_no_run_has():
             machine.run_until(end_ns)
 
 
-def test_a_machine_in_which_time_stands_still_says_who(monkeypatch):
-    """Two tasks that yield to each other for nothing: seen by the engine at one instant, where the edge saw nothing."""
+def test_too_many_events_at_one_instant_stop_the_machine():
+    from vcpu_env.build.stall import StalledError
+    from vcpu_env.machine import Machine
+    from vcpu_env.scenario import HostTask
+
+    scenario = Scenario(name="still", host={"cpus": 1}, host_tasks=[HostTask(name="a")])
+    machine = Machine(scenario)
+    machine.run_until(100_000)
+    clock, next_ns = machine.world["machine_clock"], machine.world["winner"]["when_ns"][1]
+    clock["check_events"], clock["checked_ns"] = clock["events"] + 1, next_ns
+    message = rf"scenario still: time stands still at {next_ns} ns, host task 'a' \(at \w+\) goes on and on there"
+    with pytest.raises(StalledError, match=message):
+        machine.run_until(100_000_000)
+    with pytest.raises(StalledError):
+        machine.check()
+
+
+def test_a_program_without_time_stops_the_machine():
+    """Parameters of a workload may leave nothing that takes time: its thread is named, with its step."""
     from vcpu_env.build.stall import StalledError
     from vcpu_env.machine import Machine
 
-    text = TASK.format(costs=NO_COSTS, program=repeat("{ sched_yield = true }", 3000))
-    machine = Machine(parse_scenario(text, "still"))
-    machine.world["machine_clock"]["check_events"] = 500
-    with pytest.raises(
-        StalledError, match=r"scenario still: time stands still at \d+ ns, host task 'a-[12]' \(at .*\)"
-    ):
-        machine.run_until(1_000_000)
+    nothing = {"threads": 1, "user_ns": 0, "hold_ns": 0}
+    vm = {"name": "vm", "vcpus": 1, "workload": "micro-lhp", "params": nothing, "boot_ns": 0}
+    scenario = Scenario(name="still", host={"cpus": 1, "noise": "none"}, vms=[vm])
+    with pytest.raises(StalledError, match=r"time stands still at \d+ ns, thread 0 of VM 'vm' \(at \w+\) goes on"):
+        Machine(scenario).run_until(100_000_000)
 
 
 def test_a_closed_environment_is_over():

@@ -34,8 +34,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from vcpu_env.guest.shapes import middles
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.program_locks import check_locks, in_two_orders
@@ -64,7 +66,8 @@ def _quantiles(value: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) >= 2 and all(map(_is_pair, value)):
         pairs = tuple((float(p), float(x)) for p, x in value)
         ends = pairs[0][0] == 0 and pairs[-1][0] == 1 and pairs[0][1] >= 0 and 0 < pairs[-1][1] < 1e12
-        if ends and all(p < q and x <= y for (p, x), (q, y) in zip(pairs, pairs[1:])):
+        rising = all(p < q and x <= y for (p, x), (q, y) in zip(pairs, pairs[1:]))
+        if ends and rising and np.interp(middles(), *np.array(pairs).T).max() > 0:
             return pairs
     raise ValueError(": no such list (allowed: pairs [probability, value], both rising, from probability 0 to 1)")
 
