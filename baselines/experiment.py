@@ -30,6 +30,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from baselines.cells import Cell, source_id
 from baselines.policies import PolicySource, choose_policies, is_file
 from vcpu_env import __version__
+from vcpu_env.build.blueprint import guest_plans
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
 from vcpu_env.scenario.host import Part
@@ -215,6 +216,10 @@ def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Seque
     for case in cases:
         if not case.scenario.vms:
             raise ExperimentError(f"scenarios: value '{case.scenario.name}' (allowed: those with VMs)")
+        try:
+            guest_plans(case.scenario)
+        except ValueError as error:
+            raise ExperimentError(f"scenario {case}: {error}") from None
     _check_distinct(cases)
     seeds = range(experiment.first_seed, experiment.first_seed + experiment.seeds)
     policies = choose_policies(experiment.policies, known)

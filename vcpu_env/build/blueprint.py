@@ -159,6 +159,10 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
         if vm.threads:
             plan_threads(plan, vm.threads)
         elif vm.workload in scenario.workloads:
+            if vm.workload in WORKLOADS:
+                raise ValueError(
+                    f"workloads.{vm.workload}: the name is taken (allowed: other than {', '.join(WORKLOADS)})"
+                )
             workload = scenario.workloads[vm.workload]
             build_described(plan, workload.model_dump(), workload.programs(vm.params))
         else:

@@ -20,5 +20,8 @@ LONGEST_RUN_NS = 20_000_000_000_000
 LARGEST_COST_NS = 10_000_000
 """10 ms, thousands of times what the dearest of these things costs on any host."""
 
+MOST_FREE_STEPS = 10_000
+"""Steps of a program in a row that take no time; the engine stops at `timeline.MOST_STEPS_AT_ONCE`."""
+
 UINT_MAX = (1 << 32) - 1
 LARGEST_FACTOR = (1 << 31) - 1

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE
+from vcpu_env.scenario.bounds import MOST_FREE_STEPS
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ def stretch_of(parts: Iterable[Stretch]) -> Stretch:
 
 def too_many(most: int) -> str:
     """What is wrong with so many steps, and what is allowed."""
-    return f"{most} steps in a row would take no time; allowed: up to {MOST_STEPS_AT_ONCE}"
+    return f"{most} steps in a row would take no time; allowed: up to {MOST_FREE_STEPS}"

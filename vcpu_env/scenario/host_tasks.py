@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE
-from vcpu_env.scenario.bounds import LONGEST_NS
+from vcpu_env.scenario.bounds import LONGEST_NS, MOST_FREE_STEPS
 from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, Stretch, repeated, stretch_of, too_many
 from vcpu_env.scenario.host import Costs, Name, Part
 
@@ -310,7 +309,7 @@ def endless_repeat(program: Sequence[Step], takes_time: Callable[[Step], bool]) 
             if inner := endless_repeat(step.steps, takes_time):
                 return f"{i}.steps.{inner}"
             most = _of_step(step, takes_time).most
-            if most > MOST_STEPS_AT_ONCE:
+            if most > MOST_FREE_STEPS:
                 return f"{i}.repeat: value {step.repeat} ({too_many(most)})"
     return None
 

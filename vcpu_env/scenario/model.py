@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.scenario.cgroup_writes import check_cgroups
 from vcpu_env.scenario.cgroups import MAX_QUOTA_US, BurstUs, Change, Idle, PeriodUs, QuotaUs, check_limits, check_quota
@@ -307,20 +306,13 @@ class Scenario(Part):
 
     @model_validator(mode="after")
     def check_workloads(self) -> "Scenario":
-        """Refuse workloads that there are not, and parameters that one does not have or could not run with."""
-        for name in self.workloads:
-            if name in (*WORKLOADS, THREADS):
-                raise ValueError(
-                    f"workloads.{name}: the name is taken (allowed: other than {', '.join((*WORKLOADS, THREADS))})"
-                )
+        """Refuse parameters that a workload described here does not have or could not run with."""
         for i, vm in enumerate(self.vms):
-            try:
-                if vm.workload in self.workloads:
+            if vm.workload in self.workloads:
+                try:
                     self.workloads[vm.workload].programs(vm.params)
-                elif vm.workload != THREADS:
-                    workload_parameters(vm.workload, vm.params)
-            except ValueError as error:
-                raise ValueError(f"vms.{i}.{str(error).removeprefix('.')}") from None
+                except ValueError as error:
+                    raise ValueError(f"vms.{i}{error}") from None
         return self
 
     @model_validator(mode="after")

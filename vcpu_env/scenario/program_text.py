@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE
+from vcpu_env.scenario.bounds import MOST_FREE_STEPS
 from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, Stretch, after, either, repeated, stretch_of, too_many
 
@@ -131,7 +131,7 @@ def _block(lines: list[tuple[int, list[str]]], names: Names, at: int, repeated: 
             reader.finish()
             inner, at = _block(lines, names, at, True)
             nodes.append(("repeat", times, inner))
-            if (most := stretch_of_node(nodes[-1]).most) > MOST_STEPS_AT_ONCE:
+            if (most := stretch_of_node(nodes[-1]).most) > MOST_FREE_STEPS:
                 raise ProgramError(f"line {number}: repeat: times {times} ({too_many(most)})")
             at = _end(lines, at, number, name)
         else:

@@ -34,10 +34,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from vcpu_env.guest.shapes import middles
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.program_locks import check_locks, in_two_orders
@@ -46,6 +44,8 @@ from vcpu_env.scenario.toml_text import read_toml
 
 MAX_THREADS = 1024
 UNLIMITED = 1 << 30
+HIGHEST_PROBABILITY = 1 - 1 / 2048
+"""Where a table of a shape (`guest.shapes`) has its last quantile."""
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=32)]
 
@@ -67,7 +67,7 @@ def _quantiles(value: Any) -> Any:
         pairs = tuple((float(p), float(x)) for p, x in value)
         ends = pairs[0][0] == 0 and pairs[-1][0] == 1 and pairs[0][1] >= 0 and 0 < pairs[-1][1] < 1e12
         rising = all(p < q and x <= y for (p, x), (q, y) in zip(pairs, pairs[1:]))
-        if ends and rising and np.interp(middles(), *np.array(pairs).T).max() > 0:
+        if ends and rising and (pairs[-2][1] > 0 or pairs[-2][0] < HIGHEST_PROBABILITY):
             return pairs
     raise ValueError(": no such list (allowed: pairs [probability, value], both rising, from probability 0 to 1)")
 
