@@ -12,7 +12,6 @@
 What is left out is the series' own.
 """
 
-import tomllib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -21,6 +20,7 @@ from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, PENALTY_SCALE_ONE, RATE_
 from vcpu_env.kvm.types import IPI_WINDOW_NS
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
 from vcpu_env.scenario.errors import error_lines
+from vcpu_env.scenario.toml_text import read_toml
 
 CAP_ONE = 1024
 
@@ -68,6 +68,6 @@ def constants_in_text(text: str) -> Constants:
         ValueError: with one line for every wrong field.
     """
     try:
-        return Constants(**tomllib.loads(text))
+        return Constants(**read_toml(text))
     except ValidationError as error:
         raise ValueError("; ".join(error_lines(Constants, error))) from None

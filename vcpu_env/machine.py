@@ -6,6 +6,7 @@ import numpy as np
 
 from vcpu_env.base.jit import call
 from vcpu_env.build.blueprint import blueprint_of
+from vcpu_env.build.stall import check_stall
 from vcpu_env.build.world import build_world
 from vcpu_env.counters import counters
 from vcpu_env.engine.loop import run_until, settle, start_tasks
@@ -22,6 +23,7 @@ from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.policy.view import FIRST_CANDIDATE
+from vcpu_env.scenario.bounds import LONGEST_RUN_NS
 from vcpu_env.scenario.model import Scenario
 
 CONTROLS = {
@@ -32,6 +34,8 @@ CONTROLS = {
 }
 """The series' run-time controls under their kernel names: the struct each is in, and its largest value."""
 
+MOST_TRACE_EVENTS = 1 << 26
+
 
 class Machine:
     """A simulated host with its VMs.
@@ -41,10 +45,12 @@ class Machine:
         policy: a policy or the name of one (`vcpu_env.policy.named.POLICIES`); in force from the scenario's
             `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
-        trace_events: length of the ring of scheduler events (`kernel.sched_trace`); 0: they are not recorded.
+        trace_events: length of the ring of scheduler events (`kernel.sched_trace`), up to 2**26; 0: they are not
+            recorded.
 
     Raises:
-        ValueError: unknown policy, workload or workload parameter, or a seed outside 0..2**31-1.
+        ValueError: unknown policy, workload or workload parameter, a seed outside 0..2**31-1, a ring that is none, or
+            a machine that is too large (`build.size`).
 
     Example:
         >>> from vcpu_env import Machine, load_scenario
@@ -61,6 +67,8 @@ class Machine:
     def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
+        if not 0 <= trace_events <= MOST_TRACE_EVENTS:
+            raise ValueError(f"trace_events: value {trace_events} (allowed: 0..{MOST_TRACE_EVENTS})")
         self.scenario = scenario
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.seed = seed
@@ -89,8 +97,12 @@ class Machine:
 
         Raises:
             RuleError: a rule gave an answer that is not allowed; the machine is lost.
-            ValueError: the decision at which the machine stands has not been answered.
+            StalledError: time stands still; the machine is lost.
+            ValueError: the decision at which the machine stands has not been answered, or `end_ns` is further than any
+                run goes.
         """
+        if not 0 <= end_ns <= LONGEST_RUN_NS:
+            raise ValueError(f"run_until: value {end_ns} (allowed: 0..{LONGEST_RUN_NS} ns)")
         if self.decision is not None:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
@@ -157,7 +169,8 @@ class Machine:
         return view
 
     def check(self) -> None:
-        """Raise RuleError if a rule has given an answer that is not allowed."""
+        """Raise RuleError if a rule has given an answer that is not allowed, StalledError if time stands still."""
+        check_stall(self.world, self.scenario)
         engine = self.world["engine"][0]
         if engine["status"] == FAILED:
             view = self.world["yield_view"][0]

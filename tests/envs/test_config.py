@@ -148,7 +148,15 @@ def test_spaces_do_not_depend_on_the_scenario(env_id):
 
 
 def test_extreme_arguments_work():
-    env = make(CANDIDATE_CHOICE, nr_candidates=64, horizon_ns=1_000, jitter_ns=0, warm_starts=1, reward={}, observe=())
+    env = make(
+        CANDIDATE_CHOICE,
+        nr_candidates=64,
+        horizon_ns=1_000,
+        jitter_ns=0,
+        warm_starts=1,
+        reward={"useful": 0},
+        observe=(),
+    )
     observation, info = env.reset(seed=0)
     assert len(info["action_mask"]) == 66 and observation.shape == (22 + 16 * 64,)
     _, reward, _, _, _ = env.step(np.int64(1))

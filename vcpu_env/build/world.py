@@ -3,20 +3,22 @@
 import numpy as np
 
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
+from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.base.world import World
-from vcpu_env.build.blueprint import Blueprint, host_cpus
+from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
+from vcpu_env.build.size import check_size, guest_structs
 from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
 from vcpu_env.engine.alignment import alignment_arrays, init_alignment
 from vcpu_env.engine.host_tasks.program import nr_host_ops, place_host_tasks
 from vcpu_env.engine.host_tasks.types import host_arrays
 from vcpu_env.engine.state import engine_arrays, host_costs
 from vcpu_env.guest.balance import busy_balance_ns
-from vcpu_env.guest.plan import Offsets, place_guest, program_ops
+from vcpu_env.guest.plan import Offsets, place_guest
 from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
-from vcpu_env.guest.types import IPI_MODES, STEAL_TIME, guest_arrays
+from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.features import FEATURES, base_slice_of
@@ -95,37 +97,50 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
 
 
 def lay_out(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> World:
-    """The struct arrays of all floors, each as long as the blueprint needs it, all zero."""
+    """The struct arrays of all floors, all zero.
+
+    Raises:
+        ValueError: they would be too large.
+    """
+    arrays = struct_arrays(plan, cgroups, trace_events)
+    check_size(plan.scenario.name, arrays)
+    return World(arrays)
+
+
+def machine_bytes(scenario: Scenario) -> int:
+    """How large a scenario's machine becomes.
+
+    Raises:
+        ValueError: too large.
+    """
+    plan = blueprint_of(scenario, 0)
+    cgroups = CgroupEvents(scenario, plan.groups, first_slot=plan.nr_slots)
+    return check_size(scenario.name, struct_arrays(plan, cgroups, 0))
+
+
+def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> list[StructArray]:
+    """The struct arrays of all floors, each as long as the blueprint needs it."""
     guests, host_tasks, domains = plan.guests, plan.host_tasks, plan.domains
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
     nr_tasks = plan.nr_vcpus + len(host_tasks)
-    return World(
-        [
-            *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
-            *policy_arrays(),
-            *view_arrays(),
-            *kvm_arrays(nr_vms, plan.nr_vcpus),
-            *pcpu_arrays(nr_cpus),
-            *lapic_arrays(plan.nr_vcpus),
-            *guest_arrays(
-                plan.nr_vcpus,
-                plan.nr_threads,
-                sum(len(guest.lock_kinds) for guest in guests),
-                sum(len(guest.queue_capacities) for guest in guests),
-                sum(sum(program_ops(guest).values()) for guest in guests),
-                nr_vms,
-            ),
-            *shape_arrays(sum(len(guest.shapes) for guest in guests)),
-            *rcu_arrays(nr_vms),
-            *timeline_arrays(plan.nr_slots + cgroups.nr_slots),
-            *engine_arrays(),
-            *coscheduling_arrays(),
-            *alignment_arrays(nr_vms),
-            *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
-            *sched_trace_arrays(trace_events),
-            *cgroups.arrays(),
-        ]
-    )
+    return [
+        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
+        *policy_arrays(),
+        *view_arrays(),
+        *kvm_arrays(nr_vms, plan.nr_vcpus),
+        *pcpu_arrays(nr_cpus),
+        *lapic_arrays(plan.nr_vcpus),
+        *guest_structs(guests),
+        *shape_arrays(sum(len(guest.shapes) for guest in guests)),
+        *rcu_arrays(nr_vms),
+        *timeline_arrays(plan.nr_slots + cgroups.nr_slots),
+        *engine_arrays(),
+        *coscheduling_arrays(),
+        *alignment_arrays(nr_vms),
+        *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
+        *sched_trace_arrays(trace_events),
+        *cgroups.arrays(),
+    ]
 
 
 def fill_guests(world: World, plan: Blueprint) -> None:
