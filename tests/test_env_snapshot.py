@@ -28,6 +28,7 @@ from tests.small_env import (
 )
 from vcpu_env.envs.slot import SnapshotError
 from vcpu_env.policy.named import Policy
+from vcpu_env.scenario import apply_overrides, load_scenario
 
 BRIEF = {"horizon_ns": 400_000, "warm_starts": 1}
 ROOT = Path(__file__).parent.parent
@@ -143,12 +144,42 @@ def test_a_snapshot_of_another_environment_is_refused(env_id):
         ({"arguments": "none"}, r"snapshot.arguments: value none \(allowed: CandidateChoiceEnv scenario=small "),
     ],
 )
-def test_a_damaged_snapshot_is_refused(change, message):
+def test_a_snapshot_that_does_not_fit_is_refused(change, message):
     env = make(CANDIDATE_CHOICE)
     env.reset(seed=1)
-    refused(env, dataclasses.replace(env.snapshot(), **change), message)
-    truncated = dataclasses.replace(env.snapshot(), words=env.snapshot().words[:-8])
-    refused(env, truncated, "snapshot.layout: ")
+    refused(env, dataclasses.replace(env.snapshot(), **change).sealed(), message)
+
+
+@pytest.mark.core
+def test_a_damaged_snapshot_is_refused():
+    """Any byte, any field; also one that was written before there were checksums."""
+    env = make(CANDIDATE_CHOICE)
+    env.reset(seed=1)
+    snapshot = env.snapshot()
+    flipped = bytearray(snapshot.words)
+    flipped[np.random.default_rng(1).integers(len(flipped))] ^= 4
+    for change in (
+        {"words": bytes(flipped)},
+        {"words": snapshot.words[:-8]},
+        {"words": None},
+        {"arguments": snapshot.arguments.replace("small", "smell")},
+        {"scenario": snapshot.scenario[:-1]},
+        {"number": 0.5},
+        {"random": {}},
+        {"over": None},
+        {"checksum": ""},
+    ):
+        refused(env, dataclasses.replace(snapshot, **change), "snapshot: damaged, its checksum is not")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("scenario", ["host-noise", "host-tasks", "host-io"])
+def test_scenarios_with_programs_are_restored(scenario):
+    env = make(CANDIDATE_CHOICE, scenario=apply_overrides(load_scenario(scenario), ["run.warmup_ns=1_000_000"]))
+    observation, info = env.reset(seed=1)
+    again = make(CANDIDATE_CHOICE, scenario=env.mix.scenarios[0])
+    for each in (env, again):
+        assert same(each.restore(env.snapshot()), (observation, info))
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "text", {"version": "0.1.0"}])

@@ -82,8 +82,8 @@ def _allowed(field: FieldInfo, inner: bool) -> str:
             return ", ".join(map(str, get_args(kind)))
     limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if hasattr(rule, key)}
     leaves = _leaves(field.annotation)
-    if issubclass(leaves[-1], BaseModel):
-        return "a table, or a list of tables" if get_origin(field.annotation) else "a table"
+    if any(issubclass(leaf, BaseModel) for leaf in leaves):
+        return "a table, or a list of tables" if get_origin(field.annotation) in (tuple, dict) else "a table"
     names = {int: "integer", float: "number", bool: "true or false", str: NAME_RULE}
     text = names[leaves[-1] if leaves[-1] in names else leaves[0]]
     if get_origin(field.annotation) is dict and not inner:
