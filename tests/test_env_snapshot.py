@@ -173,7 +173,7 @@ def test_a_damaged_snapshot_is_refused():
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("scenario", ["host-noise", "host-tasks", "host-io"])
+@pytest.mark.parametrize("scenario", ["host-noise", "host-io"])
 def test_scenarios_with_programs_are_restored(scenario):
     env = make(CANDIDATE_CHOICE, scenario=apply_overrides(load_scenario(scenario), ["run.warmup_ns=1_000_000"]))
     observation, info = env.reset(seed=1)
