@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check fuzz fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -12,6 +12,7 @@ help:
 	@echo "make reproduce  evaluate the shipped trained policies again and compare with their cards"
 	@echo "make retrain    train them again (says first how many hours it takes)"
 	@echo "make test       format check, lint, types, tests (compiled, then the core uncompiled)"
+	@echo "make fuzz       try wrong inputs on everything that takes any, for SECONDS (8 hours)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -39,6 +40,10 @@ test check: $(VENV)/.dev
 	$(BIN)/mypy .
 	$(BIN)/pytest
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -m "core and not slow"
+
+SECONDS ?= 28800
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pickle
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from tests.small_env import (
 )
 from vcpu_env.envs.slot import SnapshotError
 from vcpu_env.policy.named import Policy
-from vcpu_env.scenario import apply_overrides, load_scenario
+from vcpu_env.scenario import Run, Scenario, apply_overrides, list_scenarios, load_scenario
 
 BRIEF = {"horizon_ns": 400_000, "warm_starts": 1}
 ROOT = Path(__file__).parent.parent
@@ -196,6 +197,24 @@ def refused(env, snapshot, message: str) -> None:
         env.restore(snapshot)
     assert "\n" not in str(caught.value)
     assert same(future(env, 10), future(undisturbed, 10))
+
+
+@pytest.mark.parametrize("name", list_scenarios())
+def test_every_shipped_scenario_survives(name):
+    """It is equal after being written as JSON, whole or what was given of it; its environment restores its snapshot."""
+    scenario = load_scenario(name)
+    for unset in (False, True):
+        text = scenario.model_dump_json(exclude_unset=unset)
+        assert Scenario.model_validate_json(text) == Scenario(**json.loads(text)) == scenario
+    if not scenario.vms:
+        return
+    brief = scenario.model_copy(update={"run": Run(warmup_ns=MSEC)})
+    env = make(CANDIDATE_CHOICE, scenario=brief, warm_starts=1)
+    first = env.reset(seed=1)
+    snapshot = env.snapshot()
+    play(env, np.random.default_rng(1), 3)
+    assert same(env.restore(pickle.loads(pickle.dumps(snapshot))), first)
+    assert env.snapshot() == snapshot
 
 
 # Batches

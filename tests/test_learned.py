@@ -183,6 +183,16 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, changes, message):
 
 
 @pytest.mark.core
+@pytest.mark.parametrize("text", ["7", "[" * 5000, "{", "null\n"])
+def test_a_description_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "policy.npz"
+    np.savez(path, **sealed(policy_for("vcpu_env/WideYield-v0").weights.parts() | {PART: text}))
+    with pytest.raises(ValueError, match=r"policy.npz: description: value .* \(allowed: a JSON object\)") as caught:
+        LearnedPolicy.load(path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.core
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "policy.npz"
     random_policy(1).save(path)

@@ -19,6 +19,7 @@ from tests.quota_host import check_throttling
 from tests.small_env import CANDIDATE_CHOICE, IDS, SMALL, answer, make
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_flags, check_run_queues, next_event_ns
+from tests.test_rtapp import VIDEO
 from vcpu_env.cli import app
 from vcpu_env.envs import host_env, start
 from vcpu_env.envs.action import InvalidAction
@@ -205,10 +206,10 @@ def check_arguments(env: Any) -> None:
 
 
 RULES = [
-    "def choose_target(view):\n    for i in range(view.nr_candidates):\n        if view.runnable[i] == 1:\n"
+    "def choose_target(view):\n    for i in range(view.nr_candidates):\n        if view.preempted[i] == 1:\n"
     "            return 2 + i\n    return 1\n",
     "def choose_target(view):\n    return 1 + view.nr_candidates\n",
-    "def choose_penalty(view):\n    return view.penalty_ns // 2\n",
+    "def choose_penalty(view):\n    return view.series_penalty_ns // 2\n",
     "def choose_target(view):\n    best, most = 1, 0\n    for i in range(view.nr_candidates):\n"
     "        if view.waited_ns[i] > most:\n            best, most = 2 + i, view.waited_ns[i]\n    return best\n",
 ]
@@ -236,6 +237,9 @@ COMMANDS = [
 
 def command_lines() -> st.SearchStrategy[list[str]]:
     """Commands with a few words changed."""
+    smallest = min((ROOT / "tests" / "golden").rglob("*.jsonl.gz"), key=lambda path: path.stat().st_size)
+    on_disk("trace.jsonl", gzip.decompress(smallest.read_bytes()))
+    on_disk("video.json", VIDEO)
     known = [word for command in COMMANDS for word in command]
     words = st.one_of(
         st.sampled_from(known), mutate.texts_like(known), st.sampled_from(["", "-", "--", "\x00", "é" * 99])

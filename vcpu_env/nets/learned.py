@@ -61,6 +61,21 @@ def layout_of(kind: int, config: EnvConfig) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
+def described_in(text: str) -> Description:
+    """The description that a JSON text is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        refuse(PART, text, "a JSON object")
+    return Description(**data)
+
+
 @dataclass(frozen=True, eq=False)
 class LearnedPolicy:
     """A network that decides.
@@ -131,7 +146,7 @@ class LearnedPolicy:
         try:
             if PART not in parts:
                 refuse(PART, "missing", "a file of LearnedPolicy.save")
-            about = Description(**json.loads(str(parts.pop(PART))))
+            about = described_in(str(parts.pop(PART)))
             return cls(about, PolicyWeights.of_parts(parts))
         except ValidationError as error:
             raise ValueError(f"{path}: {'; '.join(error_lines(Description, error))}") from None

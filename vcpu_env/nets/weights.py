@@ -18,6 +18,7 @@ CHECKSUM = "checksum"
 """Name of the checksum among the arrays of the file."""
 MAX_WIDTH = 1 << 20
 LOG_STD_LIMIT = 20.0
+LONGEST_SHOWN = 100
 
 
 class Layer(NamedTuple):
@@ -37,7 +38,8 @@ class Normalisation(NamedTuple):
 
 def refuse(name: str, value: object, allowed: str) -> NoReturn:
     """Say in one line what is wrong with a policy."""
-    raise ValueError(f"{name}: value {value} (allowed: {allowed})")
+    text = str(value)[:LONGEST_SHOWN]
+    raise ValueError(f"{name}: value {text if text.isprintable() else ascii(text)} (allowed: {allowed})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +190,7 @@ def parts_in_file(content: bytes, path: Any) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             parts = {name: archive[name] for name in archive.files}
         version = int(parts["format_version"])
-        whole = version == UNCHECKED_VERSION or str(parts.pop(CHECKSUM)) == checksum_of_parts(parts)
+        whole = version != FORMAT_VERSION or str(parts.pop(CHECKSUM)) == checksum_of_parts(parts)
     except Exception as error:  # damaged bytes surface as anything: of zipfile, zlib, numpy or the archive's keys
         raise ValueError(f"{path}: damaged, or not a policy (allowed: a file of PolicyWeights.save)") from error
     if not whole:

@@ -115,8 +115,21 @@ def load_recording(path: Path) -> Recording:
     if about["format"] == UNCHECKED_FORMAT:
         say_unchecked(path)
     elif about.get("checksum") != checksum_of(about, columns):
-        raise ScenarioError(f"compare: value '{path}' (allowed: a recording as it was written; this one is damaged)")
-    events = np.zeros(len(table), EVENTS)
+        raise damaged(path)
+    try:
+        return recording_of(about, columns)
+    except (KeyError, TypeError, ValueError):
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> ScenarioError:
+    """What is said of a recording that was another when it was written."""
+    return ScenarioError(f"compare: value '{path}' (allowed: a recording as it was written; this one is damaged)")
+
+
+def recording_of(about: dict[str, Any], columns: dict[str, np.ndarray]) -> Recording:
+    """The recording that a file's metadata and columns are."""
+    events = np.zeros(len(columns["probe"]), EVENTS)
     for field in EVENTS.names or ():
         events[field] = columns[field]
     probes = {probe["name"]: Probe(**probe) for probe in about["probes"]}
