@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from vcpu_env.build.blueprint import cgroup_tree
 
 from tests.at_once import at_once
 from tests.quota_host import check_throttling
@@ -11,7 +12,6 @@ from tests.smp_driver import Host
 from tests.test_invariants import State, check_average, check_tree
 from tests.test_machine_invariants import check_cpus, check_flags, check_run_queues, next_event_ns
 from vcpu_env.base.jit import NIL, call
-from vcpu_env.build.blueprint import cgroup_tree
 from vcpu_env.kernel.balance_trigger import get_sd_balance_interval
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group, Task

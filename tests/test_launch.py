@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from vcpu_env.build.blueprint import launch_times
 
 from tests.test_invariants import State
 from tests.test_machine_invariants import check_cpus, check_run_queues
-from vcpu_env.build.blueprint import launch_times
 from vcpu_env.kernel.types import TASK_DEAD, TASK_NEW
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario, apply_overrides

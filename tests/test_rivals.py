@@ -23,7 +23,7 @@ from vcpu_env.machine import Machine
 from vcpu_env.policy import rivals
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.policy.oracles import ORACLES
-from vcpu_env.policy.view import YIELD_VIEW
+from vcpu_env.policy.view import AS_KERNEL, YIELD_VIEW
 from vcpu_env.scenario import Scenario
 
 MSEC = 1_000_000
@@ -65,7 +65,7 @@ def found(i: int) -> int:
         (rivals.longest_wait_first, {"preempted": [1, 1, 0], "in_kernel": [1, 1, 1], "waited_ns": [3, 4, 9]}, found(1)),
         (rivals.ipi_tiers, {"unserved": [1, 0, 0], "ipi_receiver": [0, 0, 1]}, found(2)),
         (rivals.ipi_tiers, {"unserved": [0, 1, 0]}, found(1)),
-        (rivals.ipi_tiers, {"good": [1, 1]}, rivals.KERNEL_LOOP),
+        (rivals.ipi_tiers, {"good": [1, 1]}, AS_KERNEL),
         (rivals.round_robin, {"good": [0, 1]}, found(0)),
         (rivals.nobody, {"good": [1]}, 0),
     ],
@@ -79,9 +79,9 @@ def test_orders_set_their_boost_only_on_what_they_found():
     at = view(unserved=[0, 1])
     assert (unserved(at), at.boost) == (found(1), BOOST_TRANSFER)
     at = view(unserved=[0, 0])
-    assert (unserved(at), at.boost) == (rivals.KERNEL_LOOP, BOOST_RULE)
+    assert (unserved(at), at.boost) == (AS_KERNEL, BOOST_RULE)
     at = view(unserved=[0, 0])
-    assert (POLICIES["unserved-transfer-else-plain"].target_rule(at), at.boost) == (rivals.KERNEL_LOOP, BOOST_PLAIN)
+    assert (POLICIES["unserved-transfer-else-plain"].target_rule(at), at.boost) == (AS_KERNEL, BOOST_PLAIN)
 
 
 def test_same_rq_only_boosts_there_only():
@@ -97,14 +97,14 @@ def test_oracle_yields_to_whom_the_spinner_waits_for():
     at.awaited = 11
     assert (rule(at), at.boost) == (found(1), BOOST_CREDIT)
     at.awaited, at.boost = NIL, BOOST_RULE
-    assert (rule(at), at.boost) == (rivals.KERNEL_LOOP, BOOST_RULE)
+    assert (rule(at), at.boost) == (AS_KERNEL, BOOST_RULE)
 
 
 def test_oracle_of_eligible_targets_leaves_others_to_the_kernel():
     rule = POLICIES["oracle-eligible"].target_rule
     at = view(candidate_lag_ns=[-1, 5])
     at.awaited = 10
-    assert rule(at) == rivals.KERNEL_LOOP
+    assert rule(at) == AS_KERNEL
     at.awaited = 11
     assert rule(at) == found(1)
 
@@ -134,11 +134,14 @@ def test_every_policy_runs(name):
 
 @pytest.mark.parametrize("name", ["series-v3", "proportional-yield", "spinner-transfer", "gang", "oracle-force"])
 def test_a_policy_of_each_kind_changes_a_run(name):
-    stock, other = Machine(SMALL, "stock", 3), Machine(SMALL, name, 3)
+    """With seed 4 siblings share CPUs: there are forfeits, and targets beside the spinner."""
+    stock, other = Machine(SMALL, "stock", 4), Machine(SMALL, name, 4)
     for machine in (stock, other):
         machine.run_until(60 * MSEC)
-    assert stock.counters()["decisions"] > 0
-    assert stock.counters() != other.counters()
+    before, after = stock.counters(), other.counters()
+    assert before["decisions"] > 200 and before["deboost"]["forfeit"] > 50
+    assert before["sched"]["nr_switches"] != after["sched"]["nr_switches"]
+    assert before["deboost"] != after["deboost"]
 
 
 # The scheduler's side, on one CPU (ms of virtual time)

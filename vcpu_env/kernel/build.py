@@ -15,6 +15,7 @@ from vcpu_env.kernel.types import (
     FEATURES,
     INITIAL_VRUNTIME,
     LAG_CLAMP_6_19_0,
+    NORMALIZED_BASE_SLICE_NS,
     NSEC_PER_SEC,
     REWEIGHT_V6_19,
     SCHED_IDLE,
@@ -88,7 +89,7 @@ class Tunables:
 
     hz: int = 1000
     base_slice_ns: int = 0
-    normalized_base_slice_ns: int = 700_000
+    normalized_base_slice_ns: int = NORMALIZED_BASE_SLICE_NS
     migration_cost_ns: int = 500_000
     newidle_cost_ns: int = 10_000
     track_load: bool = False

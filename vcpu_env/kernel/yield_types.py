@@ -14,6 +14,8 @@ SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
 """Why a yield was not penalised; indexed by ``yield_decision.skip``."""
 
 PENALTY_SCALE_ONE = 1 << 16
+RATE_LIMIT_NS = 6_000_000
+"""The series lets one penalty a CPU pass in this time."""
 
 FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
 """What the yielder gives up: v6.19's forfeit of its own entity, or one of the two that reviewers proposed."""
@@ -123,7 +125,7 @@ def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True)
     """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` is the series itself."""
     params = world["deboost_params"]
     params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
-    params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000
+    params["rate_limit_ns"], params["debounce_ns"] = RATE_LIMIT_NS, 600_000
     params["surcharge_div"] = 10
     params["penalty_scale"] = PENALTY_SCALE_ONE
     params["credit_margin_1024"], params["borrow_ns"], params["wakeup_gran_ns"] = 1024, 4_000_000, 4_000_000

@@ -144,6 +144,9 @@ kvm_params = struct(22, kvm_params_dtype)
 candidate_dtype = np.dtype([("vcpu", "i8"), ("good", "i8")], align=True)
 candidate = struct(23, candidate_dtype)
 
+IPI_WINDOW_NS = 50_000_000
+"""The series lets an IPI count for this long."""
+
 PLE_DEFAULTS = {
     PLE_OFF: {"ple_gap": 0},
     PLE_VMX: {"ple_gap": 128, "ple_window": 4096, "ple_window_grow": 2, "ple_window_max": 2**32 - 1},
@@ -155,7 +158,7 @@ KVM_DEFAULTS = {
     "ple_mode": PLE_VMX,
     "ipi_tracking_enabled": 1,
     "enable_relaxed_boost": 1,
-    "ipi_window_ns": 50_000_000,
+    "ipi_window_ns": IPI_WINDOW_NS,
     "pause_cycles": 81,
     "tsc_khz": 2_500_000,
     "halt_poll_ns": 200_000,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from vcpu_env.kernel.types import FEATURES
+from vcpu_env.kernel.types import FEATURES, base_slice_of
 from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
@@ -27,11 +27,6 @@ class Part(BaseModel):
     """Base of all parts of a scenario: immutable, no unknown fields, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def base_slice_for(cpus: int) -> int:
-    """Slice (ns) of a host of `cpus` CPUs by the kernel's logarithmic scaling: 0.7 ms on one, 2.8 ms from eight on."""
-    return 700_000 * min(cpus, 8).bit_length()
 
 
 def table_of(topology: str | None, cpu_topology: Table | None) -> Table | None:
@@ -152,7 +147,7 @@ class Host(Part):
         default="full", description="preemption model; lazy sends no IPI for a fair wakeup"
     )
     base_slice_ns: int = Field(
-        default_factory=lambda data: base_slice_for(data["cpus"]),
+        default_factory=lambda data: base_slice_of(data["cpus"]),
         ge=100_000,
         le=100_000_000,
         description="slice; default by the number of CPUs, 2.8 ms from eight on [source]",
