@@ -14,7 +14,7 @@ from typing import Any
 
 from agents.config import ConfigError, TrainConfig
 from agents.validation import Verdict, validate
-from vcpu_env.base.files import checksum_of_data, write_whole
+from vcpu_env.base.files import checksum_of_data, say_unchecked, write_whole
 from vcpu_env.nets.learned import LearnedPolicy
 
 
@@ -93,22 +93,28 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """What `append_line` wrote; a last line that a kill cut short is left out, also from the file.
 
+    Lines of an older version have no checksum, which is said.
+
     Raises:
         ConfigError: a line is damaged.
     """
     if not path.exists():
         return []
     whole, newline, rest = path.read_bytes().rpartition(b"\n")
-    entries = []
+    entries, checked = [], True
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             entry = json.loads(line)
-            damaged = entry.pop("checksum") != checksum_of_data(entry)
-        except (ValueError, AttributeError, KeyError, TypeError):
+            expected = entry.pop("checksum", None)
+            checked = checked and expected is not None
+            damaged = expected not in (None, checksum_of_data(entry))
+        except (ValueError, AttributeError, TypeError, RecursionError):
             damaged = True
         if damaged:
             raise ConfigError(f"{path}: line {number} is damaged (allowed: lines as they were written)")
         entries.append(entry)
+    if not checked:
+        say_unchecked(path)
     if rest:
         write_whole(path, whole + newline)
     return entries

@@ -150,7 +150,7 @@ def test_a_changed_byte_of_a_checkpoint_is_refused(tmp_path):
     assert read(run.checkpoint, config)["config"] == config.digest
 
 
-def test_a_damaged_line_is_refused(tmp_path):
+def test_a_damaged_line_is_refused(tmp_path, capsys):
     path = tmp_path / "lines.jsonl"
     for i in range(3):
         append_line(path, {"generation": i, "fitness": [0.1, -2e300], "best": None})
@@ -159,10 +159,14 @@ def test_a_damaged_line_is_refused(tmp_path):
     text = path.read_text()
     path.write_text(text + text[:9])
     assert read_lines(path) == lines and path.read_text() == text
-    for wrong in (text.replace("0.1", "0.2", 1), "5\n", "{}\n", text.replace('"', "'")):
+    for wrong in (text.replace("0.1", "0.2", 1), "5\n", "[" * 5000 + "\n", text.replace('"', "'")):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match=r"lines.jsonl: line 1 is damaged"):
             read_lines(path)
+    path.write_text('{"step": 5}\n')
+    assert not capsys.readouterr().err
+    assert read_lines(path) == [{"step": 5}]
+    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by an older version)")
 
 
 @pytest.mark.parametrize(
