@@ -4,7 +4,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage matrix constraints fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz matrix constraints fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -17,6 +17,7 @@ help:
 	@echo "make debug      the core tests, compiled so that every index of a struct is checked"
 	@echo "make matrix     the same on every Python of '$(PYTHONS)' that is installed"
 	@echo "make constraints  resolve the development environment anew, into constraints.txt"
+	@echo "make fuzz       try wrong inputs on everything that takes any, for SECONDS (8 hours)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -81,6 +82,10 @@ constraints:
 	grep '^#' $(VENV)-torch.txt > constraints.txt
 	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
 	rm -rf $(VENV)-constraints $(VENV)-torch.txt
+
+SECONDS ?= 28800
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix

@@ -1,11 +1,12 @@
 """Everything that the rest of a training depends on, as one file: after a kill it goes on as if nothing had happened.
 
-Networks, optimisers, random generators, the machines themselves, replay buffer and statistics. The file is read
-without unpickling code (``torch.load(weights_only=True)``) and appears under its name only when complete.
+Networks, optimisers, random generators, the machines themselves, replay buffer and statistics. The file begins with a
+line that names its format and the checksum of what follows, is read without unpickling code
+(``torch.load(weights_only=True)``), and appears under its name only when complete.
 """
 
+import io
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 from agents.config import TrainConfig
+from vcpu_env.base.files import checksum, write_whole
 from vcpu_env.envs.slot import Snapshot, SnapshotError
 from vcpu_env.nets.rollout import RolloutCollector
 
-FORMAT = 1
+MAGIC = "vcpu-env checkpoint"
+FORMAT = 2
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_num_timesteps_at_start", "_total_timesteps")
 ARRAYS = ("_last_obs", "_last_episode_starts", "_last_original_obs")
 REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -32,7 +35,6 @@ def save(path: Path, config: TrainConfig, model: Any, progress: dict[str, Any]) 
     """Write a checkpoint. `progress` is what the training's own bookkeeping wants back: plain data."""
     env = model.get_env()
     content = {
-        "format": FORMAT,
         "config": config.digest,
         "progress": json.dumps(progress),
         "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
@@ -46,9 +48,10 @@ def save(path: Path, config: TrainConfig, model: Any, progress: dict[str, Any]) 
         content["collector"] = {name: tensor(getattr(model.collector, name)) for name in ("keys", "counts")}
     if getattr(model, "replay_buffer", None) is not None:
         content["replay"] = replay_state(model.replay_buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    body = io.BytesIO()
+    torch.save(content, body)
+    header = f"{MAGIC} {FORMAT} {checksum(body.getbuffer())}\n"
+    write_whole(path, b"".join((header.encode(), body.getbuffer())))
 
 
 def load(path: Path, config: TrainConfig, model: Any) -> None:
@@ -59,6 +62,10 @@ def load(path: Path, config: TrainConfig, model: Any) -> None:
     """
     content = read(path, config)
     env = model.get_env()
+    try:
+        restore_environment(env, content["environment"])
+    except SnapshotError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     for name, value in content["counters"].items():
         setattr(model, name, value)
     for name, value in content["arrays"].items():
@@ -67,10 +74,6 @@ def load(path: Path, config: TrainConfig, model: Any) -> None:
     with torch.no_grad():
         for name, value in content["variables"].items():
             attribute(model, name).copy_(value)
-    try:
-        restore_environment(env, content["environment"])
-    except SnapshotError as error:
-        raise CheckpointError(f"{path}: {error}") from None
     if "collector" in content:
         model.collector = RolloutCollector(env.unwrapped.environment)
         model.collector.keys = content["collector"]["keys"].numpy()
@@ -83,17 +86,18 @@ def load(path: Path, config: TrainConfig, model: Any) -> None:
 def read(path: Path, config: TrainConfig) -> dict[str, Any]:
     """The content of a checkpoint's file, of this configuration."""
     try:
-        content = torch.load(path, weights_only=True)
-        given, digest = content["format"], content["config"]
-    except (FileNotFoundError, PermissionError) as error:
+        header, _, body = path.read_bytes().partition(b"\n")
+    except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # damaged bytes surface as anything: of pickle, zipfile or torch
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint (allowed: one that this command wrote)") from error
-    if given != FORMAT:
-        raise CheckpointError(f"{path}: format: value {given} (allowed: {FORMAT})")
-    if digest != config.digest:
-        raise CheckpointError(f"{path}: of configuration {digest} (allowed: {config.digest}, the one given)")
-    return dict(content)
+    magic, _, rest = header.decode("latin-1").rpartition(" ")[0].rpartition(" ")
+    if magic == MAGIC and rest.isascii() and rest.isdigit() and int(rest) != FORMAT:
+        raise CheckpointError(f"{path}: format: value {rest} (allowed: {FORMAT})")
+    if header != f"{MAGIC} {FORMAT} {checksum(body)}".encode():
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint (allowed: one that this command wrote)")
+    content = dict(torch.load(io.BytesIO(body), weights_only=True))
+    if content["config"] != config.digest:
+        raise CheckpointError(f"{path}: of configuration {content['config']} (allowed: {config.digest}, the one given)")
+    return content
 
 
 def progress(path: Path, config: TrainConfig) -> dict[str, Any]:

@@ -8,9 +8,7 @@ tries: its randomness comes from the seed alone.
 Hyperparameters: population_size, sigma (the first step size), episodes (of each scenario in a generation), harm.
 """
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from stable_baselines3.common.logger import configure
 from agents.config import ConfigError, TrainConfig
 from agents.learner import describe, make_environment
 from agents.linear import as_the_rule, imitate, linear_policy
-from agents.run import Run, save
+from agents.run import Run, append_line, read_lines
 from agents.teacher import lessons
 from baselines.command import say
 from vcpu_env.envs.action import Actions, boosts
@@ -155,7 +153,7 @@ def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
     arena = Arena(config, how["population_size"] + 1, how["episodes"], how["harm"])
     strategy = optimiser(config, first_mean(config, arena), how)
     record = run.directory / "generations.jsonl"
-    done = recorded(record)
+    done = read_lines(record)
     best: float | None = None
     every = max(1, round(config.validation.every * config.total_steps))
     console = Console(stderr=True)
@@ -181,23 +179,8 @@ def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
                 logger.record(f"validation/{name}", value)
             say(f"generation {generation + 1}: {verdict.change:+.1%} against stock, series-v2 {verdict.reference:+.1%}")
         logger.dump(generation + 1)
-        append(record, {"generation": generation, "fitness": fitness.tolist(), "best": best})
+        append_line(record, {"generation": generation, "fitness": fitness.tolist(), "best": best})
     logger.close()
     policy = LearnedPolicy(describe(config), linear_policy(strategy.mean, arena.actions))
-    save(policy, run.directory / "last.npz")
+    policy.save(run.directory / "last.npz")
     return policy
-
-
-def recorded(path: Path) -> list[dict[str, Any]]:
-    """The generations that were written down; a last line that a kill cut short is left out, also from the file."""
-    if not path.exists():
-        return []
-    whole, newline, _ = path.read_text("utf-8").rpartition("\n")
-    path.write_text(whole + newline, "utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def append(path: Path, entry: dict[str, Any]) -> None:
-    """Write one more line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")

@@ -21,8 +21,8 @@ from agents.config import TRAINING, ConfigError
 from agents.export import load
 from agents.linear import parameters_of, split
 from agents.records import SIBLING, Records, decisions_of
-from agents.run import write
 from baselines.command import run_command, say
+from vcpu_env.base.files import write_whole
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
 from vcpu_env.nets.learned import LearnedPolicy
@@ -119,7 +119,7 @@ def command(
     lines = [f"{len(together.counts):,} decisions in {', '.join(s.name for s in scenarios)}.\n"]
     lines += [*what_it_does(together, names), "", *whom_it_picks(together), ""]
     page = out / f"{policies[0].name}.md"
-    write(page, "\n".join(lines).encode())
+    write_whole(page, "\n".join(lines).encode())
     say(f"{page}")
     if all(len(policy.weights.actor) == 1 for policy in policies):
         figure = out / f"{policies[0].name}.svg"

@@ -20,9 +20,9 @@ import typer
 from agents.c_code import c_code, python_code, used
 from agents.config import TRAINING, ConfigError
 from agents.records import SIBLING, SPINNER, Records, decisions_of
-from agents.run import write
 from agents.tree import TreePolicy, agreement, distil
 from baselines.command import run_command, say
+from vcpu_env.base.files import write_whole
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.compiled.types import PENALTY_SCALE
 from vcpu_env.nets.learned import LearnedPolicy
@@ -150,9 +150,9 @@ def export(policy: LearnedPolicy, learnt: Records, leaves: int, out: Path) -> tu
     title = f"{about.name} as a decision tree of {leaves} leaves a candidate"
     out.mkdir(parents=True, exist_ok=True)
     code, rule = out / f"{about.name}-tree.c", out / f"{about.name.replace('-', '_')}_tree.py"
-    write(code, c_code(tree, table, title).encode())
+    write_whole(code, c_code(tree, table, title).encode())
     shown = about.config.nr_candidates
-    write(rule, python_code(tree, table, shown, f"{about.name}-tree", about.rule, title).encode())
+    write_whole(rule, python_code(tree, table, shown, f"{about.name}-tree", about.rule, title).encode())
     return tree, code, rule
 
 

@@ -17,7 +17,7 @@ from agents.card import HOSTS, MODELS, Card, Member, differences, load_card, mar
 from agents.config import ConfigError, TrainConfig, parse_config
 from agents.curves import draw
 from agents.evolve import evolve
-from agents.run import Run, history, save, write
+from agents.run import Run, history
 from agents.table import page
 from agents.train import train
 from baselines.command import run_command, say
@@ -25,6 +25,7 @@ from baselines.evaluate import INPUT_ERRORS, evaluate
 from baselines.experiment import Experiment, make_plan
 from baselines.report.results import Results, read_results
 from baselines.store import Store
+from vcpu_env.base.files import write_whole
 from vcpu_env.executors.make import make_executor
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
@@ -80,8 +81,8 @@ def cards(directory: Path) -> list[Card]:
 
 def write_card(models: Path, card: Card) -> None:
     """Both files of a card."""
-    write(models / f"{card.name}.json", (card.model_dump_json(indent=1) + "\n").encode())
-    write(models / f"{card.name}.md", markdown(card).encode())
+    write_whole(models / f"{card.name}.json", (card.model_dump_json(indent=1) + "\n").encode())
+    write_whole(models / f"{card.name}.md", markdown(card).encode())
 
 
 def finished(run: Path) -> TrainConfig:
@@ -139,7 +140,7 @@ def ship(
         members = []
         for config, run in trainings:
             policy = shipped_policy(policy_of(run / "best.npz"), config.seed)
-            save(policy, models / f"{name}-{config.seed}.npz")
+            policy.save(models / f"{name}-{config.seed}.npz")
             members.append(member(run, config.seed, policy.digest))
         summary = first.summary or f"{first.algorithm} on {first.environment}"
         card = Card(name=name, summary=summary, config=first, members=tuple(members), trained_hosts=HOSTS)
@@ -166,7 +167,7 @@ def write_cards(
     ]
     for card in done:
         write_card(models, card)
-    write(models / TABLE, page(results, done).encode())
+    write_whole(models / TABLE, page(results, done).encode())
     draw(done, models / CURVES)
     say(f"{models / TABLE}")
 

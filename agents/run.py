@@ -9,12 +9,12 @@ best.npz         the policy with the best validation, last.npz the present one
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from agents.config import ConfigError, TrainConfig
 from agents.validation import Verdict, validate
+from vcpu_env.base.files import checksum_of_data, say_unchecked, write_whole
 from vcpu_env.nets.learned import LearnedPolicy
 
 
@@ -37,11 +37,12 @@ class Run:
                 raise ConfigError(f"out: value '{directory}' holds a training (--resume goes on with it)")
             if record.read_text("utf-8") != self._text:
                 raise ConfigError(f"out: value '{directory}' holds a training with another configuration")
+            history(directory)  # a line that a kill cut short must not be gone on with
         elif directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"out: value '{directory}' (allowed: an empty directory or one of this training)")
         directory.mkdir(parents=True, exist_ok=True)
         if not record.exists():
-            write(record, self._text.encode())
+            write_whole(record, self._text.encode())
 
     @property
     def _text(self) -> str:
@@ -55,7 +56,7 @@ class Run:
     def note(self, command: str) -> None:
         """Keep the command that began this training."""
         if not (self.directory / "command.txt").exists():
-            write(self.directory / "command.txt", f"{command}\n".encode())
+            write_whole(self.directory / "command.txt", f"{command}\n".encode())
 
     def logs(self, step: int) -> str:
         """Directory of logs of a start at this step."""
@@ -64,34 +65,56 @@ class Run:
     def validate(self, policy: LearnedPolicy, step: int, best: float | None) -> tuple[Verdict, float]:
         """Evaluate the present policy and keep it if it is the best so far. Returns the verdict and the best merit."""
         last = self.directory / "last.npz"
-        save(policy, last)
+        policy.save(last)
         verdict = validate(last, self.config.name, self.config.validation, self.directory / "validation")
         if best is None or verdict.merit > best:
-            save(policy, self.directory / "best.npz")
+            policy.save(self.directory / "best.npz")
             best = verdict.merit
-        with (self.directory / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **verdict.numbers()}) + "\n")
+        append_line(self.directory / "history.jsonl", {"step": step, **verdict.numbers()})
         return verdict, best
 
 
-def save(policy: LearnedPolicy, path: Path) -> None:
-    """Write a policy's file so that it appears only when complete."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    policy.save(temporary)
-    os.replace(temporary, path)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it appears only when complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def history(directory: Path) -> list[dict[str, Any]]:
-    """The validations of a training; one that a kill and a resume made twice is there once."""
-    path = directory / "history.jsonl"
+    """The validations of a training; one that a kill and a resume made twice is there once.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    lines = read_lines(directory / "history.jsonl")
+    return sorted({line["step"]: line for line in lines}.values(), key=lambda line: int(line["step"]))
+
+
+def append_line(path: Path, entry: dict[str, Any]) -> None:
+    """Write one more line of JSON, with its checksum."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry | {"checksum": checksum_of_data(entry)}) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """What `append_line` wrote; a last line that a kill cut short is left out, also from the file.
+
+    Lines of an older version have no checksum, which is said.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return sorted({line["step"]: line for line in lines}.values(), key=lambda line: int(line["step"]))
+    whole, newline, rest = path.read_bytes().rpartition(b"\n")
+    entries, checked = [], True
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            expected = entry.pop("checksum", None)
+            checked = checked and expected is not None
+            damaged = expected not in (None, checksum_of_data(entry))
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            damaged = True
+        if damaged:
+            raise ConfigError(f"{path}: line {number} is damaged (allowed: lines as they were written)")
+        entries.append(entry)
+    if not checked:
+        say_unchecked(path)
+    if rest:
+        write_whole(path, whole + newline)
+    return entries

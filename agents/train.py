@@ -21,7 +21,7 @@ from agents.clone import clone
 from agents.config import ConfigError, TrainConfig, load_config
 from agents.evolve import evolve
 from agents.learner import learned_policy, make_environment, make_model
-from agents.run import Run, save
+from agents.run import Run
 from baselines.command import run_command, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -109,7 +109,7 @@ def train(config: TrainConfig, run: Run) -> Any:
         learn_stages(config, model, Watch(run, stage, progress))
     finally:
         model.logger.close()
-    save(learned_policy(config, model), run.directory / "last.npz")
+    learned_policy(config, model).save(run.directory / "last.npz")
     return model
 
 

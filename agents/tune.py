@@ -20,13 +20,14 @@ from optuna.storages.journal import JournalFileBackend
 
 from agents.config import ConfigError, TrainConfig, load_config
 from agents.evolve import evolve
-from agents.run import Run, history, write
+from agents.run import Run, history
 from agents.train import train
 from baselines.cells import Cell, CellError, run_cell
 from baselines.command import run_command, say
 from baselines.constants import Constants
 from baselines.policies import PolicySource
 from baselines.statistics import geometric_mean, paired_ratios
+from vcpu_env.base.files import write_whole
 from vcpu_env.envs.compiled import tuner
 from vcpu_env.kernel.yield_types import CAPS, RATE_LIMIT_NS
 from vcpu_env.kvm.types import IPI_WINDOW_NS
@@ -157,7 +158,7 @@ def series(
     finish(study, lambda trial: search.change(source_of(constants_of(suggest(trial))), stock), trials)
     best = constants_of(suggest(optuna.trial.FixedTrial(study.best_params)))  # type: ignore[arg-type]
     source = f"agents.tune series, {len(study.get_trials(deepcopy=False))} trials, {study.best_value:+.2%} in training"
-    write(out, constants_toml(best.model_copy(update={"source": source})).encode())
+    write_whole(out, constants_toml(best.model_copy(update={"source": source})).encode())
     say(f"{out}: evaluate it with python -m agents.evaluate {out}")
 
 

@@ -137,9 +137,8 @@ def _choose_learned(path: str) -> PolicySource:
         content = Path(path).read_bytes()
     except OSError as error:
         raise PolicyError(f"policy: value '{path}' (allowed: a file that can be read; {error.strerror})") from None
-    about = learned_in_file(path, content).about
-    digest = hashlib.sha256(content).hexdigest()
-    return PolicySource(about.name, about.summary, digest, path=path, content=content)
+    learned = learned_in_file(path, content)
+    return PolicySource(learned.name, learned.about.summary, learned.digest, path=path, content=content)
 
 
 @functools.cache

@@ -7,13 +7,13 @@
     cells.parquet, cells.csv one row per cell
     summary.csv, scores.csv  one row per scenario and policy; one per layout and policy
 
-Files appear under their name only when complete, so that a killed run loses just the cells in flight.
+Files appear under their name only when complete, so that a killed run loses just the cells in flight. The manifest,
+the cells and their table carry a checksum.
 """
 
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baselines.cells import Cell, Row
+from vcpu_env.base.files import checksum_of_data, say_unchecked, write_whole
 
 KEY = b"vcpu_env.cell"
 """Where a cell's file says which cell it holds, so that a file under a wrong name is noticed."""
+CHECKSUM = b"vcpu_env.checksum"
+"""Where a file of rows says what they must sum up to."""
 
 
 class StoreError(Exception):
@@ -57,6 +60,8 @@ class Store:
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """Write what the directory holds."""
+        content = json.loads(json.dumps(content))
+        content["checksum"] = checksum_of_data(content)
         _replace(self.manifest, (json.dumps(content, indent=1) + "\n").encode())
 
     def path(self, cell: Cell) -> Path:
@@ -71,14 +76,14 @@ class Store:
         """
         path = self.path(cell)
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
-            if (table.schema.metadata or {}).get(KEY) == cell.key.encode():
-                return table.to_pylist()[0]  # type: ignore[no-any-return]
+            metadata, rows = _read_parquet(path)
+            if metadata.get(KEY) == cell.key.encode() and metadata.get(CHECKSUM) == _checksum(rows):
+                return rows[0]
         except FileNotFoundError:
             return None
-        except (OSError, pa.ArrowException, IndexError):
+        except (OSError, ValueError, pa.ArrowException, IndexError):
             pass
-        raise StoreError(f"{path}: not the result of {cell}")
+        raise StoreError(f"{path}: damaged, or not the result of {cell}")
 
     def save(self, cell: Cell, row: Row) -> None:
         """Store the row of a finished cell."""
@@ -100,7 +105,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
         if isinstance(manifest, dict) and {"status", "source", "policies", "seeds", "cases"} <= manifest.keys():
-            return manifest
+            if manifest.pop("checksum", None) in (None, checksum_of_data(manifest)):
+                return manifest
+            raise StoreError(f"{directory / 'manifest.json'}: damaged: its checksum is of another content")
     except NotADirectoryError:
         raise StoreError(f"results: value '{directory}' (allowed: a directory of results)") from None
     except OSError as error:
@@ -116,18 +123,33 @@ def read_rows(directory: Path) -> list[Row]:
     """The rows of all cells of a finished experiment.
 
     Raises:
-        StoreError: its table is not there or cannot be read.
+        StoreError: its table is not there, or is damaged.
     """
     path = directory / "cells.parquet"
     try:
-        return pq.read_table(path, page_checksum_verification=True).to_pylist()  # type: ignore[no-any-return]
-    except (OSError, pa.ArrowException):
+        metadata, rows = _read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException):
         raise StoreError(f"{path}: cannot be read (baselines.evaluate with --resume writes it again)") from None
+    if CHECKSUM not in metadata:
+        say_unchecked(path)
+    elif metadata[CHECKSUM] != _checksum(rows):
+        raise StoreError(f"{path}: damaged (baselines.evaluate with --resume writes it again)")
+    return rows
+
+
+def _checksum(rows: Sequence[Row]) -> bytes:
+    return checksum_of_data(rows).encode()
+
+
+def _read_parquet(path: Path) -> tuple[dict[bytes, bytes], list[Row]]:
+    table = pq.read_table(path, page_checksum_verification=True)
+    return table.schema.metadata or {}, table.to_pylist()
 
 
 def _write_parquet(path: Path, rows: Sequence[Row], metadata: dict[bytes, bytes] | None = None) -> None:
     sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist(list(rows)).replace_schema_metadata(metadata)
+    table = pa.Table.from_pylist(list(rows))
+    table = table.replace_schema_metadata((metadata or {}) | {CHECKSUM: _checksum(table.to_pylist())})
     pq.write_table(table, sink, write_page_checksum=True)
     _replace(path, sink.getvalue().to_pybytes())
 
@@ -150,11 +172,7 @@ def _csv_value(value: Any) -> Any:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file under a name that no other process writes to, then give it its own name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)  # a disk that is full has no room for half a file
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from None

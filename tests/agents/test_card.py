@@ -15,7 +15,7 @@ from agents.card import Card, differences, load_card, markdown
 from agents.config import ConfigError
 from agents.pooled import pooled_change, pooled_worst_vm
 from agents.publish import app
-from agents.run import Run, save
+from agents.run import Run
 from baselines.statistics import change
 from tests.helpers.agent_config import BRIEF, quick
 from tests.helpers.learned import policy_for
@@ -34,7 +34,7 @@ def made_up(directory: Path, seed: int, **changes) -> Path:
     policy = policy_for("vcpu_env/WideYield-v0", seed=seed)
     about = policy.about.model_copy(update={"name": "shipped"})
     for name in ("best.npz", "last.npz"):
-        save(LearnedPolicy(about, policy.weights), run.directory / name)
+        LearnedPolicy(about, policy.weights).save(run.directory / name)
     (run.directory / "history.jsonl").write_text('{"step": 1, "change": 0.01}\n{"step": 2, "change": 0.04}\n')
     return directory
 

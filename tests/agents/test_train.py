@@ -13,11 +13,11 @@ import pytest
 pytest.importorskip("sb3_contrib")
 pytest.importorskip("cmaes")
 
-from agents.checkpoint import CheckpointError
+from agents.checkpoint import CheckpointError, read
 from agents.config import SHIPPED, ConfigError, list_configs, load_config
 from agents.evolve import evolve, settings
 from agents.learner import make_environment, make_model
-from agents.run import Run, history
+from agents.run import Run, append_line, history, read_lines
 from agents.train import Watch, train
 from baselines.policies import choose_policies
 from tests.helpers.agent_config import EVOLVE, PENALTY, QUICK, quick
@@ -132,6 +132,42 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match=r"checkpoint.pt: damaged, or not a checkpoint"):
         train(config, run)
+
+
+def test_a_changed_byte_of_a_checkpoint_is_refused(tmp_path):
+    """Wherever it lies, and before anything of the model or its machines is touched."""
+    config = quick()
+    run = Run(config, tmp_path / "run", resume=False)
+    train(config, run)
+    whole = run.checkpoint.read_bytes()
+    for at in np.linspace(0, len(whole) - 1, 200).astype(int):
+        run.checkpoint.write_bytes(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :])
+        with pytest.raises(CheckpointError, match=r"checkpoint.pt: (damaged, or not a checkpoint|format: value) "):
+            read(run.checkpoint, config)
+    run.checkpoint.write_bytes(whole.replace(b" 2 ", b" 1 ", 1))
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt: format: value 1 \(allowed: 2\)"):
+        read(run.checkpoint, config)
+    run.checkpoint.write_bytes(whole)
+    assert read(run.checkpoint, config)["config"] == config.digest
+
+
+def test_a_damaged_line_is_refused(tmp_path, capsys):
+    path = tmp_path / "lines.jsonl"
+    for i in range(3):
+        append_line(path, {"generation": i, "fitness": [0.1, -2e300], "best": None})
+    lines = read_lines(path)
+    assert lines[1] == {"generation": 1, "fitness": [0.1, -2e300], "best": None}
+    text = path.read_text()
+    path.write_text(text + text[:9])
+    assert read_lines(path) == lines and path.read_text() == text
+    for wrong in (text.replace("0.1", "0.2", 1), "5\n", "[" * 5000 + "\n", text.replace('"', "'")):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError, match=r"lines.jsonl: line 1 is damaged"):
+            read_lines(path)
+    path.write_text('{"step": 5}\n')
+    assert not capsys.readouterr().err
+    assert read_lines(path) == [{"step": 5}]
+    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by an older version)")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -74,7 +75,7 @@ def test_a_damaged_cell_is_noticed(tmp_path, damage):
         content[len(content) // 3] ^= 1
     content = {"torn": content[:100], "empty": b"", "swapped": results.path(two).read_bytes()}.get(damage, content)
     results.path(one).write_bytes(content)
-    with pytest.raises(store.StoreError, match=r"\.parquet: not the result of dbench-2vm, stock, seed 0"):
+    with pytest.raises(store.StoreError, match=r"\.parquet: damaged, or not the result of dbench-2vm, stock, seed 0"):
         results.load(one)
     assert results.load(two)["seed"] == 1
 
@@ -89,7 +90,7 @@ def test_resume_runs_only_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "run_cell", lambda cell, machine: ran.append(cell) or cells.run_cell(cell, machine))
     assert repr(run(directory, seeds=2, resume=True)) == repr(before)
     assert sorted(f"{cell.key[:32]}.parquet" for cell in ran) == [path.name for path in files[:2]]
-    assert f"{files[1]}: not the result of " in capsys.readouterr().err
+    assert f"{files[1]}: damaged, or not the result of " in capsys.readouterr().err
     ran.clear()
     run(directory, seeds=3, resume=True)
     assert [cell.seed for cell in ran] == [2] * 8
@@ -147,3 +148,47 @@ def test_foreign_directories_are_refused(tmp_path, manifest):
     (tmp_path / "cells.parquet").write_text("no table")
     with pytest.raises(store.StoreError, match=r"cells\.parquet: cannot be read"):
         store.read_rows(tmp_path)
+
+
+ROWS = [{"scenario": "a", "x": 0.1, "n": 3, "vm_n": [1, 2], "none": None}, {"scenario": "b", "x": float("inf")}]
+
+
+def test_a_damaged_table_is_refused(tmp_path):
+    """A flipped byte is noticed, or lies where nothing is read; a table of another content never passes."""
+    results = store.Store(tmp_path / "out", False)
+    results.write_tables(ROWS, ROWS, ROWS)
+    path = tmp_path / "out/cells.parquet"
+    whole, rows = path.read_bytes(), store.read_rows(tmp_path / "out")
+    assert [row["x"] for row in rows] == [0.1, float("inf")]
+    refused = 0
+    for at in range(0, len(whole), 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            assert store.read_rows(tmp_path / "out") == rows
+        except store.StoreError as error:
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+            refused += 1
+    assert refused > len(whole) / 5 / 2
+    other = pa.Table.from_pylist(ROWS[:1]).replace_schema_metadata({store.CHECKSUM: b"0" * 32})
+    pq.write_table(other, path)
+    with pytest.raises(store.StoreError, match=r"cells\.parquet: damaged"):
+        store.read_rows(tmp_path / "out")
+
+
+def test_a_table_without_a_checksum_is_read_on_trust(tmp_path, capsys):
+    pq.write_table(pa.Table.from_pylist(ROWS[:1]), tmp_path / "cells.parquet")
+    assert store.read_rows(tmp_path) == ROWS[:1]
+    assert (
+        capsys.readouterr().err
+        == f"{tmp_path}/cells.parquet: has no checksum (written by an older version); read as it is\n"
+    )
+
+
+def test_a_changed_manifest_is_refused(tmp_path):
+    content = {"status": "complete", "source": "s", "policies": [], "seeds": 5, "cases": []}
+    results = store.Store(tmp_path / "out", False)
+    results.write_manifest(content)
+    assert store.read_manifest(tmp_path / "out") == content
+    results.manifest.write_text(results.manifest.read_text().replace("5", "6", 1))
+    with pytest.raises(store.StoreError, match=r"manifest\.json: damaged"):
+        store.read_manifest(tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pickle
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tests.helpers.small_env import (
 )
 from vcpu_env.envs.slot import SnapshotError
 from vcpu_env.policy.named import Policy
+from vcpu_env.scenario import Run, Scenario, apply_overrides, list_scenarios, load_scenario
 
 BRIEF = {"horizon_ns": 400_000, "warm_starts": 1}
 
@@ -142,12 +144,42 @@ def test_a_snapshot_of_another_environment_is_refused(env_id):
         ({"arguments": "none"}, r"snapshot.arguments: value none \(allowed: CandidateChoiceEnv scenario=small "),
     ],
 )
-def test_a_damaged_snapshot_is_refused(change, message):
+def test_a_snapshot_that_does_not_fit_is_refused(change, message):
     env = make(CANDIDATE_CHOICE)
     env.reset(seed=1)
-    refused(env, dataclasses.replace(env.snapshot(), **change), message)
-    truncated = dataclasses.replace(env.snapshot(), words=env.snapshot().words[:-8])
-    refused(env, truncated, "snapshot.layout: ")
+    refused(env, dataclasses.replace(env.snapshot(), **change).sealed(), message)
+
+
+@pytest.mark.core
+def test_a_damaged_snapshot_is_refused():
+    """Any byte, any field; also one that was written before there were checksums."""
+    env = make(CANDIDATE_CHOICE)
+    env.reset(seed=1)
+    snapshot = env.snapshot()
+    flipped = bytearray(snapshot.words)
+    flipped[np.random.default_rng(1).integers(len(flipped))] ^= 4
+    for change in (
+        {"words": bytes(flipped)},
+        {"words": snapshot.words[:-8]},
+        {"words": None},
+        {"arguments": snapshot.arguments.replace("small", "smell")},
+        {"scenario": snapshot.scenario[:-1]},
+        {"number": 0.5},
+        {"random": {}},
+        {"over": None},
+        {"checksum": ""},
+    ):
+        refused(env, dataclasses.replace(snapshot, **change), "snapshot: damaged, its checksum is not")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("scenario", ["host-noise", "host-io"])
+def test_scenarios_with_programs_are_restored(scenario):
+    env = make(CANDIDATE_CHOICE, scenario=apply_overrides(load_scenario(scenario), ["run.warmup_ns=1_000_000"]))
+    observation, info = env.reset(seed=1)
+    again = make(CANDIDATE_CHOICE, scenario=env.mix.scenarios[0])
+    for each in (env, again):
+        assert same(each.restore(env.snapshot()), (observation, info))
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "text", {"version": "0.1.0"}])
@@ -164,6 +196,24 @@ def refused(env, snapshot, message: str) -> None:
         env.restore(snapshot)
     assert "\n" not in str(caught.value)
     assert same(future(env, 10), future(undisturbed, 10))
+
+
+@pytest.mark.parametrize("name", list_scenarios())
+def test_every_shipped_scenario_survives(name):
+    """It is equal after being written as JSON, whole or what was given of it; its environment restores its snapshot."""
+    scenario = load_scenario(name)
+    for unset in (False, True):
+        text = scenario.model_dump_json(exclude_unset=unset)
+        assert Scenario.model_validate_json(text) == Scenario(**json.loads(text)) == scenario
+    if not scenario.vms:
+        return
+    brief = scenario.model_copy(update={"run": Run(warmup_ns=MSEC)})
+    env = make(CANDIDATE_CHOICE, scenario=brief, warm_starts=1)
+    first = env.reset(seed=1)
+    snapshot = env.snapshot()
+    play(env, np.random.default_rng(1), 3)
+    assert same(env.restore(pickle.loads(pickle.dumps(snapshot))), first)
+    assert env.snapshot() == snapshot
 
 
 # Batches

@@ -17,7 +17,7 @@ from vcpu_env.nets.learned import KINDS, PART, Description, LearnedPolicy
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.play import PolicyMachine
 from vcpu_env.nets.rollout import action_key, put_action, show_policy
-from vcpu_env.nets.weights import Layer, PolicyWeights
+from vcpu_env.nets.weights import CHECKSUM, UNCHECKED_VERSION, Layer, PolicyWeights, sealed
 
 END_NS = 6 * MSEC
 CHOOSING = [name for name in KINDS if "Penalty" not in name]
@@ -131,7 +131,7 @@ def damaged(tmp_path, **changes):
     parts = policy.weights.parts()
     about = json.loads(policy.about.model_dump_json()) | changes
     path = tmp_path / "policy.npz"
-    np.savez(path, **parts, **{PART: json.dumps(about)})
+    np.savez(path, **sealed(parts | {PART: json.dumps(about)}))
     return path
 
 
@@ -164,6 +164,16 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, changes, message):
 
 
 @pytest.mark.core
+@pytest.mark.parametrize("text", ["7", "[" * 5000, "{", "null\n"])
+def test_a_description_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "policy.npz"
+    np.savez(path, **sealed(policy_for("vcpu_env/WideYield-v0").weights.parts() | {PART: text}))
+    with pytest.raises(ValueError, match=r"policy.npz: description: value .* \(allowed: a JSON object\)") as caught:
+        LearnedPolicy.load(path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.core
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "policy.npz"
     random_policy(1).save(path)
@@ -175,4 +185,31 @@ def test_other_files_are_refused(tmp_path):
         LearnedPolicy.load(path)
     np.savez(path, format_version=1, actor=np.array([{}], object))
     with pytest.raises(ValueError, match="policy.npz: damaged, or not a policy"):
+        LearnedPolicy.load(path)
+
+
+@pytest.mark.core
+def test_a_changed_part_is_refused(tmp_path):
+    """Whatever is changed, the file's own checks of bytes included, the checksum is of another content."""
+    policy = policy_for("vcpu_env/WideYield-v0")
+    parts = sealed(policy.weights.parts() | {PART: policy.about.model_dump_json()})
+    for name in parts.keys() - {"format_version"}:
+        changed = np.array(parts[name])
+        flat = changed.reshape(-1)
+        flat[0] = flat[0] + 1 if changed.dtype.kind in "if" else "x" + str(flat[0])[1:]
+        np.savez(tmp_path / "policy.npz", **parts | {name: changed})
+        with pytest.raises(ValueError, match=r"policy.npz: damaged: its checksum is of another content"):
+            LearnedPolicy.load(tmp_path / "policy.npz")
+
+
+@pytest.mark.core
+def test_a_file_of_an_older_version_is_read_and_said(tmp_path, capsys):
+    policy = policy_for("vcpu_env/WideYield-v0")
+    parts = policy.weights.parts() | {PART: policy.about.model_dump_json(), "format_version": UNCHECKED_VERSION}
+    path = tmp_path / "old.npz"
+    np.savez(path, **parts)
+    assert LearnedPolicy.load(path).digest == policy.digest
+    assert capsys.readouterr().err == f"{path}: has no checksum (written by an older version); read as it is\n"
+    np.savez(path, **sealed(parts))
+    with pytest.raises(ValueError, match=f"part: value '{CHECKSUM}'"):
         LearnedPolicy.load(path)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.twin.random_policy import POLICIES, random_policy
 from vcpu_env.nets.packing import pack
-from vcpu_env.nets.weights import Layer, Normalisation, PolicyWeights
+from vcpu_env.nets.weights import CHECKSUM, Layer, Normalisation, PolicyWeights, sealed
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -43,8 +43,8 @@ def test_damaged_files_are_refused(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "policy.npz"
-    np.savez(path, format_version=2)
-    with pytest.raises(ValueError, match=r"policy.npz: format_version: value 2 \(allowed: 1\)"):
+    np.savez(path, format_version=3)
+    with pytest.raises(ValueError, match=r"policy.npz: format_version: value 3 \(allowed: 2\)"):
         PolicyWeights.load(path)
     np.savez(path, format_version=1)
     with pytest.raises(ValueError, match=r"policy.npz: activation: missing \(allowed: the parts that .* writes\)"):
@@ -53,10 +53,11 @@ def test_other_files_are_refused(tmp_path):
     policy.save(path)
     with np.load(path) as archive:
         parts = dict(archive)
-    np.savez(path, **parts, colour=1)
+    del parts[CHECKSUM]
+    np.savez(path, **sealed(parts | {"colour": 1}))
     with pytest.raises(ValueError, match=r"policy.npz: part: value 'colour' \(allowed: the parts that "):
         PolicyWeights.load(path)
-    np.savez(path, **parts | {"actor_1_bias": np.zeros(3, np.float32)})
+    np.savez(path, **sealed(parts | {"actor_1_bias": np.zeros(3, np.float32)}))
     with pytest.raises(
         ValueError, match=r"policy.npz: actor\[1\].bias: value of shape \(3,\) \(allowed: shape \(5,\)\)"
     ):

@@ -1,14 +1,17 @@
 """Recordings: what is written is read again; files that are none are refused."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.realism_events import events
 from tests.helpers.realism_probes import FACTS, probe
 from vcpu_env.realism.kernel_facts import RATES
-from vcpu_env.realism.recording import SHIPPED, Recording, Run, load_recording, save_recording
+from vcpu_env.realism.recording import KEY, SHIPPED, UNCHECKED_FORMAT, Recording, Run, load_recording, save_recording
 from vcpu_env.scenario.errors import ScenarioError
 
 FIRST = Run(events((0, 0, 0, 0, 1), (5, 0, 1, 0, 2), (6, 0, 1)), 0, 10, 0.25)
@@ -58,3 +61,44 @@ def test_shipped_recording():
             assert (np.diff(run.events["time_ns"]) >= 0).all()
             assert run.events["next_pid"].max() == len(one.tasks)
             assert run.end_ns - run.begin_ns >= 500_000_000
+
+
+@pytest.mark.parametrize("part", ["events", "about"])
+def test_a_changed_recording_is_refused(tmp_path, part):
+    path = tmp_path / "r.parquet"
+    save_recording(recording(), path)
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[KEY])
+    if part == "events":
+        table = table.set_column(table.column_names.index("time_ns"), "time_ns", pc.add(table["time_ns"], 1))
+    else:
+        about["runs"][0]["end_ns"] += 1
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), path)
+    with pytest.raises(ScenarioError, match="this one is damaged") as error:
+        load_recording(path)
+    assert str(error.value).startswith(f"compare: value '{path}'")
+
+
+def test_a_flipped_byte_is_refused_or_says_the_same(tmp_path):
+    path = tmp_path / "r.parquet"
+    save_recording(recording(), path)
+    whole, refused = path.read_bytes(), 0
+    for at in range(0, len(whole), 17):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 2]) + whole[at + 1 :])
+        try:
+            assert load_recording(path).facts == FACTS
+        except ScenarioError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > len(whole) / 17 / 2
+
+
+def test_the_old_format_is_read_and_said(tmp_path, capsys):
+    path = tmp_path / "r.parquet"
+    save_recording(recording(), path)
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[KEY]) | {"format": UNCHECKED_FORMAT}
+    del about["checksum"]
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), path)
+    assert load_recording(path).probes == recording().probes
+    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by an older version)")

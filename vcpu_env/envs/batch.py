@@ -1,6 +1,7 @@
 """The same environments, many at a time: Gymnasium's vector API over machines that are stepped in compiled code."""
 
 import copy
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -311,30 +312,28 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._check_reset()
         return [self.actions.sample_masks(mask) for mask in self._masks]
 
+    @functools.cached_property
     def _arguments(self) -> str:
         return arguments_of(self.single.__name__, self.mix, self.rule, self.config)
 
     def snapshot(self) -> list[Snapshot]:
         """The whole state, a snapshot a machine; one of them fits a single environment, too."""
         self._check_reset()
-        arguments = self._arguments()
-        return [slot.snapshot(random, arguments) for slot, random in zip(self.slots, self.randoms, strict=True)]
+        return [slot.snapshot(random, self._arguments) for slot, random in zip(self.slots, self.randoms, strict=True)]
 
     def restore(self, snapshots: list[Snapshot]) -> tuple[np.ndarray, dict[str, Any]]:
         """Go on from a snapshot. Returns the observations and info there.
 
         Raises:
-            SnapshotError: not one for each machine, or one of another version, layout or configuration.
+            SnapshotError: not one for each machine, or one that is damaged, or of another version, layout or
+                configuration; nothing has changed.
         """
         if not isinstance(snapshots, list) or len(snapshots) != self.num_envs:
             raise SnapshotError(f"snapshots: value {snapshots!r:.60} (allowed: a list of {self.num_envs})")
         slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(self.num_envs)]
-        for slot, snapshot in zip(slots, snapshots, strict=True):
-            slot.restore(snapshot, self._arguments())
+        randoms = [slot.restore(snapshot, self._arguments) for slot, snapshot in zip(slots, snapshots, strict=True)]
         self._take(slots)
-        self.randoms = [np.random.Generator(np.random.PCG64()) for _ in slots]
-        for random, snapshot in zip(self.randoms, snapshots, strict=True):
-            random.bit_generator.state = snapshot.random
+        self.randoms = randoms
         self._gantts = [Gantt() for _ in self._gantts]
         self._sample()
         shown = self.refresh()

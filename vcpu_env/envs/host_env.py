@@ -1,6 +1,7 @@
 """The environments, one machine each. What they have in common is `HostEnv`; a subclass says which decision is its."""
 
 import copy
+import functools
 from typing import Any, ClassVar
 
 import gymnasium
@@ -176,21 +177,22 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self.slot.running  # noqa: B018
         return self.actions.sample_masks(self.slot.mask)
 
+    @functools.cached_property
     def _arguments(self) -> str:
         return arguments_of(type(self).__name__, self.mix, self.rule, self.config)
 
     def snapshot(self) -> Snapshot:
         """The whole state as a value: it can be pickled, and restored in another environment with equal arguments."""
-        return self.slot.snapshot(self.np_random, self._arguments())
+        return self.slot.snapshot(self.np_random, self._arguments)
 
     def restore(self, snapshot: Snapshot) -> tuple[np.ndarray, dict[str, Any]]:
         """Go on from a snapshot. Returns the observation and info there.
 
         Raises:
-            SnapshotError: it is of another version, layout or configuration; nothing has changed.
+            SnapshotError: it is damaged, or of another version, layout or configuration; nothing has changed.
         """
-        self.slot.restore(snapshot, self._arguments())
-        self.np_random.bit_generator.state = snapshot.random
+        random = self.slot.restore(snapshot, self._arguments)
+        self.np_random.bit_generator.state = random.bit_generator.state
         if self._gantt is not None:
             self._gantt.clear()
             self._watch()

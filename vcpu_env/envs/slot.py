@@ -1,13 +1,14 @@
 """One environment's machine: how its episodes are drawn, what it shows, its snapshots. Single and batched share it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
 
 from vcpu_env import __version__
+from vcpu_env.base.files import checksum
 from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
@@ -39,7 +40,7 @@ class Episode:
 class Snapshot:
     """The whole state of one environment: plain data that can be pickled.
 
-    `restore` refuses it where the version, the layout or the environment's arguments differ.
+    `restore` refuses it where a byte has changed, or the version, the layout or the environment's arguments differ.
     """
 
     version: str
@@ -50,10 +51,20 @@ class Snapshot:
     words: bytes
     random: dict[str, Any]
     over: bool
+    checksum: str = ""
+
+    def sealed(self) -> "Snapshot":
+        """The same with its checksum."""
+        return replace(self, checksum=self.expected_checksum())
+
+    def expected_checksum(self) -> str:
+        """The checksum of everything else."""
+        about = [getattr(self, field.name) for field in fields(self) if field.name not in ("words", "checksum")]
+        return checksum(repr(about).encode(), self.words)
 
 
 class SnapshotError(ValueError):
-    """A snapshot of another version, layout or configuration."""
+    """A snapshot that is damaged, or of another version, layout or configuration."""
 
 
 def layout_of(world: World) -> str:
@@ -85,6 +96,7 @@ class Slot:
         self.machine: Machine | None = None
         self.number = 0
         self.over = True
+        self._described: tuple[str, str] | None = None
         self._bounds = np.cumsum(mix.probabilities)[:-1]
         self._origins: dict[tuple[int, int], Machine] = {}
 
@@ -124,7 +136,7 @@ class Slot:
 
     def _look_up(self) -> None:
         """Keep the views of what is read after every step."""
-        world = self.running.world
+        world, self._described = self.running.world, None
         self.observation, self.mask = world["observation"]["value"], world["action_mask"]["legal"]
         self.state, self.view, self.clock = world["env_state"], world["yield_view"], world["machine_clock"]["now_ns"]
         self.action, self.term = self.state["action"][0], self.state["term"][0]
@@ -189,37 +201,44 @@ class Slot:
     def snapshot(self, random: np.random.Generator, arguments: str) -> Snapshot:
         """Everything that the future depends on."""
         machine = self.running
-        return Snapshot(
-            __version__,
-            layout_of(machine.world),
-            arguments,
-            machine.scenario.model_dump_json(),
-            self.number,
-            machine.world.words.tobytes(),
-            dict(random.bit_generator.state),
-            self.over,
-        )
+        if self._described is None:
+            self._described = layout_of(machine.world), machine.scenario.model_dump_json()
+        layout, scenario = self._described
+        words, state = machine.world.words.tobytes(), dict(random.bit_generator.state)
+        return Snapshot(__version__, layout, arguments, scenario, self.number, words, state, self.over).sealed()
 
-    def restore(self, snapshot: Snapshot, arguments: str) -> None:
-        """Become what a snapshot says. Nothing has changed if it is refused.
+    def restore(self, snapshot: Snapshot, arguments: str) -> np.random.Generator:
+        """Become what a snapshot says. Returns the generator that its next episodes are drawn from.
 
         Raises:
-            SnapshotError: it is of another version, layout or configuration.
+            SnapshotError: it is damaged, or of another version, layout or configuration; nothing has changed.
         """
-        if not isinstance(snapshot, Snapshot):
-            raise SnapshotError(f"snapshot: value {snapshot!r:.60} (allowed: what snapshot() returned)")
-        if snapshot.version != __version__:
-            raise SnapshotError(f"snapshot.version: value {snapshot.version} (allowed: {__version__})")
-        if snapshot.arguments != arguments:
-            raise SnapshotError(f"snapshot.arguments: value {snapshot.arguments} (allowed: {arguments})")
+        check_snapshot(snapshot, arguments)
         scenario = Scenario.model_validate_json(snapshot.scenario)
         origin = start(scenario, self.rule, self.kind, self.config, snapshot.number)
         layout = layout_of(origin.world)
         if snapshot.layout != layout or len(snapshot.words) != origin.world.words.nbytes:
             raise SnapshotError(f"snapshot.layout: value {snapshot.layout} (allowed: {layout}, that of this version)")
+        random = np.random.Generator(np.random.PCG64())
+        random.bit_generator.state = snapshot.random
         machine = origin.fork()
         machine.world.words[:] = np.frombuffer(snapshot.words, np.int64)
         rules, own = machine.world["decision_rules"], origin.world["decision_rules"]
         rules["target_address"], rules["penalty_address"] = own["target_address"], own["penalty_address"]
         self.machine, self.number, self.over = machine, snapshot.number, snapshot.over
         self._look_up()
+        return random
+
+
+def check_snapshot(snapshot: Snapshot, arguments: str) -> None:
+    """Raise SnapshotError if it is none, damaged, or of another version or configuration."""
+    if not isinstance(snapshot, Snapshot):
+        raise SnapshotError(f"snapshot: value {snapshot!r:.60} (allowed: what snapshot() returned)")
+    if snapshot.version != __version__:
+        raise SnapshotError(f"snapshot.version: value {snapshot.version!s:.60} (allowed: {__version__})")
+    if not isinstance(snapshot.words, bytes) or snapshot.checksum != snapshot.expected_checksum():
+        raise SnapshotError(
+            "snapshot: damaged, its checksum is not that of its content (allowed: what snapshot() returned)"
+        )
+    if snapshot.arguments != arguments:
+        raise SnapshotError(f"snapshot.arguments: value {snapshot.arguments} (allowed: {arguments})")

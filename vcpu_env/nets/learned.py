@@ -1,10 +1,11 @@
 """A learned policy as a file: a network's arrays, and for which environment it was trained.
 
-The file is an .npz without pickled objects. Beside the arrays of `nets.weights` it holds a JSON text (`Description`).
-`nets.play` is the machine in which such a policy decides.
+The file is an .npz without pickled objects, and with a checksum. Beside the arrays of `nets.weights` it holds a JSON
+text (`Description`). `nets.play` is the machine in which such a policy decides.
 """
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vcpu_env.base.files import write_whole
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
 from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, JOINT_YIELD, PENALTY_SCALE, WIDE_YIELD
 from vcpu_env.envs.config import EnvConfig, rule_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.nets.packing import pack
-from vcpu_env.nets.weights import PolicyWeights, parts_in_file, refuse
+from vcpu_env.nets.weights import PolicyWeights, parts_in_file, refuse, sealed
 from vcpu_env.policy.policy import check_names
 from vcpu_env.scenario.errors import error_lines
 
@@ -57,6 +59,21 @@ def layout_of(kind: int, config: EnvConfig) -> str:
     """A fingerprint of what each observation and each action means."""
     parts = (FEATURES, CANDIDATE_FEATURES, config.nr_candidates, boosts(kind, config.penalty_levels))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def described_in(text: str) -> Description:
+    """The description that a JSON text is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        refuse(PART, text, "a JSON object")
+    return Description(**data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +125,11 @@ class LearnedPolicy:
         return found.hexdigest()
 
     def save(self, path: Path | str) -> None:
-        """Write the file."""
+        """Write the file; all of it or nothing."""
         described: dict[str, Any] = {PART: self.about.model_dump_json()}
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **self.weights.parts(), **described)
+        content = io.BytesIO()
+        np.savez_compressed(content, **sealed(self.weights.parts() | described))
+        write_whole(Path(path), content.getvalue())
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -129,7 +147,7 @@ class LearnedPolicy:
         try:
             if PART not in parts:
                 refuse(PART, "missing", "a file of LearnedPolicy.save")
-            about = Description(**json.loads(str(parts.pop(PART))))
+            about = described_in(str(parts.pop(PART)))
             return cls(about, PolicyWeights.of_parts(parts))
         except ValidationError as error:
             raise ValueError(f"{path}: {'; '.join(error_lines(Description, error))}") from None

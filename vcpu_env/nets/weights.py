@@ -3,15 +3,22 @@
 import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
+from vcpu_env.base.files import checksum, say_unchecked, write_whole
 from vcpu_env.nets.network import ACTIVATIONS, HEADS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+UNCHECKED_VERSION = 1
+"""Files of this version have no checksum, and are equal otherwise."""
+CHECKSUM = "checksum"
+"""Name of the checksum among the arrays of the file."""
 MAX_WIDTH = 1 << 20
 LOG_STD_LIMIT = 20.0
+LONGEST_SHOWN = 100
 
 
 class Layer(NamedTuple):
@@ -31,7 +38,8 @@ class Normalisation(NamedTuple):
 
 def refuse(name: str, value: object, allowed: str) -> NoReturn:
     """Say in one line what is wrong with a policy."""
-    raise ValueError(f"{name}: value {value} (allowed: {allowed})")
+    text = str(value)[:LONGEST_SHOWN]
+    raise ValueError(f"{name}: value {text if text.isprintable() else ascii(text)} (allowed: {allowed})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +134,10 @@ class PolicyWeights:
         return parts
 
     def save(self, path: Any) -> None:
-        """Write an .npz file without pickled objects."""
-        with open(path, "wb") as file:
-            np.savez(file, **self.parts())
+        """Write an .npz file without pickled objects; all of it or nothing."""
+        content = io.BytesIO()
+        np.savez(content, **sealed(self.parts()))
+        write_whole(Path(path), content.getvalue())
 
     @classmethod
     def load(cls, path: Any) -> Self:
@@ -152,13 +161,27 @@ class PolicyWeights:
             ValueError: they are of another version, or something else.
         """
         version = int(parts.pop("format_version"))
-        if version != FORMAT_VERSION:
+        if version not in (UNCHECKED_VERSION, FORMAT_VERSION):
             raise ValueError(f"format_version: value {version} (allowed: {FORMAT_VERSION})")
         return cls(**fields_of_parts(parts))
 
 
+def sealed(parts: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of a file with their checksum among them."""
+    return parts | {CHECKSUM: checksum_of_parts(parts)}
+
+
+def checksum_of_parts(parts: dict[str, Any]) -> str:
+    """The checksum of a file's arrays: of their names, types, shapes and bytes."""
+    found = []
+    for name in sorted(parts):
+        array = np.ascontiguousarray(parts[name])
+        found += [f"{name} {array.dtype.str} {np.shape(parts[name])}".encode(), array.tobytes()]
+    return checksum(*found)
+
+
 def parts_in_file(content: bytes, path: Any) -> dict[str, np.ndarray]:
-    """The arrays in an .npz file of a policy.
+    """The arrays in an .npz file of a policy. One of an older version has no checksum, which is said.
 
     Raises:
         ValueError: it is damaged, or holds pickled objects, or something else.
@@ -166,9 +189,14 @@ def parts_in_file(content: bytes, path: Any) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             parts = {name: archive[name] for name in archive.files}
-        int(parts["format_version"])
+        version = int(parts["format_version"])
+        whole = version != FORMAT_VERSION or str(parts.pop(CHECKSUM)) == checksum_of_parts(parts)
     except Exception as error:  # damaged bytes surface as anything: of zipfile, zlib, numpy or the archive's keys
         raise ValueError(f"{path}: damaged, or not a policy (allowed: a file of PolicyWeights.save)") from error
+    if not whole:
+        raise ValueError(f"{path}: damaged: its checksum is of another content (allowed: a file of PolicyWeights.save)")
+    if version == UNCHECKED_VERSION:
+        say_unchecked(path)
     return parts
 
 

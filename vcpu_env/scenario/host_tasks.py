@@ -87,7 +87,7 @@ class Step(Part):
         if len(given) != 1:
             raise ValueError(f": {' and '.join(given) or 'no action'} given (allowed: one of {', '.join(ACTIONS)})")
         for name, actions in OPTIONS.items():
-            if name in self.model_fields_set and given[0] not in actions:
+            if getattr(self, name) != type(self).model_fields[name].default and given[0] not in actions:
                 raise ValueError(f".{name}: given with {given[0]} (allowed: with {', '.join(actions)})")
         for name in ("sched_yield", "create_vcpu", "exit"):
             if getattr(self, name) is False:
