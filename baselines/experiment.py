@@ -30,7 +30,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from baselines.cells import Cell, source_id
 from baselines.policies import PolicySource, choose_policies, is_file
 from vcpu_env import __version__
-from vcpu_env.build.blueprint import guest_plans
+from vcpu_env.build.guests import guest_plans
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
 from vcpu_env.scenario.host import Part

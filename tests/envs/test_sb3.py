@@ -107,6 +107,7 @@ def test_masks_are_respected():
     """In strict mode a step with an illegal candidate would raise."""
     model = contrib.MaskablePPO("MlpPolicy", sb3_batch(WIDE_YIELD, 2, strict=True), **QUICK)
     model.learn(64)
+    assert model.num_timesteps == 64
 
 
 def test_a_seed_holds_for_one_reset():
@@ -165,3 +166,4 @@ def test_a_single_environment_learns_too():
     arguments = {"scenario": SMALL, "horizon_ns": 1 * MSEC, "warm_starts": 1}
     model = contrib.MaskablePPO("MlpPolicy", gymnasium.make(CANDIDATE_CHOICE, **arguments).unwrapped, **QUICK)
     model.learn(32)
+    assert model.num_timesteps == 32
