@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 
+from tests.helpers.worlds import timeline
 from vcpu_env.base.timeline import MOST_EVENTS_AT_ONCE, MOST_STEPS_AT_ONCE, NEVER, note_stall, time_stands_still
 from vcpu_env.scenario import Scenario, ScenarioError, load_rtapp, load_scenario, parse_scenario
 from vcpu_env.scenario.bounds import LARGEST_COST_NS, LONGEST_NS, MOST_FREE_STEPS
@@ -104,8 +105,6 @@ def test_the_longest_draw_fits():
 
 def test_the_clock_is_looked_at():
     """Time stands still after so many events at one instant, or where a program was seen to take none."""
-    from tests.test_timeline import timeline
-
     world = timeline(4)
     clock = world["machine_clock"]
     assert clock["check_events"][0] == MOST_EVENTS_AT_ONCE
@@ -300,7 +299,7 @@ def test_a_program_without_time_stops_the_machine():
 
 
 def test_a_closed_environment_is_over():
-    from tests.small_env import CANDIDATE_CHOICE, make
+    from tests.helpers.small_env import CANDIDATE_CHOICE, make
 
     env = make(CANDIDATE_CHOICE)
     env.close()

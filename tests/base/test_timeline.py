@@ -4,16 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcpu_env.base.timeline import NEVER, init_timeline, next_slot, set_event, timeline_arrays
-from vcpu_env.base.world import World
+from tests.helpers.worlds import timeline
+from vcpu_env.base.timeline import NEVER, next_slot, set_event
 
 pytestmark = pytest.mark.core
-
-
-def timeline(nr_slots: int) -> World:
-    world = World(timeline_arrays(nr_slots))
-    init_timeline(world)
-    return world
 
 
 SIZES = st.integers(1, 70)

@@ -18,8 +18,7 @@ from baselines.policies import PolicyError
 from tests.fuzz import mutate
 from tests.fuzz.invent import data_of
 from tests.fuzz.surface import Surface
-from tests.test_rtapp import VIDEO
-from tests.test_workload_file import PIPE
+from tests.helpers.samples import PIPE, VIDEO
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.weights import sealed
 from vcpu_env.policy.named import POLICIES

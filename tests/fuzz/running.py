@@ -15,11 +15,9 @@ from tests.fuzz import mutate
 from tests.fuzz.files import ROOT, on_disk, scenarios, scratch, try_scenario
 from tests.fuzz.invent import NONSENSE, data_of
 from tests.fuzz.surface import Surface
-from tests.quota_host import check_throttling
-from tests.small_env import CANDIDATE_CHOICE, IDS, SMALL, answer, make
-from tests.test_invariants import State, check_average, check_tree
-from tests.test_machine_invariants import check_flags, check_run_queues, next_event_ns
-from tests.test_rtapp import VIDEO
+from tests.helpers.invariants import assert_invariants, next_event_ns
+from tests.helpers.samples import VIDEO
+from tests.helpers.small_env import CANDIDATE_CHOICE, IDS, SMALL, answer, make
 from vcpu_env.cli import app
 from vcpu_env.envs import host_env, start
 from vcpu_env.envs.action import InvalidAction
@@ -38,17 +36,6 @@ MOST_OBJECTS = 2000
 EVENTS = 40
 LARGEST_TRACE = 40_000
 PRESETS = (host_env.DirectedYieldEnv, host_env.CandidateChoiceEnv, host_env.WideYieldEnv, host_env.HostTunerEnv)
-
-
-def check_machine(machine: Machine) -> None:
-    """What must hold of any machine between two events."""
-    state = State(machine.world)
-    check_average(state, machine.world)
-    check_tree(state)
-    check_run_queues(state, machine.world)
-    check_flags(machine.world)
-    if "cfs_bandwidth" in machine.world.arrays:
-        check_throttling(machine.world)
 
 
 def is_small(scenario: Scenario) -> bool:
@@ -82,10 +69,10 @@ def check_scenario(scenario: Scenario) -> None:
         return
     for _ in range(EVENTS):
         machine.run_until(next_event_ns(machine))
-        check_machine(machine)
+        assert_invariants(machine)
     for _ in range(3):
         machine.run_until(machine.now_ns + MSEC)
-        check_machine(machine)
+        assert_invariants(machine)
     fork = machine.fork()
     for each in (machine, fork):
         each.run_until(machine.now_ns + MSEC if each is machine else machine.now_ns)

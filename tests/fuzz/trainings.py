@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from agents import checkpoint
 from agents.config import ConfigError, TrainConfig, load_config, parse_config
 from agents.run import append_line, read_lines
-from tests.agent_config import quick
 from tests.fuzz import mutate
 from tests.fuzz.files import on_disk, scratch, texts_in
 from tests.fuzz.invent import data_of
 from tests.fuzz.surface import Surface
+from tests.helpers.agent_config import quick
 from vcpu_env.base.files import checksum
 
 CHECKPOINT = checkpoint.CheckpointError

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vcpu_env.base.timeline import init_timeline, timeline_arrays
 from vcpu_env.base.world import World
 
 
@@ -14,3 +15,10 @@ def differing(a: World, b: World, but: set[str] = frozenset()) -> set[str]:
             fields = [field for field in array.dtype.names if field not in but]
             found |= {f"{name}.{field}" for field in fields if not np.array_equal(a[name][field], b[name][field])}
     return found
+
+
+def timeline(nr_slots: int) -> World:
+    """An empty timeline."""
+    world = World(timeline_arrays(nr_slots))
+    init_timeline(world)
+    return world

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from tests.helpers.at_once import at_once
 from tests.helpers.paths import DOCS
+from tests.helpers.samples import VIDEO
 from vcpu_env.cli import app
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import ScenarioError, apply_overrides, load_rtapp, load_scenario
@@ -21,29 +22,6 @@ pytestmark = pytest.mark.core
 
 MSEC = 1_000_000
 FREE = "host.costs={task_switch_ns=0, task_yield_ns=0, task_syscall_ns=0, task_tick_ns=0, task_ipi_ns=0, wake_ns=0}"
-
-VIDEO = """{
-	/* two threads: one resumes the other */
-	"tasks" : {
-		"decoder" : {
-			"priority" : -5, "cpus" : [0, 1], "taskgroup" : "/media/video", "dl-runtime" : 3000,
-			"run1" : 2000, // a run
-			"resume" : "display",
-			"run2" : 1000,
-			"timer" : { "ref" : "unique", "period" : 16000, "mode" : "absolute" },
-		},
-		"display" : {
-			"instance" : 2, "delay" : 5000, "policy" : "SCHED_BATCH", "loop" : 3,
-			"phases" : {
-				"wait" : { "suspend" : "" },
-				"draw" : { "loop" : 4, "run" : 500, "yield" : "" }
-			}
-		},
-		"absent" : { "instance" : 0, "run" : 10 }
-	},
-	"global" : { "duration" : 2, "calibration" : "CPU0", "gnuplot" : true, }
-}
-"""
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -6,6 +6,7 @@ from scipy import stats
 
 from tests.helpers.at_once import at_once
 from tests.helpers.run_hash import run_hash_elsewhere
+from tests.helpers.samples import PIPE
 from vcpu_env.counters import measure
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import OP_BLOCK, OP_GOTO, OP_MAYBE, OP_USER
@@ -18,29 +19,7 @@ from vcpu_env.scenario.workload_file import parse_workload
 from vcpu_env.scenario.workload_page import example
 
 MSEC = 1_000_000
-PIPE = '''
-unit = "blocks"
-params = { block_ns = 120_000 }
-queues.blocks.capacity = 2
-locks.heap.kind = "spin"
 
-[[threads]]
-name = "reader"
-program = """
-  user 20us fixed
-  put blocks
-"""
-
-[[threads]]
-name = "worker"
-count = 3
-program = """
-  get blocks
-  user block_ns fixed
-  hold heap 2us
-  work
-"""
-'''
 LOCKS = 'locks.a.kind = "futex"\nlocks.b.kind = "futex"\nlocks.c.kind = "futex"\n'
 QUANTILES = "distributions.d.quantiles = [[0, 1], [0.9, 2], [1, 30]]\n"
 SCENARIO = '[host]\ncpus = 4\n[[vms]]\nname = "vm"\nvcpus = 4\nworkload = "pipe.toml"\n'

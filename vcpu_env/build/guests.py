@@ -1,4 +1,4 @@
-"""What runs in each VM of a scenario. To plan it compiles nothing, so that it is checked before anything else is done."""
+"""What runs in each VM of a scenario. To plan it compiles nothing, so that it is checked before all else."""
 
 from vcpu_env.build.size import MIB, check_size, guest_structs, max_mib, size_of
 from vcpu_env.build.threads import plan_threads
