@@ -1,10 +1,11 @@
 """The façade: a machine built from a scenario and a policy, run for as long as asked, read, copied."""
 
+import inspect
 from typing import Any
 
 import numpy as np
 
-from vcpu_env.base.jit import call
+from vcpu_env.base.jit import NIL, call
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.world import build_world
 from vcpu_env.counters import counters
@@ -20,7 +21,7 @@ from vcpu_env.engine.state import (
 )
 from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
 from vcpu_env.policy.named import Policy, policy_named
-from vcpu_env.policy.rules import RuleError
+from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_FAILED, RuleError, failure
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.model import Scenario
 
@@ -114,8 +115,8 @@ class Machine:
             raise ValueError(f"answer_target: value {answer} (allowed: 0..{last})")
         if not BOOST_RULE <= boost < NR_BOOSTS:
             raise ValueError(f"boost: value {boost} (allowed: {BOOST_RULE}..{NR_BOOSTS - 1})")
-        if not 0 <= penalty_scale <= 1024:
-            raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..1024)")
+        if not 0 <= penalty_scale <= MAX_SCALE:
+            raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..{MAX_SCALE})")
         view["boost"], view["penalty_scale"] = boost, round(penalty_scale * PENALTY_SCALE_ONE)
         self._answer(int(answer))
 
@@ -126,8 +127,8 @@ class Machine:
             ValueError: the machine does not wait for a penalty, or the answer is negative; nothing has changed.
         """
         self._stopped_at(DECISION_PENALTY, "answer_penalty")
-        if not 0 <= penalty_ns < 2**62:
-            raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{2**62 - 1})")
+        if not 0 <= penalty_ns <= MAX_PENALTY_NS:
+            raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{MAX_PENALTY_NS})")
         self._answer(int(penalty_ns))
 
     def _answer(self, answer: int) -> None:
@@ -141,15 +142,29 @@ class Machine:
         return view
 
     def check(self) -> None:
-        """Raise RuleError if a rule has given an answer that is not allowed."""
-        engine = self.world["engine"][0]
-        if engine["status"] == FAILED:
+        """Raise RuleError if a rule has failed, or has given an answer that is not allowed."""
+        if self.world["engine"]["status"][0] == FAILED:
             view = self.world["yield_view"][0]
-            raise RuleError(
-                f"policy {self.policy.name}: a rule answered {engine['refused']} for vCPU {view['vcpu']} "
-                f"at {self.now_ns} ns (allowed: targets 0..{FIRST_CANDIDATE + view['nr_candidates'] - 1}, "
-                "penalties from 0)"
-            )
+            where = f"for vCPU {view['vcpu']} at {self.now_ns} ns"
+            raise RuleError(f"policy {self.policy.name}: {self._failure(view, where)}")
+
+    def _failure(self, view: np.void, where: str) -> str:
+        """What is wrong with a rule's answer to the decision of `view`."""
+        of_target = view["target"] == NIL
+        rule = self.policy.target_rule if of_target else self.policy.penalty_rule
+        if inspect.isfunction(rule) and (raised := failure(rule, view, "target" if of_target else "penalty")):
+            return f"{raised} ({where})"
+        name = f"rule {rule.__name__}" if inspect.isfunction(rule) else "a rule"
+        answer = int(self.world["engine"]["refused"][0])
+        if answer == RULE_FAILED:
+            return f"{name} failed {where}"
+        last = FIRST_CANDIDATE + view["nr_candidates"] - 1
+        if not of_target or not 0 <= answer <= last:
+            return f"{name} answered {answer} {where} (allowed: {f'0..{last}' if of_target else f'0..{MAX_PENALTY_NS} ns'})"
+        return (
+            f"{name} set boost {view['boost']}, penalty_scale {view['penalty_scale']} {where} "
+            f"(allowed: boosts {BOOST_RULE}..{NR_BOOSTS - 1}, scales 0..{MAX_SCALE * PENALTY_SCALE_ONE})"
+        )
 
     def set_control(self, name: str, value: int) -> None:
         """Change one of the series' run-time controls, as an administrator would during a run.
