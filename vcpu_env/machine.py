@@ -20,6 +20,7 @@ from vcpu_env.engine.state import (
     STOPPED_AT_DECISION,
 )
 from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
+from vcpu_env.policy.in_file import policy_of
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_FAILED, RuleError, failure
 from vcpu_env.policy.view import FIRST_CANDIDATE
@@ -39,8 +40,8 @@ class Machine:
 
     Args:
         scenario: what the host and its VMs are.
-        policy: a policy or the name of one (`vcpu_env.policy.named.POLICIES`); in force from the scenario's
-            `policy_from_ns`, before that the host runs stock.
+        policy: a policy, the name of one (`vcpu_env.policy.named.POLICIES`) or of a file with one
+            (`vcpu_env.policy.in_file`); in force from the scenario's `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
         trace_events: length of the ring of scheduler events (`kernel.sched_trace`); 0: they are not recorded.
 
@@ -52,7 +53,7 @@ class Machine:
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         self.scenario = scenario
-        self.policy = policy_named(policy) if isinstance(policy, str) else policy
+        self.policy = policy_of(policy) if isinstance(policy, str) else policy
         self.seed = seed
         with np.errstate(over="ignore"):
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
@@ -160,7 +161,8 @@ class Machine:
             return f"{name} failed {where}"
         last = FIRST_CANDIDATE + view["nr_candidates"] - 1
         if not of_target or not 0 <= answer <= last:
-            return f"{name} answered {answer} {where} (allowed: {f'0..{last}' if of_target else f'0..{MAX_PENALTY_NS} ns'})"
+            allowed = f"0..{last}" if of_target else f"0..{MAX_PENALTY_NS} ns"
+            return f"{name} answered {answer} {where} (allowed: {allowed})"
         return (
             f"{name} set boost {view['boost']}, penalty_scale {view['penalty_scale']} {where} "
             f"(allowed: boosts {BOOST_RULE}..{NR_BOOSTS - 1}, scales 0..{MAX_SCALE * PENALTY_SCALE_ONE})"

@@ -17,6 +17,7 @@ from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.scenario.cgroup_writes import Limits, limits_of
 from vcpu_env.scenario.model import Scenario
 
+
 @dataclass(frozen=True)
 class Blueprint:
     """What a machine is made of.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from vcpu_env.base.world import World
+from vcpu_env.engine.host_tasks.program import HostProgram, HostTaskPlan
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import Instances, Program
-from vcpu_env.engine.host_tasks.program import HostProgram, HostTaskPlan
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
 from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses

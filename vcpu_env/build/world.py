@@ -2,28 +2,23 @@
 
 import numpy as np
 
-from vcpu_env.engine.alignment import alignment_arrays, init_alignment
-from vcpu_env.base.random import VM_LAUNCH, VM_TICK_PHASE, draw, seed_key, stream_key
+from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint, host_cpus
-from vcpu_env.build.cgroups import UNLIMITED, CgroupEvents, bandwidth_of, cpu_shares, vcpu_limits
-from vcpu_env.build.threads import allow_host_tasks, host_task_plans, kernel_tasks, plan_threads
-from vcpu_env.policy.coscheduling import coscheduling_arrays
-from vcpu_env.engine.state import HOST_COSTS, engine_arrays
-from vcpu_env.guest.balance import busy_balance_ns
-from vcpu_env.guest.plan import GuestPlan, Offsets, place_guest, program_ops
-from vcpu_env.guest.program import Program
-from vcpu_env.guest.rcu import init_rcu, rcu_arrays
-from vcpu_env.guest.shapes import place_shapes, shape_arrays
-from vcpu_env.guest.types import IPI_MODES, SPIN_LOCK_KINDS, STEAL_TIME, guest_arrays
-from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
-from vcpu_env.guest.workloads.described import build_described
+from vcpu_env.build.cgroups import CgroupEvents
+from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
+from vcpu_env.engine.alignment import alignment_arrays, init_alignment
 from vcpu_env.engine.host_tasks.program import nr_host_ops, place_host_tasks
 from vcpu_env.engine.host_tasks.types import host_arrays
-from vcpu_env.kernel.build import Group, Task, Tunables, allow_only, build_kernel
+from vcpu_env.engine.state import HOST_COSTS, engine_arrays
+from vcpu_env.guest.balance import busy_balance_ns
+from vcpu_env.guest.plan import Offsets, place_guest, program_ops
+from vcpu_env.guest.rcu import init_rcu, rcu_arrays
+from vcpu_env.guest.shapes import place_shapes, shape_arrays
+from vcpu_env.guest.types import IPI_MODES, STEAL_TIME, guest_arrays
+from vcpu_env.kernel.build import Task, Tunables, allow_only, build_kernel
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
-from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import (
     FEATURES,
     LAG_CLAMP_6_19_0,
@@ -32,7 +27,7 @@ from vcpu_env.kernel.types import (
     REWEIGHT_V6_19,
     kernel_arrays,
 )
-from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
+from vcpu_env.kernel.yield_types import init_policy, policy_arrays
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
 from vcpu_env.kvm.types import (
@@ -46,10 +41,9 @@ from vcpu_env.kvm.types import (
     kvm_arrays,
     kvm_init,
 )
+from vcpu_env.policy.coscheduling import coscheduling_arrays
 from vcpu_env.policy.named import Policy
-from vcpu_env.kernel.yield_types import init_policy, policy_arrays
 from vcpu_env.policy.view import init_view, view_arrays
-from vcpu_env.scenario.cgroup_writes import Limits, limits_of
 from vcpu_env.scenario.model import PARAVIRT, Scenario, Vm
 
 SPIN_THRESHOLD_LOOPS = 1 << 15

@@ -162,11 +162,13 @@ compile_overflowing(multiply, smul, lambda a, b: a * b)
 
 @overload(divide)
 def compiled_divide(a, b):
+    """`divide`, compiled."""
     return lambda a, b: a / b
 
 
 @overload(floor_divide)
 def compiled_floor_divide(a, b):
+    """`floor_divide`, compiled."""
     if not is_whole(a, b):
         return lambda a, b: a // b
     return lambda a, b: subtract(0, a) if b == -1 else np.int64(a) // np.int64(b)  # the processor traps at -2^63 / -1
@@ -174,6 +176,7 @@ def compiled_floor_divide(a, b):
 
 @overload(modulo)
 def compiled_modulo(a, b):
+    """`modulo`, compiled."""
     if not is_whole(a, b):
         return lambda a, b: a % b
     return lambda a, b: np.int64(0) if b == -1 else np.int64(a) % np.int64(b)
@@ -181,6 +184,7 @@ def compiled_modulo(a, b):
 
 @overload(power)
 def compiled_power(a, b):
+    """`power`, compiled."""
     if not is_whole(a, b):
         return lambda a, b: a**b
 
@@ -197,6 +201,8 @@ def compiled_power(a, b):
 
 @overload(left_shift)
 def compiled_left_shift(a, b):
+    """`left_shift`, compiled."""
+
     def checked(a, b):
         if b < 0:
             raise ValueError(NEGATIVE_SHIFT)
@@ -214,6 +220,8 @@ def compiled_left_shift(a, b):
 
 @overload(right_shift)
 def compiled_right_shift(a, b):
+    """`right_shift`, compiled."""
+
     def checked(a, b):
         if b < 0:
             raise ValueError(NEGATIVE_SHIFT)
@@ -224,16 +232,19 @@ def compiled_right_shift(a, b):
 
 @overload(negate)
 def compiled_negate(a):
+    """`negate`, compiled."""
     return (lambda a: subtract(0, a)) if is_whole(a) else (lambda a: -a)
 
 
 @overload(magnitude)
 def compiled_magnitude(a):
+    """`magnitude`, compiled."""
     return (lambda a: negate(a) if a < 0 else np.int64(a)) if is_whole(a) else (lambda a: abs(a))
 
 
 @overload(integer)
 def compiled_integer(a):
+    """`integer`, compiled."""
     if is_whole(a):
         return lambda a: np.int64(a)
 
@@ -247,11 +258,13 @@ def compiled_integer(a):
 
 @overload(nearest)
 def compiled_nearest(a):
+    """`nearest`, compiled."""
     return (lambda a: np.int64(a)) if is_whole(a) else (lambda a: integer(np.rint(a)))
 
 
 @overload(whole)
 def compiled_whole(a):
+    """`whole`, compiled."""
     if not is_whole(a):
         raise TypingError(NOT_WHOLE + (": None" if isinstance(a, types.NoneType) else f": {a}"))
     return lambda a: np.int64(a)
@@ -259,6 +272,8 @@ def compiled_whole(a):
 
 @overload(step)
 def compiled_step(view):
+    """`step`, compiled."""
+
     def checked(view):
         if count_step(view) > MAX_STEPS:
             raise RuntimeError(ENDLESS)

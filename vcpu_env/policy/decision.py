@@ -71,12 +71,16 @@ class DecisionType(types.Type):
 
 @register_model(DecisionType)
 class DecisionModel(models.StructModel):
+    """In registers: where the struct is, and where the count of steps."""
+
     def __init__(self, manager, view):
         super().__init__(manager, view, [("record", types.voidptr), ("steps", types.CPointer(types.int64))])
 
 
 @infer_getattr
 class DecisionAttributes(AttributeTemplate):
+    """The types of a view's fields."""
+
     key = DecisionType
 
     def generic_resolve(self, view, name):
@@ -91,6 +95,7 @@ def field_address(context, builder, view, value, name):
 
 @lower_getattr_generic(DecisionType)
 def read_field(context, builder, view, value, name):
+    """A field: a number, or a list as long as there are candidates."""
     address = field_address(context, builder, view, value, name)
     if view.kind(name) is not LIST:
         return builder.load(address)
@@ -102,6 +107,7 @@ def read_field(context, builder, view, value, name):
 
 @lower_setattr_generic(DecisionType)
 def write_field(context, builder, signature, args, name):
+    """Set an output."""
     builder.store(args[1], field_address(context, builder, signature.args[0], args[0], name))
 
 
@@ -131,6 +137,7 @@ def count_step(view):
 
 @intrinsic
 def add_step(typingctx, view):
+    """Count a step; returns how many there have been."""
     signature = types.int64(view)
 
     def codegen(context, builder, signature, args):
@@ -144,4 +151,5 @@ def add_step(typingctx, view):
 
 @overload(count_step)
 def compiled_count_step(view):
+    """`count_step`, compiled."""
     return lambda view: add_step(view)

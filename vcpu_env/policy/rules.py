@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 
 from vcpu_env.base.jit import JIT
 from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.policy.checked import NOT_WHOLE
 from vcpu_env.policy.decision import Decision, DecisionType, decision_at
 from vcpu_env.policy.sealed import Rule, RuleError, Seal
 
@@ -111,8 +112,8 @@ def compile_sealed(rule: Any, view: np.dtype, point: str) -> Any:
     if not isinstance(answer, types.Integer):
         code = rule.__code__
         raise RuleError(
-            f"{code.co_filename}, line {code.co_firstlineno}: rule {rule.__name__}: not every way through it ends in "
-            "an answer (allowed: an int)"
+            f"{code.co_filename}, line {code.co_firstlineno}: rule {rule.__name__}: some way through it has no end, or "
+            "no answer (allowed: an int)"
         )
     return cfunc(types.int64(types.voidptr), error_model="python")(entry)
 
@@ -120,12 +121,16 @@ def compile_sealed(rule: Any, view: np.dtype, point: str) -> Any:
 def compiler_error(rule: Any, error: NumbaError) -> str:
     """What the compiler has against a rule, in a line that points into the user's file."""
     code, text = rule.__code__, str(error)
-    lines = re.findall(rf'File "{re.escape(code.co_filename)}", line (\d+)', text)
-    said = [line.strip() for line in text.splitlines()]
-    ends = ("During:", "File ", "Failed in", "- ", "There are", "Use of", "^", "<source", ">>>", "def ", "Overload")
-    said = [line for line in said if line and not line.startswith(ends)]
-    line = lines[-1] if lines else code.co_firstlineno
-    return f"{code.co_filename}, line {line}: rule {rule.__name__}: does not compile: {' '.join(said)[:200]}"
+    lines = re.findall(rf"at {re.escape(code.co_filename)} \((\d+)\)", text)
+    calls = re.findall(r">>> (.+)", text)
+    said = [line for line in text.splitlines() if not line.startswith("Failed in")]
+    what = f"does not compile: {calls[-1] if calls else said[0]}"
+    if found := re.search(f"{NOT_WHOLE}: .+", text):
+        what = found[0]
+    elif "Cannot modify readonly array" in text:
+        what = "it sets an entry of a list of the view or of the file (allowed: lists of its own)"
+    where = f"{code.co_filename}, line {lines[-1] if lines else code.co_firstlineno}"
+    return f"{where}: rule {rule.__name__}: {what[:200]}"
 
 
 def python_rule(rule: Any, view: np.dtype, point: str) -> Rule:

@@ -20,6 +20,7 @@ import numpy as np
 
 from vcpu_env.base.random import mix64
 from vcpu_env.policy import checked
+from vcpu_env.policy.assigned import Assigned
 
 Rule = Callable[..., int]
 
@@ -65,24 +66,37 @@ def remember_source(path: str, text: str) -> None:
 
 
 def definition(function: types.FunctionType) -> ast.FunctionDef:
-    """The function's own piece of its file's syntax tree.
+    """The function's own piece of its file's syntax tree; a lambda as a ``def``.
 
     Raises:
-        RuleError: it is no ``def``, or its file cannot be read.
+        RuleError: its file cannot be read, or it is one of several lambdas in a line.
     """
     code = function.__code__
     try:
         tree = ast.parse("".join(linecache.getlines(code.co_filename, function.__globals__)))
     except SyntaxError:
         tree = ast.Module([], [])
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == function.__name__:
-            if min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) == code.co_firstlineno:
-                return node
-    raise RuleError(
-        f"{code.co_filename}, line {code.co_firstlineno}: rule {function.__name__}: its source is not there "
-        "(allowed: a def in a file)"
-    )
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    found = [node for node in nodes if first_line(node) == code.co_firstlineno]
+    found = [node for node in found if getattr(node, "name", "<lambda>") == function.__name__]
+    if len(found) != 1:
+        raise RuleError(
+            f"{code.co_filename}, line {code.co_firstlineno}: rule {function.__name__}: its source is not there "
+            "(allowed: a def in a file, or the only lambda in a line)"
+        )
+    (node,) = found
+    if isinstance(node, ast.FunctionDef):
+        return node
+    made: Any = ast.parse("def made(): pass").body[0]
+    made.name, made.args = function.__name__, node.args
+    made.body = [ast.copy_location(ast.Return(node.body), node.body)]
+    return ast.copy_location(made, node)  # type: ignore[no-any-return]
+
+
+def first_line(node: ast.FunctionDef | ast.Lambda) -> int:
+    """The line that Python says a function begins at: that of its first decorator."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def names_of(function: types.FunctionType) -> dict[str, Any]:
@@ -162,7 +176,10 @@ class Sealing(ast.NodeTransformer):
         given = node.args
         if given.vararg or given.kwarg or given.kwonlyargs or given.posonlyargs:
             raise self.refuse(node, "its arguments", "allowed: plain ones")
-        made: Any = ast.parse(f"def {node.name}(): pass").body[0]
+        if unset := Assigned(node).unset:
+            raise self.refuse(unset, f"name '{unset.id}' may be unset", "allowed: names set on every way before")
+        made: Any = ast.parse("def made(): pass").body[0]
+        made.name = node.name
         made.args.args = [ast.arg(argument.arg) for argument in (ast.arg(VIEW), *given.args)]
         made.args.defaults = [ast.Constant(0) for _ in given.defaults]  # the values are the given function's
         made.body = [self._step(node), *map(self.visit, node.body)]
@@ -175,6 +192,10 @@ class Sealing(ast.NodeTransformer):
         call = ast.copy_location(ast.Call(ast.Name(name, ast.Load()), list(arguments), []), at)
         return ast.fix_missing_locations(call)
 
+    def visit(self, node: ast.AST) -> Any:
+        """The sealed form of a piece of the tree."""
+        return getattr(self, f"on_{type(node).__name__.lower()}", self.generic_visit)(node)
+
     def generic_visit(self, node: ast.AST) -> Any:
         """Refuse what is not on the lists; go on below what is."""
         if isinstance(node, ast.stmt | ast.expr) and not isinstance(node, STATEMENTS + EXPRESSIONS):
@@ -182,39 +203,39 @@ class Sealing(ast.NodeTransformer):
             raise self.refuse(node, f"'{what}'", "allowed: assignments, if, for, while, return, raise, assert")
         return super().generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+    def on_constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, int) and not checked.LEAST <= node.value <= checked.MOST:
             raise self.refuse(node, f"value {node.value}", "allowed: integers of 64 bits")
         if not isinstance(node.value, int | float | str | None):
             raise self.refuse(node, f"value {node.value!r}", "allowed: integers, floats")
         return node
 
-    def visit_Expr(self, node: ast.Expr) -> Any:
+    def on_expr(self, node: ast.Expr) -> Any:
         return ast.copy_location(ast.Pass(), node) if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+    def on_annassign(self, node: ast.AnnAssign) -> Any:
         if node.value is None:
             return ast.copy_location(ast.Pass(), node)
         return self.visit(ast.copy_location(ast.Assign([node.target], node.value), node))
 
-    def visit_Return(self, node: ast.Return) -> ast.stmt:
+    def on_return(self, node: ast.Return) -> ast.stmt:
         value = self.visit(node.value) if node.value else ast.copy_location(ast.Constant(None), node)
         return ast.copy_location(ast.Return(self._call("__whole", node, value) if self.is_rule else value), node)
 
-    def visit_For(self, node: Any) -> Any:
+    def on_for(self, node: Any) -> Any:
         made = self.generic_visit(node)
         made.body.insert(0, self._step(node))
         return made
 
-    visit_While = visit_For
+    on_while = on_for
 
-    def visit_Raise(self, node: ast.Raise) -> ast.Raise:
+    def on_raise(self, node: ast.Raise) -> ast.Raise:
         kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         if not isinstance(kind, ast.Name) or kind.id not in ERRORS or node.cause:
             raise self.refuse(node, "raise", f"allowed: {', '.join(ERRORS)}")
         return node
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+    def on_binop(self, node: ast.BinOp) -> ast.expr:
         left, right = self.visit(node.left), self.visit(node.right)
         if isinstance(node.op, PLAIN_OPERATORS):
             return ast.copy_location(ast.BinOp(left, node.op, right), node)
@@ -222,19 +243,19 @@ class Sealing(ast.NodeTransformer):
             raise self.refuse(node, f"operator {type(node.op).__name__}", "allowed: those of numbers")
         return self._call(f"__{OPERATORS[type(node.op)]}", node, left, right)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
+    def on_unaryop(self, node: ast.UnaryOp) -> Any:
         if isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant):
             return self._call("__negate", node, self.visit(node.operand))
         return self.generic_visit(node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
+    def on_augassign(self, node: ast.AugAssign) -> Any:
         read = ast.parse(ast.unparse(node.target), mode="eval").body
         for inner in ast.walk(read):
             ast.copy_location(inner, node.target)
         operation = ast.copy_location(ast.BinOp(read, node.op, node.value), node)
         return self.visit(ast.copy_location(ast.Assign([node.target], operation), node))
 
-    def visit_Assign(self, node: ast.Assign) -> ast.stmt:
+    def on_assign(self, node: ast.Assign) -> ast.stmt:
         value = self.visit(node.value)
         if any(isinstance(target, ast.Attribute) for target in node.targets):
             value = self._call("__whole", node, value)
@@ -259,7 +280,7 @@ class Sealing(ast.NodeTransformer):
             raise self.refuse(node, f"it sets {ast.unparse(node)}", "allowed: names")
         return node
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:
+    def on_name(self, node: ast.Name) -> ast.expr:
         if node.id.startswith("__"):
             raise self.refuse(node, f"name '{node.id}'", "allowed: names that do not begin with __")
         if not isinstance(node.ctx, ast.Load) and node.id not in self.local:
@@ -271,7 +292,7 @@ class Sealing(ast.NodeTransformer):
             self.names[node.id] = self.constant(node, node.id, self.outside[node.id])
         return node
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+    def on_attribute(self, node: ast.Attribute) -> ast.expr:
         found, text = self.module_member(node)
         if text:
             name = text.replace(".", "__")
@@ -308,18 +329,19 @@ class Sealing(ast.NodeTransformer):
         kind = type(value).__name__
         raise self.refuse(node, f"'{name}' is of type {kind}", "allowed: integers, floats, tuples and arrays of them")
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:
+    def on_call(self, node: ast.Call) -> ast.expr:
         arguments = [self.visit(argument) for argument in node.args]
         keywords = [ast.keyword(word.arg, self.visit(word.value)) for word in node.keywords if word.arg]
         if len(keywords) < len(node.keywords):
             raise self.refuse(node, "**", "allowed: arguments by name")
-        callee, needs_view = self._callee(node.func)
+        callee, needs_view = self._callee(node)
         view = [ast.Name(VIEW, ast.Load())] if needs_view else []
         made = ast.Call(callee, [*view, *arguments], keywords)
         return ast.fix_missing_locations(ast.copy_location(made, node))
 
-    def _callee(self, node: ast.expr) -> tuple[ast.expr, bool]:
+    def _callee(self, call: ast.Call) -> tuple[ast.expr, bool]:
         """What is called, and whether it is given the view."""
+        node = call.func
         found, text = self.module_member(node)
         if not text and isinstance(node, ast.Attribute):
             if node.attr not in METHODS:
@@ -342,6 +364,10 @@ class Sealing(ast.NodeTransformer):
             self.names[name] = found
             return callee, False
         if inspect.isfunction(function):
+            try:
+                inspect.signature(function).bind(*call.args, **{str(word.arg): word for word in call.keywords})
+            except TypeError as error:
+                raise self.refuse(node, f"{text}(): {error}", f"allowed: {inspect.signature(function)}") from None
             self.names[name] = self.seal.called(function)
             return callee, True
         raise self.refuse(node, f"it calls '{text}'", nearest(text, [*BUILTINS, *CONVERSIONS, "functions like itself"]))
