@@ -102,10 +102,16 @@ def test_what_a_rule_may_not_do_is_refused_with_its_line(body, line):
     [
         ("return 1.5", "line 2: rule choose_target: the value is no integer: float64"),
         ("view.boost = view.cpu / 2\n    return 0", "line 2: rule choose_target: the value is no integer: float64"),
-        ("if view.cpu > 3:\n        return 1", "line 1: rule choose_target: some way through it has no end, or no answer"),
+        (
+            "if view.cpu > 3:\n        return 1",
+            "line 1: rule choose_target: some way through it has no end, or no answer",
+        ),
         ("while True:\n        pass", "line 1: rule choose_target: some way through it has no end, or no answer"),
         ("c = view.candidate\n    c[0] = 1\n    return 1", "line 3: rule choose_target: it sets an entry of a list of"),
-        ("for i in view.cpu:\n        return i\n    return 0", "line 2: rule choose_target: does not compile: Invalid use"),
+        (
+            "for i in view.cpu:\n        return i\n    return 0",
+            "line 2: rule choose_target: does not compile: Invalid use",
+        ),
     ],
 )
 def test_what_does_not_compile_is_refused_with_its_line(body, line):
@@ -322,7 +328,7 @@ def huge_penalty(view):
         (past_the_list, r"policy mine: rule past_the_list answered \d+ for vCPU \d+ at \d+ ns \(allowed: 0\.\.\d+\)"),
         (no_such_boost, r"policy mine: rule no_such_boost set boost 99, penalty_scale 65536 for .* boosts 0\.\.10, "),
         (no_such_scale, r"policy mine: rule no_such_scale set boost 0, penalty_scale 1099511627776 for vCPU "),
-        (raises, r"policy mine: .*test_rules\.py, line \d+: rule raises: AssertionError: +\(for vCPU \d+ at \d+ ns\)"),
+        (raises, r"policy mine: .*test_rules\.py, line \d+: rule raises: AssertionError \(for vCPU \d+ at \d+ ns\)"),
     ],
 )
 def test_a_run_stops_at_a_wrong_answer(rule, line):
@@ -332,7 +338,9 @@ def test_a_run_stops_at_a_wrong_answer(rule, line):
 
 def test_a_penalty_out_of_bounds_stops_a_run():
     crowded = at_once(load_scenario("vips-4vm"))
-    with pytest.raises(RuleError, match=rf"rule huge_penalty answered {2**41} for .* \(allowed: 0\.\.{MAX_PENALTY_NS} ns"):
+    with pytest.raises(
+        RuleError, match=rf"rule huge_penalty answered {2**41} for .* \(allowed: 0\.\.{MAX_PENALTY_NS} ns"
+    ):
         run(None, 200_000_000, crowded, patches=SERIES_PATCHES, penalty_rule=huge_penalty)
 
 
@@ -354,12 +362,15 @@ def files(tmp_path, monkeypatch):
 
 def test_a_cell_of_a_rule_that_fails_is_no_cell(files):
     (source,) = choose_policies(["bad.py"], {"stock": policy_named("stock")})[1:]
-    with pytest.raises(CellError, match=r"dedup-2vm, bad, seed 0: policy bad: bad\.py, line 2: rule choose_target: Ind"):
+    with pytest.raises(
+        CellError, match=r"dedup-2vm, bad, seed 0: policy bad: bad\.py, line 2: rule choose_target: Ind"
+    ):
         run_cell(Cell(SCENARIO, source, 0))
 
 
 def test_rules_and_models_wherever_a_policy_is_named(files):
-    assert policy_of("good.py").summary == rule_of("good.py:choose_target").summary or True
+    assert policy_of("good.py").summary == "Mine"
+    assert rule_of("good.py:choose_target").name == "choose_target"
     assert rule_of("good.py").target_rule is policy_of("good.py").target_rule
     with pytest.raises(EnvConfigError, match=r"rule: policy: value 'none\.py' \(allowed: a file that can be read"):
         rule_of("none.py")

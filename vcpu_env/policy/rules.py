@@ -179,7 +179,8 @@ def failure(rule: Any, record: np.void, point: str) -> str:
             if trace.tb_frame.f_code.co_filename == path:
                 line = trace.tb_lineno
             trace = trace.tb_next
-        return f"{path}, line {line}: rule {rule.__name__}: {type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{path}, line {line}: rule {rule.__name__}: {what}"
     return ""
 
 

@@ -176,13 +176,14 @@ class Sealing(ast.NodeTransformer):
         given = node.args
         if given.vararg or given.kwarg or given.kwonlyargs or given.posonlyargs:
             raise self.refuse(node, "its arguments", "allowed: plain ones")
-        if unset := Assigned(node).unset:
-            raise self.refuse(unset, f"name '{unset.id}' may be unset", "allowed: names set on every way before")
+        unset = Assigned(node).unset
         made: Any = ast.parse("def made(): pass").body[0]
         made.name = node.name
         made.args.args = [ast.arg(argument.arg) for argument in (ast.arg(VIEW), *given.args)]
         made.args.defaults = [ast.Constant(0) for _ in given.defaults]  # the values are the given function's
         made.body = [self._step(node), *map(self.visit, node.body)]
+        if unset is not None:
+            raise self.refuse(unset, f"name '{unset.id}' may be unset", "allowed: names set on every way before")
         return ast.copy_location(made, node)  # type: ignore[no-any-return]
 
     def _step(self, at: Any) -> ast.stmt:
@@ -298,9 +299,10 @@ class Sealing(ast.NodeTransformer):
             name = text.replace(".", "__")
             self.names[name] = self.constant(node, text, found)
             return ast.copy_location(ast.Name(name, ast.Load()), node)
+        of = self.visit(node.value)
         if node.attr not in self.seal.fields:
             raise self.refuse(node, f"the view has no field '{node.attr}'", nearest(node.attr, self.seal.fields))
-        return self.generic_visit(node)  # type: ignore[no-any-return]
+        return ast.copy_location(ast.Attribute(of, node.attr, ast.Load()), node)
 
     def module_member(self, node: ast.expr) -> tuple[Any, str]:
         """What ``module.name`` stands for and its text; an empty one if it is no member of a module."""
