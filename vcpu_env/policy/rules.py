@@ -56,7 +56,9 @@ def rule_address(rule: Rule | str, view: np.dtype, point: str = "target") -> int
     name = getattr(rule, "__name__", repr(rule))
     rule = getattr(rule, "py_func", rule)
     if not inspect.isfunction(rule) or len(inspect.signature(rule).parameters) != 1:
-        raise RuleError(f"rule {name}: not allowed; allowed: a plain function of one argument, the view")
+        code = getattr(rule, "__code__", None)
+        where = f"{code.co_filename}, line {code.co_firstlineno}: " if code else ""
+        raise RuleError(f"{where}rule {name}: not allowed; allowed: a plain function of one argument, the view")
     key = (rule, point)
     if key not in _compiled:
         if not JIT:
