@@ -206,7 +206,10 @@ def test_fingerprints_show_parameters_of_any_kind():
             "rules.py:typo",
             r"policy: rules\.py, line 25: rule <lambda>: the view has no field 'waited' \(did you mean 'waited_ns'",
         ),
-        ("rules.py:two", r"policy: rules\.py: rule <lambda>: not allowed; allowed: a plain function of one argument"),
+        (
+            "rules.py:two",
+            r"policy: rules\.py, line 26: rule <lambda>: not allowed; allowed: a plain function of one argument",
+        ),
         ("rules.py:again", r"policy: rules\.py: name 'series-v2' is taken"),
         ("missing.py:x", r"policy: value 'missing\.py:x' \(allowed: a file that can be read; No such file"),
         ("broken.py:x", r"policy: broken\.py, line 2: SyntaxError: "),
