@@ -384,6 +384,7 @@ def test_rules_and_models_wherever_a_policy_is_named(files):
     assert refused("simulate", "dedup-2vm", "--policy", "none.npz").startswith("policy: none.npz: cannot be read (No")
 
 
+@pytest.mark.slow
 def test_a_model_in_simulate(files):
     model = next(itertools.chain(MODELS.glob("*.npz")))
     code, out, errors = call("simulate", "dedup-2vm", "--policy", model, "--json", *SHORT)
