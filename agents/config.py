@@ -28,9 +28,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vcpu_env.envs.config import EnvConfig
 from vcpu_env.policy.named import POLICIES
-from vcpu_env.scenario.errors import error_lines, nearest
+from vcpu_env.scenario.errors import InputError, error_lines, nearest
 from vcpu_env.scenario.model import Name
 from vcpu_env.scenario.splits import SPLITS
+from vcpu_env.scenario.toml_text import read_toml
 
 SHIPPED = resources.files("agents") / "configs"
 
@@ -41,7 +42,7 @@ INSIDE = ("maskable_ppo", "ppo")
 """Algorithms whose rollouts can be collected inside the machines."""
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A training that cannot be, with one line for every wrong field."""
 
 
@@ -232,7 +233,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig
         )
     try:
         source = SHIPPED / f"{name_or_path}.toml" if shipped else Path(name_or_path)
-        data = tomllib.loads(source.read_text("utf-8"))
+        data = read_toml(source.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(
             f"config: value '{name_or_path}' (allowed: a file that can be read; {error.strerror})"
@@ -255,7 +256,7 @@ def change(data: dict[str, Any], override: str) -> None:
     if not equals:
         raise ConfigError(f"set: value '{override}' (allowed: KEY=VALUE, as seed=1)")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = read_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
     *parents, last = key.strip().split(".")
@@ -275,4 +276,4 @@ def parse_config(data: dict[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(**data)
     except ValidationError as error:
-        raise ConfigError("\n".join(error_lines(TrainConfig, error))) from None
+        raise ConfigError(error_lines(TrainConfig, error)) from None

@@ -71,7 +71,7 @@ def write_down(w, spinner, siblings):
 @njit(cache=True, nogil=True, error_model="numpy")
 def record(w, end_ns, every, layout, weights, key, continuous, deterministic, observed, new, mask, scratch, action,
            spinners, siblings, counts, actions):  # fmt: skip
-    """As `envs.play.follow`, and every n-th decision is written down. Returns how many were."""
+    """As `nets.play.follow`, and every n-th decision is written down. Returns how many were."""
     state, old, seen, kept = env_state(w, 0), len(observed) - len(new), 0, 0
     advance(w, end_ns)
     while state.at_decision and kept < len(counts):

@@ -27,7 +27,9 @@ from baselines.command import run_command, say
 from baselines.constants import Constants
 from baselines.policies import PolicySource
 from baselines.statistics import geometric_mean, paired_ratios
-from vcpu_env.kernel.yield_types import CAPS
+from vcpu_env.envs.compiled import tuner
+from vcpu_env.kernel.yield_types import CAPS, RATE_LIMIT_NS
+from vcpu_env.kvm.types import IPI_WINDOW_NS
 from vcpu_env.precompile import ensure_compiled
 from vcpu_env.scenario import Scenario, ScenarioError, apply_overrides, load_scenario
 from vcpu_env.scenario.splits import SPLITS
@@ -44,13 +46,14 @@ Trials = Annotated[int, typer.Option(min=1, help="Trials that the journal shall 
 
 def constants_of(action: Sequence[float], name: str = "tuned-v2") -> Constants:
     """The constants that an action of HostTuner sets (`vcpu_env.envs.compiled.tuner.tune`)."""
+    numbers = np.asarray(action, np.float64)
     return Constants(
         name=name,
-        penalty_scale=0.0 if action[0] <= -1.0 else 4.0 ** action[0],
-        cap_scales=tuple(4.0**a for a in action[1 : 1 + len(CAPS)]),
-        rate_limit_ns=int(6_000_000 * 16.0 ** action[7]),
-        ipi_window_ns=int(50_000_000 * 1000.0 ** action[8]),
-        relaxed_boost=action[9] >= 0.0,
+        penalty_scale=tuner.tuned_scale(numbers),
+        cap_scales=tuple(tuner.factor(numbers, tuner.FIRST_CAP + i) for i in range(len(CAPS))),
+        rate_limit_ns=int(RATE_LIMIT_NS * tuner.factor(numbers, tuner.RATE_LIMIT)),
+        ipi_window_ns=int(IPI_WINDOW_NS * tuner.factor(numbers, tuner.IPI_WINDOW)),
+        relaxed_boost=action[tuner.RELAXED] >= 0.0,
     )
 
 

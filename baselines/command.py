@@ -5,16 +5,19 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from vcpu_env.cli import with_output
+from vcpu_env.scenario.errors import one_line
+
 
 def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
     """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        with_output(lambda: sys.exit(app(standalone_mode=False)))
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        say(f"error: {message}")
+        say(f"error: {one_line(message)}")
     except errors as error:
-        say("error: " + "; ".join(str(error).splitlines()))
+        say("error: " + "; ".join(map(one_line, str(error).splitlines())))
     sys.exit(2)
 
 

@@ -12,14 +12,15 @@
 What is left out is the series' own.
 """
 
-import tomllib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, PENALTY_SCALE_ONE, RATE_LIMIT_NS
+from vcpu_env.kvm.types import IPI_WINDOW_NS
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
 from vcpu_env.scenario.errors import error_lines
+from vcpu_env.scenario.toml_text import read_toml
 
 CAP_ONE = 1024
 
@@ -34,8 +35,8 @@ class Constants(BaseModel):
     source: str = Field(default="", description="where the constants come from")
     penalty_scale: float = Field(default=1.0, ge=0, le=1024, description="factor of the penalty after its clamp")
     cap_scales: tuple[float, ...] = Field(default=(1.0,) * len(CAPS), description="factors of the caps")
-    rate_limit_ns: int = Field(default=6_000_000, ge=0, le=2**40, description="of the debooster, a CPU")
-    ipi_window_ns: int = Field(default=50_000_000, ge=0, le=2**40, description="in which an IPI counts")
+    rate_limit_ns: int = Field(default=RATE_LIMIT_NS, ge=0, le=2**40, description="of the debooster, a CPU")
+    ipi_window_ns: int = Field(default=IPI_WINDOW_NS, ge=0, le=2**40, description="in which an IPI counts")
     relaxed_boost: bool = Field(default=True, description="the relaxed second round")
 
     @field_validator("cap_scales")
@@ -67,6 +68,6 @@ def constants_in_text(text: str) -> Constants:
         ValueError: with one line for every wrong field.
     """
     try:
-        return Constants(**tomllib.loads(text))
+        return Constants(**read_toml(text))
     except ValidationError as error:
         raise ValueError("; ".join(error_lines(Constants, error))) from None

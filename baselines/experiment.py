@@ -30,17 +30,19 @@ from pydantic import BeforeValidator, Field, ValidationError
 from baselines.cells import Cell, source_id
 from baselines.policies import PolicySource, choose_policies, is_file
 from vcpu_env import __version__
+from vcpu_env.build.blueprint import guest_plans
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
-from vcpu_env.scenario.errors import error_lines, nearest
+from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.model import Name
+from vcpu_env.scenario.toml_text import read_toml
 
 SHIPPED = resources.files("baselines") / "experiments"
 DEFAULT = "published"
 LARGEST_SEED = 2**31 - 1
 
 
-class ExperimentError(ValueError):
+class ExperimentError(InputError):
     """An experiment that cannot be, with one line for every wrong field."""
 
 
@@ -57,8 +59,8 @@ def _some_texts(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError(f": value {value!r} (allowed: a string)")
+    if not isinstance(value, str) or not (value == "" or value.isprintable()):
+        raise ValueError(f": value {shown(value)} (allowed: a line of text)")
     return value
 
 
@@ -183,14 +185,14 @@ def load_experiment(name_or_path: str) -> Experiment:
 def parse_experiment(toml: str, default_name: str, directory: Path = Path()) -> Experiment:
     """Make an experiment from the text of a TOML file in a directory, at which its relative paths start."""
     try:
-        data = tomllib.loads(toml)
+        data = read_toml(toml)
     except tomllib.TOMLDecodeError as error:
         raise ExperimentError(f"experiment: value '{default_name}' (allowed: a TOML file; {error})") from None
     try:
         experiment = Experiment(**{"name": default_name} | data)
     except ValidationError as error:
         lines = error_lines(Experiment, error)
-        raise ExperimentError("\n".join(f"experiment {default_name}: {line}" for line in lines)) from None
+        raise ExperimentError(f"experiment {default_name}: {line}" for line in lines) from None
     scenarios = [str(directory / name) if name.endswith(".toml") else name for name in experiment.scenarios]
     policies = [str(directory / name) if is_file(name) else name for name in experiment.policies]
     return experiment.model_copy(update={"scenarios": tuple(scenarios), "policies": tuple(policies)})
@@ -214,6 +216,10 @@ def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Seque
     for case in cases:
         if not case.scenario.vms:
             raise ExperimentError(f"scenarios: value '{case.scenario.name}' (allowed: those with VMs)")
+        try:
+            guest_plans(case.scenario)
+        except ValueError as error:
+            raise ExperimentError(f"scenario {case}: {error}") from None
     _check_distinct(cases)
     seeds = range(experiment.first_seed, experiment.first_seed + experiment.seeds)
     policies = choose_policies(experiment.policies, known)

@@ -138,8 +138,15 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
+        writer.writerow({name: _csv_value(value) for name, value in row.items()})
     _replace(path, text.getvalue().encode())
+
+
+def _csv_value(value: Any) -> Any:
+    """A value as a spreadsheet shall take it: text that it would take for a formula begins with an apostrophe."""
+    if isinstance(value, list):
+        return json.dumps(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import gymnasium
 
+from vcpu_env import list_scenarios, load_scenario
 from vcpu_env.envs import host_env
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES, Feature
 from vcpu_env.envs.compiled.tuner import CONSTANTS, TUNER_FEATURES
 from vcpu_env.envs.config import EnvConfig
 from vcpu_env.envs.register import IDS
-from vcpu_env.scenario import list_scenarios, load_scenario
 
 PAGES = Path(__file__).parent / "environments"
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

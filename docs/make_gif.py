@@ -15,13 +15,11 @@ import typer
 from gymnasium.error import DependencyNotInstalled
 from typer.exceptions import TyperException
 
+from vcpu_env import Scenario, ensure_compiled, load_scenario
 from vcpu_env.counters import difference
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import rgb_array
 from vcpu_env.guest.workloads import WORKLOADS
-from vcpu_env.precompile import ensure_compiled
-from vcpu_env.scenario import load_scenario
-from vcpu_env.scenario.model import Scenario
 
 app = typer.Typer(add_completion=False)
 POLICIES = ("stock", "series-v2")
@@ -41,7 +39,7 @@ def progress(counted: dict[str, Any], cpus: int) -> str:
 
 def charts(scenario: Scenario, policy: str, seed: int) -> list[np.ndarray]:
     """The frames of one policy: a chart that fills from the left."""
-    from vcpu_env.machine import Machine  # compiles on import
+    from vcpu_env import Machine  # compiles on import
 
     machine, gantt, frames = Machine(scenario, policy, seed), Gantt(LENGTH_NS), []
     start_ns = scenario.run.warmup_ns

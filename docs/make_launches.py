@@ -1,6 +1,6 @@
 """Draws docs/launches.png: where the vCPUs of one VM end up in 20 launches, and how two hosts run in and out of step.
 
-python docs/make_launches.py      # extra `report`; prints the table of stacked siblings of docs/model.md
+python docs/make_launches.py    # extra `report`; prints the two tables of stacked siblings of docs/model.md
 """
 
 from pathlib import Path
@@ -11,9 +11,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from vcpu_env import Machine, Scenario, apply_overrides, load_scenario
 from vcpu_env.counters import difference
-from vcpu_env.machine import Machine
-from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 from vcpu_env.trace.sched_events import SWITCH, pids, simulate_tasks
 
 SCENARIO, LAUNCHES = "dbench-2vm", 20
@@ -21,6 +20,7 @@ BEGIN_NS, LENGTH_NS = 400_000_000, 30_000_000
 SEEDS, SIZES = 16, (2, 4, 16)
 LAUNCH_KINDS = ((0.5, 20), (2, 20), (10, 50), (50, 200), (100, 50))
 COLOURS = ("#3b76b0", "#e08a2e")
+LATER_S, LATER_SEEDS = (0.5, 2, 5, 10), 4
 
 
 def launches(scenario: Scenario) -> np.ndarray:
@@ -84,6 +84,41 @@ def stacked(cpus: int, gap_ms: float, boot_ms: int) -> float:
     return float(np.mean(shares))
 
 
+def stacked_later(scenario: Scenario) -> list[float]:
+    """The share of stacked vCPUs in the 50 ms after each of `LATER_S`, mean over seeds."""
+    shares = np.zeros((LATER_SEEDS, len(LATER_S)))
+    for seed in range(LATER_SEEDS):
+        machine = Machine(scenario, "stock", seed)
+        for i, later_s in enumerate(LATER_S):
+            machine.run_until(round(later_s * 1e9))
+            before = machine.counters()["alignment"]
+            machine.run_until(round(later_s * 1e9) + 50_000_000)
+            counted = difference(machine.counters()["alignment"], before)
+            shares[seed, i] = counted["stacked_ticks"] / counted["vcpu_ticks"]
+    return shares.mean(axis=0).tolist()
+
+
+def with_visitors(scenario: Scenario) -> Scenario:
+    """The same host, on which a third VM runs for 0.4 s of every second."""
+    vms = [vm.model_dump(exclude_unset=True) for vm in scenario.vms]
+    visitor = {"vcpus": scenario.host.cpus, "workload": scenario.vms[0].workload}
+    for second in range(int(max(LATER_S))):
+        begins_ns = second * 1_000_000_000 + 550_000_000
+        stay = {"start_ns": begins_ns, "stop_ns": begins_ns + 400_000_000}
+        vms.append({"name": f"visitor-{second}", **visitor, **stay})
+    return Scenario(**(scenario.model_dump(exclude_unset=True) | {"vms": vms}))
+
+
+def print_later() -> None:
+    """How long stacking lasts."""
+    print("| " + " | ".join(["16 CPUs", *(f"{later_s:g} s" for later_s in LATER_S)]) + " |")
+    print("|---|" + "---:|" * len(LATER_S))
+    for name in ("blackscholes-2vm", "dbench-2vm", "vips-2vm"):
+        alone = load_scenario(name)
+        for title, scenario in ((name, alone), (f"{name}, a third VM comes and goes", with_visitors(alone))):
+            print(f"| {title} | " + " | ".join(f"{share:.2f}" for share in stacked_later(scenario)) + " |", flush=True)
+
+
 def print_table() -> None:
     """The table of stacked siblings."""
     print("| launched, boot | " + " | ".join(f"{cpus} CPUs" for cpus in SIZES) + " |")
@@ -96,6 +131,7 @@ def print_table() -> None:
 def main() -> None:
     """Draw the page and print the table."""
     print_table()
+    print_later()
     launched = load_scenario(SCENARIO)
     in_step = apply_overrides(launched, ["host.placement=one_per_cpu", "host.noise=none"])
     figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(8, 11), dpi=120, layout="constrained")

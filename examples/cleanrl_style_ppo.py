@@ -12,8 +12,7 @@ from torch import nn, optim
 from torch.distributions import Normal
 
 import vcpu_env
-from vcpu_env.policy.named import POLICIES
-from vcpu_env.scenario import apply_overrides, load_scenario
+from vcpu_env import POLICIES, apply_overrides, load_scenario
 
 gym.register_envs(vcpu_env)
 

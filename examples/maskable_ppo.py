@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sb3_contrib import MaskablePPO
 
-from vcpu_env.envs.sb3 import make_sb3
+from vcpu_env import make_sb3
 
 STEPS = 4096
 

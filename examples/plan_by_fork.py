@@ -9,7 +9,7 @@ import numpy as np
 
 import vcpu_env
 
-AS_THE_RULE = 1
+AS_KERNEL = 1
 LOOKAHEAD_NS = 1_000_000
 
 gymnasium.register_envs(vcpu_env)
@@ -26,7 +26,7 @@ def worth(branch, action, until_ns):
         total += reward
         if info["time_ns"] >= until_ns:
             break
-        action = AS_THE_RULE
+        action = AS_KERNEL
     return total
 
 
@@ -47,5 +47,5 @@ def play(agent, seed):
 
 
 for seed in range(3):
-    planned, rule = play(plan, seed), play(lambda info: AS_THE_RULE, seed)
+    planned, rule = play(plan, seed), play(lambda info: AS_KERNEL, seed)
     print(f"seed {seed}: lookahead {planned:.3f}, series-v2 {rule:.3f} ms a CPU of useful time, less unfairness")

@@ -10,7 +10,7 @@ import vcpu_env
 from vcpu_env.envs.compiled.observe import feature_names
 
 EPISODES = 4
-AS_THE_RULE, FIRST_CANDIDATE = 1, 2
+AS_KERNEL, FIRST_CANDIDATE = 1, 2
 
 gymnasium.register_envs(vcpu_env)
 env = gymnasium.make("vcpu_env/CandidateChoice-v0", scenario="dedup-2vm", rule="series-v2")
@@ -24,7 +24,7 @@ RECEIVER, WAITED, PRESENT = (
 def receiver_or_longest_wait(observation):
     """Candidates without one of the two features score by the other; absent ones not at all."""
     score = observation[PRESENT] * (1 + observation[WAITED] + 2 * observation[RECEIVER])
-    return FIRST_CANDIDATE + int(np.argmax(score)) if score.any() else AS_THE_RULE
+    return FIRST_CANDIDATE + int(np.argmax(score)) if score.any() else AS_KERNEL
 
 
 def play(agent, seed):
@@ -38,5 +38,5 @@ def play(agent, seed):
 
 
 for seed in range(EPISODES):
-    mine, series = play(receiver_or_longest_wait, seed), play(lambda observation: AS_THE_RULE, seed)
+    mine, series = play(receiver_or_longest_wait, seed), play(lambda observation: AS_KERNEL, seed)
     print(f"seed {seed}: receiver or longest wait {mine:.3f}, series-v2 {series:.3f} ms a CPU")

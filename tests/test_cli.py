@@ -7,18 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from vcpu_env.cli import app
+from tests.helpers.command_line import NOTICE, call, refused
+from tests.helpers.paths import GOLDEN
 from vcpu_env.guest.workloads import WORKLOADS
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import list_scenarios
 
-GOLDEN = Path(__file__).parent / "golden"
 SCHED_TRACE = GOLDEN / "v2" / "switch_off_and_on.jsonl.gz"
 KVM_TRACE = GOLDEN / "kvm" / "dy_runnable_sources_base.jsonl.gz"
 FUNCTIONS = GOLDEN / "v2" / "function_vectors.jsonl.gz"
-NOTICE = "compiling the simulator"
 SHORT = [
     "--set",
     "run.warmup_ns=1_000_000",
@@ -27,22 +25,6 @@ SHORT = [
     "--set",
     "host.placement=one_per_cpu",
 ]
-
-
-def call(*arguments) -> tuple[int, str, list[str]]:
-    """Exit code, output and lines of the error stream of one call, without the notice of a long compilation."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    errors = [line for line in result.stderr.splitlines() if not line.startswith(NOTICE)]
-    return result.exit_code, result.stdout, errors
-
-
-def refused(*arguments) -> str:
-    """The only error line of a call that must end with code 2 and print nothing else."""
-    code, out, errors = call(*arguments)
-    assert (code, out, len(errors)) == (2, "", 1), (out, errors)
-    assert errors[0].startswith("error: ")
-    return errors[0].removeprefix("error: ")
 
 
 def trace(path: Path) -> list[dict]:

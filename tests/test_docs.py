@@ -1,12 +1,9 @@
 """Pages that a command makes equal what the command prints now."""
 
-from pathlib import Path
-
 from typer.testing import CliRunner
 
+from tests.helpers.paths import DOCS
 from vcpu_env.cli import app
-
-DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_workloads_page():

@@ -1,13 +1,13 @@
 """Every example runs and prints what it says it prints."""
 
 import runpy
-from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
 from vcpu_env.base.jit import JIT
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 NEEDS = {"maskable_ppo": "sb3_contrib", "cleanrl_style_ppo": "torch"}
 PRINTS = {
     "random_agent": "episode 2: return",

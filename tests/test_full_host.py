@@ -2,11 +2,8 @@
 
 import pytest
 
-from tests.at_once import AT_ONCE
-from tests.quota_host import check_throttling
-from tests.test_invariants import State, check_average, check_tree
-from tests.test_machine_invariants import check_flags, check_run_queues, next_event_ns
-from vcpu_env.base.jit import NIL
+from tests.helpers.at_once import AT_ONCE
+from tests.helpers.invariants import assert_invariants, next_event_ns
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
 
@@ -99,13 +96,5 @@ def test_invariants_after_every_event():
     machine = run("series-v2", STOP_NS - 150_000)
     for _ in range(400):
         machine.run_until(next_event_ns(machine))
-        state = State(machine.world)
-        check_average(state, machine.world)
-        check_tree(state)
-        check_run_queues(state, machine.world)
-        check_throttling(machine.world)
-        check_flags(machine.world)
-        for cpu, pc in enumerate(machine.world["pcpu"]):
-            curr = machine.world["rq"]["curr"][cpu]
-            assert pc["vcpu"] == (curr if curr < len(machine.world["kvm_vcpu"]) else NIL)
+        assert_invariants(machine)
     assert machine.now_ns > STOP_NS

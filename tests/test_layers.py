@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
 
 LADDER = [
     "vcpu_env.base",  # compiled functions, structs, the timeline, random streams: no kernel in it
@@ -106,7 +106,7 @@ def test_scenario_is_data(module):
     """A scenario is a description: only what builds machines reads it; of the core it knows constants only."""
     targets = {target for target in ours(module) if target.startswith("vcpu_env.")}
     if module.startswith(SCENARIO):
-        assert all(target.startswith(SCENARIO) or target == "vcpu_env.kernel.types" for target in targets)
+        assert all(target.startswith(SCENARIO) or target == "vcpu_env.kernel.features" for target in targets)
     elif floor(module) < FLOOR["vcpu_env.build"]:
         assert not any(target.startswith(SCENARIO) for target in targets)
 

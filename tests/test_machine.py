@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.at_once import at_once
-from tests.run_hash import run_hash, run_hash_elsewhere
+from tests.helpers.at_once import at_once
+from tests.helpers.run_hash import run_hash, run_hash_elsewhere
 from vcpu_env.engine.loop import settle
-from vcpu_env.kernel.types import FEATURES
+from vcpu_env.kernel.features import FEATURES
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario, apply_overrides, list_scenarios, load_scenario
 

@@ -1,6 +1,7 @@
 """The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench, realism, validate."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+LARGE_BYTES = 64 << 20
+"""Machines from this size on are announced before they are made."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -43,9 +47,12 @@ class Listed:
         return [(w.name, f"{w.summary} (counted in {w.unit})") for w in WORKLOADS.values()]
 
 
-def fail(message: str) -> None:
+def fail(error: ValueError | str) -> None:
     """Report bad input on one line (a line a field) and end with exit code 2."""
-    for line in str(message).splitlines():
+    from vcpu_env.scenario.errors import InputError, one_line
+
+    lines = str(error).splitlines() if isinstance(error, InputError) else [one_line(str(error))]
+    for line in lines:
         print(f"error: {line}", file=sys.stderr)
     raise typer.Exit(2)
 
@@ -114,10 +121,16 @@ def simulate(
     try:
         loaded = apply_overrides(load_rtapp(rtapp) if rtapp else load_scenario(scenario), set_ or [])
         machine_of = prepare_policy(policy)
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         ensure_compiled()
+        from vcpu_env.build.world import machine_bytes  # compiles on import
+
+        if (size := machine_bytes(loaded)) >= LARGE_BYTES:
+            print(f"scenario {loaded.name}: the machine takes {size >> 20} MiB", file=sys.stderr)
         counted = measure(machine_of(loaded, seed), loaded.run)
     except ValueError as error:
-        fail(str(error))
+        fail(error)
     if json_:
         print(json.dumps(counted))
         return
@@ -223,7 +236,7 @@ def fit(
     except ImportError as error:
         fail(f"fit: needs {error.name} (pip install 'vcpu-env[fit]')")
     except ValueError as error:
-        fail(str(error))
+        fail(error)
 
 
 @app.command()
@@ -251,7 +264,7 @@ def replay(
             else:
                 write_records(out, path, replayed_lines(path))
     except TraceError as error:
-        fail(str(error))
+        fail(error)
     if check:
         print(f"matched {matched} of {len(files)}")
         raise typer.Exit(0 if matched == len(files) else 1)
@@ -259,11 +272,14 @@ def replay(
 
 def write_records(out: Path, path: Path, lines: list[dict[str, Any]]) -> None:
     """Write the records of one file into a directory, all of them or nothing."""
-    out.mkdir(parents=True, exist_ok=True)
     target = out / (path.name.removesuffix(".gz").removesuffix(".jsonl") + ".jsonl")
     partial = target.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
-    partial.rename(target)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+        partial.rename(target)
+    except OSError as error:
+        fail(f"-o: value '{out}' (allowed: a directory to write to; {error.strerror})")
 
 
 @app.command()
@@ -282,7 +298,7 @@ def bench(
             else:
                 print(f"{row.name:44} {row.value:>16,.6g} {row.unit}", flush=True)
     except ValueError as error:
-        fail(str(error))
+        fail(error)
 
 
 @app.command()
@@ -306,7 +322,7 @@ def realism(
             return
         command.realism(probe or [], seconds, repeat, compare, out, set_ or [], buffer_kb, json_)
     except ValueError as error:
-        fail(str(error))
+        fail(error)
 
 
 @app.command()
@@ -326,14 +342,27 @@ def validate(
     try:
         met = command.validate(part or [], seeds, golden, out, workers, json_)
     except ValueError as error:
-        fail(str(error))
+        fail(error)
     raise typer.Exit(0 if met else 1)
+
+
+def with_output(run: Callable[[], object]) -> None:
+    """Run a command; where its output cannot be written, say so in one line and end with exit code 1."""
+    try:
+        try:
+            run()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (what is left in the buffer goes there at the end)
+        print(f"error: output: cannot be written ({error.strerror or error})", file=sys.stderr)
+        sys.exit(1)
 
 
 def main() -> None:
     """Entry point of the console script."""
     try:
-        app()
+        with_output(app)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -7,7 +7,7 @@ from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint
 from vcpu_env.build.cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine.alignment import ALIGNMENT_COUNTS
-from vcpu_env.kernel.yield_types import YIELD_STATS
+from vcpu_env.kernel.yield_types import yield_stats
 from vcpu_env.kvm.types import COUNTERS
 from vcpu_env.scenario.model import Run, Vm
 
@@ -36,7 +36,7 @@ def counters(w: World, plan: Blueprint, now_ns: int) -> dict[str, Any]:
             "nr_switches": int(rq["nr_switches"].sum()),
             "nr_migrations": int(w["task_struct"]["nr_migrations"].sum()),
         },
-        "deboost": {name: int(yields[name]) for name in YIELD_STATS.names or ()},
+        "deboost": {name: int(yields[name]) for name in yield_stats.fields},
         "host": {name: int(w["pcpu"][name].sum()) for name in HOST_TIMES},
         "alignment": {name: int(w["alignment"][name][0]) for name in ALIGNMENT_COUNTS},
         **cgroup_counters(w, plan),
@@ -114,7 +114,19 @@ def difference(after: Any, before: Any) -> Any:
 
 
 def measure(machine: Runs, run: Run) -> dict[str, Any]:
-    """Run a machine that is at time 0 and return the counters of the measured time."""
+    """Run a machine that is at time 0 and return the counters of the measured time.
+
+    Args:
+        machine: a `vcpu_env.machine.Machine`, or what runs as one.
+        run: how long it warms up, and is measured: the scenario's `run`.
+
+    Example:
+        >>> from vcpu_env import Machine, apply_overrides, load_scenario, measure
+        >>> short = ["run.warmup_ns=1_000_000", "run.duration_ns=1_000_000"]
+        >>> scenario = apply_overrides(load_scenario("dedup-1vm-2vcpu"), short)
+        >>> measure(Machine(scenario), scenario.run)["time_ns"]
+        1000000
+    """
     machine.run_until(run.warmup_ns)
     before = machine.counters()
     machine.run_until(run.warmup_ns + run.duration_ns)

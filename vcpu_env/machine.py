@@ -7,6 +7,7 @@ import numpy as np
 
 from vcpu_env.base.jit import NIL, call
 from vcpu_env.build.blueprint import blueprint_of
+from vcpu_env.build.stall import check_stall
 from vcpu_env.build.world import build_world
 from vcpu_env.counters import counters
 from vcpu_env.engine.loop import run_until, settle, start_tasks
@@ -24,6 +25,7 @@ from vcpu_env.policy.in_file import policy_of
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_FAILED, RuleError, failure
 from vcpu_env.policy.view import FIRST_CANDIDATE
+from vcpu_env.scenario.bounds import LONGEST_RUN_NS
 from vcpu_env.scenario.model import Scenario
 
 CONTROLS = {
@@ -34,6 +36,8 @@ CONTROLS = {
 }
 """The series' run-time controls under their kernel names: the struct each is in, and its largest value."""
 
+MOST_TRACE_EVENTS = 1 << 26
+
 
 class Machine:
     """A simulated host with its VMs.
@@ -43,15 +47,30 @@ class Machine:
         policy: a policy, the name of one (`vcpu_env.policy.named.POLICIES`) or of a file with one
             (`vcpu_env.policy.in_file`); in force from the scenario's `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
-        trace_events: length of the ring of scheduler events (`kernel.sched_trace`); 0: they are not recorded.
+        trace_events: length of the ring of scheduler events (`kernel.sched_trace`), up to 2**26; 0: they are not
+            recorded.
 
     Raises:
-        ValueError: unknown policy, workload or workload parameter, or a seed outside 0..2**31-1.
+        ValueError: unknown policy, workload or workload parameter, a seed outside 0..2**31-1, a ring that is none, or
+            a machine that is too large (`build.size`).
+
+    Example:
+        >>> from vcpu_env import Machine, load_scenario
+        >>> machine = Machine(load_scenario("dedup-1vm-2vcpu"), seed=7)
+        >>> machine.run_until(1_000_000)
+        True
+        >>> branch = machine.fork()
+        >>> branch.run_until(2_000_000)
+        True
+        >>> machine.now_ns, branch.now_ns, machine.next_event_ns > machine.now_ns
+        (1000000, 2000000, True)
     """
 
     def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
+        if not 0 <= trace_events <= MOST_TRACE_EVENTS:
+            raise ValueError(f"trace_events: value {trace_events} (allowed: 0..{MOST_TRACE_EVENTS})")
         self.scenario = scenario
         self.policy = policy_of(policy) if isinstance(policy, str) else policy
         self.seed = seed
@@ -67,6 +86,11 @@ class Machine:
         """Simulated time."""
         return int(self.world["machine_clock"]["now_ns"][0])
 
+    @property
+    def next_event_ns(self) -> int:
+        """Simulated time of the next event, `base.timeline.NEVER` if nothing is ever going to happen."""
+        return int(self.world["winner"]["when_ns"][1])
+
     def run_until(self, end_ns: int) -> bool:
         """Run up to and including the absolute simulated time `end_ns`.
 
@@ -75,8 +99,12 @@ class Machine:
 
         Raises:
             RuleError: a rule gave an answer that is not allowed; the machine is lost.
-            ValueError: the decision at which the machine stands has not been answered.
+            StalledError: time stands still; the machine is lost.
+            ValueError: the decision at which the machine stands has not been answered, or `end_ns` is further than any
+                run goes.
         """
+        if not 0 <= end_ns <= LONGEST_RUN_NS:
+            raise ValueError(f"run_until: value {end_ns} (allowed: 0..{LONGEST_RUN_NS} ns)")
         if self.decision is not None:
             raise ValueError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
@@ -90,7 +118,7 @@ class Machine:
         else:
             status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
-        return status == RUNNING
+        return bool(status == RUNNING)
 
     @property
     def decision(self) -> np.void | None:
@@ -104,7 +132,7 @@ class Machine:
     def answer_target(self, answer: int, boost: int = BOOST_RULE, penalty_scale: float = 1.0) -> None:
         """Answer a target decision: 0 nobody, 1 as the kernel's loop would, 2 + i the i-th candidate of the view.
 
-        `boost` (BOOST_*, see `policy.boost`) is what the yield does for its target, `penalty_scale` (0..1024) the
+        `boost` (BOOST_*, see `kernel.yield_boost`) is what the yield does for its target, `penalty_scale` (0..1024) the
         factor of a penalty. The answer is taken when the machine goes on.
 
         Raises:
@@ -143,7 +171,8 @@ class Machine:
         return view
 
     def check(self) -> None:
-        """Raise RuleError if a rule has failed, or has given an answer that is not allowed."""
+        """Raise RuleError if a rule failed or gave an answer that is not allowed, StalledError if time stands still."""
+        check_stall(self.world, self.scenario)
         if self.world["engine"]["status"][0] == FAILED:
             view = self.world["yield_view"][0]
             where = f"for vCPU {view['vcpu']} at {self.now_ns} ns"

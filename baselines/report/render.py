@@ -30,33 +30,47 @@ def _anchor(title: str) -> str:
 
 def to_markdown(document: Document) -> tuple[str, dict[str, str]]:
     """The text, and the drawings that it refers to by file name."""
-    lines = [f"# {document.title}", *document.lead]
+    lines = [f"# {_plain(document.title)}", *map(_plain, document.lead)]
     drawings: dict[str, str] = {}
     for section in document.sections:
-        lines.append(f"## {section.title}")
+        lines.append(f"## {_plain(section.title)}")
         lines += [_markdown_part(part, drawings) for part in section.parts]
     return "\n\n".join(lines) + "\n", drawings
 
 
 def _markdown_part(part: str | Table | Picture, drawings: dict[str, str]) -> str:
     if isinstance(part, str):
-        return part
+        return _plain(part)
     if isinstance(part, Picture):
         same = sum(name.startswith(f"{part.name}.") or name.startswith(f"{part.name}-") for name in drawings)
         name = f"{part.name}.svg" if same == 0 else f"{part.name}-{same + 1}.svg"
         drawings[name] = part.svg
-        return f"![{part.caption}](figures/{name})\n\n{part.caption}"
-    head = f"### {part.folded}\n\n" if part.folded else ""
+        caption = _plain(part.caption)
+        return f"![{caption}](figures/{name})\n\n{caption}"
+    head = f"### {_plain(part.folded)}\n\n" if part.folded else ""
     rows = [_markdown_row(row, len(part.columns)) for row in part.rows]
     align = "|---" + ("|---" if part.words else "|---:") * (len(part.columns) - 1) + "|"
-    table = "\n".join(["| " + " | ".join(part.columns) + " |", align, *rows])
-    return head + table + (f"\n\n{part.caption}" if part.caption else "")
+    table = "\n".join(["| " + " | ".join(map(_in_cell, part.columns)) + " |", align, *rows])
+    return head + table + (f"\n\n{_plain(part.caption)}" if part.caption else "")
 
 
 def _markdown_row(row: Sequence[Entry], width: int) -> str:
     if len(row) == 1:
-        return f"| **{row[0].text}** |" + " |" * (width - 1)
+        return f"| **{_in_cell(row[0].text)}** |" + " |" * (width - 1)
     first, *others = row
     name = f"{first.text} ({', '.join(first.notes)})" if first.notes else first.text
     entries = [name, *(" ".join([entry.text, *entry.notes]) for entry in others)]
-    return "| " + " | ".join(entry.replace("|", "\\|") for entry in entries) + " |"
+    return "| " + " | ".join(map(_in_cell, entries)) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text in Markdown: markup of pages in it is shown, not followed; what stands in backticks stays as it is."""
+    parts = re.split(r"(`[^`\n]*`)", " ".join(text.split("\n")))
+    return "".join(
+        part if i % 2 else html.escape(part, quote=False).replace("`", "\\`") for i, part in enumerate(parts)
+    )
+
+
+def _in_cell(text: str) -> str:
+    """Likewise in a table."""
+    return _plain(text).replace("|", "\\|")

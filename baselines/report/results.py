@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from baselines.experiment import Case
 from baselines.policies import STOCK
 from baselines.store import StoreError, read_manifest, read_rows
@@ -87,6 +90,7 @@ def read_results(directory: Path) -> Results:
         again = manifest.get("command") or "baselines.evaluate"
         raise StoreError(f"results: value '{directory}' holds results that are partial (go on with: {again} --resume)")
     rows = read_rows(directory)
+    check_cells(directory, len(rows))
     try:
         cases = [Case(Scenario(**entry["scenario"]), entry["variant"]) for entry in manifest["cases"]]
         policies = [policy["label"] for policy in manifest["policies"]]
@@ -95,3 +99,21 @@ def read_results(directory: Path) -> Results:
         return Results(directory, manifest, cases, policies, comparisons, scores(comparisons, oracles))
     except (KeyError, TypeError, IndexError, ValueError):
         raise StoreError(f"{directory}: manifest.json and cells.parquet do not fit (--resume writes both)") from None
+
+
+def check_cells(directory: Path, expected: int) -> None:
+    """Refuse results whose cells are no longer there, or cannot be read.
+
+    Raises:
+        StoreError: with how many are missing, or the damaged file.
+    """
+    paths = sorted((directory / "cells").glob("*.parquet"))
+    if len(paths) < expected:
+        raise StoreError(f"{directory / 'cells'}: {len(paths)} of {expected} cells (--resume makes the others again)")
+    for path in paths:
+        try:
+            pq.read_table(path, page_checksum_verification=True)
+        except (OSError, ValueError, pa.ArrowException):
+            raise StoreError(
+                f"{path}: damaged (allowed: the result of a cell; without it --resume makes it again)"
+            ) from None

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vcpu_env.kernel.yield_types import BOOST_BORROW, BOOST_CREDIT, BOOST_TRANSFER
+from vcpu_env.policy import BOOST_BORROW, BOOST_CREDIT, BOOST_TRANSFER
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.policy.rivals import kernel_loop_with
 

@@ -19,6 +19,7 @@ from vcpu_env.guest.workloads import WORKLOADS
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 from vcpu_env.scenario.errors import error_lines
 from vcpu_env.scenario.host import Part
+from vcpu_env.scenario.toml_text import read_toml
 
 SEEDS = "seeds"
 """The parameter that is none: it changes nothing but the seeds, and shows how large an effect chance alone makes."""
@@ -86,7 +87,7 @@ def load_ranges(path: Path) -> Ranges:
         StudyError: it is wrong.
     """
     try:
-        return Ranges(**tomllib.loads(path.read_text("utf-8")))
+        return Ranges(**read_toml(path.read_text("utf-8")))
     except OSError as error:
         raise StudyError(f"ranges: value '{path}' (allowed: a file that can be read; {error.strerror})") from None
     except tomllib.TOMLDecodeError as error:

@@ -1,6 +1,6 @@
 """A plain model of the search for what to pull: sets of CPUs and sums, nothing kept between calls.
 
-Written from the specification, for reading; `tests.test_find_busiest` compares it with the simulator on random hosts.
+Written from the specification, for reading; `tests.kernel.test_find_busiest` compares it with the simulator.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,8 @@
-"""The one place that knows the compiler: how functions are compiled, where compiled code is kept, how state is reached.
+"""How functions are compiled, and where compiled code is kept.
 
 Every compiled function takes the machine's state as its first argument, ``w``. State is one int64
 array (`vcpu_env.base.world`), and ``w`` is its address: one register, where an array would be seven and a counted
-reference at every call. `struct` makes the accessor through which a function reaches one C-like struct in it::
-
-    se = sched_entity(w, i)      # a reference, as ``struct sched_entity *se`` in the kernel
-    se.vruntime += delta
+reference at every call. `vcpu_env.base.structs` declares what lies in it and how a function reaches it.
 
 The same source runs uncompiled under ``NUMBA_DISABLE_JIT=1``. Two rules keep both modes equal: never return a struct
 from a function (return its index), and keep all state in signed integers.
@@ -23,7 +20,8 @@ import numba
 import numpy as np
 import platformdirs
 from numba import cfunc, njit, types
-from numba.extending import intrinsic
+
+from vcpu_env.base.slots import check_indices
 
 JIT = not numba.config.DISABLE_JIT
 DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
@@ -100,69 +98,15 @@ def entry_point(function):
 
 
 def call(function, *args):
-    """Call an entry point from Python. Compiled, it runs without the global interpreter lock."""
+    """Call an entry point from Python. Compiled, it runs without the global interpreter lock.
+
+    Raises:
+        IndexError: with `VCPU_ENV_DEBUG=1`: it has reached for a struct that the world does not have.
+    """
     if JIT:
-        return _callbacks[function.symbol].ctypes(*args)
+        result = _callbacks[function.symbol].ctypes(*args)
+        if DEBUG:
+            check_indices(args[0])
+        return result
     with np.errstate(over="ignore"):  # int64 bit patterns of u64 wrap
         return function(*args)
-
-
-class StructView:
-    """Uncompiled mode: a reference to one struct, also one within a struct, with attribute access."""
-
-    __slots__ = ("_array", "_index")
-
-    def __init__(self, array, index):
-        object.__setattr__(self, "_array", array)
-        object.__setattr__(self, "_index", index)
-
-    def __getattr__(self, field):
-        column = self._array[field]
-        return StructView(column, self._index) if column.dtype.names else column[self._index]
-
-    def __setattr__(self, field, value):
-        self._array[field][self._index] = value
-
-
-class PyWorld:
-    """Uncompiled mode: stands for the state array ``w``; holds one structured view per slot."""
-
-    def __init__(self, views):
-        self.views = views
-
-
-def struct(slot: int, dtype: np.dtype):
-    """Make the accessor ``name(w, index)`` of the struct array that lies in header slot `slot` of a world.
-
-    The accessor returns a reference. Compiled, it is one load and one address computation; there is no bounds check
-    (`VCPU_ENV_DEBUG` does not change that), so an index must be a valid id.
-    """
-    if not JIT:
-
-        def view(w, index):
-            array = w.views[slot]
-            if not 0 <= index < len(array):
-                raise IndexError(f"struct slot {slot}: index {index} outside 0..{len(array) - 1}")
-            return StructView(array, index)
-
-        return view
-
-    record = numba.from_dtype(dtype)
-    itemsize = dtype.itemsize
-
-    @intrinsic
-    def reference(typingctx, w, index):
-        if not isinstance(index, types.Integer):
-            return None
-        signature = record(types.intp, types.intp)
-
-        def codegen(context, builder, signature, args):
-            word = context.get_value_type(types.intp)
-            header = builder.inttoptr(args[0], word.as_pointer())
-            address = builder.add(args[0], builder.load(builder.gep(header, [word(slot)])))
-            address = builder.add(address, builder.mul(args[1], word(itemsize)))
-            return builder.inttoptr(address, context.get_value_type(record))
-
-        return signature, codegen
-
-    return reference

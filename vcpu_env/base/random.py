@@ -10,8 +10,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from vcpu_env.base.jit import kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.structs import Struct, StructArray
 
 QUANTILES = 4096
 FIXED, EXPONENTIAL, LOGNORMAL_06, LOGNORMAL_08, UNIFORM = range(5)
@@ -36,7 +36,7 @@ STREAMS = {
     "vm_tick_phase": "when the guest's ticks come",
     "vm_launch": "when the VM is launched",
 }
-"""Every stream of a machine, as ENTITY_PURPOSE. All are keyed by the one seed in `RANDOM_KEY`."""
+"""Every stream of a machine, as ENTITY_PURPOSE. All are keyed by the one seed in `random_key`."""
 
 
 def stream_base(name: str) -> int:
@@ -58,8 +58,7 @@ def stream_base(name: str) -> int:
     VM_LAUNCH,
 ) = (stream_base(name) for name in STREAMS)
 
-RANDOM_KEY = np.dtype([("key", "i8")])
-random_key = struct(72, RANDOM_KEY)
+random_key = Struct("random_key", [("key", "i8")], single=True)
 NR_THREAD_STREAMS = 3
 
 _INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15, the splitmix64 increment, as a signed integer
@@ -100,7 +99,7 @@ def mix64(x):
 
 def random_arrays() -> list[StructArray]:
     """The struct array of the machine's seed."""
-    return [StructArray(72, "random_key", RANDOM_KEY, 1)]
+    return [random_key.array()]
 
 
 @kjit

@@ -10,28 +10,41 @@ hundreds of CPUs the tree is larger than the first-level cache.
 
 import numpy as np
 
-from vcpu_env.base.jit import kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.structs import Struct, StructArray
 
 NEVER = 1 << 62
 """Time of an event that is not going to happen (ns)."""
 
-EVENT = np.dtype([("when_ns", "i8")], align=True)
-WINNER = np.dtype([("slot", "i8"), ("when_ns", "i8")], align=True)
-CLOCK = np.dtype([("now_ns", "i8"), ("leaves", "i8"), ("events", "i8")], align=True)
+MOST_EVENTS_AT_ONCE = 1_000_000
+"""Events at one instant after which time is taken to stand still."""
 
-event = struct(44, EVENT)
-winner = struct(45, WINNER)
-machine_clock = struct(46, CLOCK)
+MOST_STEPS_AT_ONCE = 10_000
+"""Steps of programs within one event after which time is taken to stand still."""
+
+event = Struct("event", [("when_ns", "i8")])
+winner = Struct("winner", [("slot", "i8"), ("when_ns", "i8")])
+machine_clock = Struct(
+    "machine_clock",
+    [
+        ("now_ns", "i8"),
+        ("leaves", "i8"),
+        ("events", "i8"),
+        ("check_events", "i8"),  # after so many events it is looked at whether time goes on
+        ("checked_ns", "i8"),  # the time at the last look; NEVER: a program has been seen to take none
+        ("stalled_slot", "i8"),  # whose event it was when time was found to stand still
+    ],
+    single=True,
+)
 
 
 def timeline_arrays(nr_slots: int) -> list[StructArray]:
     """The struct arrays of a timeline with `nr_slots` slots."""
     leaves = 1 << max(1, (nr_slots - 1).bit_length())
     return [
-        StructArray(44, "event", EVENT, leaves),
-        StructArray(45, "winner", WINNER, 2 * leaves),
-        StructArray(46, "machine_clock", CLOCK, 1),
+        event.array(leaves),
+        winner.array(2 * leaves),
+        machine_clock.array(),
     ]
 
 
@@ -39,6 +52,8 @@ def init_timeline(world) -> None:
     """Make the timeline empty, at time 0."""
     leaves = len(world["event"])
     world["machine_clock"]["leaves"] = leaves
+    world["machine_clock"]["check_events"] = MOST_EVENTS_AT_ONCE
+    world["machine_clock"]["stalled_slot"] = NIL
     world["event"]["when_ns"] = NEVER
     world["winner"]["when_ns"] = NEVER
     slots = world["winner"]["slot"]
@@ -69,3 +84,23 @@ def set_event(w, slot, when_ns):
 def next_slot(w):
     """The slot of the next event."""
     return winner(w, 1).slot
+
+
+@kjit
+def note_stall(w):
+    """A program that is under way takes no time, however long it is followed: the machine is stopped at this event."""
+    clock = machine_clock(w, 0)
+    clock.checked_ns = NEVER
+    clock.check_events = 0
+
+
+@kjit
+def time_stands_still(w, slot):
+    """Whether there have been too many events since the clock last moved; `slot` is the last one's."""
+    clock = machine_clock(w, 0)
+    if clock.checked_ns == NEVER or clock.checked_ns == clock.now_ns:
+        clock.stalled_slot = slot
+        return True
+    clock.check_events = clock.events + MOST_EVENTS_AT_ONCE
+    clock.checked_ns = clock.now_ns
+    return False

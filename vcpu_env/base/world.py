@@ -1,17 +1,16 @@
 """The state of a machine as one value: a single int64 array that holds every struct array.
 
-The first `HEADER_WORDS` words are a header: word *s* is the byte offset of the struct array of slot *s*. All references
-between structs are ids (indices), never addresses, so a copy of the array is a complete, independent machine:
-snapshot, restore and fork are copies, and a batch of N machines is an array with a leading axis.
+It begins with a header (`slots`) of where the struct arrays lie. All references between structs are ids (indices),
+never addresses, so a copy of the array is a complete, independent machine: snapshot, restore and fork are copies, and
+a batch of N machines is an array with a leading axis.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env.base.jit import JIT, PyWorld
+from vcpu_env.base.jit import JIT
+from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, HEADER_WORDS, STRUCTS
+from vcpu_env.base.structs import PyWorld, StructArray
 
-HEADER_WORDS = 96
 ALIGN_BYTES = 64
 
 
@@ -22,42 +21,49 @@ def aligned_words(count: int) -> np.ndarray:
     return room[start : start + count]
 
 
-@dataclass(frozen=True)
-class StructArray:
-    """One struct array of a layout: its header slot, name, dtype and length."""
-
-    slot: int
-    name: str
-    dtype: np.dtype
-    count: int
+def check_layout(header: np.ndarray, size: int, words: np.ndarray) -> None:
+    """Refuse a state of another layout than that with this header and so many words."""
+    if len(words) >= FAULT_AT and not np.array_equal(words[:FAULT_AT], header):
+        counts_first = np.roll(words[:FAULT_AT] != header, COUNTS_AT)  # a wrong count moves all that follow
+        slot = int(np.flatnonzero(counts_first)[0]) % COUNTS_AT
+        found, declared = (f"{h[COUNTS_AT + slot]} at byte {h[slot]}" for h in (words, header))
+        raise ValueError(f"struct {STRUCTS[slot]}: the world has {found} (allowed: the layout's {declared})")
+    if len(words) != size:
+        raise ValueError(f"world: {len(words)} words (allowed: the layout's {size})")
 
 
 class World:
     """The struct arrays of one machine.
 
     Args:
-        arrays: the struct arrays, each with a slot of its own.
+        arrays: the layout, with each struct once.
+        words: a state of that layout; None: zeros.
 
     Attributes:
+        arrays: the layout by name.
         words: the state, shape (n,), int64.
         handle: what functions of the machine take as ``w``: the address of `words`, valid as long as the
             world is; uncompiled, a stand-in with views.
+
+    Raises:
+        ValueError: a struct comes twice, or `words` are of another layout; names the struct.
     """
 
     def __init__(self, arrays: list[StructArray], words: np.ndarray | None = None):
         self.arrays = {array.name: array for array in arrays}
-        if len({array.slot for array in arrays}) < len(arrays):
-            raise ValueError("arrays: two have the same slot (allowed: a slot of its own for each)")
-        offsets, end = {}, HEADER_WORDS * 8
+        self._offsets: dict[str, int] = {}
+        header, end = np.zeros(FAULT_AT, np.int64), HEADER_WORDS * 8
         for array in arrays:
-            offsets[array.name] = end
+            if array.name in self._offsets:
+                raise ValueError(f"struct {array.name}: twice in a layout (allowed: once)")
+            self._offsets[array.name] = header[array.slot] = end
+            header[COUNTS_AT + array.slot] = array.count
             end += -(-array.count * array.dtype.itemsize // ALIGN_BYTES) * ALIGN_BYTES
         if words is None:
             words = aligned_words(end // 8)
-            for array in arrays:
-                words[array.slot] = offsets[array.name]
+            words[:FAULT_AT] = header
+        check_layout(header, end // 8, words)
         self.words = words
-        self._offsets = offsets
         self.handle = words.ctypes.data if JIT else PyWorld({a.slot: self[a.name] for a in arrays})
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from vcpu_env.base.random import VM_LAUNCH, draw, seed_key, stream_key
 from vcpu_env.build.cgroups import UNLIMITED, bandwidth_of, cpu_shares, vcpu_limits
+from vcpu_env.build.size import MIB, check_size, guest_structs, max_mib, size_of
 from vcpu_env.build.threads import host_task_plans, plan_threads
 from vcpu_env.engine.host_tasks.program import HostTaskPlan
 from vcpu_env.guest.plan import GuestPlan
@@ -146,8 +147,13 @@ def launch_times(scenario: Scenario, seed: int) -> list[int]:
 
 
 def guest_plans(scenario: Scenario) -> list[GuestPlan]:
-    """What runs in each VM."""
-    plans = []
+    """What runs in each VM.
+
+    Raises:
+        ValueError: a workload is wrong, or the guests are too large.
+    """
+    plans: list[GuestPlan] = []
+    size = 0
     for vm in scenario.expanded_vms:
         plan = GuestPlan(vm.vcpus, SPIN_LOCK_KINDS[vm.lock])
         if vm.threads:
@@ -165,4 +171,7 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
         if scenario.host.placement == "launched":
             plan.boot = Program.boot(vm.boot_ns, len(plan.programs) / vm.vcpus)
         plans.append(plan)
+        size += sum(map(size_of, guest_structs([plan])))
+        if size > max_mib() * MIB:
+            check_size(scenario.name, guest_structs(plans))
     return plans

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from vcpu_env.base.world import StructArray, World
+from vcpu_env.base.structs import StructArray
+from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import RUNTIME_INF, Bandwidth
 from vcpu_env.kernel.build import Group
 from vcpu_env.kernel.cgroup import (

@@ -9,6 +9,7 @@ from vcpu_env.engine.host_tasks.program import HostProgram, HostTaskPlan
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import Instances, Program
 from vcpu_env.kernel.build import Group, Task
+from vcpu_env.kernel.cpumask import allow, cpu_words
 from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
 from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
 from vcpu_env.scenario.model import Scenario
@@ -51,14 +52,7 @@ def allow_host_tasks(world: World, scenario: Scenario, first: int) -> None:
     """sched_setaffinity() of the host tasks, whose ids begin at `first`."""
     for p, spec in enumerate(scenario.expanded_host_tasks, first):
         if spec.cpus is not None:
-            world["task_struct"]["cpus_allowed"][p] = cpu_words(spec.cpus)
-
-
-def cpu_words(cpus: Sequence[int]) -> tuple[int, int, int, int]:
-    """A mask of CPUs, 64 a word."""
-    masks = [sum(1 << cpu % 64 for cpu in set(cpus) if cpu // 64 == word) for word in range(4)]
-    a, b, c, d = (mask - (1 << 64 if mask >> 63 else 0) for mask in masks)
-    return a, b, c, d
+            allow(world, p, spec.cpus)
 
 
 def host_task_plans(

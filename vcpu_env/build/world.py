@@ -3,24 +3,27 @@
 import numpy as np
 
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
+from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.base.world import World
-from vcpu_env.build.blueprint import Blueprint, host_cpus
+from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
+from vcpu_env.build.size import check_size, guest_structs
 from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
 from vcpu_env.engine.alignment import alignment_arrays, init_alignment
 from vcpu_env.engine.host_tasks.program import nr_host_ops, place_host_tasks
 from vcpu_env.engine.host_tasks.types import host_arrays
-from vcpu_env.engine.state import HOST_COSTS, engine_arrays
+from vcpu_env.engine.state import engine_arrays, host_costs
 from vcpu_env.guest.balance import busy_balance_ns
-from vcpu_env.guest.plan import Offsets, place_guest, program_ops
+from vcpu_env.guest.plan import Offsets, place_guest
 from vcpu_env.guest.rcu import init_rcu, rcu_arrays
 from vcpu_env.guest.shapes import place_shapes, shape_arrays
-from vcpu_env.guest.types import IPI_MODES, STEAL_TIME, guest_arrays
-from vcpu_env.kernel.build import Task, Tunables, allow_only, build_kernel
+from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
+from vcpu_env.kernel.build import Task, Tunables, build_kernel
+from vcpu_env.kernel.cpumask import allow
+from vcpu_env.kernel.features import FEATURES, base_slice_of
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.types import (
-    FEATURES,
     LAG_CLAMP_6_19_0,
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
@@ -94,37 +97,50 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
 
 
 def lay_out(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> World:
-    """The struct arrays of all floors, each as long as the blueprint needs it, all zero."""
+    """The struct arrays of all floors, all zero.
+
+    Raises:
+        ValueError: they would be too large.
+    """
+    arrays = struct_arrays(plan, cgroups, trace_events)
+    check_size(plan.scenario.name, arrays)
+    return World(arrays)
+
+
+def machine_bytes(scenario: Scenario) -> int:
+    """How large a scenario's machine becomes.
+
+    Raises:
+        ValueError: too large.
+    """
+    plan = blueprint_of(scenario, 0)
+    cgroups = CgroupEvents(scenario, plan.groups, first_slot=plan.nr_slots)
+    return check_size(scenario.name, struct_arrays(plan, cgroups, 0))
+
+
+def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> list[StructArray]:
+    """The struct arrays of all floors, each as long as the blueprint needs it."""
     guests, host_tasks, domains = plan.guests, plan.host_tasks, plan.domains
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
     nr_tasks = plan.nr_vcpus + len(host_tasks)
-    return World(
-        [
-            *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
-            *policy_arrays(),
-            *view_arrays(),
-            *kvm_arrays(nr_vms, plan.nr_vcpus),
-            *pcpu_arrays(nr_cpus),
-            *lapic_arrays(plan.nr_vcpus),
-            *guest_arrays(
-                plan.nr_vcpus,
-                plan.nr_threads,
-                sum(len(guest.lock_kinds) for guest in guests),
-                sum(len(guest.queue_capacities) for guest in guests),
-                sum(sum(program_ops(guest).values()) for guest in guests),
-                nr_vms,
-            ),
-            *shape_arrays(sum(len(guest.shapes) for guest in guests)),
-            *rcu_arrays(nr_vms),
-            *timeline_arrays(plan.nr_slots + cgroups.nr_slots),
-            *engine_arrays(),
-            *coscheduling_arrays(),
-            *alignment_arrays(nr_vms),
-            *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
-            *sched_trace_arrays(trace_events),
-            *cgroups.arrays(),
-        ]
-    )
+    return [
+        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
+        *policy_arrays(),
+        *view_arrays(),
+        *kvm_arrays(nr_vms, plan.nr_vcpus),
+        *pcpu_arrays(nr_cpus),
+        *lapic_arrays(plan.nr_vcpus),
+        *guest_structs(guests),
+        *shape_arrays(sum(len(guest.shapes) for guest in guests)),
+        *rcu_arrays(nr_vms),
+        *timeline_arrays(plan.nr_slots + cgroups.nr_slots),
+        *engine_arrays(),
+        *coscheduling_arrays(),
+        *alignment_arrays(nr_vms),
+        *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
+        *sched_trace_arrays(trace_events),
+        *cgroups.arrays(),
+    ]
 
 
 def fill_guests(world: World, plan: Blueprint) -> None:
@@ -174,7 +190,7 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario))
     for p in range(first_host_task):
         if pinned[p]:
-            allow_only(world, p, tasks[p].cpu)
+            allow(world, p, [tasks[p].cpu])
     allow_host_tasks(world, scenario, first_host_task)
 
 
@@ -207,7 +223,7 @@ def fill_costs(world: World, scenario: Scenario) -> None:
     """Costs of host and guest work, and what the guest kernels' own constants are."""
     costs = scenario.host.costs
     host = world["host_costs"]
-    for name in HOST_COSTS.names or ():
+    for name in host_costs.fields:
         factor = name.removesuffix("_1024")
         host[name] = getattr(costs, name) if factor == name else round(getattr(costs, factor) * 1024)
     apic = world["lapic_costs"]
@@ -227,7 +243,7 @@ def fill_guest_kernels(world: World, plan: Blueprint) -> None:
     scenario, vms = plan.scenario, world["guest_vm"]
     for vm, spec in enumerate(scenario.expanded_vms):
         tick_ns = 1_000_000_000 // spec.hz
-        slice_ns = 700_000 * min(spec.vcpus, 8).bit_length()
+        slice_ns = base_slice_of(spec.vcpus)
         vms["ipi_mode"][vm] = IPI_MODES[spec.ipi_mode]
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = draw(stream_key(seed_key(plan.seed), VM_TICK_PHASE, vm), 0) * tick_ns >> 32

@@ -6,10 +6,8 @@ switches to one within 50 us before or after. Between them the three tell a host
 one that does not.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_entity, task_struct
 from vcpu_env.kvm.pcpu import event_slots
@@ -17,7 +15,8 @@ from vcpu_env.kvm.types import kvm_vcpu
 
 UNISON_NS = 50_000
 
-ALIGNMENT = np.dtype(
+alignment = Struct(
+    "alignment",
     [
         ("since_ns", "i8"),  # up to when times are booked
         ("nr_busy", "i8"),  # CPUs that have a vCPU
@@ -34,28 +33,26 @@ ALIGNMENT = np.dtype(
         ("other_ns", "i8"),  # the last one on another CPU than that
         ("other_counted", "i8"),
     ],
-    align=True,
+    single=True,
 )
-VM_ALIGNMENT = np.dtype(
+vm_alignment = Struct(
+    "vm_alignment",
     [
         ("nr_running", "i8"),  # its vCPUs that have a CPU
         ("since_ns", "i8"),
         ("together_ns", "i8"),  # time in which all its vCPUs had one, or it had all CPUs
         ("mark", "i8"),  # of a tick: its runnable vCPUs there
     ],
-    align=True,
 )
 ALIGNMENT_COUNTS = ("busy_ns", "gang_ns", "vcpu_switches", "unison_switches", "vcpu_ticks", "stacked_ticks")
 
-alignment = struct(70, ALIGNMENT)
-vm_alignment = struct(71, VM_ALIGNMENT)
 
 LONG_AGO_NS = -1_000_000_000
 
 
 def alignment_arrays(nr_vms: int) -> list[StructArray]:
     """The struct arrays of these statistics."""
-    return [StructArray(70, "alignment", ALIGNMENT, 1), StructArray(71, "vm_alignment", VM_ALIGNMENT, nr_vms)]
+    return [alignment.array(), vm_alignment.array(nr_vms)]
 
 
 def init_alignment(world) -> None:

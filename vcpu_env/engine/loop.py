@@ -1,12 +1,12 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
 from vcpu_env.base.jit import NIL, entry_point, kjit
-from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event
+from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event, time_stands_still
 from vcpu_env.engine.alignment import alignment_tick, settle_alignment
 from vcpu_env.engine.directed_yield import hypercall, on_spin, take_answer
 from vcpu_env.engine.host_tasks.devices import device_event
 from vcpu_env.engine.host_tasks.run import account_task, enter_task, start_host_tasks, task_timer
-from vcpu_env.engine.state import ANSWERED, RUNNING, engine, host_costs
+from vcpu_env.engine.state import ANSWERED, FAILED, RUNNING, engine, host_costs
 from vcpu_env.engine.vcpu_thread import (
     enter_guest,
     halt_again,
@@ -221,7 +221,8 @@ def dispatch(w, slot, now_ns):
 def run_until(w, end_ns):
     """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
 
-    An answer to the decision that the machine had stopped at is taken first.
+    An answer to the decision that the machine had stopped at is taken first. Where time stands still the machine has
+    failed.
     """
     clock = machine_clock(w, 0)
     state = engine(w, 0)
@@ -237,6 +238,8 @@ def run_until(w, end_ns):
         clock.now_ns = when
         clock.events += 1
         dispatch(w, slot, when)
+        if clock.events >= clock.check_events and time_stands_still(w, slot):
+            state.status = FAILED
     return state.status
 
 

@@ -1,14 +1,12 @@
 """The engine's own state and the costs of host work."""
 
-import numpy as np
-
-from vcpu_env.base.jit import struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 
 RUNNING, STOPPED_AT_DECISION, ANSWERED, FAILED = range(4)
 DECISION_TARGET, DECISION_PENALTY = range(2)
 
-ENGINE = np.dtype(
+engine = Struct(
+    "engine",
     [
         ("status", "i8"),
         ("exact_ticks", "i8"),
@@ -21,10 +19,11 @@ ENGINE = np.dtype(
         ("tick_jitter_ns", "i8"),
         ("next_search_ns", "i8"),  # a policy that searches: earliest time of its next search
     ],
-    align=True,
+    single=True,
 )
 
-HOST_COSTS = np.dtype(
+host_costs = Struct(
+    "host_costs",
     [
         (name, "i8")
         for name in (
@@ -54,16 +53,13 @@ HOST_COSTS = np.dtype(
             "bandwidth_timer_ns",
         )
     ],
-    align=True,
+    single=True,
 )
-
-engine = struct(47, ENGINE)
-host_costs = struct(48, HOST_COSTS)
 
 
 def engine_arrays() -> list[StructArray]:
     """The struct arrays of the engine."""
     return [
-        StructArray(47, "engine", ENGINE, 1),
-        StructArray(48, "host_costs", HOST_COSTS, 1),
+        engine.array(),
+        host_costs.array(),
     ]

@@ -89,7 +89,6 @@ def note_pause(w, v, now_ns):
     if run_ns - vcpu.pause_run_ns > 2 * ple_window_ns(w, v):
         vcpu.spin_since_ns = now_ns
     vcpu.pause_run_ns = run_ns
-    vcpu.last_pause_ns = now_ns
 
 
 @kjit

@@ -32,6 +32,7 @@ from vcpu_env.kernel.yield_types import (
     BOOST_TRANSFER,
 )
 from vcpu_env.policy.view import FIRST_CANDIDATE
+from vcpu_env.scenario.errors import shown
 
 FIRST = np.zeros(1, np.intp)
 
@@ -94,7 +95,8 @@ class Actions:
         Raises:
             InvalidAction: wrong shape, not a number, out of range, or (strict) a candidate that is not there.
         """
-        if self.kind == CANDIDATE_CHOICE and isinstance(action, int | np.integer) and 0 <= action < self.nr_candidates:
+        whole = type(action) is int or isinstance(action, np.integer)
+        if self.kind == CANDIDATE_CHOICE and whole and 0 <= action < self.nr_candidates:
             if mask[action] or not self.strict:
                 out[0] = action
                 return
@@ -128,7 +130,8 @@ class Actions:
             array = np.empty(0, object)
         fits = array.shape == shape or [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
         if array.dtype.kind not in kinds or not fits or array.ndim > len(shape):
-            raise InvalidAction(f"{name}: value {given!r} (allowed: {what} of shape {shape[1:] or '()'})")
+            wanted = shape[1:] if shape[0] == 1 else shape[:1] if shape[1:] == (1,) and what == "integers" else shape
+            raise InvalidAction(f"{name}: value {shown(given)} (allowed: {what} of shape {wanted or '()'})")
         return array.reshape(shape)
 
     def _continuous(self, name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
-from vcpu_env.envs.config import EnvConfigError, env_config, rule_of, scenario_mix
+from vcpu_env.envs.config import USUAL, EnvConfigError, checked_render_mode, env_config, rule_of, scenario_mix
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import ansi, rgb_array
 from vcpu_env.envs.host_env import (
@@ -63,7 +63,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def __init__(
         self,
         num_envs: int = 1,
-        scenario: Any = None,
+        scenario: Any = USUAL,
         rule: Policy | str = "series-v2",
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -84,12 +84,9 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.config = env_config(self.single.defaults, arguments, BATCH_ARGUMENTS)
         self.rule = rule_of(rule)
         self.kind = self.single.kind
-        self.mix = scenario_mix(self.single.scenario if scenario is None else scenario)
+        self.mix = scenario_mix(self.single.scenario if scenario is USUAL else scenario)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            allowed = ", ".join(self.metadata["render_modes"])
-            raise EnvConfigError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
-        self.render_mode = render_mode
+        self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.threads = checked_threads(threads)
         self.actions = Actions(self.kind, self.config)
         self.single_action_space = self.actions.space
@@ -178,6 +175,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return tuple(
             draw(gantt, slot.running.scenario.name) for gantt, slot in zip(self._gantts, self.slots, strict=True)
         )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """All episodes are over."""
+        self._machines = None
 
     def _check_reset(self) -> None:
         if self._machines is None:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -12,7 +12,7 @@ from vcpu_env.envs.compiled.types import EVERY_NTH, EVERY_SPIN, PERIOD, REWARD_T
 from vcpu_env.policy.in_file import is_rule_file, policy_of
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.scenario import Scenario, ScenarioError, load_scenario
-from vcpu_env.scenario.errors import error_lines, nearest
+from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
 
 FILTERS = {
     "every_spin": EVERY_SPIN,
@@ -28,10 +28,13 @@ FILTER_ARGUMENTS = {EVERY_NTH: "an integer from 1", SAMPLED: "a probability abov
 
 MAX_LEVELS = 12
 
+USUAL: Any = object()
+"""In place of scenarios: the environment's own."""
+
 ScenarioLike = str | Path | Scenario
 
 
-class EnvConfigError(ValueError):
+class EnvConfigError(InputError):
     """A keyword argument of an environment that cannot be. One line for each."""
 
 
@@ -61,14 +64,16 @@ def parse_filter(text: str) -> tuple[int, int]:
 class EnvConfig(BaseModel):
     """What an environment is, beside its scenarios and its policy."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     nr_candidates: int = Field(default=16, ge=1, le=64, description="K: candidates that can be seen and chosen")
     max_penalty_scale: float = Field(default=4.0, gt=1, le=1024, description="penalty scale of the action 1")
-    penalty_levels: tuple[float, ...] = Field(
+    penalty_levels: Annotated[tuple[float, ...], Field(strict=False)] = Field(
         default=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), description="penalty scales of the discrete actions"
     )
-    observe: tuple[str, ...] = Field(default=GROUPS, description="groups of features that are shown; others read 0")
+    observe: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=GROUPS, description="groups of features that are shown; others read 0"
+    )
     reward: dict[str, float] = Field(
         default={"useful": 1.0, "unfairness": -0.1}, description="weights of the reward's terms"
     )
@@ -102,7 +107,9 @@ class EnvConfig(BaseModel):
     @field_validator("reward")
     @classmethod
     def check_reward(cls, weights: dict[str, float]) -> dict[str, float]:
-        """Refuse a term that there is not."""
+        """Refuse a term that there is not, and a reward of nothing."""
+        if not weights:
+            raise ValueError(f": value {{}} (allowed: weights of {', '.join(REWARD_TERMS)}, at least one)")
         for term in weights:
             if term not in REWARD_TERMS:
                 raise ValueError(f": value '{term}' ({nearest(term, REWARD_TERMS)})")
@@ -128,9 +135,23 @@ def env_config(defaults: Mapping[str, Any], given: Mapping[str, Any], also_allow
             known = [*also_allowed, *EnvConfig.model_fields]
             raise EnvConfigError(f"{name}: unknown keyword argument ({nearest(name, known)})")
     try:
-        return EnvConfig(**{**defaults, **given})
+        config = EnvConfig(**{**defaults, **given})
     except ValidationError as error:
-        raise EnvConfigError("\n".join(error_lines(EnvConfig, error))) from None
+        raise EnvConfigError(error_lines(EnvConfig, error)) from None
+    if "epoch_ns" in given and config.epoch_ns > config.horizon_ns:
+        raise EnvConfigError(f"epoch_ns: value {config.epoch_ns} (allowed: up to horizon_ns, {config.horizon_ns})")
+    return config
+
+
+def checked_render_mode(mode: Any, allowed: Sequence[str]) -> str | None:
+    """The render mode.
+
+    Raises:
+        EnvConfigError: there is no such mode.
+    """
+    if mode is not None and mode not in allowed:
+        raise EnvConfigError(f"render_mode: value {shown(mode)} (allowed: {', '.join(allowed)})")
+    return mode  # type: ignore[no-any-return]
 
 
 def rule_of(rule: Policy | str) -> Policy:
@@ -146,7 +167,7 @@ def rule_of(rule: Policy | str) -> Policy:
             raise EnvConfigError(f"rule: {error}") from None
     if isinstance(rule, str):
         if rule not in POLICIES:
-            raise EnvConfigError(f"rule: value '{rule}' ({nearest(rule, POLICIES)})")
+            raise EnvConfigError(f"rule: value {shown(rule)} ({nearest(rule, POLICIES)})")
         return POLICIES[rule]
     if not isinstance(rule, Policy):
         raise EnvConfigError(f"rule: value {rule!r} (allowed: the name of a policy, FILE.py, or a Policy)")
@@ -176,7 +197,7 @@ def one_scenario(given: Any) -> Scenario:
     try:
         scenario = given if isinstance(given, Scenario) else load_scenario(given)
     except ScenarioError as error:
-        raise EnvConfigError(str(error)) from None
+        raise EnvConfigError(str(error).splitlines()) from None
     if not scenario.vms:
         raise EnvConfigError(f"scenario: value '{scenario.name}' (allowed: one with VMs)")
     return scenario

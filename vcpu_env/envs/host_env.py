@@ -22,7 +22,7 @@ from vcpu_env.envs.compiled.types import (
     PENALTY_SCALE,
     WIDE_YIELD,
 )
-from vcpu_env.envs.config import EnvConfig, EnvConfigError, env_config, rule_of, scenario_mix
+from vcpu_env.envs.config import USUAL, EnvConfig, checked_render_mode, env_config, rule_of, scenario_mix
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import Window, ansi, rgb_array
 from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot, arguments_of
@@ -63,15 +63,12 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(
-        self, scenario: Any = None, rule: Policy | str = "series-v2", render_mode: str | None = None, **arguments: Any
+        self, scenario: Any = USUAL, rule: Policy | str = "series-v2", render_mode: str | None = None, **arguments: Any
     ):
         self.config = env_config(self.defaults, arguments, ARGUMENTS)
         self.rule = rule_of(rule)
-        self.mix = scenario_mix(self.scenario if scenario is None else scenario)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            allowed = ", ".join(self.metadata["render_modes"])
-            raise EnvConfigError(f"render_mode: value '{render_mode}' (allowed: {allowed})")
-        self.render_mode = render_mode
+        self.mix = scenario_mix(self.scenario if scenario is USUAL else scenario)
+        self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.actions = Actions(self.kind, self.config)
         self.action_space = self.actions.space
         self.observation_space = observation_space(self.kind, self.config)
@@ -156,7 +153,8 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         return None
 
     def close(self) -> None:
-        """Close the window, if there is one."""
+        """Close the window, if there is one. The episode is over."""
+        self.slot.over = True
         if self._window is not None:
             self._window.close()
             self._window = None

@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 from vcpu_env import __version__
 from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.compiled.types import ENV_STATE, REWARD_TERMS
+from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
 from vcpu_env.envs.start import start, term_units
 from vcpu_env.machine import Machine
@@ -21,9 +21,9 @@ from vcpu_env.scenario import Scenario
 RESET_OPTIONS = ("scenario",)
 
 TRUNCATED, ELAPSED_NS, REWARD = (
-    dict(ENV_STATE.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
+    dict(env_state.dtype.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
 )
-"""Where these lie in an `ENV_STATE`, in words: reading a field of a structured array takes five times as long."""
+"""Where these lie in an `env_state`, in words: reading a field of a structured array takes five times as long."""
 
 
 @dataclass(frozen=True)

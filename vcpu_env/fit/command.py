@@ -1,6 +1,7 @@
 """What ``vcpu-env fit`` does: fit, write, simulate, print the comparison."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,6 +29,8 @@ def fit_and_compare(
         raise FitError(f"-o: value '{out}' (allowed: a file name that ends in .toml)")
     if not 0 <= seed < 2**31:
         raise FitError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
+    if out is not None and not (out.parent.is_dir() and os.access(out.parent, os.W_OK) and not out.is_dir()):
+        raise FitError(f"-o: value '{out}' (allowed: a file in a directory to write to)")
     fitted = fit_trace(trace, comms, tids, out.stem if out else "fitted")
     ensure_compiled()
     from vcpu_env.fit.goodness import goodness  # compiles on import

@@ -6,9 +6,12 @@ Needed are `sched_switch` and `sched_waking` (or `sched_wakeup`); used, if they 
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from vcpu_env.scenario.errors import InputError
 
 SWITCH, WAKE, RESCHEDULE_IPI, CALL_IPI, SHOOTDOWN = range(5)
 
@@ -16,7 +19,7 @@ IDLE = 0
 """Thread id of the idle task; of events, also nobody."""
 
 
-class FitError(ValueError):
+class FitError(InputError):
     """A trace from which no program can be made."""
 
 
@@ -80,7 +83,7 @@ def read_lines(path: Path) -> Iterator[str]:
     try:
         with opener(path, "rt", encoding="utf-8") as file:
             yield from file
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise FitError(f"{path}: cannot be read ({reason})") from None
     except UnicodeDecodeError:

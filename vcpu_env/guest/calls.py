@@ -54,7 +54,7 @@ def start_call(w, t, now_ns):
                 send_ipi(w, v, vm.first_vcpu + i, VECTOR_CALL, now_ns)
             else:
                 deliver_ipi(w, v, vm.first_vcpu + i, VECTOR_CALL, now_ns)
-    start_spinning(w, t, v, SPIN_CALL, now_ns)
+    start_spinning(w, t, v, SPIN_CALL)
     return sent
 
 

@@ -2,7 +2,7 @@
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.random import THREAD_BRANCH, THREAD_DURATION, THREAD_PICK, draw_of
-from vcpu_env.base.timeline import set_event
+from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE, note_stall, set_event
 from vcpu_env.guest.calls import choose_targets, start_call
 from vcpu_env.guest.locks import acquire, release, sleep_on
 from vcpu_env.guest.multicast import multicast_cost, unicast_cost
@@ -184,7 +184,13 @@ def advance(w, t, now_ns):
     th = guest_thread(w, t)
     v = th.vcpu
     g = guest_vcpu(w, v)
+    steps = 0
     while th.remaining_ns <= 0 and th.activity == COMPUTE and g.current == t and g.hypercall == HC_NONE:
+        steps += 1
+        if steps > MOST_STEPS_AT_ONCE:
+            note_stall(w)
+            th.remaining_ns = 1
+            return
         op = guest_op(w, th.pc)
         kind = op.kind
         go_on = 1

@@ -101,20 +101,19 @@ def acquire(w, t, lock, shared, now_ns):
         take(w, lock, t)
         return 1
     th.wait_start_ns = now_ns
-    lk.contended += 1
     if lk.kind == LOCK_FUTEX:
         return -1
     if lk.kind >= LOCK_MUTEX:
         if shared or th.gave_up or not owner_runs(w, lock):
             return -1
         append(w, lk.spinners, t)
-        start_spinning(w, t, th.vcpu, SPIN_OWNER, now_ns)
+        start_spinning(w, t, th.vcpu, SPIN_OWNER)
         return 0
     if lk.kind == LOCK_PVQ:
         pvq_acquire(w, t, lock, now_ns)
         return 0
     append(w, lk.spinners, t)
-    start_spinning(w, t, th.vcpu, SPIN_LOCK, now_ns)
+    start_spinning(w, t, th.vcpu, SPIN_LOCK)
     return 0
 
 

@@ -109,7 +109,8 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets) -> None:
         mine = range(at.thread + v, at.thread + len(threads), plan.vcpus)
         for t, following in zip(mine, [*mine[1:], -1], strict=True):
             world["guest_thread"]["next"][t] = following
-        vcpus["run_queue"][v], vcpus["nr_queued"][v] = (mine[0], mine[-1]), len(mine)
+        vcpus["run_queue"]["head"][v], vcpus["run_queue"]["tail"][v] = mine[0], mine[-1]
+        vcpus["nr_queued"][v] = len(mine)
 
     guest = world["guest_vm"]
     guest["first_vcpu"][vm], guest["nr_vcpus"][vm] = at.vcpu, plan.vcpus

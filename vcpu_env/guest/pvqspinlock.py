@@ -71,7 +71,7 @@ def join_queue(w, lock, t, now_ns):
 def pvq_acquire(w, t, lock, now_ns):
     """pv_hybrid_queued_unfair_trylock(), for a lock that is not free: spin beside the queue, or in it."""
     lk = guest_lock(w, lock)
-    start_spinning(w, t, guest_thread(w, t).vcpu, SPIN_STEAL, now_ns)
+    start_spinning(w, t, guest_thread(w, t).vcpu, SPIN_STEAL)
     if lk.spinners.head == NIL or lk.pending:
         join_queue(w, lock, t, now_ns)
     else:

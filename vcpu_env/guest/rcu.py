@@ -7,17 +7,16 @@ thread, its timers and callbacks are left out: a grace period begins at once, an
 passes.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.guest.multicast import bit, unicast_cost
 from vcpu_env.guest.thread_queue import append, pop
 from vcpu_env.guest.threads import block_current, wake_thread
 from vcpu_env.guest.types import THREAD_QUEUE, guest_thread, guest_vcpu, guest_vm
 from vcpu_env.kvm.lapic import VECTOR_CALL, send_ipi
 
-GRACE_PERIOD = np.dtype(
+grace_period = Struct(
+    "grace_period",
     [
         ("awaited", "i8"),  # vCPUs (bits) that have not passed a quiescent state yet; 0: no grace period
         ("waiters", THREAD_QUEUE),
@@ -26,17 +25,15 @@ GRACE_PERIOD = np.dtype(
         ("completed", "i8"),
         ("total_ns", "i8"),
     ],
-    align=True,
 )
 NORMAL, EXPEDITED = range(2)
 
-grace_period = struct(38, GRACE_PERIOD)
 """A VM has two: ``grace_period(w, 2 * vm + kind)``."""
 
 
 def rcu_arrays(nr_vms: int) -> list[StructArray]:
     """The struct arrays of RCU."""
-    return [StructArray(38, "grace_period", GRACE_PERIOD, 2 * nr_vms)]
+    return [grace_period.array(2 * nr_vms)]
 
 
 def init_rcu(world) -> None:

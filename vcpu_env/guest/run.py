@@ -1,7 +1,7 @@
 """A vCPU in guest mode: what it does next, and accounting of what it did."""
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.base.timeline import NEVER, set_event
+from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE, NEVER, note_stall, set_event
 from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
 from vcpu_env.guest.eevdf import entity_tick
@@ -193,7 +193,12 @@ def guest_run(w, v, now_ns):
     """Run the vCPU from here: returns an exit reason, or EXIT_NONE with the end of its next segment on the timeline."""
     g = guest_vcpu(w, v)
     g.segment_start_ns = now_ns
+    turns = 0
     while True:
+        turns += 1
+        if turns > MOST_STEPS_AT_ONCE:
+            note_stall(w)
+            return EXIT_NONE
         if g.irq_remaining_ns > 0:
             g.segment = SEG_IRQ
             retime_segment(w, v, now_ns)

@@ -1,6 +1,6 @@
 """Shapes of durations that a workload file asks for: any lognormal, gamma, or measured quantiles; tables in the world.
 
-The usual distributions are constants of the compiled code (`guest.random`); these belong to a machine.
+The usual distributions are constants of the compiled code (`base.random`); these belong to a machine.
 """
 
 import math
@@ -9,24 +9,23 @@ from statistics import NormalDist
 
 import numpy as np
 
-from vcpu_env.base.jit import kjit, struct
+from vcpu_env.base.jit import kjit
 from vcpu_env.base.random import DISTRIBUTIONS, sample
-from vcpu_env.base.world import StructArray, World
+from vcpu_env.base.structs import Struct, StructArray
+from vcpu_env.base.world import World
 
 POINTS_LOG2 = 10
 POINTS = 1 << POINTS_LOG2
 FIRST_SHAPE = len(DISTRIBUTIONS)
 """Numbers of distributions from here on mean shapes."""
 
-GUEST_SHAPE = np.dtype([("quantile_q16", "i4", (POINTS,))], align=True)
+guest_shape = Struct("guest_shape", [("quantile_q16", "i4", (POINTS,))])
 """Quantiles in the middle of `POINTS` equal shares, in 1/65536 of the mean."""
-
-guest_shape = struct(65, GUEST_SHAPE)
 
 
 def shape_arrays(count: int) -> list[StructArray]:
     """The struct array of all shapes of a machine; most machines have none."""
-    return [StructArray(65, "guest_shape", GUEST_SHAPE, count)] if count else []
+    return [guest_shape.array(count)] if count else []
 
 
 def middles() -> np.ndarray:

@@ -31,7 +31,7 @@ def notify_spinner(w, v, now_ns):
 
 
 @kjit
-def start_spinning(w, t, v, activity, now_ns):
+def start_spinning(w, t, v, activity):
     """Begin a spin episode of the vCPU's current thread."""
     g = guest_vcpu(w, v)
     th = guest_thread(w, t)
@@ -39,7 +39,6 @@ def start_spinning(w, t, v, activity, now_ns):
     th.in_kernel = 1
     th.spun_ns = 0
     th.yield_spun_ns = guest_costs(w, 0).spin_retry_ns
-    g.spin_start_ns = now_ns
     g.lock_spins += 1
 
 

@@ -5,10 +5,9 @@ A guest vCPU has the same id as its `kvm_vcpu` and as its host task. Interrupt v
 
 import numpy as np
 
-from vcpu_env.base.jit import struct
 from vcpu_env.base.log2 import LOG2_BINS
 from vcpu_env.base.random import NR_THREAD_STREAMS
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 
 OVERHEAD = 16
 """Not a vector: kernel work that the guest does before anything else (context switch, ICR writes)."""
@@ -41,7 +40,8 @@ MAX_HELD = 4
 THREAD_QUEUE = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
 """First and last thread of a list (`guest.thread_queue`), NIL if it is empty."""
 
-GUEST_VCPU = np.dtype(
+guest_vcpu = Struct(
+    "guest_vcpu",
     [
         # what is read most lies together
         ("vm", "i8"),
@@ -68,7 +68,6 @@ GUEST_VCPU = np.dtype(
         ("irq_remaining_ns", "i8"),
         ("overhead_ns", "i8"),  # kernel work still to be charged
         ("ple_expire_ns", "i8"),
-        ("spin_start_ns", "i8"),  # start of the current spin episode, on or off a CPU
         ("sched_out_ns", "i8"),
         ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
         ("halt_start_ns", "i8"),
@@ -100,10 +99,10 @@ GUEST_VCPU = np.dtype(
         ("preempt_in_lock", "i8"),
         ("preempt_as_waiter", "i8"),
     ],
-    align=True,
 )
 
-GUEST_THREAD = np.dtype(
+guest_thread = Struct(
+    "guest_thread",
     [
         ("vm", "i8"),
         ("vcpu", "i8"),
@@ -135,10 +134,10 @@ GUEST_THREAD = np.dtype(
         ("wait_start_ns", "i8"),
         ("draws", "i8", (NR_THREAD_STREAMS,)),
     ],
-    align=True,
 )
 
-GUEST_LOCK = np.dtype(
+guest_lock = Struct(
+    "guest_lock",
     [
         ("kind", "i8"),
         ("owner", "i8"),  # thread, NIL if free (or held by readers)
@@ -149,27 +148,26 @@ GUEST_LOCK = np.dtype(
         ("pending", "i8"),  # pvqspinlock: the queue head spins, stealing is off
         ("slow", "i8"),  # pvqspinlock: the lock byte is _Q_SLOW_VAL, so the release kicks the queue head
         ("acquisitions", "i8"),
-        ("contended", "i8"),
         ("draws", "i8"),
     ],
-    align=True,
 )
 
-GUEST_QUEUE = np.dtype(
+guest_queue = Struct(
+    "guest_queue",
     [
         ("items", "i8"),
         ("capacity", "i8"),  # of a barrier: how many threads meet
         ("consumers", THREAD_QUEUE),  # threads that wait for an item, or at the barrier
         ("producers", THREAD_QUEUE),  # threads that wait for room
     ],
-    align=True,
 )
 
-GUEST_OP = np.dtype(
-    [("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8"), ("prob_q32", "i8")], align=True
+guest_op = Struct(
+    "guest_op", [("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8"), ("prob_q32", "i8")]
 )
 
-GUEST_VM = np.dtype(
+guest_vm = Struct(
+    "guest_vm",
     [
         ("first_vcpu", "i8"),
         ("nr_vcpus", "i8"),
@@ -191,13 +189,13 @@ GUEST_VM = np.dtype(
         ("tick_phase_ns", "i8"),
         ("slice_ns", "i8"),
     ],
-    align=True,
 )
 
-GUEST_TOTALS = np.dtype([("useful_ns", "i8"), ("spin_ns", "i8")], align=True)
+guest_totals = Struct("guest_totals", [("useful_ns", "i8"), ("spin_ns", "i8")], single=True)
 """Sums over all vCPUs of time booked: neither spinning nor interrupts nor lost to cold caches, and spinning."""
 
-GUEST_COSTS = np.dtype(
+guest_costs = Struct(
+    "guest_costs",
     [
         ("switch_ns", "i8"),
         ("kernel_thread_ns", "i8"),
@@ -214,28 +212,19 @@ GUEST_COSTS = np.dtype(
         ("spin_threshold_ns", "i8"),  # pv_wait after this much spinning
         ("spin_retry_ns", "i8"),  # pv_lock_yield: spinning between two looks at the lock's holder
     ],
-    align=True,
+    single=True,
 )
-
-guest_vcpu = struct(28, GUEST_VCPU)
-guest_thread = struct(29, GUEST_THREAD)
-guest_lock = struct(30, GUEST_LOCK)
-guest_queue = struct(31, GUEST_QUEUE)
-guest_op = struct(32, GUEST_OP)
-guest_vm = struct(34, GUEST_VM)
-guest_costs = struct(35, GUEST_COSTS)
-guest_totals = struct(36, GUEST_TOTALS)
 
 
 def guest_arrays(nr_vcpus, nr_threads, nr_locks, nr_queues, nr_ops, nr_vms) -> list[StructArray]:
     """The struct arrays of all guests of a machine."""
     return [
-        StructArray(28, "guest_vcpu", GUEST_VCPU, nr_vcpus),
-        StructArray(29, "guest_thread", GUEST_THREAD, nr_threads),
-        StructArray(30, "guest_lock", GUEST_LOCK, max(nr_locks, 1)),
-        StructArray(31, "guest_queue", GUEST_QUEUE, max(nr_queues, 1)),
-        StructArray(32, "guest_op", GUEST_OP, nr_ops),
-        StructArray(34, "guest_vm", GUEST_VM, nr_vms),
-        StructArray(35, "guest_costs", GUEST_COSTS, 1),
-        StructArray(36, "guest_totals", GUEST_TOTALS, 1),
+        guest_vcpu.array(nr_vcpus),
+        guest_thread.array(nr_threads),
+        guest_lock.array(max(nr_locks, 1)),
+        guest_queue.array(max(nr_queues, 1)),
+        guest_op.array(nr_ops),
+        guest_vm.array(nr_vms),
+        guest_costs.array(),
+        guest_totals.array(),
     ]

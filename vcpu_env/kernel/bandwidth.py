@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcpu_env.base.jit import NIL, entry_point, kjit, struct
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import set_event
-from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
 
 RUNTIME_INF = -1
@@ -29,7 +29,8 @@ MAX_BW_QUOTA_PERIOD_NS = 1_000_000_000
 MAX_PERIODS_AT_ONCE = 3
 """A period timer that finds more of them over before it is done makes the period longer."""
 
-CFS_BANDWIDTH = np.dtype(
+cfs_bandwidth = Struct(
+    "cfs_bandwidth",
     [
         ("quota_ns", "i8"),  # RUNTIME_INF: none
         ("period_ns", "i8"),
@@ -55,10 +56,10 @@ CFS_BANDWIDTH = np.dtype(
         ("burst_time_ns", "i8"),
         ("nr_scaled", "i8"),  # how often the period was too short for the timer's work, and has been doubled
     ],
-    align=True,
 )
 
-CFS_RQ_BANDWIDTH = np.dtype(
+cfs_rq_bandwidth = Struct(
+    "cfs_rq_bandwidth",
     [
         ("runtime_remaining_ns", "i8"),
         ("throttled", "i8"),
@@ -72,15 +73,10 @@ CFS_RQ_BANDWIDTH = np.dtype(
         ("throttled_clock_pelt_ns", "i8"),  # where the queue's load tracking stands still
         ("throttled_clock_pelt_time_ns", "i8"),  # for how long it has stood still, in all
     ],
-    align=True,
 )
 
-RQ_BANDWIDTH = np.dtype([("cfsb_csd_head", "i8"), ("cfsb_csd_tail", "i8")], align=True)
+rq_bandwidth = Struct("rq_bandwidth", [("cfsb_csd_head", "i8"), ("cfsb_csd_tail", "i8")])
 """The queues that a CPU has been asked to unthrottle."""
-
-cfs_bandwidth = struct(12, CFS_BANDWIDTH)
-cfs_rq_bandwidth = struct(13, CFS_RQ_BANDWIDTH)
-rq_bandwidth = struct(63, RQ_BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -95,9 +91,9 @@ class Bandwidth:
 def bandwidth_arrays(nr_cpus: int, nr_groups: int) -> list[StructArray]:
     """The struct arrays of bandwidth control; `nr_groups` does not count the root group."""
     return [
-        StructArray(12, "cfs_bandwidth", CFS_BANDWIDTH, nr_groups + 1),
-        StructArray(13, "cfs_rq_bandwidth", CFS_RQ_BANDWIDTH, (nr_groups + 1) * nr_cpus),
-        StructArray(63, "rq_bandwidth", RQ_BANDWIDTH, nr_cpus),
+        cfs_bandwidth.array(nr_groups + 1),
+        cfs_rq_bandwidth.array((nr_groups + 1) * nr_cpus),
+        rq_bandwidth.array(nr_cpus),
     ]
 
 

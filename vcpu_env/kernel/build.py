@@ -8,11 +8,11 @@ import numpy as np
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
+from vcpu_env.kernel.features import FEATURES, NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
-    FEATURES,
     INITIAL_VRUNTIME,
     LAG_CLAMP_6_19_0,
     NSEC_PER_SEC,
@@ -88,7 +88,7 @@ class Tunables:
 
     hz: int = 1000
     base_slice_ns: int = 0
-    normalized_base_slice_ns: int = 700_000
+    normalized_base_slice_ns: int = NORMALIZED_BASE_SLICE_NS
     migration_cost_ns: int = 500_000
     newidle_cost_ns: int = 10_000
     track_load: bool = False
@@ -111,13 +111,6 @@ def scaled_base_slice_ns(nr_cpus: int, normalized_ns: int) -> int:
     return normalized_ns * min(nr_cpus, 8).bit_length()
 
 
-def allow_only(world: World, p: int, cpu: int) -> None:
-    """sched_setaffinity() of a task to one CPU."""
-    bit = cpu % 64
-    world["task_struct"]["cpus_allowed"][p] = 0
-    world["task_struct"]["cpus_allowed"][p][cpu // 64] = -(1 << 63) if bit == 63 else 1 << bit
-
-
 def build_kernel(
     world: World,
     nr_cpus: int,
@@ -138,7 +131,7 @@ def build_kernel(
     tun["tick_ns"] = (NSEC_PER_SEC + tunables.hz // 2) // tunables.hz
     tun["migration_cost_ns"] = tunables.migration_cost_ns
     tun["hz"] = tunables.hz
-    tun["nr_cpus"], tun["nr_tasks"], tun["nr_groups"] = nr_cpus, len(tasks), len(groups)
+    tun["nr_cpus"], tun["nr_groups"] = nr_cpus, len(groups)
     tun["track_load"] = nr_cpus > 1 or tunables.track_load
     tun["preempt_lazy"] = tunables.preempt_lazy
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
@@ -185,7 +178,9 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
     tg["shares"][0] = NICE_0_LOAD
     cpus = np.arange(nr_cpus)
     for number, group in enumerate(groups, start=1):
-        tg[number] = (group.shares, 0, group.parent, group.idle, tg["depth"][group.parent] + 1)
+        for field in ("shares", "parent", "idle"):
+            tg[field][number] = getattr(group, field)
+        tg["depth"][number] = tg["depth"][group.parent] + 1
         first = nr_tasks + (number - 1) * nr_cpus
         se, own, upper = first + cpus, number * nr_cpus + cpus, group.parent * nr_cpus + cpus
         cfs["se"][own], cfs["idle"][own] = se, group.idle

@@ -6,11 +6,9 @@ Each group's period timer and slack timer, and each change, owns a slot on the t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, entry_point, kjit, struct
+from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import NEVER, set_event
-from vcpu_env.base.world import StructArray
 from vcpu_env.kernel.bandwidth import Bandwidth, bandwidth_arrays, bandwidth_slots, cfs_bandwidth, init_bandwidth
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.group import sched_group_set_idle, sched_group_set_shares
@@ -19,7 +17,8 @@ from vcpu_env.kernel.types import cpu_rq, sched_tunables
 
 CHANGE_SHARES, CHANGE_IDLE, CHANGE_BANDWIDTH = range(3)
 
-CGROUP_CHANGE = np.dtype(
+cgroup_change = Struct(
+    "cgroup_change",
     [
         ("kind", "i8"),
         ("tg", "i8"),
@@ -28,10 +27,7 @@ CGROUP_CHANGE = np.dtype(
         ("period_ns", "i8"),
         ("burst_ns", "i8"),
     ],
-    align=True,
 )
-
-cgroup_change = struct(58, CGROUP_CHANGE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Change:
 
 def cgroup_arrays(nr_cpus: int, nr_groups: int, nr_changes: int) -> list[StructArray]:
     """The struct arrays of groups with quotas or changes."""
-    changes = StructArray(58, "cgroup_change", CGROUP_CHANGE, nr_changes)
+    changes = cgroup_change.array(nr_changes)
     return [*bandwidth_arrays(nr_cpus, nr_groups), changes]
 
 

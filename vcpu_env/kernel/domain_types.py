@@ -1,14 +1,12 @@
 """The structs of scheduling domains and of balancing: where CPUs are, and what an attempt to balance works with."""
 
-import numpy as np
-
-from vcpu_env.base.jit import struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 
 SD_SHARE_CPUCAPACITY, SD_SHARE_LLC, SD_NUMA, SD_PREFER_SIBLING = 1, 2, 4, 8
 """Flags of a scheduling domain that make a difference here: balancing, forks and affine wakeups happen in all."""
 
-SCHED_DOMAIN = np.dtype(
+sched_domain = Struct(
+    "sched_domain",
     [
         ("parent", "i8"),  # the next larger domain of the same CPU, NIL at the top
         ("child", "i8"),
@@ -28,11 +26,11 @@ SCHED_DOMAIN = np.dtype(
         ("newidle_call", "i8"),
         ("newidle_success", "i8"),
     ],
-    align=True,
 )
 """One for every CPU and level, lowest level first; the numbers of a one-level host's domains are those of its CPUs."""
 
-SCHED_GROUP = np.dtype(
+sched_group = Struct(
+    "sched_group",
     [
         ("next", "i8"),  # ring of the groups of a domain
         ("first", "i8"),  # its CPUs: `weight` entries of `span_cpu` from here
@@ -41,13 +39,13 @@ SCHED_GROUP = np.dtype(
         ("flags", "i8"),  # those of the domain that it is one level below, 0 for a single CPU
         ("imbalance", "i8"),  # affinity kept a balance within it from succeeding
     ],
-    align=True,
 )
 
-SPAN_CPU = np.dtype([("cpu", "i8")], align=True)
+span_cpu = Struct("span_cpu", [("cpu", "i8")])
 """CPUs in the order of nodes, caches and numbers; after them, with SMT, once more in the order of cores."""
 
-SCHED_DOMAIN_SHARED = np.dtype(
+sched_domain_shared = Struct(
+    "sched_domain_shared",
     [
         ("first", "i8"),
         ("weight", "i8"),
@@ -55,11 +53,11 @@ SCHED_DOMAIN_SHARED = np.dtype(
         ("nr_busy_cpus", "i8"),  # as ticks see it: a CPU that is no longer idle counts from its next tick on
         ("has_idle_cores", "i8"),  # a hint: set when a core goes idle, cleared by a search that finds none
     ],
-    align=True,
 )
 """One for every last-level cache."""
 
-NOHZ = np.dtype(
+nohz = Struct(
+    "nohz",
     [
         ("next_balance_ns", "i8"),
         ("next_blocked_ns", "i8"),
@@ -67,11 +65,12 @@ NOHZ = np.dtype(
         ("has_blocked", "i8"),
         ("needs_update", "i8"),
     ],
-    align=True,
+    single=True,
 )
 """What idle CPUs wait for: a balance, and the aging of their load (struct nohz)."""
 
-SG_LB_STATS = np.dtype(
+sg_lb_stats = Struct(
+    "sg_lb_stats",
     [
         ("load", "i8"),
         ("util", "i8"),
@@ -83,11 +82,11 @@ SG_LB_STATS = np.dtype(
         ("avg_load", "i8"),  # only of an overloaded group, as in the kernel
         ("group", "i8"),
     ],
-    align=True,
 )
 """What a search knows of a group; three of them, for the local one, the best so far, and the one looked at."""
 
-LB_ENV = np.dtype(
+lb_env = Struct(
+    "lb_env",
     [
         ("sd", "i8"),
         ("dst_cpu", "i8"),
@@ -109,35 +108,26 @@ LB_ENV = np.dtype(
         ("local", "i8"),  # places in `sg_lb_stats`
         ("busiest", "i8"),
     ],
-    align=True,
+    single=True,
 )
 """One attempt to balance a domain (struct lb_env and sd_lb_stats)."""
 
-NEWIDLE_DICE = np.dtype([("value", "i8")], align=True)
-
-sched_domain_shared = struct(8, SCHED_DOMAIN_SHARED)
-sched_domain = struct(10, SCHED_DOMAIN)
-sched_group = struct(11, SCHED_GROUP)
-span_cpu = struct(59, SPAN_CPU)
-sg_lb_stats = struct(60, SG_LB_STATS)
-lb_env = struct(61, LB_ENV)
-nohz = struct(62, NOHZ)
-newidle_dice = struct(33, NEWIDLE_DICE)
+newidle_dice = Struct("newidle_dice", [("value", "i8")])
 
 
 def recorded_dice(dice: int) -> StructArray:
     """The struct array of draws that a recording had."""
-    return StructArray(33, "newidle_dice", NEWIDLE_DICE, max(dice, 1))
+    return newidle_dice.array(max(dice, 1))
 
 
 def domain_arrays(nr_cpus: int, levels: int, nr_llcs: int) -> list[StructArray]:
     """The struct arrays of the domains of a host whose CPUs have up to `levels` of them."""
     return [
-        StructArray(8, "sched_domain_shared", SCHED_DOMAIN_SHARED, nr_llcs),
-        StructArray(10, "sched_domain", SCHED_DOMAIN, nr_cpus * max(levels, 1)),
-        StructArray(11, "sched_group", SCHED_GROUP, nr_cpus * max(levels, 1)),
-        StructArray(59, "span_cpu", SPAN_CPU, 2 * nr_cpus),
-        StructArray(60, "sg_lb_stats", SG_LB_STATS, 3),
-        StructArray(61, "lb_env", LB_ENV, 1),
-        StructArray(62, "nohz", NOHZ, 1),
+        sched_domain_shared.array(nr_llcs),
+        sched_domain.array(nr_cpus * max(levels, 1)),
+        sched_group.array(nr_cpus * max(levels, 1)),
+        span_cpu.array(2 * nr_cpus),
+        sg_lb_stats.array(3),
+        lb_env.array(),
+        nohz.array(),
     ]

@@ -227,7 +227,6 @@ def set_next_entity(w, q, se_id):
         set_protect_slice(w, q, se)
     se.exec_start_ns = cpu_rq(w, cfs.cpu).clock_ns
     cfs.curr = se_id
-    se.prev_sum_exec_runtime_ns = se.sum_exec_runtime_ns
 
 
 @kjit

@@ -4,17 +4,16 @@
 event *i* lies in entry *i* modulo the length.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, rq_totals, sched_tunables, task_struct
 
 SWITCH, WAKEUP = range(2)
 SLEEPING = 1
 """`prev_state` of a task that gives its CPU away because it sleeps or ends; 0: it stays runnable."""
 
-SCHED_EVENT = np.dtype(
+sched_event = Struct(
+    "sched_event",
     [
         ("time_ns", "i8"),
         ("cpu", "i8"),
@@ -23,15 +22,12 @@ SCHED_EVENT = np.dtype(
         ("prev_state", "i8"),
         ("next_pid", "i8"),  # NIL: idle; of a wake-up the task that wakes
     ],
-    align=True,
 )
-
-sched_event = struct(57, SCHED_EVENT)
 
 
 def sched_trace_arrays(trace_events: int) -> list[StructArray]:
     """The ring; without entries it is not there."""
-    return [StructArray(57, "sched_event", SCHED_EVENT, trace_events)] if trace_events else []
+    return [sched_event.array(trace_events)] if trace_events else []
 
 
 @kjit

@@ -7,12 +7,10 @@ Every field is 64 bits wide, small ones too: a function is compiled anew for eve
 ids of one type keep that to one.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import struct
 from vcpu_env.base.random import random_arrays
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.kernel.domain_types import domain_arrays
+from vcpu_env.kernel.features import FEATURES
 
 NSEC_PER_SEC = 1_000_000_000
 INITIAL_VRUNTIME = -(1 << 20)
@@ -55,29 +53,8 @@ TIF_NEED_RESCHED_LAZY = 2
 REWEIGHT_V6_19, REWEIGHT_FIXED = 0, 1
 LAG_CLAMP_6_19_0, LAG_CLAMP_6_19_9 = 0, 1
 
-FEATURES = {
-    "PLACE_LAG": 1,
-    "PLACE_DEADLINE_INITIAL": 1,
-    "PLACE_REL_DEADLINE": 1,
-    "RUN_TO_PARITY": 1,
-    "PREEMPT_SHORT": 1,
-    "NEXT_BUDDY": 0,
-    "PICK_BUDDY": 1,
-    "CACHE_HOT_BUDDY": 1,
-    "DELAY_DEQUEUE": 1,
-    "DELAY_ZERO": 1,
-    "WAKEUP_PREEMPTION": 1,
-    "TTWU_QUEUE": 1,
-    "SIS_UTIL": 1,
-    "WA_IDLE": 1,
-    "WA_WEIGHT": 1,
-    "WA_BIAS": 1,
-    "UTIL_EST": 1,
-    "NI_RANDOM": 1,
-}
-"""features.h of v6.19: the scheduler features that act on anything here, with their defaults."""
-
-SCHED_TUNABLES = np.dtype(
+sched_tunables = Struct(
+    "sched_tunables",
     [
         ("base_slice_ns", "i8"),
         ("normalized_base_slice_ns", "i8"),
@@ -87,7 +64,6 @@ SCHED_TUNABLES = np.dtype(
         ("hz", "i8"),
         ("nr_cpus", "i8"),
         ("track_load", "i8"),  # on one CPU nothing depends on it
-        ("nr_tasks", "i8"),
         ("nr_groups", "i8"),
         ("preempt_lazy", "i8"),
         ("reweight", "i8"),
@@ -100,12 +76,13 @@ SCHED_TUNABLES = np.dtype(
         ("pf_idle", "i8"),  # idle tasks are known as such (PF_IDLE), as on every real host
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
     ],
-    align=True,
+    single=True,
 )
 
-SCHED_FEATURES = np.dtype([(name, "i8") for name in FEATURES], align=True)
+sched_features = Struct("sched_features", [(name, "i8") for name in FEATURES], single=True)
 
-TASK_STRUCT = np.dtype(
+task_struct = Struct(
+    "task_struct",
     [
         ("state", "i8"),
         ("on_rq", "i8"),
@@ -132,10 +109,10 @@ TASK_STRUCT = np.dtype(
         ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
         ("throttle_next", "i8"),  # in its queue's limbo list; NIL
     ],
-    align=True,
 )
 
-SCHED_ENTITY = np.dtype(
+sched_entity = Struct(
+    "sched_entity",
     [
         ("vruntime", "i8"),
         ("deadline", "i8"),
@@ -161,7 +138,6 @@ SCHED_ENTITY = np.dtype(
         ("rb_right", "i8"),
         ("rb_red", "i8"),
         ("period_contrib", "i8"),
-        ("prev_sum_exec_runtime_ns", "i8"),
         ("load_sum", "i8"),
         ("load_avg", "i8"),
         ("last_update_time_ns", "i8"),
@@ -172,10 +148,10 @@ SCHED_ENTITY = np.dtype(
         ("util_est", "i8"),
         ("runnable_weight", "i8"),  # of a group: h_nr_runnable of its queue when it was last updated
     ],
-    align=True,
 )
 
-CFS_RQ = np.dtype(
+cfs_rq = Struct(
+    "cfs_rq",
     [
         ("avg_vruntime", "i8"),
         ("avg_load", "i8"),
@@ -185,7 +161,7 @@ CFS_RQ = np.dtype(
         ("rb_leftmost", "i8"),
         ("curr", "i8"),
         ("next", "i8"),
-        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `policy.boost`
+        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.yield_boost`
         ("nr_queued", "i8"),
         ("h_nr_queued", "i8"),
         ("h_nr_runnable", "i8"),
@@ -217,10 +193,10 @@ CFS_RQ = np.dtype(
         ("runtime_enabled", "i8"),  # its group has a quota; what it has left is in `bandwidth`
         ("throttle_count", "i8"),  # how many of itself and its ancestors are throttled
     ],
-    align=True,
 )
 
-RQ = np.dtype(
+cpu_rq = Struct(
+    "rq",
     [
         ("clock_ns", "i8"),
         ("clock_read_ns", "i8"),
@@ -277,14 +253,14 @@ RQ = np.dtype(
         ("yield_deboost_last_src_pid", "i8"),
         ("yield_deboost_last_dst_pid", "i8"),
     ],
-    align=True,
 )
 
-TASK_GROUP = np.dtype(
-    [("shares", "i8"), ("load_avg", "i8"), ("parent", "i8"), ("idle", "i8"), ("depth", "i8")], align=True
+task_group = Struct(
+    "task_group", [("shares", "i8"), ("load_avg", "i8"), ("parent", "i8"), ("idle", "i8"), ("depth", "i8")]
 )
 
-RQ_TOTALS = np.dtype(
+rq_totals = Struct(
+    "rq_totals",
     [
         ("nr_running", "i8"),
         ("nr_busy_cpus", "i8"),
@@ -294,35 +270,25 @@ RQ_TOTALS = np.dtype(
         ("nr_trace_events", "i8"),
         ("nr_dice", "i8"),  # taken from `newidle_dice`
     ],
-    align=True,
+    single=True,
 )
 """What concerns all run queues. Sums are kept since a look at every one costs more than a step of the machine."""
 
-KICKED_CPUS = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
-
-sched_tunables = struct(0, SCHED_TUNABLES)
-sched_features = struct(1, SCHED_FEATURES)
-task_struct = struct(2, TASK_STRUCT)
-sched_entity = struct(3, SCHED_ENTITY)
-cfs_rq = struct(4, CFS_RQ)
-cpu_rq = struct(5, RQ)
-task_group = struct(6, TASK_GROUP)
-kicked_cpus = struct(7, KICKED_CPUS)
-rq_totals = struct(9, RQ_TOTALS)
+kicked_cpus = Struct("kicked_cpus", [("head", "i8"), ("tail", "i8")], single=True)
 
 
 def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1) -> list[StructArray]:
     """Struct arrays of a kernel; `nr_groups` does not count the root group, `levels` are those of domains."""
     return [
-        StructArray(0, "sched_tunables", SCHED_TUNABLES, 1),
-        StructArray(1, "sched_features", SCHED_FEATURES, 1),
-        StructArray(2, "task_struct", TASK_STRUCT, nr_tasks),
-        StructArray(3, "sched_entity", SCHED_ENTITY, nr_tasks + nr_groups * nr_cpus),
-        StructArray(4, "cfs_rq", CFS_RQ, (nr_groups + 1) * nr_cpus),
-        StructArray(5, "rq", RQ, nr_cpus),
-        StructArray(6, "task_group", TASK_GROUP, nr_groups + 1),
-        StructArray(7, "kicked_cpus", KICKED_CPUS, 1),
-        StructArray(9, "rq_totals", RQ_TOTALS, 1),
+        sched_tunables.array(),
+        sched_features.array(),
+        task_struct.array(nr_tasks),
+        sched_entity.array(nr_tasks + nr_groups * nr_cpus),
+        cfs_rq.array((nr_groups + 1) * nr_cpus),
+        cpu_rq.array(nr_cpus),
+        task_group.array(nr_groups + 1),
+        kicked_cpus.array(),
+        rq_totals.array(),
         *domain_arrays(nr_cpus, levels, nr_llcs),
         *random_arrays(),
     ]

@@ -1,9 +1,8 @@
 """The constants of the debooster, and the record of one directed-yield decision."""
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, struct
-from vcpu_env.base.world import StructArray, World
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.structs import Struct, StructArray
+from vcpu_env.base.world import World
 
 DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2, DEBOOST_V3, DEBOOST_VEE21 = range(5)
 DEBOOST = {"none": DEBOOST_NONE, "v1": DEBOOST_V1, "v2": DEBOOST_V2}
@@ -14,6 +13,8 @@ SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
 """Why a yield was not penalised; indexed by ``yield_decision.skip``."""
 
 PENALTY_SCALE_ONE = 1 << 16
+RATE_LIMIT_NS = 6_000_000
+"""The series lets one penalty a CPU pass in this time."""
 
 FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
 """What the yielder gives up: v6.19's forfeit of its own entity, or one of the two that reviewers proposed."""
@@ -22,7 +23,7 @@ FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
     BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
     BOOST_MINIMAL, BOOST_FORCE, BOOST_BORROW, NR_BOOSTS,
 ) = range(12)  # fmt: skip
-"""What a directed yield does for its target, beside the forfeit: see `policy.boost`."""
+"""What a directed yield does for its target, beside the forfeit: see `kernel.yield_boost`."""
 
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
 """The series' caps: queue sizes up to the first number are capped at second / third times the granularity."""
@@ -31,7 +32,8 @@ BASELINES = ((2, 1, 1), (3, 15, 16), (6, 5, 8), (8, 1, 2), (12, 3, 8))
 LAST_BASELINE = (1, 4)
 """The series' least penalty without a gap. It never acts: the clamp before it leaves at least the granularity."""
 
-DEBOOST_PARAMS = np.dtype(
+deboost_params = Struct(
+    "deboost_params",
     [
         ("deboost", "i8"),
         ("vcpu_debooster_enabled", "i8"),
@@ -55,10 +57,11 @@ DEBOOST_PARAMS = np.dtype(
         ("baseline_num", "i8", (6,)),
         ("baseline_den", "i8", (6,)),
     ],
-    align=True,
+    single=True,
 )
 
-YIELD_DECISION = np.dtype(
+yield_decision = Struct(
+    "yield_decision",
     [
         ("y_v", "i8"),
         ("t_v", "i8"),
@@ -84,10 +87,11 @@ YIELD_DECISION = np.dtype(
         ("scale", "i8"),  # fixed-point factor of this decision's penalty (on top of deboost_params') or loan
         ("credit_ns", "i8"),  # service that the target was credited with
     ],
-    align=True,
+    single=True,
 )
 
-YIELD_STATS = np.dtype(
+yield_stats = Struct(
+    "yield_stats",
     [
         ("yields", "i8"),  # yield_to() calls that succeeded
         ("applied", "i8"),  # penalties
@@ -102,20 +106,16 @@ YIELD_STATS = np.dtype(
         ("stayed", "i8"),  # hints after which the spinner kept its CPU
         ("not_applied", "i8"),  # a penalty was asked for and could not be: the yield was a plain hint
     ],
-    align=True,
+    single=True,
 )
-
-deboost_params = struct(16, DEBOOST_PARAMS)
-yield_decision = struct(17, YIELD_DECISION)
-yield_stats = struct(49, YIELD_STATS)
 
 
 def policy_arrays() -> list[StructArray]:
     """Struct arrays of the debooster."""
     return [
-        StructArray(16, "deboost_params", DEBOOST_PARAMS, 1),
-        StructArray(17, "yield_decision", YIELD_DECISION, 1),
-        StructArray(49, "yield_stats", YIELD_STATS, 1),
+        deboost_params.array(),
+        yield_decision.array(),
+        yield_stats.array(),
     ]
 
 
@@ -123,7 +123,7 @@ def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True)
     """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` is the series itself."""
     params = world["deboost_params"]
     params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
-    params["rate_limit_ns"], params["debounce_ns"] = 6_000_000, 600_000
+    params["rate_limit_ns"], params["debounce_ns"] = RATE_LIMIT_NS, 600_000
     params["surcharge_div"] = 10
     params["penalty_scale"] = PENALTY_SCALE_ONE
     params["credit_margin_1024"], params["borrow_ns"], params["wakeup_gran_ns"] = 1024, 4_000_000, 4_000_000

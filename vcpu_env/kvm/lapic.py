@@ -7,11 +7,9 @@ the write ends in an "incomplete IPI" exit that kicks or wakes the target. A pre
 mode; a blocked one is woken.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, kjit, struct
+from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.log2 import LOG2_BINS, log2_bin
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import try_to_wake_up
 from vcpu_env.kernel.types import task_struct
@@ -24,7 +22,8 @@ from vcpu_env.kvm.types import APICV_AVIC, APICV_IPIV, APICV_OFF, FILTER_STRICT,
 VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
 NR_VECTORS = 4
 
-LAPIC = np.dtype(
+lapic = Struct(
+    "lapic",
     [
         ("irr", "i8"),  # accepted, not yet in service
         ("cpu", "i8"),  # physical CPU that has the vCPU loaded, NIL if it is scheduled out
@@ -33,22 +32,17 @@ LAPIC = np.dtype(
         ("ipi_latency_ns", "i8"),  # their sum of times from acceptance to the handler
         ("ipi_latency_log2", "i8", (LOG2_BINS,)),  # how many took 2^i ns and less than twice as long
     ],
-    align=True,
 )
-IPI_TOTALS = np.dtype([("latency_ns", "i8")], align=True)
-LAPIC_COSTS = np.dtype([("ipi_ns", "i8"), ("posted_ipi_ns", "i8"), ("eoi_exit_ns", "i8")], align=True)
-
-lapic = struct(25, LAPIC)
-lapic_costs = struct(27, LAPIC_COSTS)
-ipi_totals = struct(37, IPI_TOTALS)
+ipi_totals = Struct("ipi_totals", [("latency_ns", "i8")], single=True)
+lapic_costs = Struct("lapic_costs", [("ipi_ns", "i8"), ("posted_ipi_ns", "i8"), ("eoi_exit_ns", "i8")], single=True)
 
 
 def lapic_arrays(nr_vcpus: int) -> list[StructArray]:
     """The struct arrays of the local APICs."""
     return [
-        StructArray(25, "lapic", LAPIC, nr_vcpus),
-        StructArray(27, "lapic_costs", LAPIC_COSTS, 1),
-        StructArray(37, "ipi_totals", IPI_TOTALS, 1),
+        lapic.array(nr_vcpus),
+        lapic_costs.array(),
+        ipi_totals.array(),
     ]
 
 

@@ -5,11 +5,9 @@ host kernel it finishes its current piece of work before it looks at anything: i
 noticed on the way into the guest, as in `xfer_to_guest_mode_handle_work()`.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import kjit, struct
+from vcpu_env.base.jit import kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import event, set_event
-from vcpu_env.base.world import StructArray
 
 IDLE, HOST, POLL, GUEST, TASK = range(5)
 ENTER, ON_SPIN, HALT, HYPERCALL = range(4)
@@ -17,7 +15,8 @@ ENTER, ON_SPIN, HALT, HYPERCALL = range(4)
 
 KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 
-PCPU = np.dtype(
+pcpu = Struct(
+    "pcpu",
     [
         ("mode", "i8"),
         ("next_work", "i8"),
@@ -26,7 +25,6 @@ PCPU = np.dtype(
         ("last_vcpu", "i8"),  # whose state the CPU's caches and VMCS pointer hold
         ("hint_vcpu", "i8"),  # target of the last directed yield to this CPU, until its next pick
         ("hint_awaited", "i8"),  # that target is the vCPU that the yielder waits for
-        ("ticking", "i8"),
         ("tick_phase_ns", "i8"),
         ("since_ns", "i8"),
         ("idle_ns", "i8"),
@@ -35,10 +33,10 @@ PCPU = np.dtype(
         ("guest_ns", "i8"),
         ("task_ns", "i8"),
     ],
-    align=True,
 )
 
-SLOTS = np.dtype(
+event_slots = Struct(
+    "event_slots",
     [
         ("nr_cpus", "i8"),
         ("nr_vcpus", "i8"),  # the first of the host's tasks that is no vCPU
@@ -51,16 +49,13 @@ SLOTS = np.dtype(
         ("vm", "i8"),
         ("end", "i8"),
     ],
-    align=True,
+    single=True,
 )
-
-pcpu = struct(24, PCPU)
-event_slots = struct(26, SLOTS)
 
 
 def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
     """The struct arrays of the physical CPUs."""
-    return [StructArray(24, "pcpu", PCPU, nr_cpus), StructArray(26, "event_slots", SLOTS, 1)]
+    return [pcpu.array(nr_cpus), event_slots.array()]
 
 
 def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks: int = 0) -> None:

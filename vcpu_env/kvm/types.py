@@ -1,15 +1,16 @@
 """Structs of the host's KVM: ``struct kvm_vcpu``, ``struct kvm``, the module parameters, and how they are built.
 
-vCPU ids are global over all VMs (`kvm.first_vcpu` + `vcpu_idx`); fields that the kernel keeps as ``vcpu_idx`` (the IPI
-context, ``last_boosted_vcpu``) stay indices within the VM.
+vCPU ids are global over all VMs (``kvm.first_vcpu`` + ``vcpu_idx``); fields that the kernel keeps as ``vcpu_idx`` (the
+IPI context, ``last_boosted_vcpu``) stay indices within the VM.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from vcpu_env.base.jit import NIL, struct
-from vcpu_env.base.world import StructArray, World
+from vcpu_env.base.jit import NIL
+from vcpu_env.base.structs import Struct, StructArray
+from vcpu_env.base.world import World
 
 PLE_OFF, PLE_VMX, PLE_SVM = 0, 1, 2
 APICV_OFF, APICV_ON, APICV_IPIV, APICV_AVIC = range(4)
@@ -34,7 +35,8 @@ COUNTERS = [
     "ple_yield_attempt", "ple_yield_ok", "ple_yield_same_rq", "ple_yield_ran", "ple_yield_useful", "esrch",
 ]  # fmt: skip
 
-kvm_vcpu_dtype = np.dtype(
+kvm_vcpu = Struct(
+    "kvm_vcpu",
     [
         # what a scan of the siblings looks at lies together, in the first two cache lines
         ("vm", "i8"),
@@ -67,7 +69,6 @@ kvm_vcpu_dtype = np.dtype(
         ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
         ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
         ("no_task", "i8"),  # replay only: no task to yield to
-        ("last_pause_ns", "i8"),  # last PAUSE exit; 0: never
         ("pause_run_ns", "i8"),  # guest time of the vCPU at its last PAUSE exit
         ("last_yield_ns", "i8"),  # it yielded to somebody
         # interrupts
@@ -94,11 +95,10 @@ kvm_vcpu_dtype = np.dtype(
         ("scan_chosen", "i8"),
         *((name, "i8") for name in COUNTERS),
     ],
-    align=True,
 )
-kvm_vcpu = struct(20, kvm_vcpu_dtype)
 
-kvm_dtype = np.dtype(
+kvm = Struct(
+    "kvm",
     [
         ("first_vcpu", "i8"),
         ("nr_vcpus", "i8"),
@@ -107,11 +107,10 @@ kvm_dtype = np.dtype(
         ("max_halt_poll_ns", "i8"),
         ("ipi_response_ns", "i8"),  # adaptive window: running mean of the time from sending an IPI to its EOI
     ],
-    align=True,
 )
-kvm = struct(21, kvm_dtype)
 
-kvm_params_dtype = np.dtype(
+kvm_params = Struct(
+    "kvm_params",
     [
         ("ple_mode", "i8"),
         ("loop", "i8"),
@@ -137,12 +136,13 @@ kvm_params_dtype = np.dtype(
         ("halt_poll_ns_grow_start", "i8"),
         ("halt_poll_ns_shrink", "i8"),
     ],
-    align=True,
+    single=True,
 )
-kvm_params = struct(22, kvm_params_dtype)
 
-candidate_dtype = np.dtype([("vcpu", "i8"), ("good", "i8")], align=True)
-candidate = struct(23, candidate_dtype)
+candidate = Struct("candidate", [("vcpu", "i8"), ("good", "i8")])
+
+IPI_WINDOW_NS = 50_000_000
+"""The series lets an IPI count for this long."""
 
 PLE_DEFAULTS = {
     PLE_OFF: {"ple_gap": 0},
@@ -155,7 +155,7 @@ KVM_DEFAULTS = {
     "ple_mode": PLE_VMX,
     "ipi_tracking_enabled": 1,
     "enable_relaxed_boost": 1,
-    "ipi_window_ns": 50_000_000,
+    "ipi_window_ns": IPI_WINDOW_NS,
     "pause_cycles": 81,
     "tsc_khz": 2_500_000,
     "halt_poll_ns": 200_000,
@@ -169,10 +169,10 @@ KVM_DEFAULTS = {
 def kvm_arrays(nr_vms: int, nr_vcpus: int) -> list[StructArray]:
     """The struct arrays of a host with `nr_vms` VMs and `nr_vcpus` vCPUs over all of them."""
     return [
-        StructArray(20, "kvm_vcpu", kvm_vcpu_dtype, nr_vcpus),
-        StructArray(21, "kvm", kvm_dtype, nr_vms),
-        StructArray(22, "kvm_params", kvm_params_dtype, 1),
-        StructArray(23, "candidate", candidate_dtype, MAX_CANDIDATES),
+        kvm_vcpu.array(nr_vcpus),
+        kvm.array(nr_vms),
+        kvm_params.array(),
+        candidate.array(MAX_CANDIDATES),
     ]
 
 
@@ -182,7 +182,7 @@ def kvm_init(world: World, vcpus_per_vm: Sequence[int], **params: int) -> None:
     Args:
         params: fields of `kvm_params` that differ from the defaults of v6.19 and of the chosen `ple_mode`.
     """
-    allowed = kvm_params_dtype.names or ()
+    allowed = kvm_params.fields
     for name in params:
         if name not in allowed:
             raise ValueError(f"kvm parameter {name!r} is unknown; allowed: {', '.join(allowed)}")
@@ -193,9 +193,9 @@ def kvm_init(world: World, vcpus_per_vm: Sequence[int], **params: int) -> None:
     for name, value in values.items():
         world["kvm_params"][name] = value
 
-    vcpus, first = world["kvm_vcpu"], 0
+    vms, vcpus, first = world["kvm"], world["kvm_vcpu"], 0
     for vm, count in enumerate(vcpus_per_vm):
-        world["kvm"][vm] = (first, count, 0, 0, 0, 0)
+        vms["first_vcpu"][vm], vms["nr_vcpus"][vm] = first, count
         vcpus["vm"][first : first + count] = vm
         vcpus["vcpu_idx"][first : first + count] = np.arange(count)
         first += count

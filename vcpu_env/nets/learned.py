@@ -1,7 +1,7 @@
 """A learned policy as a file: a network's arrays, and for which environment it was trained.
 
-The file is an .npz without pickled objects. Beside the arrays of `policy.weights` it holds a JSON text (`Description`).
-`envs.play` is the machine in which such a policy decides.
+The file is an .npz without pickled objects. Beside the arrays of `nets.weights` it holds a JSON text (`Description`).
+`nets.play` is the machine in which such a policy decides.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from vcpu_env.envs.config import EnvConfig, rule_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.weights import PolicyWeights, parts_in_file, refuse
+from vcpu_env.policy.policy import check_names
 from vcpu_env.scenario.errors import error_lines
 
 FORMAT = 1
@@ -71,6 +72,7 @@ class LearnedPolicy:
 
     def __post_init__(self) -> None:
         about, config = self.about, self.about.config
+        check_names(about.name, about.summary)
         if about.environment not in KINDS:
             refuse("environment", repr(about.environment), ", ".join(KINDS))
         layout = layout_of(self.kind, config)

@@ -1,6 +1,6 @@
 """A policy network inside compiled code: forward pass, masked sampling and log-probability without Python.
 
-A network is two flat arrays, made by `policy.weights.PolicyWeights.pack`: `weights` (float32) and `layout` (int64) that
+A network is two flat arrays, made by `nets.packing.pack`: `weights` (float32) and `layout` (int64) that
 says where things lie. The layout is a small program: each of its stages multiplies one span of `scratch` by a matrix
 into another. Actor and critic read the same observation, so their first layers are one stage. All memory is the
 caller's: `scratch` has `scratch_size(layout)` floats, and belongs to one call at a time.

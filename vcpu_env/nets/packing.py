@@ -1,4 +1,4 @@
-"""Lays a policy's weights out in the two flat arrays that `policy.network` works on."""
+"""Lays a policy's weights out in the two flat arrays that `nets.network` works on."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ def pack(policy: "PolicyWeights") -> tuple[np.ndarray, np.ndarray]:
 
 
 class Packing:
-    """Lays a policy out in the two arrays of `policy.network`."""
+    """Lays a policy out in the two arrays of `nets.network`."""
 
     def __init__(self, policy: "PolicyWeights"):
         self.policy = policy

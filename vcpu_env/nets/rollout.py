@@ -1,6 +1,6 @@
 """Rollouts collected inside the machines: a policy given as weights decides, and Python sees only the filled buffers.
 
-Step for step the same as driving the batched environment (SAME_STEP) from Python with `policy.network.act`, the same
+Step for step the same as driving the batched environment (SAME_STEP) from Python with `nets.network.act`, the same
 keys and the same counts.
 """
 

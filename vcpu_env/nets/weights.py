@@ -1,4 +1,4 @@
-"""A trained policy as data: numpy weights, checked once, kept as .npz, packed for compiled code (`policy.network`)."""
+"""A trained policy as data: numpy weights, checked once, kept as .npz, packed for compiled code (`nets.packing`)."""
 
 import io
 import math

@@ -10,17 +10,16 @@ as they are.
   preempted (as eCS). Needs a guest that says so.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, kjit, struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.guest.types import guest_thread, guest_vcpu
 from vcpu_env.kernel.entity import resched_curr
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_entity, task_struct
 from vcpu_env.kvm.pcpu import event_slots
 from vcpu_env.kvm.types import kvm, kvm_vcpu
 
-COSCHEDULING = np.dtype(
+coscheduling = Struct(
+    "coscheduling",
     [
         ("mode", "i8"),
         ("nr_vms", "i8"),
@@ -28,15 +27,13 @@ COSCHEDULING = np.dtype(
         ("skew_ns", "i8"),  # relaxed: how long a sibling may wait while others run
         ("delay_ns", "i8"),  # delayed preemption: most time that a lock holder is given
     ],
-    align=True,
+    single=True,
 )
-
-coscheduling = struct(56, COSCHEDULING)
 
 
 def coscheduling_arrays() -> list[StructArray]:
     """The struct array of what acts on the host scheduler itself."""
-    return [StructArray(56, "coscheduling", COSCHEDULING, 1)]
+    return [coscheduling.array()]
 
 
 COSCHED_OFF, COSCHED_GANG, COSCHED_RELAXED, COSCHED_DELAY = range(4)

@@ -18,7 +18,7 @@ from vcpu_env.kernel.yield_types import (
     BOOST_TRANSFER,
 )
 from vcpu_env.policy.policy import Policy, Search
-from vcpu_env.policy.rivals import FIRST, KERNEL_LOOP, RIVALS
+from vcpu_env.policy.rivals import AS_KERNEL, FIRST_CANDIDATE, RIVALS
 from vcpu_env.policy.rules import Rule
 from vcpu_env.policy.series import SERIES_PATCHES, SERIES_V2
 
@@ -40,7 +40,7 @@ def awaited(view):
     """The candidate whom the spinner waits for, 0 if it is none of them (it runs, or it is not known)."""
     for i in range(view.nr_candidates):
         if view.candidate[i] == view.awaited:
-            return FIRST + i
+            return FIRST_CANDIDATE + i
     return 0
 
 
@@ -49,12 +49,12 @@ def oracle_rule(boost: int, otherwise: int, only_eligible: bool, same_rq_only: b
 
     def rule(view):
         answer = awaited(view)
-        if answer == 0 or (only_eligible and view.candidate_lag_ns[answer - FIRST] < 0):
+        if answer == 0 or (only_eligible and view.candidate_lag_ns[answer - FIRST_CANDIDATE] < 0):
             if otherwise == BOOST_PLAIN:
                 view.boost = BOOST_PLAIN
-                return KERNEL_LOOP
+                return AS_KERNEL
             return otherwise
-        if not same_rq_only or view.same_rq[answer - FIRST]:
+        if not same_rq_only or view.same_rq[answer - FIRST_CANDIDATE]:
             view.boost = boost
         return answer
 
@@ -65,7 +65,7 @@ def oracle(
     name: str,
     how: str,
     boost: int,
-    otherwise: int = KERNEL_LOOP,
+    otherwise: int = AS_KERNEL,
     only_eligible: bool = False,
     same_rq_only: bool = False,
     patches: frozenset[int] = frozenset(),

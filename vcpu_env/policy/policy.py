@@ -4,10 +4,11 @@ A policy is data. Patches 1-4 of v2 (fields and helpers that nobody calls), 6 an
 no decision.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from vcpu_env.base.world import World
-from vcpu_env.kernel.build import allow_only
+from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.yield_types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
 from vcpu_env.kvm.types import FILTER_BASE, FILTER_SERIES, TRACK_OFF, TRACK_V2
 from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POINTER, Rule, rule_address
@@ -29,6 +30,18 @@ class Search:
     boosts: tuple[tuple[int, float], ...]
     horizon_ns: int = 200_000
     every_ns: int = 50_000
+
+
+def check_names(name: str, summary: str) -> None:
+    """Refuse names and summaries that tables, files and pages cannot hold.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+:-]{0,63}", name):
+        raise ValueError(f"name: value {name!r:.60} (allowed: up to 64 letters, digits, '_', '.', '+', ':', '-')")
+    if not isinstance(summary, str) or not (summary == "" or summary.isprintable()) or len(summary) > 1000:
+        raise ValueError(f"summary: value {summary!r:.60} (allowed: one line of text)")
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class Policy:
     source: str = ""
 
     def __post_init__(self) -> None:
+        check_names(self.name, self.summary)
         unknown = sorted(self.patches - SERIES_PATCHES)
         if unknown:
             raise ValueError(f"patches: value {unknown[0]} (allowed: 1..9)")
@@ -102,4 +116,4 @@ def stay_apart(world: World) -> None:
     for p, vcpu in enumerate(world["kvm_vcpu"]):
         launched = world["guest_vm"]["launched"][vcpu["vm"]]
         index = p - world["kvm"]["first_vcpu"][vcpu["vm"]]
-        allow_only(world, p, int(index) % nr_cpus if launched else int(world["task_struct"]["cpu"][p]))
+        allow(world, p, [int(index) % nr_cpus if launched else int(world["task_struct"]["cpu"][p])])

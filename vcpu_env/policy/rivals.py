@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vcpu_env.base.random import mix64
+from vcpu_env.kernel.features import NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
@@ -22,16 +23,14 @@ from vcpu_env.kernel.yield_types import (
 from vcpu_env.policy.coscheduling import COSCHED_DELAY, COSCHED_GANG, COSCHED_RELAXED
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rules import Rule
-
-KERNEL_LOOP = 1
-FIRST = 2
+from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE
 
 
 def kernel_order(view):
     """The first candidate that the kernel's filter takes."""
     for i in range(view.nr_candidates):
         if view.good[i]:
-            return FIRST + i
+            return FIRST_CANDIDATE + i
     return 0
 
 
@@ -41,9 +40,9 @@ def unserved_first(view):
     for i in range(view.nr_candidates):
         if view.unserved[i]:
             if view.preempted[i]:
-                return FIRST + i
+                return FIRST_CANDIDATE + i
             if found == 0:
-                found = FIRST + i
+                found = FIRST_CANDIDATE + i
     return found
 
 
@@ -52,9 +51,9 @@ def oldest_spinner_first(view):
     found, longest = 0, 0
     for i in range(view.nr_candidates):
         if view.unserved[i]:
-            return FIRST + i
+            return FIRST_CANDIDATE + i
         if view.candidate_spin_ns[i] > longest:
-            found, longest = FIRST + i, view.candidate_spin_ns[i]
+            found, longest = FIRST_CANDIDATE + i, view.candidate_spin_ns[i]
     return found
 
 
@@ -62,7 +61,7 @@ def same_rq_first(view):
     """The first sibling on the spinner's own run queue that the kernel's filter takes."""
     for i in range(view.nr_candidates):
         if view.same_rq[i] and view.good[i]:
-            return FIRST + i
+            return FIRST_CANDIDATE + i
     return 0
 
 
@@ -70,8 +69,8 @@ def same_node_first(view):
     """The first sibling on the spinner's NUMA node that the kernel's filter takes, else the kernel's loop."""
     for i in range(view.nr_candidates):
         if view.same_node[i] and view.good[i]:
-            return FIRST + i
-    return KERNEL_LOOP
+            return FIRST_CANDIDATE + i
+    return AS_KERNEL
 
 
 def longest_wait_first(view):
@@ -79,7 +78,7 @@ def longest_wait_first(view):
     found, longest = 0, -1
     for i in range(view.nr_candidates):
         if view.preempted[i] and view.in_kernel[i] and view.waited_ns[i] > longest:
-            found, longest = FIRST + i, view.waited_ns[i]
+            found, longest = FIRST_CANDIDATE + i, view.waited_ns[i]
     return found
 
 
@@ -87,23 +86,23 @@ def ipi_tiers(view):
     """The series' tiers as priorities: my IPI's receiver, else a pending interrupt, else what its filter takes."""
     for i in range(view.nr_candidates):
         if view.ipi_receiver[i]:
-            return FIRST + i
+            return FIRST_CANDIDATE + i
     for i in range(view.nr_candidates):
         if view.unserved[i]:
-            return FIRST + i
-    return KERNEL_LOOP
+            return FIRST_CANDIDATE + i
+    return AS_KERNEL
 
 
 def random_candidate(view):
     """Any candidate, all equally likely."""
     if view.nr_candidates == 0:
         return 0
-    return FIRST + ((mix64(view.now_ns * 1024 + view.vcpu) >> 33) & 0x7FFFFFFF) % view.nr_candidates
+    return FIRST_CANDIDATE + ((mix64(view.now_ns * 1024 + view.vcpu) >> 33) & 0x7FFFFFFF) % view.nr_candidates
 
 
 def round_robin(view):
     """The next candidate in scan order, whatever it was doing."""
-    return FIRST if view.nr_candidates > 0 else 0
+    return FIRST_CANDIDATE if view.nr_candidates > 0 else 0
 
 
 def nobody(view):
@@ -114,7 +113,7 @@ def nobody(view):
 def plain(view):
     """yield() instead of a directed yield."""
     view.boost = BOOST_PLAIN
-    return KERNEL_LOOP
+    return AS_KERNEL
 
 
 def kernel_loop_with(boost: int) -> Rule:
@@ -122,7 +121,7 @@ def kernel_loop_with(boost: int) -> Rule:
 
     def rule(view):
         view.boost = boost
-        return KERNEL_LOOP
+        return AS_KERNEL
 
     return rule
 
@@ -137,7 +136,7 @@ def order_with(order: Callable[..., int], boost: int, otherwise: Callable[..., i
         answer = choose(view)
         if answer == 0:
             return fall_back(view)
-        if answer == KERNEL_LOOP or not same_rq_only or view.same_rq[answer - FIRST]:
+        if answer == AS_KERNEL or not same_rq_only or view.same_rq[answer - FIRST_CANDIDATE]:
             view.boost = boost
         return answer
 
@@ -146,7 +145,7 @@ def order_with(order: Callable[..., int], boost: int, otherwise: Callable[..., i
 
 def kernel_loop(view):
     """The kernel's own loop."""
-    return KERNEL_LOOP
+    return AS_KERNEL
 
 
 ORDERS: dict[str, tuple[Callable[..., int], str]] = {
@@ -215,8 +214,8 @@ RIVALS = (
         "micro-slices",
         "base slice of 0.7 ms instead of the host's (ticks of 1 ms bound it)",
         settings={
-            ("sched_tunables", "base_slice_ns"): 700_000,
-            ("sched_tunables", "normalized_base_slice_ns"): 700_000,
+            ("sched_tunables", "base_slice_ns"): NORMALIZED_BASE_SLICE_NS,
+            ("sched_tunables", "normalized_base_slice_ns"): NORMALIZED_BASE_SLICE_NS,
         },
         source="micro-sliced CPUs: Ahn, Park, Heo, Huh, EuroSys 2018, by the base slice",
     ),

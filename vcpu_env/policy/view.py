@@ -1,9 +1,8 @@
 """What a rule sees at a decision: the spinning vCPU, its siblings in scan order, and the series' own penalty."""
 
-import numpy as np
-
-from vcpu_env.base.jit import NIL, kjit, struct
-from vcpu_env.base.world import StructArray, World
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.base.structs import Struct, StructArray
+from vcpu_env.base.world import World
 from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
@@ -20,7 +19,8 @@ NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
 NO_LAG = 1 << 62
 
 _LIST = (MAX_CANDIDATES,)
-YIELD_VIEW = np.dtype(
+yield_view = Struct(
+    "yield_view",
     [
         ("now_ns", "i8"),
         # the spinning vCPU
@@ -72,27 +72,29 @@ YIELD_VIEW = np.dtype(
         ("series_penalty_ns", "i8"),
         ("awaited", "i8"),  # privileged: the vCPU that the spinner waits for, NIL if none
         # a target rule may set these: what the yield does for its target
-        ("boost", "i8"),  # BOOST_* (policy.boost); BOOST_RULE: as the kernel's own yield_to()
+        ("boost", "i8"),  # BOOST_* (kernel.yield_boost); BOOST_RULE: as the kernel's own yield_to()
         ("penalty_scale", "i8"),  # factor of a penalty in 1/65536
     ],
-    align=True,
+    single=True,
 )
-DECISION_RULES = np.dtype(
-    [("target_rule", "i8"), ("penalty_rule", "i8"), ("target_address", "i8"), ("penalty_address", "i8")], align=True
-)
+YIELD_VIEW = yield_view.dtype
+"""What rules are compiled for."""
 
-decision_rules = struct(18, DECISION_RULES)
-yield_view = struct(19, YIELD_VIEW)
+decision_rules = Struct(
+    "decision_rules",
+    [("target_rule", "i8"), ("penalty_rule", "i8"), ("target_address", "i8"), ("penalty_address", "i8")],
+    single=True,
+)
 
 
 def view_arrays() -> list[StructArray]:
     """The struct arrays of the decision points."""
-    return [StructArray(18, "decision_rules", DECISION_RULES, 1), StructArray(19, "yield_view", YIELD_VIEW, 1)]
+    return [decision_rules.array(), yield_view.array()]
 
 
 def init_view(world: World) -> None:
     """Both decisions are answered by the kernel's own rules."""
-    world["decision_rules"][0] = (RULE_KERNEL, RULE_KERNEL, 0, 0)
+    world["decision_rules"]["target_rule"] = world["decision_rules"]["penalty_rule"] = RULE_KERNEL
     world["yield_view"]["target"] = world["yield_view"]["awaited"] = NIL
 
 

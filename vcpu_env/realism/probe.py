@@ -14,9 +14,10 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
-from vcpu_env.scenario.host import Part
+from vcpu_env.scenario.host import Costs, Part
 from vcpu_env.scenario.host_tasks import HostTask, Step, expanded, refusal
 from vcpu_env.scenario.model import Group, Name
+from vcpu_env.scenario.toml_text import read_toml
 
 ACTIONS = ("run_ns", "sleep_ns", "timer_ns", "sched_yield", "signal", "wait")
 MAX_TASKS, MAX_STEPS, MAX_PIPES = 256, 64, 64
@@ -72,7 +73,7 @@ class Probe(Part):
         parents = {group.parent for group in self.groups}
         leaves = [group.name for group in self.groups if group.name not in parents]
         self._check_groups()
-        wrong = refusal(self.host_tasks, self.cpus, leaves, ())
+        wrong = refusal(self.host_tasks, self.cpus, leaves, (), Costs())
         if wrong is not None:
             raise ValueError(wrong)
         for what, count, most in (("tasks", len(self.tasks), MAX_TASKS), ("pipes", len(self.pipes), MAX_PIPES)):
@@ -123,7 +124,7 @@ def parse_probes(toml: str, source: str) -> dict[str, Probe]:
         ScenarioError: no TOML, no probes, or a probe is wrong.
     """
     try:
-        data = tomllib.loads(toml)
+        data = read_toml(toml)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"probe: value '{source}' (allowed: a TOML file; {error})") from None
     tables = data.get("probes")

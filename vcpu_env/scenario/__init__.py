@@ -2,7 +2,7 @@
 
 from vcpu_env.scenario.errors import ScenarioError
 from vcpu_env.scenario.guest import GuestCosts
-from vcpu_env.scenario.host import SCHED_FEATURES, Costs, Host, Kvm, base_slice_for
+from vcpu_env.scenario.host import SCHED_FEATURES, Costs, Host, Kvm
 from vcpu_env.scenario.host_tasks import HostTask, Step, Thread
 from vcpu_env.scenario.load import apply_overrides, list_scenarios, load_rtapp, load_scenario, parse_scenario
 from vcpu_env.scenario.model import Group, Run, Scenario, Vm
@@ -24,7 +24,6 @@ __all__ = [
     "Vm",
     "WorkloadFile",
     "apply_overrides",
-    "base_slice_for",
     "list_scenarios",
     "load_rtapp",
     "load_scenario",

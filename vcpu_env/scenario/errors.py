@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -10,11 +11,29 @@ from pydantic.fields import FieldInfo
 NAME_RULE = "name of letters, digits, '_', '.', '-'"
 
 
-class ScenarioError(ValueError):
-    """A scenario that cannot be. The message has a line ``field: value 'x' (allowed: ...)`` for every wrong field."""
+LONGEST_SHOWN = 60
+LONGEST_LINE = 2000
+
+
+class InputError(ValueError):
+    """Something from outside that cannot be.
+
+    Args:
+        lines: the message, or one for every wrong field. Each is one line of the error, whatever it quotes.
+    """
 
     def __init__(self, lines: str | Iterable[str]):
-        super().__init__(lines if isinstance(lines, str) else "\n".join(lines))
+        super().__init__("\n".join(map(one_line, [lines] if isinstance(lines, str) else lines)))
+
+
+class ScenarioError(InputError):
+    """A scenario that cannot be. The message has a line ``field: value 'x' (allowed: ...)`` for every wrong field."""
+
+
+def one_line(text: str) -> str:
+    """Text that takes one line of a terminal: what cannot be printed is written as in a Python string."""
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return plain if len(plain) <= LONGEST_LINE else f"{plain[: LONGEST_LINE - 3]}..."
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -47,7 +66,7 @@ def _line(model: type[BaseModel], detail: Any) -> str:
         allowed = NAME_RULE
     if detail["type"] == "missing":
         return f"{where}: missing (allowed: {allowed})"
-    return f"{where}: value {_shown(detail['input'])} (allowed: {allowed})"
+    return f"{where}: value {shown(detail['input'])} (allowed: {allowed})"
 
 
 def _find(model: type[BaseModel], loc: list[Any]) -> tuple[type[BaseModel], FieldInfo | None]:
@@ -80,21 +99,32 @@ def _allowed(field: FieldInfo, inner: bool) -> str:
     for kind in (field.annotation, *get_args(field.annotation)):
         if get_origin(kind) is Literal:
             return ", ".join(map(str, get_args(kind)))
-    limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "le") if hasattr(rule, key)}
-    leaves = _leaves(field.annotation)
+    limits = {key: getattr(rule, key) for rule in field.metadata for key in ("gt", "ge", "le") if hasattr(rule, key)}
+    leaves = [leaf for leaf in _leaves(field.annotation) if leaf is not NoneType]
     if issubclass(leaves[-1], BaseModel):
-        return "a table, or a list of tables" if get_origin(field.annotation) else "a table"
-    names = {int: "integer", float: "number", bool: "true or false", str: NAME_RULE}
-    text = names[leaves[-1] if leaves[-1] in names else leaves[0]]
+        return "a table, or a list of tables" if "[" in str(field.annotation) else "a table"
+    if get_origin(field.annotation) is dict and get_args(field.annotation)[1] is Any:
+        return "value" if inner else "table of names, each with a value"
+    named = "pattern=" in repr((field.annotation, field.metadata))
+    names = {int: "integer", float: "number", bool: "true or false", str: NAME_RULE if named else "text"}
+    text = names[leaves[-1]]
     if get_origin(field.annotation) is dict and not inner:
         return f"table of names, each with a value: {text}"
     if "tuple[" in str(field.annotation) and not inner:
-        return "list of integers"
+        return f"list of {'integers' if leaves[0] is int else 'numbers' if leaves[0] is float else 'strings'}"
     if "ge" in limits and "le" in limits:
         return f"{text} {limits['ge']}..{limits['le']}"
+    if "gt" in limits:
+        return f"{text} above {limits['gt']}" + (f", up to {limits['le']}" if "le" in limits else "")
     return f"{text} >= {limits['ge']}" if "ge" in limits else text
 
 
-def _shown(value: Any) -> str:
-    text = f"'{value}'" if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def shown(value: Any) -> str:
+    """A value in an error, cut off where it is long."""
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python converts 4300 digits at most
+        return "an integer of thousands of digits"
+    try:
+        text = f"'{value}'" if isinstance(value, str) else str(value)
+    except RecursionError:
+        return "brackets in brackets"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from vcpu_env.kernel.types import FEATURES
+from vcpu_env.kernel.features import FEATURES, base_slice_of
+from vcpu_env.scenario.bounds import LARGEST_COST_NS, LARGEST_FACTOR, LONGEST_NS, UINT_MAX
 from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
@@ -21,17 +22,15 @@ SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+CostNs = Annotated[int, Field(ge=0, le=LARGEST_COST_NS)]
+UnsignedInt = Annotated[int, Field(ge=0, le=UINT_MAX)]
+Factor = Annotated[int, Field(ge=0, le=LARGEST_FACTOR)]
 
 
 class Part(BaseModel):
     """Base of all parts of a scenario: immutable, no unknown fields, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def base_slice_for(cpus: int) -> int:
-    """Slice (ns) of a host of `cpus` CPUs by the kernel's logarithmic scaling: 0.7 ms on one, 2.8 ms from eight on."""
-    return 700_000 * min(cpus, 8).bit_length()
 
 
 def table_of(topology: str | None, cpu_topology: Table | None) -> Table | None:
@@ -48,41 +47,38 @@ def cpus_of(topology: str | None, cpu_topology: Table | None) -> int:
 class Costs(Part):
     """What the machinery costs, in nanoseconds of the CPU that pays."""
 
-    context_switch_ns: int = Field(default=2000, ge=0, description="vCPU to vCPU on one CPU, without IBPB [published]")
-    ibpb_ns: int = Field(
-        default=1000, ge=0, description="branch predictor barrier, when the next vCPU is another VM's [assumed]"
+    context_switch_ns: CostNs = Field(default=2000, description="vCPU to vCPU on one CPU, without IBPB [published]")
+    ibpb_ns: CostNs = Field(
+        default=1000, description="branch predictor barrier, when the next vCPU is another VM's [assumed]"
     )
-    vm_exit_ns: int = Field(default=500, ge=0, description="exit and re-entry with a trivial handler [published]")
-    icr_write_ns: int = Field(
-        default=700, ge=0, description="sender's exit for one interrupt command, fastpath [assumed]"
+    vm_exit_ns: CostNs = Field(default=500, description="exit and re-entry with a trivial handler [published]")
+    icr_write_ns: CostNs = Field(default=700, description="sender's exit for one interrupt command, fastpath [assumed]")
+    ipi_ns: CostNs = Field(default=700, description="from sending an IPI to its arrival at a running vCPU [assumed]")
+    injection_exit_ns: CostNs = Field(
+        default=800, description="receiver's forced exit and injection without APICv [assumed]"
     )
-    ipi_ns: int = Field(default=700, ge=0, description="from sending an IPI to its arrival at a running vCPU [assumed]")
-    injection_exit_ns: int = Field(
-        default=800, ge=0, description="receiver's forced exit and injection without APICv [assumed]"
+    eoi_exit_ns: CostNs = Field(default=600, description="exit for an EOI without APICv and PV EOI [published]")
+    hlt_exit_ns: CostNs = Field(default=1500, description="from HLT to the vCPU thread scheduled out [assumed]")
+    wake_ns: CostNs = Field(
+        default=4000, description="waking a blocked vCPU on an idle CPU until it runs guest code [assumed]"
     )
-    eoi_exit_ns: int = Field(default=600, ge=0, description="exit for an EOI without APICv and PV EOI [published]")
-    hlt_exit_ns: int = Field(default=1500, ge=0, description="from HLT to the vCPU thread scheduled out [assumed]")
-    wake_ns: int = Field(
-        default=4000, ge=0, description="waking a blocked vCPU on an idle CPU until it runs guest code [assumed]"
+    pause_exit_ns: CostNs = Field(default=700, description="PAUSE exit, without the scan of siblings [assumed]")
+    pause_scan_ns: CostNs = Field(default=10, description="scan of one sibling in kvm_vcpu_on_spin() [assumed]")
+    yield_to_ns: CostNs = Field(
+        default=1200, description="successful yield_to(): two run queue locks and schedule() [assumed]"
     )
-    pause_exit_ns: int = Field(default=700, ge=0, description="PAUSE exit, without the scan of siblings [assumed]")
-    pause_scan_ns: int = Field(default=10, ge=0, description="scan of one sibling in kvm_vcpu_on_spin() [assumed]")
-    yield_to_ns: int = Field(
-        default=1200, ge=0, description="successful yield_to(): two run queue locks and schedule() [assumed]"
+    tick_ns: CostNs = Field(
+        default=3000, description="host tick that interrupts a guest, exit and re-entry included [assumed]"
     )
-    tick_ns: int = Field(
-        default=3000, ge=0, description="host tick that interrupts a guest, exit and re-entry included [assumed]"
+    resched_ipi_ns: CostNs = Field(
+        default=2000, description="reschedule IPI to a CPU in guest mode until schedule() [assumed]"
     )
-    resched_ipi_ns: int = Field(
-        default=2000, ge=0, description="reschedule IPI to a CPU in guest mode until schedule() [assumed]"
+    migration_ns: CostNs = Field(default=1000, description="extra for a vCPU that resumes on another CPU [assumed]")
+    cold_cache_ns: CostNs = Field(
+        default=30_000, description="most guest time lost to cold caches per dispatch [assumed]"
     )
-    migration_ns: int = Field(default=1000, ge=0, description="extra for a vCPU that resumes on another CPU [assumed]")
-    cold_cache_ns: int = Field(
-        default=30_000, ge=0, description="most guest time lost to cold caches per dispatch [assumed]"
-    )
-    tlb_flush_ns: int = Field(
+    tlb_flush_ns: CostNs = Field(
         default=1000,
-        ge=0,
         description="guest time lost to an empty TLB, after the host flushed it for a paravirtual shootdown [assumed]",
     )
     cold_cache_ratio: float = Field(
@@ -91,26 +87,26 @@ class Costs(Part):
         le=10,
         description="loss per ns that others ran on the CPU since, up to cold_cache_ns [assumed]",
     )
-    task_switch_ns: int = Field(
-        default=1800, ge=0, description="switch to a task that is no vCPU; yields with a switch less without [measured]"
+    task_switch_ns: CostNs = Field(
+        default=1800, description="switch to a task that is no vCPU; yields with a switch less without [measured]"
     )
-    task_yield_ns: int = Field(default=1100, ge=0, description="sched_yield() that switches to nobody [measured]")
-    task_syscall_ns: int = Field(
-        default=750, ge=0, description="another call that sleeps or wakes; pipe hand-off less its switch [measured]"
+    task_yield_ns: CostNs = Field(default=1100, description="sched_yield() that switches to nobody [measured]")
+    task_syscall_ns: CostNs = Field(
+        default=750, description="another call that sleeps or wakes; pipe hand-off less its switch [measured]"
     )
-    task_tick_ns: int = Field(default=1500, ge=0, description="host tick that interrupts a task in user mode [assumed]")
-    task_ipi_ns: int = Field(default=1000, ge=0, description="reschedule IPI to a CPU in user mode [assumed]")
-    bandwidth_timer_ns: int = Field(
-        default=1000, ge=0, description="timer of a group with a quota that unthrottles nobody [measured]"
+    task_tick_ns: CostNs = Field(default=1500, description="host tick that interrupts a task in user mode [assumed]")
+    task_ipi_ns: CostNs = Field(default=1000, description="reschedule IPI to a CPU in user mode [assumed]")
+    bandwidth_timer_ns: CostNs = Field(
+        default=1000, description="timer of a group with a quota that unthrottles nobody [measured]"
     )
-    distribute_ns: int = Field(
-        default=1000, ge=0, description="for each throttled queue that such a timer gives run time, its IPI [assumed]"
+    distribute_ns: CostNs = Field(
+        default=1000, description="for each throttled queue that such a timer gives run time, its IPI [assumed]"
     )
-    unthrottle_ns: int = Field(
-        default=4000, ge=0, description="unthrottling a queue, on its own CPU: one group with one task [measured]"
+    unthrottle_ns: CostNs = Field(
+        default=4000, description="unthrottling a queue, on its own CPU: one group with one task [measured]"
     )
-    group_walk_ns: int = Field(
-        default=100, ge=0, description="for each group below an unthrottled queue's group [assumed]"
+    group_walk_ns: CostNs = Field(
+        default=100, description="for each group below an unthrottled queue's group [assumed]"
     )
     llc_refill: float = Field(
         default=6,
@@ -152,7 +148,7 @@ class Host(Part):
         default="full", description="preemption model; lazy sends no IPI for a fair wakeup"
     )
     base_slice_ns: int = Field(
-        default_factory=lambda data: base_slice_for(data["cpus"]),
+        default_factory=lambda data: base_slice_of(data["cpus"]),
         ge=100_000,
         le=100_000_000,
         description="slice; default by the number of CPUs, 2.8 ms from eight on [source]",
@@ -178,7 +174,7 @@ class Host(Part):
     launch_gap_ns: int = Field(
         default=10_000_000,
         ge=0,
-        le=3_600_000_000_000,
+        le=LONGEST_NS,
         description="mean time between the launches of VMs that start together, with placement 'launched' [assumed]",
     )
     skew_tick: bool = Field(
@@ -277,24 +273,25 @@ class Kvm(Part):
         le=1000,
         description="one turn of a PAUSE loop; 31 on Zen 4 [measured], 45 on Intel since Skylake [published: 40-56]",
     )
-    ple_gap: int = Field(
-        default=128, ge=0, description="cycles between PAUSEs that still count as one loop; 0: no PLE [source]"
+    ple_gap: UnsignedInt = Field(
+        default=128, description="cycles between PAUSEs that still count as one loop; 0: no PLE [source]"
     )
     ple_window: int = Field(
         default_factory=lambda data: 3000 if data["ple"] == "svm" else 4096,
         ge=1,
+        le=UINT_MAX,
         description="vmx: cycles, 4096; svm: PAUSEs, 3000, of a loop before it exits [source]",
     )
-    ple_window_grow: int = Field(
-        default=2, ge=0, description="window growth per exit: factor, or addend if >= ple_window [source]"
+    ple_window_grow: Factor = Field(
+        default=2, description="window growth per exit: factor, or addend if >= ple_window [source]"
     )
-    ple_window_shrink: int = Field(
-        default=0, ge=0, description="window on reschedule: divisor or subtrahend; 0: reset [source]"
+    ple_window_shrink: UnsignedInt = Field(
+        default=0, description="window on reschedule: divisor or subtrahend; 0: reset [source]"
     )
     ple_window_max: int = Field(
         default_factory=lambda data: 65_535 if data["ple"] == "svm" else 4_294_967_295,
         ge=1,
-        le=4_294_967_295,
+        le=UINT_MAX,
         description="largest window: vmx 4294967295 cycles, svm 65535 PAUSEs [source]",
     )
     apicv: Literal["off", "apicv", "ipiv", "avic"] = Field(
@@ -303,13 +300,13 @@ class Kvm(Part):
         " AMD: IPIs without exits of either if the receiver has a CPU",
     )
     pv_eoi: bool = Field(default=False, description="paravirtual EOI, which spares the EOI exit without APICv")
-    halt_poll_ns: int = Field(
-        default=200_000, ge=0, description="longest poll before a halted vCPU blocks; 0: none [source]"
+    halt_poll_ns: UnsignedInt = Field(
+        default=200_000, description="longest poll before a halted vCPU blocks; 0: none [source]"
     )
-    halt_poll_ns_grow: int = Field(default=2, ge=0, description="growth factor of the poll; 0: never grows [source]")
-    halt_poll_ns_grow_start: int = Field(default=10_000, ge=0, description="first poll after zero [source]")
-    halt_poll_ns_shrink: int = Field(
-        default=2, ge=0, description="divisor of the poll; 0: back to zero [source: since 6.11]"
+    halt_poll_ns_grow: Factor = Field(default=2, description="growth factor of the poll; 0: never grows [source]")
+    halt_poll_ns_grow_start: UnsignedInt = Field(default=10_000, description="first poll after zero [source]")
+    halt_poll_ns_shrink: UnsignedInt = Field(
+        default=2, description="divisor of the poll; 0: back to zero [source: since 6.11]"
     )
 
     @model_validator(mode="after")

@@ -1,12 +1,14 @@
 """Threads of the host that are no vCPUs, in a scenario: their programs, those of VMs' emulators, and host noise."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vcpu_env.scenario.host import Name, Part
+from vcpu_env.scenario.bounds import LONGEST_NS, MOST_FREE_STEPS
+from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, Stretch, repeated, stretch_of, too_many
+from vcpu_env.scenario.host import Costs, Name, Part
 
 CpuList = Annotated[tuple[int, ...], Field(strict=False)]
 GroupName = Annotated[str, Field(pattern=r"^(/|[A-Za-z0-9][A-Za-z0-9_.-]*)$", max_length=64)]
@@ -16,7 +18,6 @@ Distribution = Literal["fixed", "exponential", "lognormal_0.6", "lognormal_0.8",
 
 MAX_HOST_TASKS = 1024
 """Most host tasks of a scenario."""
-LONGEST_NS = 3_600_000_000_000
 
 ACTIONS = (
     "run_ns", "sleep_ns", "timer_ns", "sched_yield", "wait", "signal", "barrier", "lock", "unlock", "serve_ns",
@@ -185,7 +186,9 @@ def uses(tasks: Sequence[Thread], action: str) -> Counter[str]:
     return counted
 
 
-def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Sequence[str]) -> str | None:
+def refusal(
+    tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Sequence[str], costs: Costs
+) -> str | None:
     """What is wrong with a scenario's host tasks: the text of an error, or None."""
     names = Counter(task.name for task in expanded(tasks))
     for name, times in names.items():
@@ -205,6 +208,8 @@ def refusal(tasks: Sequence[HostTask], cpus: int, groups: Sequence[str], vms: Se
         wrong = unknown_name(task.program, uses(tasks, "signal"), uses(tasks, "lock"))
         if wrong := wrong or unknown_place(task.program, cpus, groups):
             return f"host_tasks.{i}.program: {wrong}"
+        if wrong := endless_repeat(task.program, takes_time_on(costs)):
+            return f"host_tasks.{i}.program.{wrong}"
     return None
 
 
@@ -253,6 +258,8 @@ def guest_refusal(threads: Sequence[Thread]) -> str | None:
                 return f"threads.{i}.program: lossy, to_all or mutex (allowed in a guest: signals without these)"
         if nesting(thread.program) > 1:
             return f"threads.{i}.program: repeat nested {nesting(thread.program)} deep (allowed in a guest: 1)"
+        if wrong := endless_repeat(thread.program, takes_time_in_guest):
+            return f"threads.{i}.program.{wrong}"
         signalled, locked = uses(threads, "signal"), uses(threads, "lock")
         if wrong := unknown_name(thread.program, signalled, locked) or wrong_nesting(thread.program):
             return f"threads.{i}.program: {wrong}"
@@ -270,3 +277,44 @@ def wrong_nesting(program: Sequence[Step]) -> str | None:
         if step.unlock is not None and (not held or held.pop() != step.unlock):
             return f"unlock '{step.unlock}' (allowed in a guest: the lock taken last)"
     return f"lock '{held[-1]}' is never let go (allowed in a guest: an unlock)" if held else None
+
+
+def takes_time_on(costs: Costs) -> Callable[[Step], bool]:
+    """Whether a step of a host task takes time, where system calls cost this much.
+
+    Mutexes that are free, condition variables without waiters and changes of nothing need no system call.
+    """
+
+    def takes_time(step: Step) -> bool:
+        if step.action in ("run_ns", "sleep_ns", "timer_ns", "serve_ns", "exit"):
+            return True
+        if step.action == "sched_yield":
+            return costs.task_yield_ns > 0
+        return costs.task_syscall_ns > 0 and (
+            step.action in ("wait", "barrier") or (step.action == "signal" and not step.lossy)
+        )
+
+    return takes_time
+
+
+def takes_time_in_guest(step: Step) -> bool:
+    """Whether a step of a guest's thread takes time: what its kernel does for it costs extra, but not here."""
+    return step.action in ("run_ns", "sleep_ns")
+
+
+def endless_repeat(program: Sequence[Step], takes_time: Callable[[Step], bool]) -> str | None:
+    """A repeat that takes no time for too many steps, in words."""
+    for i, step in enumerate(program):
+        if step.repeat is not None:
+            if inner := endless_repeat(step.steps, takes_time):
+                return f"{i}.steps.{inner}"
+            most = _of_step(step, takes_time).most
+            if most > MOST_FREE_STEPS:
+                return f"{i}.repeat: value {step.repeat} ({too_many(most)})"
+    return None
+
+
+def _of_step(step: Step, takes_time: Callable[[Step], bool]) -> Stretch:
+    if step.repeat is not None:
+        return repeated(step.repeat, stretch_of(_of_step(inner, takes_time) for inner in step.steps))
+    return TAKES_TIME if takes_time(step) else FREE

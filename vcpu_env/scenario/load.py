@@ -1,5 +1,6 @@
 """Scenarios from files and names, and the ``KEY=VALUE`` changes of a command line."""
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -7,9 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vcpu_env.scenario.errors import ScenarioError, nearest
+from vcpu_env.scenario.errors import ScenarioError, nearest, shown
 from vcpu_env.scenario.model import THREADS, Scenario
 from vcpu_env.scenario.rtapp import rtapp_fields, rtapp_threads
+from vcpu_env.scenario.toml_text import read_toml
 from vcpu_env.scenario.workload_file import with_workload_files
 
 HERE = Path()
@@ -31,14 +33,16 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     if text in list_scenarios():
         return parse_scenario((SHIPPED / f"{text}.toml").read_text("utf-8"), text)
     path = Path(text)
-    if isinstance(name_or_path, str) and path.suffix != ".toml" and not path.exists():
+    if isinstance(name_or_path, str) and path.suffix != ".toml" and not os.path.exists(path):
         raise ScenarioError(
-            f"scenario: value '{text}' (a .toml file or a shipped name; {nearest(text, list_scenarios())})"
+            f"scenario: value {shown(text)} (a .toml file or a shipped name; {nearest(text, list_scenarios())})"
         )
     try:
         return parse_scenario(path.read_text("utf-8"), path.stem, path.parent)
     except OSError as error:
-        raise ScenarioError(f"scenario: value '{text}' (allowed: a file that can be read; {error.strerror})") from None
+        raise ScenarioError(
+            f"scenario: value {shown(text)} (allowed: a file that can be read; {error.strerror})"
+        ) from None
     except UnicodeDecodeError:
         raise ScenarioError(f"scenario: value '{text}' (allowed: a TOML file in UTF-8)") from None
 
@@ -49,7 +53,7 @@ def parse_scenario(toml: str, default_name: str, folder: Path = HERE) -> Scenari
     A VM's workload may be a file in `folder`: a described workload, ``NAME.toml``, or an rt-app file, ``NAME.json``.
     """
     try:
-        data = tomllib.loads(toml)
+        data = read_toml(toml)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"scenario: value '{default_name}' (allowed: a TOML file; {error})") from None
     vms = data.get("vms")
@@ -75,6 +79,12 @@ def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
 
     Raises:
         ScenarioError: if a key does not exist or a value is not allowed.
+
+    Example:
+        >>> from vcpu_env import apply_overrides, load_scenario
+        >>> scenario = apply_overrides(load_scenario("dedup-2vm"), ["host.hz=250", "vms.*.lock=fifo"])
+        >>> scenario.host.hz, {vm.lock for vm in scenario.vms}
+        (250, {'fifo'})
     """
     data = scenario.model_dump(exclude_unset=True)
     known = scenario.model_dump()
@@ -89,7 +99,7 @@ def apply_overrides(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
 def parse_value(key: str, text: str) -> Any:
     """The value that `text` is in TOML, or the bare word itself."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = read_toml(f"value = {text}")
         if parsed.keys() == {"value"}:
             return parsed["value"]
     except tomllib.TOMLDecodeError:

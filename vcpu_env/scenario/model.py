@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.scenario.cgroup_writes import check_cgroups
 from vcpu_env.scenario.cgroups import MAX_QUOTA_US, BurstUs, Change, Idle, PeriodUs, QuotaUs, check_limits, check_quota
 from vcpu_env.scenario.errors import ScenarioError, error_lines
@@ -94,7 +95,7 @@ class Vm(Part):
     boot_ns: int = Field(
         default=50_000_000,
         ge=0,
-        le=3_600_000_000_000,
+        le=LONGEST_NS,
         description="how long a launched guest boots, mostly idle, before its program begins; 0: not at all [assumed]",
     )
     pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
@@ -111,11 +112,9 @@ class Vm(Part):
         default="periodic",
         description="when guest threads move between vCPUs: at ticks as well; or as one becomes idle",
     )
-    start_ns: int = Field(
-        default=0, ge=0, le=3_600_000_000_000, description="when the VM is created, in simulated time"
-    )
+    start_ns: int = Field(default=0, ge=0, le=LONGEST_NS, description="when the VM is created, in simulated time")
     stop_ns: int | None = Field(
-        default=None, ge=1, le=3_600_000_000_000, description="when they are killed, after start_ns; none: never"
+        default=None, ge=1, le=LONGEST_NS, description="when they are killed, after start_ns; none: never"
     )
     hz: Literal[100, 250, 300, 1000] = Field(
         default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
@@ -164,14 +163,12 @@ class Vm(Part):
 class Run(Part):
     """How long a scenario runs, in simulated time."""
 
-    warmup_ns: int = Field(default=400_000_000, ge=0, le=3_600_000_000_000, description="time before measurement")
-    duration_ns: int = Field(
-        default=1_000_000_000, ge=1, le=3_600_000_000_000, description="measured time, after warmup_ns"
-    )
+    warmup_ns: int = Field(default=400_000_000, ge=0, le=LONGEST_NS, description="time before measurement")
+    duration_ns: int = Field(default=1_000_000_000, ge=1, le=LONGEST_NS, description="measured time, after warmup_ns")
     policy_from_ns: int | None = Field(
         default=None,
         ge=0,
-        le=3_600_000_000_000,
+        le=LONGEST_NS,
         description="until then the host runs stock, so that every policy begins with the same placement; default:"
         " three quarters of the warm-up with placement 'launched', else 0",
     )
@@ -332,7 +329,7 @@ class Scenario(Part):
                 raise ValueError(f"vms.{i}.params: given (allowed: with another workload than '{THREADS}')")
             if wrong := guest_refusal(vm.threads):
                 raise ValueError(f"vms.{i}.{wrong}")
-        wrong = refusal(self.host_tasks, self.host.cpus, [group.name for group in self.groups], names)
+        wrong = refusal(self.host_tasks, self.host.cpus, [group.name for group in self.groups], names, self.host.costs)
         if wrong or len({task.name for task in tasks}) < len(tasks):
             raise ValueError(
                 wrong or "host_tasks: a name is that of a noise, VMM, emulator or vhost task (allowed: others)"

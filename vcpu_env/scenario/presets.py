@@ -6,7 +6,8 @@ runs nothing but VMs. Every other number is an estimate that nobody has checked 
 
 from typing import Any
 
-from vcpu_env.scenario.host_tasks import LONGEST_NS, HostTask, Step
+from vcpu_env.scenario.bounds import LONGEST_NS
+from vcpu_env.scenario.host_tasks import HostTask, Step
 
 VMM_WORK_NS = 100_000
 """What a VMM's main thread computes before it creates vCPUs, and again afterwards: 0.2 ms in all [measured]."""

@@ -22,7 +22,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vcpu_env.scenario.bounds import MOST_FREE_STEPS
 from vcpu_env.scenario.errors import nearest
+from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, Stretch, after, either, repeated, stretch_of, too_many
 
 UNITS_NS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 MAX_NS = 10_000_000_000
@@ -129,6 +131,8 @@ def _block(lines: list[tuple[int, list[str]]], names: Names, at: int, repeated: 
             reader.finish()
             inner, at = _block(lines, names, at, True)
             nodes.append(("repeat", times, inner))
+            if (most := stretch_of_node(nodes[-1]).most) > MOST_FREE_STEPS:
+                raise ProgramError(f"line {number}: repeat: times {times} ({too_many(most)})")
             at = _end(lines, at, number, name)
         else:
             nodes.append((name, *reader.arguments()))
@@ -275,3 +279,16 @@ def operations(nodes: list[Node]) -> Iterator[Node]:
                 yield from operations(part)
         else:
             yield node
+
+
+def stretch_of_node(node: Node) -> Stretch:
+    """How many steps take no time in an operation and those that it holds."""
+    name, *rest = node
+    if name in TIMED:
+        return TAKES_TIME
+    if name == "hold":
+        return stretch_of((FREE, TAKES_TIME, FREE))
+    if name == "maybe":
+        this, that = (stretch_of(map(stretch_of_node, way)) for way in rest[1:])
+        return after(FREE, either(this, after(that, FREE)))
+    return repeated(rest[0], stretch_of(map(stretch_of_node, rest[1]))) if name == "repeat" else FREE

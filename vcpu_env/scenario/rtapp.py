@@ -121,7 +121,7 @@ class Reader:
 
     def policy(self, line: int, key: str, value: Any) -> str:
         """A scheduling policy of the fair class."""
-        if value not in POLICIES:
+        if not isinstance(value, str) or value not in POLICIES:
             raise self.refuse(line, f"{key}: value {shown(value)}", ", ".join(POLICIES))
         return POLICIES[value]
 
@@ -155,7 +155,8 @@ class Reader:
         if count == 0:
             return None
         if loop > 0:
-            steps = [*([Step(repeat=loop, steps=tuple(steps))] if loop > 1 else steps), Step(exit=True)]
+            once = steps if loop == 1 else [self.checked(line, Step, repeat=loop, steps=tuple(steps))]
+            steps = [*once, Step(exit=True)]
         return self.checked(line, HostTask, **fields, program=tuple(steps))
 
     def property(self, found: RtApp, line: int, key: str, value: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vcpu_env.scenario import errors
 from vcpu_env.scenario.errors import ScenarioError
 
 STRING = r'"(?:[^"\\]|\\.)*"'
@@ -14,7 +15,6 @@ KEYS = re.compile(rf"({STRING})(\s*:)?", re.DOTALL)
 BARE = re.compile(r'"suspend[^"\\]*"')
 """A key that may stand without a value, which is then the thread's name (workgen writes it)."""
 ENDS = re.compile(r"\s*[,}]")
-LONGEST_SHOWN = 60
 Pairs = list[tuple[str, int, Any]]
 """An object of the file: key, line and value of each entry, in order; a key may come several times."""
 
@@ -25,14 +25,12 @@ class Object(list[tuple[str, int, Any]]):
 
 def error_at(path: Path, line: int, text: str) -> ScenarioError:
     """An error in one line that can be printed, whatever names the file has."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return ScenarioError(f"{path}:{line}: {plain}")
+    return ScenarioError(f"{path}:{line}: {text}")
 
 
 def shown(value: Any) -> str:
     """A value in an error."""
-    text = f"'{value}'" if isinstance(value, str) else "an object" if isinstance(value, Object) else str(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return "an object" if isinstance(value, Object) else errors.shown(value)
 
 
 def read_object(path: Path) -> Object:

@@ -40,9 +40,12 @@ from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.program_locks import check_locks, in_two_orders
 from vcpu_env.scenario.program_text import NONE, Names, Node, ProgramError, operations, parse_program
+from vcpu_env.scenario.toml_text import read_toml
 
 MAX_THREADS = 1024
 UNLIMITED = 1 << 30
+HIGHEST_PROBABILITY = 1 - 1 / 2048
+"""Where a table of a shape (`guest.shapes`) has its last quantile."""
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=32)]
 
@@ -63,7 +66,8 @@ def _quantiles(value: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) >= 2 and all(map(_is_pair, value)):
         pairs = tuple((float(p), float(x)) for p, x in value)
         ends = pairs[0][0] == 0 and pairs[-1][0] == 1 and pairs[0][1] >= 0 and 0 < pairs[-1][1] < 1e12
-        if ends and all(p < q and x <= y for (p, x), (q, y) in zip(pairs, pairs[1:])):
+        rising = all(p < q and x <= y for (p, x), (q, y) in zip(pairs, pairs[1:]))
+        if ends and rising and (pairs[-2][1] > 0 or pairs[-2][0] < HIGHEST_PROBABILITY):
             return pairs
     raise ValueError(": no such list (allowed: pairs [probability, value], both rising, from probability 0 to 1)")
 
@@ -200,7 +204,7 @@ def parse_workload(toml: str, name: str) -> WorkloadFile:
         ScenarioError: it is wrong.
     """
     try:
-        return WorkloadFile(**tomllib.loads(toml))
+        return WorkloadFile(**read_toml(toml))
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"workload: value '{name}' (allowed: a TOML file; {error})") from None
     except ValidationError as error:
@@ -217,7 +221,9 @@ def with_workload_files(data: dict[str, Any], directory: Path) -> dict[str, Any]
     vms = data.get("vms")
     if not isinstance(vms, list | tuple):
         return data
-    vms, known = list(vms), dict(data.get("workloads") or {})
+    if not isinstance(known := data.get("workloads") or {}, dict):
+        return data
+    vms, known = list(vms), dict(known)
     for i, vm in enumerate(vms):
         name = vm.get("workload") if isinstance(vm, dict) else None
         if not isinstance(name, str) or not name.endswith(".toml"):

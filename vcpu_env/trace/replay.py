@@ -9,6 +9,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from typing import Any
 
 from numba.core.errors import NumbaError
 
+from vcpu_env.scenario.errors import InputError
 from vcpu_env.trace import replay_kvm, replay_sched, replay_smp
 from vcpu_env.trace.replay_smp_functions import check_smp_functions
 
 
-class TraceError(ValueError):
+class TraceError(InputError):
     """A file that is not a trace of ours, or not a whole one."""
 
 
@@ -63,13 +65,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             for number, line in enumerate(file, start=1):
                 try:
                     value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    message = f"{path}: line {number} is not JSON ({error.msg}); allowed: one object a line"
+                except (ValueError, RecursionError) as error:
+                    reason = getattr(error, "msg", "too many brackets or digits")
+                    message = f"{path}: line {number} is not JSON ({reason}); allowed: one object a line"
                     raise TraceError(message) from None
                 if not isinstance(value, dict):
                     raise TraceError(f"{path}: line {number} is not a JSON object; allowed: one object a line")
                 lines.append(value)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise TraceError(f"{path}: cannot be read ({error}); allowed: a trace, gzipped or plain") from None
     first = lines[0] if lines else {}
     if not (isinstance(first.get("scenario"), dict) or isinstance(first.get("header"), dict) or "fn" in first):

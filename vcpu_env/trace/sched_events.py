@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from vcpu_env.kernel.sched_trace import SCHED_EVENT, SWITCH, WAKEUP
+from vcpu_env.kernel.sched_trace import SWITCH, WAKEUP, sched_event
 from vcpu_env.machine import Machine
 from vcpu_env.scenario.model import Scenario
 
-__all__ = ["SCHED_EVENT", "SWITCH", "WAKEUP", "pids", "simulate_tasks"]
+__all__ = ["SWITCH", "WAKEUP", "pids", "sched_event", "simulate_tasks"]
 
 STEP_NS = 1_000_000
 RING = 1 << 14
@@ -27,7 +27,7 @@ def simulate_tasks(scenario: Scenario, duration_ns: int, seed: int = 0, policy: 
         duration_ns: simulated time.
 
     Returns:
-        An array of `SCHED_EVENT`: time_ns, cpu, event (0 a switch, 1 a wake-up, a fork's too), prev_pid, prev_state (0
+        An array of `sched_event`s: time_ns, cpu, event (0 a switch, 1 a wake-up, a fork's too), prev_pid, prev_state (0
         runnable, 1 sleeps or has ended), next_pid. Pids are places in `pids(scenario)`, -1 is the idle task; a wake-up
         has the task that wakes in next_pid, and -1 in prev_pid. Between switches to and from a task it has the CPU;
         that includes the host kernel's work for it.

@@ -10,7 +10,13 @@ from typing import Any
 from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.core import wake_up_new_task
-from vcpu_env.kernel.types import FEATURES, SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL, kernel_arrays
+from vcpu_env.kernel.features import FEATURES, NORMALIZED_BASE_SLICE_NS
+from vcpu_env.kernel.types import (
+    SCHED_BATCH,
+    SCHED_IDLE,
+    SCHED_NORMAL,
+    kernel_arrays,
+)
 from vcpu_env.kernel.yield_types import DEBOOST, init_policy, policy_arrays
 
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
@@ -179,7 +185,9 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
     tunables = Tunables(
         hz=hz,
         base_slice_ns=integer("scenario", record, "base_slice_ns", 1, 1 << 40),
-        normalized_base_slice_ns=integer("scenario", record, "normalized_base_slice_ns", 1, 1 << 40, 700_000),
+        normalized_base_slice_ns=integer(
+            "scenario", record, "normalized_base_slice_ns", 1, 1 << 40, NORMALIZED_BASE_SLICE_NS
+        ),
         preempt_lazy=choice("scenario", record, "preempt", ("full", "lazy"), "full") == "lazy",
     )
     build_kernel(world, nr_cpus, task_list, group_list, tunables, features)

@@ -16,8 +16,9 @@ from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.build import Group, Task, Tunables, build_kernel
 from vcpu_env.kernel.cgroup import cgroup_arrays, cgroup_slots, init_cgroups
 from vcpu_env.kernel.domain_types import recorded_dice
+from vcpu_env.kernel.features import FEATURES
 from vcpu_env.kernel.topology import Cpu, domains_of
-from vcpu_env.kernel.types import FEATURES, kernel_arrays
+from vcpu_env.kernel.types import kernel_arrays
 from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.kernel.yield_types import init_policy, policy_arrays
 from vcpu_env.trace.sched_scenario import MAX_WEIGHT, POLICIES, choice, fail, field_of, integer

@@ -7,7 +7,7 @@ time. A task looks at the resched flag on its way back to user mode, as in exit_
 
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.random import HOST_TASK_DURATION, draw_of, sample
-from vcpu_env.base.timeline import NEVER, event, set_event
+from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE, NEVER, event, note_stall, set_event
 from vcpu_env.engine.host_tasks.devices import request_served
 from vcpu_env.engine.host_tasks.program import (
     OP_AFFINITY,
@@ -253,7 +253,12 @@ def enter_task(w, cpu, now_ns):
     p = cpu_rq(w, cpu).curr
     h = p - event_slots(w, 0).nr_vcpus
     ht = host_task(w, h)
+    steps = 0
     while True:
+        steps += 1
+        if steps > MOST_STEPS_AT_ONCE:
+            note_stall(w)
+            return
         if cpu_rq(w, cpu).need_resched:
             reschedule(w, cpu, 0, now_ns)
             return

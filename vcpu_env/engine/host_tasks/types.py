@@ -3,16 +3,14 @@
 Host task *h* is the scheduler's task ``event_slots.nr_vcpus + h``: vCPU threads come first, with their vCPUs' ids.
 """
 
-import numpy as np
-
-from vcpu_env.base.jit import struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.guest.types import THREAD_QUEUE
 
 MAX_TIMERS = 4
 MAX_NESTING = 4
 
-HOST_TASK = np.dtype(
+host_task = Struct(
+    "host_task",
     [
         ("pc", "i8"),  # absolute, in the array of all programs' operations
         ("stage", "i8"),  # how far the current operation has come: `STAGE_*`
@@ -32,16 +30,16 @@ HOST_TASK = np.dtype(
         ("loops", "i8", (MAX_NESTING,)),
         ("timer_ns", "i8", (MAX_TIMERS,)),  # last activation of each of its timers, NIL: not used yet
     ],
-    align=True,
 )
 
 STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN = range(3)
 """Of an operation that is a system call: not begun; its time is being spent or has been; it need not sleep any more."""
 
-HOST_OP = np.dtype([("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8")], align=True)
+host_op = Struct("host_op", [("kind", "i8"), ("a", "i8"), ("b", "i8"), ("dist", "i8"), ("mean_ns", "i8")])
 """Of a change of affinity the last four are the CPUs, 64 a word."""
 
-HOST_SIGNAL = np.dtype(
+host_signal = Struct(
+    "host_signal",
     [
         ("count", "i8"),  # signals that nobody has waited for yet; at a barrier: who has come; of a mutex: it is taken
         ("parties", "i8"),  # of a barrier: how many meet
@@ -50,13 +48,8 @@ HOST_SIGNAL = np.dtype(
         ("server", "i8"),  # of signal *vm*: the task that serves the VM's devices; NIL
         ("requests", THREAD_QUEUE),  # guest threads whose requests it has not served
     ],
-    align=True,
 )
 """Signals 0 .. number of VMs - 1 belong to the VMs' devices, one each; the others to programs."""
-
-host_task = struct(14, HOST_TASK)
-host_op = struct(15, HOST_OP)
-host_signal = struct(64, HOST_SIGNAL)
 
 
 def host_arrays(nr_tasks: int, nr_ops: int, nr_signals: int) -> list[StructArray]:
@@ -64,7 +57,7 @@ def host_arrays(nr_tasks: int, nr_ops: int, nr_signals: int) -> list[StructArray
     if nr_tasks == 0:
         return []
     return [
-        StructArray(14, "host_task", HOST_TASK, nr_tasks),
-        StructArray(15, "host_op", HOST_OP, nr_ops),
-        StructArray(64, "host_signal", HOST_SIGNAL, nr_signals),
+        host_task.array(nr_tasks),
+        host_op.array(nr_ops),
+        host_signal.array(nr_signals),
     ]

@@ -10,7 +10,10 @@ made of shifts, sums and one division, so that an exported policy can do the sam
 """
 
 import math
+from collections import namedtuple
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +90,14 @@ CANDIDATE_FEATURES = (
     Feature("gap", "sched", "same CPU: its lead in vruntime at the common queue", "ns", "signed time", -1.0),
     Feature("queue_length", "sched", "tasks on its CPU", "tasks", "share of 16"),
 )
+
+
+def positions(features: Sequence[Feature]) -> Any:
+    """Where each feature stands, by name: `positions(FEATURES).lag`. Compiled code takes it as a constant."""
+    return namedtuple("Positions", [feature.name for feature in features])(*range(len(features)))
+
+
+AT, CANDIDATE_AT = positions(FEATURES), positions(CANDIDATE_FEATURES)
 HOST_AT = next(i for i, feature in enumerate(FEATURES) if feature.group == "host")
 """Entries before this one describe a decision; from here on the host, which is there at the end of an episode too."""
 NR_FEATURES, NR_CANDIDATE_FEATURES = len(FEATURES), len(CANDIDATE_FEATURES)
@@ -158,56 +169,59 @@ def observe(w):
 
 @kjit
 def observe_yielder(w):
-    """The spinning vCPU, its CPU and the penalty: entries 0 to 16."""
+    """The spinning vCPU, its CPU and the penalty."""
     view = yield_view(w, 0)
-    observation(w, 0).value = 1.0
-    observation(w, 1).value = 0.0 if view.target == NIL else 1.0
-    observation(w, 2).value = float(view.kernel_mode)
-    observation(w, 3).value = signed_log_time(view.chain_lag_ns)
-    observation(w, 4).value = signed_log_time(view.slice_left_ns)
-    observation(w, 5).value = log_time(view.spin_ns)
-    observation(w, 6).value = log_time(view.since_yield_ns)
-    observation(w, 7).value = log_time(view.ple_window_ns)
-    observation(w, 8).value = float(view.pending_ipi)
-    observation(w, 9).value = log_time(view.ipi_age_ns)
-    observation(w, 10).value = share(view.nr_running, QUEUE_SPAN)
-    observation(w, 11).value = share(view.h_nr_queued, QUEUE_SPAN)
-    observation(w, 12).value = share(view.depth, DEPTH_SPAN)
-    observation(w, 13).value = log_time(view.limiter_age_ns)
-    observation(w, 14).value = log_time(view.gran_ns)
+    observation(w, AT.at_decision).value = 1.0
+    observation(w, AT.penalty_decision).value = 0.0 if view.target == NIL else 1.0
+    observation(w, AT.kernel_mode).value = float(view.kernel_mode)
+    observation(w, AT.lag).value = signed_log_time(view.chain_lag_ns)
+    observation(w, AT.slice_left).value = signed_log_time(view.slice_left_ns)
+    observation(w, AT.spin).value = log_time(view.spin_ns)
+    observation(w, AT.since_yield).value = log_time(view.since_yield_ns)
+    observation(w, AT.ple_window).value = log_time(view.ple_window_ns)
+    observation(w, AT.pending_ipi).value = float(view.pending_ipi)
+    observation(w, AT.ipi_age).value = log_time(view.ipi_age_ns)
+    observation(w, AT.nr_running).value = share(view.nr_running, QUEUE_SPAN)
+    observation(w, AT.h_nr_queued).value = share(view.h_nr_queued, QUEUE_SPAN)
+    observation(w, AT.depth).value = share(view.depth, DEPTH_SPAN)
+    observation(w, AT.limiter_age).value = log_time(view.limiter_age_ns)
+    observation(w, AT.gran).value = log_time(view.gran_ns)
     gran = max(float(view.gran_ns), 1.0)
-    observation(w, 15).value = share(view.need_ns, gran * GRAN_SPAN)
-    observation(w, 16).value = share(view.series_penalty_ns, gran * GRAN_SPAN)
+    observation(w, AT.need).value = share(view.need_ns, gran * GRAN_SPAN)
+    observation(w, AT.series_penalty).value = share(view.series_penalty_ns, gran * GRAN_SPAN)
 
 
 @kjit
 def observe_host(w):
-    """The VM, the host and the time: entries 17 to 21."""
+    """The VM, the host and the time."""
     view, state = yield_view(w, 0), env_state(w, 0)
-    observation(w, 17).value = share(view.nr_vcpus, VCPU_SPAN) if state.at_decision else 0.0
-    observation(w, 18).value = share(view.nr_busy_cpus, max(float(view.nr_cpus), 1.0))
-    observation(w, 19).value = share(view.nr_runnable, LOAD_SPAN * max(float(view.nr_cpus), 1.0))
-    observation(w, 20).value = share(view.nr_candidates, max(float(view.nr_vcpus), 1.0)) if state.at_decision else 0.0
-    observation(w, 21).value = log_time(state.elapsed_ns)
+    at_decision = float(state.at_decision)
+    observation(w, AT.nr_vcpus).value = at_decision * share(view.nr_vcpus, VCPU_SPAN)
+    observation(w, AT.busy).value = share(view.nr_busy_cpus, max(float(view.nr_cpus), 1.0))
+    observation(w, AT.load).value = share(view.nr_runnable, LOAD_SPAN * max(float(view.nr_cpus), 1.0))
+    observation(w, AT.waiting).value = (
+        share(view.nr_candidates, max(float(view.nr_vcpus), 1.0)) if state.at_decision else 0.0
+    )
+    observation(w, AT.elapsed).value = log_time(state.elapsed_ns)
 
 
 @kjit
 def observe_candidate(w, i, at):
-    """The i-th candidate of the view: 16 entries from `at` on."""
+    """The i-th candidate of the view, from entry `at` on."""
     view = yield_view(w, 0)
-    observation(w, at).value = 1.0
-    observation(w, at + 1).value = float(view.good[i])
-    observation(w, at + 2).value = float(view.preempted[i])
-    observation(w, at + 3).value = float(view.in_kernel[i])
-    observation(w, at + 4).value = 1.0 if view.candidate[i] == view.target else 0.0
-    observation(w, at + 5).value = float(view.ipi_receiver[i])
-    observation(w, at + 6).value = float(view.ipi_sender[i])
-    observation(w, at + 7).value = float(view.unserved[i])
-    observation(w, at + 8).value = float(view.in_spin_loop[i])
-    observation(w, at + 9).value = log_time(view.candidate_spin_ns[i])
-    observation(w, at + 10).value = log_time(view.since_boost_ns[i])
-    observation(w, at + 11).value = float(view.same_rq[i])
-    observation(w, at + 12).value = signed_log_time(view.candidate_chain_lag_ns[i])
-    observation(w, at + 13).value = log_time(view.waited_ns[i])
-    observation(w, at + 14).value = signed_log_time(view.gap_ns[i])
-    observation(w, at + 15).value = share(view.queue_length[i], QUEUE_SPAN)
+    observation(w, at + CANDIDATE_AT.present).value = 1.0
+    observation(w, at + CANDIDATE_AT.good).value = float(view.good[i])
+    observation(w, at + CANDIDATE_AT.preempted).value = float(view.preempted[i])
+    observation(w, at + CANDIDATE_AT.in_kernel).value = float(view.in_kernel[i])
+    observation(w, at + CANDIDATE_AT.target).value = 1.0 if view.candidate[i] == view.target else 0.0
+    observation(w, at + CANDIDATE_AT.ipi_receiver).value = float(view.ipi_receiver[i])
+    observation(w, at + CANDIDATE_AT.ipi_sender).value = float(view.ipi_sender[i])
+    observation(w, at + CANDIDATE_AT.unserved).value = float(view.unserved[i])
+    observation(w, at + CANDIDATE_AT.in_spin_loop).value = float(view.in_spin_loop[i])
+    observation(w, at + CANDIDATE_AT.candidate_spin).value = log_time(view.candidate_spin_ns[i])
+    observation(w, at + CANDIDATE_AT.since_boost).value = log_time(view.since_boost_ns[i])
+    observation(w, at + CANDIDATE_AT.same_rq).value = float(view.same_rq[i])
+    observation(w, at + CANDIDATE_AT.candidate_lag).value = signed_log_time(view.candidate_chain_lag_ns[i])
+    observation(w, at + CANDIDATE_AT.waited).value = log_time(view.waited_ns[i])
+    observation(w, at + CANDIDATE_AT.gap).value = signed_log_time(view.gap_ns[i])
+    observation(w, at + CANDIDATE_AT.queue_length).value = share(view.queue_length[i], QUEUE_SPAN)

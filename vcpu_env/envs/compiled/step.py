@@ -230,7 +230,7 @@ def finish(w):
 
 @entry_point
 def env_step(w):
-    """One step with `env_state.action`. Returns the status of the machine (`engine_state`)."""
+    """One step with `env_state.action`. Returns the status of the machine (`engine.state`)."""
     take_action(w)
     go_on(w, NEVER)
     finish(w)

@@ -2,14 +2,14 @@
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.engine.state import engine
-from vcpu_env.envs.compiled.observe import Feature, log_time, share
+from vcpu_env.envs.compiled.observe import Feature, log_time, positions, share
 from vcpu_env.envs.compiled.reward import SPIN, SWITCHES, UNFAIRNESS, USEFUL
 from vcpu_env.envs.compiled.types import NR_HOST_COUNTERS, env_params, env_state, observation
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.kernel.types import rq_totals, sched_tunables
-from vcpu_env.kernel.yield_types import CAPS, PENALTY_SCALE_ONE, deboost_params, yield_stats
+from vcpu_env.kernel.yield_types import CAPS, PENALTY_SCALE_ONE, RATE_LIMIT_NS, deboost_params, yield_stats
 from vcpu_env.kvm.pcpu import pcpu
-from vcpu_env.kvm.types import kvm_params, kvm_vcpu
+from vcpu_env.kvm.types import IPI_WINDOW_NS, kvm_params, kvm_vcpu
 
 CONSTANTS = (
     "penalty_scale", *(f"cap_up_to_{size}" for size, _, _ in CAPS), "rate_limit_ns", "ipi_window_ns", "relaxed_boost",
@@ -21,8 +21,9 @@ ipi_window_ns: 50 ms times 1000^a. relaxed_boost: on from 0 up, as in the series
 """
 
 CAP_NUM, CAP_DEN = tuple(num for _, num, _ in CAPS), tuple(den for _, _, den in CAPS)
-RATE_LIMIT_NS = 6_000_000
-IPI_WINDOW_NS = 50_000_000
+FACTORS = (4.0,) * (1 + len(CAPS)) + (16.0, 1000.0)
+"""By how much the first nine are multiplied at 1, and divided at -1."""
+SCALE, FIRST_CAP, RATE_LIMIT, IPI_WINDOW, RELAXED = 0, 1, 1 + len(CAPS), 2 + len(CAPS), 3 + len(CAPS)
 
 (
     DECISIONS, YIELDS, SAME_RQ_YIELDS, RAN, APPLIED, LIMITED, CROSS_RQ, PAUSE_EXITS, HALT_EXITS, IRQ_EXITS, HOST_NS,
@@ -49,20 +50,32 @@ TUNER_FEATURES = (
     *(Feature(f"last_{name}", "action", f"the action in force for {name}", "", "as the action", -1.0)
       for name in CONSTANTS),
 )  # fmt: skip
+TUNER_AT = positions(TUNER_FEATURES)
+
+
+@kjit
+def factor(action, i):
+    """What the i-th number of an action multiplies the series' constant by."""
+    return FACTORS[i] ** action[i]
+
+
+@kjit
+def tuned_scale(action):
+    """The factor of penalties: none at -1."""
+    return 0.0 if action[SCALE] <= -1.0 else factor(action, SCALE)
 
 
 @kjit
 def tune(w):
     """Set the constants that `env_state.action` says."""
     action, params = env_state(w, 0).action, deboost_params(w, 0)
-    params.penalty_scale = 0 if action[0] <= -1.0 else int(4.0 ** action[0] * PENALTY_SCALE_ONE + 0.5)
-    for i in range(6):
-        factor = 4.0 ** action[1 + i]
-        params.cap_num[i] = int(CAP_NUM[i] * factor * 1024.0 + 0.5)
+    params.penalty_scale = int(tuned_scale(action) * PENALTY_SCALE_ONE + 0.5)
+    for i in range(len(CAP_NUM)):
+        params.cap_num[i] = int(CAP_NUM[i] * factor(action, FIRST_CAP + i) * 1024.0 + 0.5)
         params.cap_den[i] = CAP_DEN[i] * 1024
-    params.rate_limit_ns = int(RATE_LIMIT_NS * 16.0 ** action[7])
-    kvm_params(w, 0).ipi_window_ns = int(IPI_WINDOW_NS * 1000.0 ** action[8])
-    kvm_params(w, 0).enable_relaxed_boost = 1 if action[9] >= 0.0 else 0
+    params.rate_limit_ns = int(RATE_LIMIT_NS * factor(action, RATE_LIMIT))
+    kvm_params(w, 0).ipi_window_ns = int(IPI_WINDOW_NS * factor(action, IPI_WINDOW))
+    kvm_params(w, 0).enable_relaxed_boost = action[RELAXED] >= 0.0
 
 
 @kjit
@@ -105,33 +118,33 @@ def observe_host_tuner(w):
     term, nr_cpus = state.host_term, sched_tunables(w, 0).nr_cpus
     cpu_ns = max(float(state.elapsed_ns), 1.0) * nr_cpus
     cpu_ms = cpu_ns / 1e6
-    observation(w, 0).value = share(state.term[USEFUL], cpu_ns)
-    observation(w, 1).value = share(state.term[SPIN], cpu_ns)
-    observation(w, 2).value = share(term[HOST_NS], cpu_ns)
-    observation(w, 3).value = share(term[IDLE_NS], cpu_ns)
-    observation(w, 4).value = share(abs(state.term[UNFAIRNESS]), cpu_ns)
-    observation(w, 5).value = rate(term[DECISIONS], cpu_ms)
-    observation(w, 6).value = rate(term[YIELDS], cpu_ms)
-    observation(w, 7).value = rate(term[PAUSE_EXITS], cpu_ms)
-    observation(w, 8).value = rate(term[HALT_EXITS], cpu_ms)
-    observation(w, 9).value = rate(term[IRQ_EXITS], cpu_ms)
-    observation(w, 10).value = rate(state.term[SWITCHES], cpu_ms)
+    observation(w, TUNER_AT.useful).value = share(state.term[USEFUL], cpu_ns)
+    observation(w, TUNER_AT.spin).value = share(state.term[SPIN], cpu_ns)
+    observation(w, TUNER_AT.host).value = share(term[HOST_NS], cpu_ns)
+    observation(w, TUNER_AT.idle).value = share(term[IDLE_NS], cpu_ns)
+    observation(w, TUNER_AT.unfairness).value = share(abs(state.term[UNFAIRNESS]), cpu_ns)
+    observation(w, TUNER_AT.decisions).value = rate(term[DECISIONS], cpu_ms)
+    observation(w, TUNER_AT.yields).value = rate(term[YIELDS], cpu_ms)
+    observation(w, TUNER_AT.pause_exits).value = rate(term[PAUSE_EXITS], cpu_ms)
+    observation(w, TUNER_AT.halt_exits).value = rate(term[HALT_EXITS], cpu_ms)
+    observation(w, TUNER_AT.irq_exits).value = rate(term[IRQ_EXITS], cpu_ms)
+    observation(w, TUNER_AT.switches).value = rate(state.term[SWITCHES], cpu_ms)
     yields = max(float(term[YIELDS]), 1.0)
-    observation(w, 11).value = share(term[SAME_RQ_YIELDS], yields)
-    observation(w, 12).value = share(term[RAN], yields)
-    observation(w, 13).value = share(term[APPLIED], yields)
-    observation(w, 14).value = share(term[LIMITED], yields)
-    observation(w, 15).value = share(term[CROSS_RQ], yields)
-    observe_load(w, 16)
+    observation(w, TUNER_AT.yields_same_rq).value = share(term[SAME_RQ_YIELDS], yields)
+    observation(w, TUNER_AT.yields_ran).value = share(term[RAN], yields)
+    observation(w, TUNER_AT.yields_applied).value = share(term[APPLIED], yields)
+    observation(w, TUNER_AT.yields_limited).value = share(term[LIMITED], yields)
+    observation(w, TUNER_AT.yields_cross_rq).value = share(term[CROSS_RQ], yields)
+    observe_load(w)
     for i in range(len(CONSTANTS)):
-        observation(w, 19 + i).value = state.action[i]
+        observation(w, TUNER_AT.last_penalty_scale + i).value = state.action[i]
 
 
 @kjit
-def observe_load(w, at):
-    """Busy CPUs, load and vCPUs a CPU: three entries from `at` on."""
+def observe_load(w):
+    """Busy CPUs, load and vCPUs a CPU."""
     nr_cpus, totals = sched_tunables(w, 0).nr_cpus, rq_totals(w, 0)
     last = guest_vm(w, env_params(w, 0).nr_vms - 1)
-    observation(w, at).value = share(totals.nr_busy_cpus, float(nr_cpus))
-    observation(w, at + 1).value = share(totals.nr_running, 8.0 * nr_cpus)
-    observation(w, at + 2).value = share(last.first_vcpu + last.nr_vcpus, 8.0 * nr_cpus)
+    observation(w, TUNER_AT.busy).value = share(totals.nr_busy_cpus, float(nr_cpus))
+    observation(w, TUNER_AT.load).value = share(totals.nr_running, 8.0 * nr_cpus)
+    observation(w, TUNER_AT.vcpus).value = share(last.first_vcpu + last.nr_vcpus, 8.0 * nr_cpus)

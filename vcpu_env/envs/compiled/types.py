@@ -1,9 +1,6 @@
 """State of an environment. It lies in the machine's world, so that a copy of the world is a copy of the environment."""
 
-import numpy as np
-
-from vcpu_env.base.jit import struct
-from vcpu_env.base.world import StructArray
+from vcpu_env.base.structs import Struct, StructArray
 
 DIRECTED_YIELD, PENALTY_SCALE, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD, HOST_TUNER = range(6)
 """Which decision is the agent's, and how it answers."""
@@ -17,7 +14,8 @@ MAX_ACTIONS = 10
 NR_HOST_COUNTERS = 12
 MAX_BOOSTS = 16
 
-ENV_PARAMS = np.dtype(
+env_params = Struct(
+    "env_params",
     [
         ("kind", "i8"),
         ("nr_candidates", "i8"),  # K
@@ -35,10 +33,11 @@ ENV_PARAMS = np.dtype(
         ("scale", "i8", (MAX_BOOSTS,)),
         ("reward_scale", "f8", (NR_TERMS,)),  # weight times unit of each term
     ],
-    align=True,
+    single=True,
 )
 
-ENV_STATE = np.dtype(
+env_state = Struct(
+    "env_state",
     [
         ("start_ns", "i8"),
         ("end_ns", "i8"),
@@ -59,34 +58,31 @@ ENV_STATE = np.dtype(
         ("host_total", "i8", (NR_HOST_COUNTERS,)),  # HOST_TUNER: counters at the last step
         ("host_term", "i8", (NR_HOST_COUNTERS,)),  # and their change in it
     ],
-    align=True,
+    single=True,
 )
 
-VM_ACCOUNT = np.dtype(
+vm_account = Struct(
+    "vm_account",
     [
         ("run_start_ns", "i8"),  # CPU time that the VM had had when the episode began
         ("run_ns", "i8"),  # and has had by the last step
         ("weight", "i8"),
         ("unit_ns", "i8"),  # time that the configured rule needed for one unit of the VM's work, in the warm-up
     ],
-    align=True,
 )
 
-env_params = struct(50, ENV_PARAMS)
-env_state = struct(51, ENV_STATE)
-observation = struct(52, np.dtype([("value", "f4")]))
-action_mask = struct(53, np.dtype([("legal", "i1")]))
-vm_account = struct(54, VM_ACCOUNT)
-hidden = struct(55, np.dtype([("index", "i8")]))
+observation = Struct("observation", [("value", "f4")])
+action_mask = Struct("action_mask", [("legal", "i1")])
+hidden = Struct("hidden", [("index", "i8")])
 
 
 def env_arrays(nr_features: int, nr_mask: int, nr_vms: int) -> list[StructArray]:
     """The struct arrays of an environment."""
     return [
-        StructArray(50, "env_params", ENV_PARAMS, 1),
-        StructArray(51, "env_state", ENV_STATE, 1),
-        StructArray(52, "observation", np.dtype([("value", "f4")]), nr_features),
-        StructArray(53, "action_mask", np.dtype([("legal", "i1")]), max(nr_mask, 1)),
-        StructArray(54, "vm_account", VM_ACCOUNT, nr_vms),
-        StructArray(55, "hidden", np.dtype([("index", "i8")]), nr_features),
+        env_params.array(),
+        env_state.array(),
+        observation.array(nr_features),
+        action_mask.array(max(nr_mask, 1)),
+        vm_account.array(nr_vms),
+        hidden.array(nr_features),
     ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from vcpu_env.guest.plan import GuestPlan
 
 MAX_COUNT = 1_000_000
+MAX_NUMBER = 3_600_000_000_000
+"""Largest duration, rate or the like: one hour in ns (`scenario.bounds`)."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Parameter:
             return "" if good else f"whole number {self.least}..{MAX_COUNT}"
         if self.unit.startswith("of "):
             return "" if 0 <= value <= 1 else f"share {self.unit}, 0..1"
-        return "" if 0 <= value < 1e15 else "0 or more, finite"
+        return "" if 0 <= value <= MAX_NUMBER else f"0..{MAX_NUMBER}"
 
 
 @dataclass(frozen=True)

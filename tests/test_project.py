@@ -1,0 +1,65 @@
+"""What the project says about itself in several files agrees."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import vcpu_env
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("extra", ["dependencies", "dev", "agents"])
+def test_the_development_environment_is_pinned(extra):
+    requirements = pytest.importorskip("packaging.requirements")
+    wanted = PROJECT["dependencies"] if extra == "dependencies" else PROJECT["optional-dependencies"][extra]
+    pinned = {normal(name): version for name, version in pins().items()}
+    for requirement in map(requirements.Requirement, wanted):
+        assert requirement.specifier.contains(pinned[normal(requirement.name)]), requirement
+
+
+def test_pythons():
+    """Classifiers, the bounds, the matrix and the check of `make` name the same versions."""
+    versions = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", text)]
+    minors = [int(version.partition(".")[2]) for version in versions]
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert PROJECT["requires-python"] == f">=3.{minors[0]},<3.{minors[-1] + 1}"
+    makefile = (ROOT / "Makefile").read_text()
+    assert "PYTHONS ?= " + " ".join(f"python{version}" for version in versions) in makefile
+    assert f"(3, {minors[0]}) <= sys.version_info[:2] <= (3, {minors[-1]})" in makefile
+
+
+def test_citation():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {vcpu_env.__version__}\n" in text
+    assert f"\nlicense: {PROJECT['license']}\n" in text
+    assert f'- name: "{PROJECT["authors"][0]["name"]}"' in text and PROJECT["authors"][0]["name"] in (
+        (ROOT / "LICENSE").read_text()
+    )
+
+
+def test_hooks_are_what_make_test_runs():
+    yaml = pytest.importorskip("yaml")
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    tools = {tuple(hook["entry"].split()[:2]) for hook in repository["hooks"]}
+    makefile = (ROOT / "Makefile").read_text()
+    assert repository["repo"] == "local"
+    assert tools == {(".venv/bin/ruff", "format"), (".venv/bin/ruff", "check"), (".venv/bin/mypy", ".")}
+    assert all(" ".join(tool).replace(".venv/bin", "$(BIN)") in makefile for tool in tools)
+
+
+def test_types_are_shipped():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["vcpu_env"]
+    assert "py.typed" in data and (ROOT / "vcpu_env" / "py.typed").exists()

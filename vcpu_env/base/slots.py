@@ -1,0 +1,102 @@
+"""The header of a world: which structs there are, where each begins, and how many of it there are.
+
+Word *s* of the header is the byte offset of the struct array in slot *s*, word ``COUNTS_AT + s`` its length; both are 0
+for a struct that the world does not have. After them come two words for the first wrong index that compiled code has
+met in debug mode.
+"""
+
+import ctypes
+
+STRUCTS = (
+    "sched_tunables",
+    "sched_features",
+    "task_struct",
+    "sched_entity",
+    "cfs_rq",
+    "rq",
+    "task_group",
+    "kicked_cpus",
+    "sched_domain_shared",
+    "rq_totals",
+    "sched_domain",
+    "sched_group",
+    "cfs_bandwidth",
+    "cfs_rq_bandwidth",
+    "host_task",
+    "host_op",
+    "deboost_params",
+    "yield_decision",
+    "decision_rules",
+    "yield_view",
+    "kvm_vcpu",
+    "kvm",
+    "kvm_params",
+    "candidate",
+    "pcpu",
+    "lapic",
+    "event_slots",
+    "lapic_costs",
+    "guest_vcpu",
+    "guest_thread",
+    "guest_lock",
+    "guest_queue",
+    "guest_op",
+    "newidle_dice",
+    "guest_vm",
+    "guest_costs",
+    "guest_totals",
+    "ipi_totals",
+    "grace_period",
+    "event",
+    "winner",
+    "machine_clock",
+    "engine",
+    "host_costs",
+    "yield_stats",
+    "env_params",
+    "env_state",
+    "observation",
+    "action_mask",
+    "vm_account",
+    "hidden",
+    "coscheduling",
+    "sched_event",
+    "cgroup_change",
+    "span_cpu",
+    "sg_lb_stats",
+    "lb_env",
+    "nohz",
+    "rq_bandwidth",
+    "host_signal",
+    "guest_shape",
+    "alignment",
+    "vm_alignment",
+    "random_key",
+)
+"""Names of all structs; a name's place is its slot. Append only: cached code and snapshots know structs by slot."""
+
+COUNTS_AT = len(STRUCTS)
+FAULT_AT = 2 * len(STRUCTS)
+"""Slot + 1 of the struct that was reached with a wrong index, 0: none; the next word is the index."""
+
+HEADER_WORDS = -(-(FAULT_AT + 2) // 8) * 8
+"""Rounded up to cache lines."""
+
+
+def outside(name: str, index: int, count: int) -> str:
+    """What is said of an index that no struct has."""
+    return (
+        f"struct {name}: index {index} outside 0..{count - 1}" if count else f"struct {name}: index {index}, has none"
+    )
+
+
+def check_indices(address: int) -> None:
+    """Debug mode: raise the first wrong index that compiled code has met in the world at `address`.
+
+    Raises:
+        IndexError: names struct and index.
+    """
+    header = (ctypes.c_int64 * HEADER_WORDS).from_address(address)
+    if header[FAULT_AT]:
+        slot = header[FAULT_AT] - 1
+        raise IndexError(outside(STRUCTS[slot], header[FAULT_AT + 1], header[COUNTS_AT + slot]))

@@ -1,0 +1,151 @@
+"""C-like structs, declared once: name, fields, and how functions of the machine reach them.
+
+    sched_entity = Struct("sched_entity", [("vruntime", "i8"), ("deadline", "i8")])
+
+    sched_entity.array(12)       # twelve of them, for the layout of a world
+    se = sched_entity(w, i)      # in a function of the machine: a reference, as ``struct sched_entity *se``
+    se.vruntime += delta
+
+Compiled, an access is one load and one address computation, and an index must be a valid id. With `VCPU_ENV_DEBUG=1`
+each is checked, as it always is uncompiled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import lower_builtin, type_callable
+
+from vcpu_env.base.jit import DEBUG, JIT
+from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, STRUCTS, outside
+
+
+class StructView:
+    """Uncompiled mode: a reference to one struct, also one within a struct, with attribute access."""
+
+    __slots__ = ("_array", "_index")
+
+    def __init__(self, array, index):
+        object.__setattr__(self, "_array", array)
+        object.__setattr__(self, "_index", index)
+
+    def __getattr__(self, field):
+        column = self._array[field]
+        return StructView(column, self._index) if column.dtype.names else column[self._index]
+
+    def __setattr__(self, field, value):
+        self._array[field][self._index] = value
+
+
+class PyWorld:
+    """Uncompiled mode: stands for the state array ``w``; holds one structured view per slot."""
+
+    def __init__(self, views):
+        self.views = views
+
+
+class Struct:
+    """A struct of the machine, and the accessor ``struct(w, index)`` of its array in a world.
+
+    Args:
+        name: one of `slots.STRUCTS`, which gives its slot.
+        fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C.
+        single: a world has one of it, with index 0.
+
+    Raises:
+        ValueError: the name is not in `slots.STRUCTS`, or is declared twice.
+        IndexError: from the accessor, uncompiled or with `VCPU_ENV_DEBUG=1`: there is no such struct.
+    """
+
+    declared: ClassVar[set[str]] = set()
+    """Names of all structs of the modules imported so far."""
+
+    def __init__(self, name: str, fields: Sequence[tuple], single: bool = False):
+        if name not in STRUCTS:
+            raise ValueError(f"struct {name}: unknown (allowed: names in slots.STRUCTS)")
+        if name in self.declared:
+            raise ValueError(f"struct {name}: declared twice (allowed: once)")
+        self.declared.add(name)
+        self.name, self.slot, self.single = name, STRUCTS.index(name), single
+        self.dtype = np.dtype(list(fields), align=True)
+        self.fields: tuple[str, ...] = self.dtype.names or ()
+        if JIT:
+            compile_accessor(self)
+
+    def __call__(self, w, index):
+        array = w.views.get(self.slot, ())
+        if not 0 <= index < len(array):
+            raise IndexError(outside(self.name, index, len(array)))
+        return StructView(array, index)
+
+    def array(self, count: int = 1) -> "StructArray":
+        """So many of it, for the layout of a world."""
+        if self.single and count != 1:
+            raise ValueError(f"struct {self.name}: {count} of it (allowed: 1)")
+        return StructArray(self, count)
+
+
+@dataclass(frozen=True)
+class StructArray:
+    """One struct array of a layout: what of, and how many."""
+
+    struct: Struct
+    count: int
+
+    @property
+    def slot(self) -> int:
+        """Where the header of a world has its offset."""
+        return self.struct.slot
+
+    @property
+    def name(self) -> str:
+        """The struct's."""
+        return self.struct.name
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The struct's."""
+        return self.struct.dtype
+
+
+def compile_accessor(struct: Struct) -> None:
+    """Teach the compiler what ``struct(w, index)`` means."""
+    record = numba.from_dtype(struct.dtype)
+
+    @type_callable(struct)
+    def type_accessor(context):
+        return lambda w, index: record if isinstance(index, types.Integer | types.Boolean) else None
+
+    @lower_builtin(struct, types.Any, types.Any)
+    def reference(context, builder, signature, args):
+        word = context.get_value_type(types.intp)
+        w, index = (context.cast(builder, a, kind, types.intp) for a, kind in zip(args, signature.args, strict=True))
+        header = builder.inttoptr(w, word.as_pointer())
+        if DEBUG:
+            check_index(context, builder, header, struct, index)
+        address = builder.add(w, builder.load(builder.gep(header, [word(struct.slot)])))
+        address = builder.add(address, builder.mul(index, word(struct.dtype.itemsize)))
+        return builder.inttoptr(address, context.get_value_type(record))
+
+
+def check_index(context, builder, header, struct: Struct, index) -> None:
+    """Emit code that leaves the function with an exception if the world has no such struct.
+
+    An exception says only what is known now, and one that leaves an entry point is printed and then lost; therefore
+    the first wrong index is also noted in the header, where `jit.call` looks.
+    """
+    word = context.get_value_type(types.intp)
+
+    def at(place):
+        return builder.gep(header, [word(place)])
+
+    count = builder.load(at(COUNTS_AT + struct.slot))
+    with builder.if_then(builder.icmp_unsigned(">=", index, count), likely=False):
+        fault = at(FAULT_AT)
+        with builder.if_then(builder.icmp_signed("==", builder.load(fault), word(0))):
+            builder.store(word(struct.slot + 1), fault)
+            builder.store(index, at(FAULT_AT + 1))
+        context.call_conv.return_user_exc(builder, IndexError, (f"struct {struct.name}: index that it does not have",))
