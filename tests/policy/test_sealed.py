@@ -136,7 +136,7 @@ def test_what_does_not_compile_is_refused_with_its_line(body, line):
         ("x = '\0'", "own.py, line "),
         (
             "from vcpu_env.policy.policy import Policy\nP = Policy('<b>', '')",
-            "own.py: name '<b>' (allowed: letters, digits and -_.+:, up to 80, a letter or digit first)",
+            "own.py, line 2: ValueError: name: value '<b>' (allowed: up to 64 letters, digits, ",
         ),
     ],
 )

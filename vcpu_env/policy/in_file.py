@@ -9,7 +9,6 @@ import ast
 import functools
 import hashlib
 import inspect
-import re
 import sys
 import types
 from dataclasses import replace
@@ -30,7 +29,6 @@ IMPURE = (
     "__builtins__", "__import__", "breakpoint", "compile", "delattr", "eval", "exec", "globals", "id", "input",
     "locals", "open", "print", "setattr", "vars",
 )  # fmt: skip
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,79}")
 
 
 class PolicyError(ValueError):
@@ -84,12 +82,13 @@ def policy_in_file(path: str, text: str, member: str) -> Policy:
     Raises:
         PolicyError: the file does not run, or holds no such policy, or what it holds is not allowed.
     """
-    policy = _policy_in_module(path, _run_file(path, text), member)
-    if not NAME.fullmatch(policy.name):
-        raise PolicyError(
-            f"policy: {path}: name {policy.name[:80]!r} (allowed: letters, digits and -_.+:, up to 80, a letter or "
-            "digit first)"
-        )
+    module = _run_file(path, text)
+    try:
+        policy = _policy_in_module(path, module, member)
+    except PolicyError:
+        raise
+    except ValueError as error:  # of its name
+        raise PolicyError(f"policy: {path}: {error}") from None
     if not policy.summary.isprintable():
         raise PolicyError(f"policy: {path}: summary {policy.summary[:80]!r} (allowed: one line of text)")
     for point, rule in (("target", policy.target_rule), ("penalty", policy.penalty_rule)):
