@@ -89,8 +89,6 @@ def policy_in_file(path: str, text: str, member: str) -> Policy:
         raise
     except ValueError as error:  # of its name
         raise PolicyError(f"policy: {path}: {error}") from None
-    if not policy.summary.isprintable():
-        raise PolicyError(f"policy: {path}: summary {policy.summary[:80]!r} (allowed: one line of text)")
     for point, rule in (("target", policy.target_rule), ("penalty", policy.penalty_rule)):
         if rule is not None and rule != EXTERNAL:
             try:
