@@ -9,31 +9,22 @@ chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target
 import functools
 import hashlib
 import inspect
-import sys
-import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from baselines.constants import constants_in_text
+from vcpu_env.policy.in_file import PolicyError, is_rule_file, policy_in_file, split, text_of
 from vcpu_env.policy.named import Policy
-from vcpu_env.policy.rules import EXTERNAL, RuleError, rule_address
-from vcpu_env.policy.view import YIELD_VIEW
+from vcpu_env.policy.rules import EXTERNAL
 from vcpu_env.scenario import Scenario
 from vcpu_env.scenario.errors import nearest
 
 STOCK = "stock"
 """Name of the baseline: the unchanged kernel."""
-
-PENALTY_PATCHES = frozenset(range(1, 6))
-"""Patches of the series that a penalty rule needs: those that compute and charge penalties."""
-
-
-class PolicyError(ValueError):
-    """A policy that does not exist or cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ PICKLED = (".zip", ".pkl", ".pickle", ".pt", ".pth")
 
 def is_file(name: str) -> bool:
     """Whether a policy's name means a file."""
-    return name.endswith((".py", ".npz", ".toml", *PICKLED)) or ".py:" in name
+    return is_rule_file(name) or name.endswith((".npz", ".toml", *PICKLED))
 
 
 def choose_policies(names: Iterable[str], known: Mapping[str, Any]) -> list[PolicySource]:
@@ -113,21 +104,10 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
         raise PolicyError(f"policy: value '{name}' may hold pickled code (allowed: FILE.npz, FILE.py or a name)")
     if name.endswith(".npz"):
         return _choose_learned(name)
-    path, _, member = (name, "", "") if name.endswith((".py", ".toml")) else name.rpartition(":")
-    try:
-        text = Path(path).read_text("utf-8")
-    except OSError as error:
-        raise PolicyError(f"policy: value '{name}' (allowed: a file that can be read; {error.strerror})") from None
-    except UnicodeDecodeError:
-        raise PolicyError(f"policy: value '{name}' (allowed: a text file in UTF-8)") from None
+    path, member = (name, "") if name.endswith(".toml") else split(name)
+    text = text_of(name, path)
     policy = constants_in_file(path, text) if path.endswith(".toml") else policy_in_file(path, text, member)
     _refuse_external(name, policy)
-    for rule in (policy.target_rule, policy.penalty_rule):
-        if rule is not None:
-            try:
-                rule_address(rule, YIELD_VIEW)
-            except RuleError as error:
-                raise PolicyError(f"policy: {path}: {_one_line(error)}") from None
     digest = hashlib.sha256(f"{text}\0{fingerprint(policy)}".encode()).hexdigest()
     return PolicySource(policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member)
 
@@ -172,73 +152,6 @@ def learned_in_file(path: str, content: bytes) -> Any:
 def _refuse_external(name: str, policy: Any) -> None:
     if EXTERNAL in (getattr(policy, "target_rule", None), getattr(policy, "penalty_rule", None)):
         raise PolicyError(f"policy: value '{name}' is answered from outside (allowed: rules inside the machine)")
-
-
-@functools.cache
-def policy_in_file(path: str, text: str, member: str) -> Policy:
-    """The policy that a member of a user's file is, or that its functions make.
-
-    Raises:
-        PolicyError: the file does not run, or holds no such policy.
-    """
-    module = _run_file(path, text)
-    if not member:
-        return _policy_of_functions(path, module)
-    if not hasattr(module, member):
-        names = [name for name in vars(module) if not name.startswith("_")]
-        raise PolicyError(f"policy: {path} has no '{member}' ({nearest(member, names)})")
-    found = getattr(module, member)
-    if isinstance(found, Policy):
-        return found
-    if not inspect.isfunction(found):
-        kind = type(found).__name__
-        raise PolicyError(f"policy: {path}:{member} is of type {kind} (allowed: a Policy, a function of the view)")
-    if member == "choose_penalty":
-        return Policy(member, _summary(found), PENALTY_PATCHES, penalty_rule=found)
-    return Policy(member, _summary(found), target_rule=found)
-
-
-def _policy_of_functions(path: str, module: types.ModuleType) -> Policy:
-    target, penalty = (getattr(module, f"choose_{point}", None) for point in ("target", "penalty"))
-    if target is None and penalty is None:
-        raise PolicyError(f"policy: {path} has neither choose_target nor choose_penalty (allowed: one, or {path}:NAME)")
-    policy = Policy(Path(path).stem, (module.__doc__ or "").partition("\n")[0].rstrip("."), target_rule=target)
-    return policy if penalty is None else replace(policy, patches=PENALTY_PATCHES, penalty_rule=penalty)
-
-
-def _summary(function: Any) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
-
-
-def _run_file(path: str, text: str) -> types.ModuleType:
-    name = "rules_" + hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()[:16]
-    module = types.ModuleType(name)
-    module.__file__ = path
-    sys.modules[name] = module
-    try:
-        exec(compile(text, path, "exec"), module.__dict__)
-    except Exception as error:
-        line = error.lineno if isinstance(error, SyntaxError) else _last_line(error, path)
-        kind = type(error).__name__
-        detail = error.msg if isinstance(error, SyntaxError) else _one_line(error)
-        raise PolicyError(f"policy: {path}, line {line}: {kind}: {detail}") from None
-    return module
-
-
-def _last_line(error: Exception, path: str) -> int:
-    """The line of the user's file at which an error left it."""
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-def _one_line(error: Exception) -> str:
-    """An error's text without the compiler's hints on how to report it."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith("During: "))[:400]
 
 
 def fingerprint(value: Any) -> str:

@@ -100,7 +100,9 @@ def print_parameters() -> None:
 @app.command()
 def simulate(
     scenario: Annotated[str, typer.Argument(help="name of a shipped scenario, or a TOML file")] = "",
-    policy: Annotated[str, typer.Option(help="policy, see `vcpu-env list policies`")] = "stock",
+    policy: Annotated[
+        str, typer.Option(help="policy (`vcpu-env list policies`), a rule in FILE.py, a model FILE.npz")
+    ] = "stock",
     seed: Annotated[int, typer.Option(help="seed of all randomness")] = 0,
     rtapp: Annotated[Path | None, typer.Option(help="in place of a scenario: an rt-app file, run on the host")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. host.hz=250")] = None,
@@ -108,7 +110,6 @@ def simulate(
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
     from vcpu_env.counters import measure
-    from vcpu_env.policy.named import policy_named
     from vcpu_env.precompile import ensure_compiled
     from vcpu_env.scenario import apply_overrides, load_rtapp, load_scenario
 
@@ -119,22 +120,53 @@ def simulate(
         )
     try:
         loaded = apply_overrides(load_rtapp(rtapp) if rtapp else load_scenario(scenario), set_ or [])
-        policy_named(policy)
+        machine_of = prepare_policy(policy)
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         ensure_compiled()
         from vcpu_env.build.world import machine_bytes  # compiles on import
-        from vcpu_env.machine import Machine
 
         if (size := machine_bytes(loaded)) >= LARGE_BYTES:
             print(f"scenario {loaded.name}: the machine takes {size >> 20} MiB", file=sys.stderr)
-        counted = measure(Machine(loaded, policy, seed), loaded.run)
+        counted = measure(machine_of(loaded, seed), loaded.run)
     except ValueError as error:
         fail(error)
     if json_:
         print(json.dumps(counted))
         return
     print_counters(counted)
+
+
+def prepare_policy(name: str) -> Callable[[Any, int], Any]:
+    """Check a policy; returns what makes a machine of a scenario and a seed under it.
+
+    Raises:
+        ValueError: there is no such policy, or it is wrong.
+    """
+    from vcpu_env.policy.in_file import policy_of
+
+    if name.endswith(".npz"):
+        from vcpu_env.nets.learned import LearnedPolicy
+
+        try:
+            model = LearnedPolicy.of_bytes(Path(name).read_bytes(), name)
+        except OSError as error:
+            raise ValueError(f"policy: {name}: cannot be read ({error.strerror})") from None
+
+        def learned(scenario: Any, seed: int) -> Any:
+            from vcpu_env.nets.play import PolicyMachine  # compiles on import
+
+            return PolicyMachine(scenario, model, seed)
+
+        return learned
+    policy = policy_of(name)
+
+    def ruled(scenario: Any, seed: int) -> Any:
+        from vcpu_env.machine import Machine  # compiles on import
+
+        return Machine(scenario, policy, seed)
+
+    return ruled
 
 
 def print_counters(counted: dict[str, Any]) -> None:

@@ -1,10 +1,11 @@
 """The façade: a machine built from a scenario and a policy, run for as long as asked, read, copied."""
 
+import inspect
 from typing import Any
 
 import numpy as np
 
-from vcpu_env.base.jit import call
+from vcpu_env.base.jit import NIL, call
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.stall import check_stall
 from vcpu_env.build.world import build_world
@@ -20,8 +21,9 @@ from vcpu_env.engine.state import (
     STOPPED_AT_DECISION,
 )
 from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
+from vcpu_env.policy.in_file import policy_of
 from vcpu_env.policy.named import Policy, policy_named
-from vcpu_env.policy.rules import RuleError
+from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_FAILED, RuleError, failure
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario.bounds import LONGEST_RUN_NS
 from vcpu_env.scenario.model import Scenario
@@ -42,8 +44,8 @@ class Machine:
 
     Args:
         scenario: what the host and its VMs are.
-        policy: a policy or the name of one (`vcpu_env.policy.named.POLICIES`); in force from the scenario's
-            `policy_from_ns`, before that the host runs stock.
+        policy: a policy, the name of one (`vcpu_env.policy.named.POLICIES`) or of a file with one
+            (`vcpu_env.policy.in_file`); in force from the scenario's `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
         trace_events: length of the ring of scheduler events (`kernel.sched_trace`), up to 2**26; 0: they are not
             recorded.
@@ -70,7 +72,7 @@ class Machine:
         if not 0 <= trace_events <= MOST_TRACE_EVENTS:
             raise ValueError(f"trace_events: value {trace_events} (allowed: 0..{MOST_TRACE_EVENTS})")
         self.scenario = scenario
-        self.policy = policy_named(policy) if isinstance(policy, str) else policy
+        self.policy = policy_of(policy) if isinstance(policy, str) else policy
         self.seed = seed
         with np.errstate(over="ignore"):
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
@@ -142,8 +144,8 @@ class Machine:
             raise ValueError(f"answer_target: value {answer} (allowed: 0..{last})")
         if not BOOST_RULE <= boost < NR_BOOSTS:
             raise ValueError(f"boost: value {boost} (allowed: {BOOST_RULE}..{NR_BOOSTS - 1})")
-        if not 0 <= penalty_scale <= 1024:
-            raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..1024)")
+        if not 0 <= penalty_scale <= MAX_SCALE:
+            raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..{MAX_SCALE})")
         view["boost"], view["penalty_scale"] = boost, round(penalty_scale * PENALTY_SCALE_ONE)
         self._answer(int(answer))
 
@@ -154,8 +156,8 @@ class Machine:
             ValueError: the machine does not wait for a penalty, or the answer is negative; nothing has changed.
         """
         self._stopped_at(DECISION_PENALTY, "answer_penalty")
-        if not 0 <= penalty_ns < 2**62:
-            raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{2**62 - 1})")
+        if not 0 <= penalty_ns <= MAX_PENALTY_NS:
+            raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{MAX_PENALTY_NS})")
         self._answer(int(penalty_ns))
 
     def _answer(self, answer: int) -> None:
@@ -169,16 +171,31 @@ class Machine:
         return view
 
     def check(self) -> None:
-        """Raise RuleError if a rule has given an answer that is not allowed, StalledError if time stands still."""
+        """Raise RuleError if a rule failed or gave an answer that is not allowed, StalledError if time stands still."""
         check_stall(self.world, self.scenario)
-        engine = self.world["engine"][0]
-        if engine["status"] == FAILED:
+        if self.world["engine"]["status"][0] == FAILED:
             view = self.world["yield_view"][0]
-            raise RuleError(
-                f"policy {self.policy.name}: a rule answered {engine['refused']} for vCPU {view['vcpu']} "
-                f"at {self.now_ns} ns (allowed: targets 0..{FIRST_CANDIDATE + view['nr_candidates'] - 1}, "
-                "penalties from 0)"
-            )
+            where = f"for vCPU {view['vcpu']} at {self.now_ns} ns"
+            raise RuleError(f"policy {self.policy.name}: {self._failure(view, where)}")
+
+    def _failure(self, view: np.void, where: str) -> str:
+        """What is wrong with a rule's answer to the decision of `view`."""
+        of_target = view["target"] == NIL
+        rule = self.policy.target_rule if of_target else self.policy.penalty_rule
+        if inspect.isfunction(rule) and (raised := failure(rule, view, "target" if of_target else "penalty")):
+            return f"{raised} ({where})"
+        name = f"rule {rule.__name__}" if inspect.isfunction(rule) else "a rule"
+        answer = int(self.world["engine"]["refused"][0])
+        if answer == RULE_FAILED:
+            return f"{name} failed {where}"
+        last = FIRST_CANDIDATE + view["nr_candidates"] - 1
+        if not of_target or not 0 <= answer <= last:
+            allowed = f"0..{last}" if of_target else f"0..{MAX_PENALTY_NS} ns"
+            return f"{name} answered {answer} {where} (allowed: {allowed})"
+        return (
+            f"{name} set boost {view['boost']}, penalty_scale {view['penalty_scale']} {where} "
+            f"(allowed: boosts {BOOST_RULE}..{NR_BOOSTS - 1}, scales 0..{MAX_SCALE * PENALTY_SCALE_ONE})"
+        )
 
     def set_control(self, name: str, value: int) -> None:
         """Change one of the series' run-time controls, as an administrator would during a run.

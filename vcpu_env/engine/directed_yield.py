@@ -29,6 +29,7 @@ from vcpu_env.kernel.yield_types import (
     BOOST_RULE,
     BOOST_STAY,
     BOOST_STAY_CREDIT,
+    NR_BOOSTS,
     PENALTY_SCALE_ONE,
     SKIP_NOT_SAME_RQ,
     SKIP_RATE_LIMIT,
@@ -48,7 +49,7 @@ from vcpu_env.kvm.pcpu import ENTER, pcpu
 from vcpu_env.kvm.ple import ple_yields_to_kernel_mode
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
 from vcpu_env.kvm.types import kvm_vcpu
-from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_KERNEL, call_rule
+from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_EXTERNAL, RULE_KERNEL, call_rule
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, fill_view, yield_view
 
 
@@ -148,7 +149,7 @@ def plain_yield(w, cpu, now_ns):
 @kjit
 def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
     """Charge the chosen penalty."""
-    if penalty_ns < 0:
+    if penalty_ns < 0 or penalty_ns > MAX_PENALTY_NS:
         refuse(w, penalty_ns)
         return
     yield_decision(w, 0).penalty = penalty_ns
@@ -194,10 +195,17 @@ def yield_loop(w, cpu, target, now_ns):
 
 
 @kjit
+def boost_allowed(w):
+    """Whether the outputs of the view are what a directed yield can do."""
+    view = yield_view(w, 0)
+    return BOOST_RULE <= view.boost < NR_BOOSTS and 0 <= view.penalty_scale <= MAX_SCALE * PENALTY_SCALE_ONE
+
+
+@kjit
 def take_target(w, cpu, answer, now_ns):
     """Do what the answer to a target decision says. A chosen sibling that it can't yield to is the loop's first try."""
     view, me = yield_view(w, 0), pcpu(w, cpu).vcpu
-    if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates:
+    if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates or not boost_allowed(w):
         refuse(w, answer)
         return
     yield_decision(w, 0).boost, yield_decision(w, 0).scale = view.boost, view.penalty_scale

@@ -12,7 +12,7 @@ from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
 from vcpu_env.engine.loop import run_until
-from vcpu_env.engine.state import ANSWERED, STOPPED_AT_DECISION, engine
+from vcpu_env.engine.state import ANSWERED, FAILED, STOPPED_AT_DECISION, engine
 from vcpu_env.guest.useful import useful_now_ns
 from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
 from vcpu_env.policy.policy import Search
@@ -44,7 +44,10 @@ def follow(w, own_rule, end_ns):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
-    """Answer the decision at which the machine `words` stands; `copy` is overwritten. The rule wins ties."""
+    """Answer the decision at which the machine `words` stands; `copy` is overwritten. The rule wins ties.
+
+    If the rule fails on a copy, so does the machine, there.
+    """
     end_ns = machine_clock(w, 0).now_ns + horizon_ns
     copy[:] = words
     answer_as_rule(copy_w, own_rule)
@@ -56,6 +59,9 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
             copy[:] = words
             give(copy_w, answer, boosts[k], scales[k])
             useful = follow(copy_w, own_rule, end_ns)
+            if engine(copy_w, 0).status == FAILED:
+                words[:] = copy
+                return
             if useful > most:
                 most, best, kind = useful, answer, k
     if kind < 0:

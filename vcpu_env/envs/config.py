@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vcpu_env.envs.compiled.observe import GROUPS
 from vcpu_env.envs.compiled.types import EVERY_NTH, EVERY_SPIN, PERIOD, REWARD_TERMS, RULE_ACTS, SAME_RQ, SAMPLED
+from vcpu_env.policy.in_file import is_rule_file, policy_of
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.scenario import Scenario, ScenarioError, load_scenario
 from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
@@ -159,12 +160,17 @@ def rule_of(rule: Policy | str) -> Policy:
     Raises:
         EnvConfigError: there is none of this name, or it waits for answers from outside itself.
     """
+    if isinstance(rule, str) and is_rule_file(rule):
+        try:
+            return policy_of(rule)
+        except ValueError as error:
+            raise EnvConfigError(f"rule: {error}") from None
     if isinstance(rule, str):
         if rule not in POLICIES:
             raise EnvConfigError(f"rule: value {shown(rule)} ({nearest(rule, POLICIES)})")
         return POLICIES[rule]
     if not isinstance(rule, Policy):
-        raise EnvConfigError(f"rule: value {rule!r} (allowed: the name of a policy, or a Policy)")
+        raise EnvConfigError(f"rule: value {rule!r} (allowed: the name of a policy, FILE.py, or a Policy)")
     if isinstance(rule.target_rule, str) or isinstance(rule.penalty_rule, str):
         raise EnvConfigError(f"rule: value {rule.name} (allowed: a policy that answers by itself)")
     return rule

@@ -101,7 +101,7 @@ class Policy:
             if rule == EXTERNAL:
                 rules[f"{point}_rule"] = RULE_EXTERNAL
             elif rule is not None:
-                rules[f"{point}_address"] = rule_address(rule, YIELD_VIEW)
+                rules[f"{point}_address"] = rule_address(rule, YIELD_VIEW, point)
         if self.search is not None:
             world["decision_rules"]["target_rule"] = RULE_EXTERNAL
         for (struct, name), value in self.settings.items():
