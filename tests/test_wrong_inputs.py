@@ -104,9 +104,15 @@ def test_the_longest_draw_fits():
 
 def test_the_clock_is_looked_at():
     """Time stands still after so many events at one instant, or where a program was seen to take none."""
-    from tests.test_timeline import timeline
+    from vcpu_env.base.timeline import init_timeline, timeline_arrays
+    from vcpu_env.base.world import World
 
-    world = timeline(4)
+    def timeline() -> World:
+        world = World(timeline_arrays(4))
+        init_timeline(world)
+        return world
+
+    world = timeline()
     clock = world["machine_clock"]
     assert clock["check_events"][0] == MOST_EVENTS_AT_ONCE
     clock["events"], clock["now_ns"] = MOST_EVENTS_AT_ONCE, 5
@@ -114,7 +120,7 @@ def test_the_clock_is_looked_at():
     assert clock["check_events"][0] == 2 * MOST_EVENTS_AT_ONCE
     assert time_stands_still(world.handle, 2)
     assert clock["stalled_slot"][0] == 2
-    world = timeline(4)
+    world = timeline()
     note_stall(world.handle)
     assert world["machine_clock"]["checked_ns"][0] == NEVER
     assert time_stands_still(world.handle, 3)
@@ -300,7 +306,7 @@ def test_a_program_without_time_stops_the_machine():
 
 
 def test_a_closed_environment_is_over():
-    from tests.small_env import CANDIDATE_CHOICE, make
+    from tests.helpers.small_env import CANDIDATE_CHOICE, make
 
     env = make(CANDIDATE_CHOICE)
     env.close()
