@@ -109,7 +109,7 @@ def test_paths_start_at_the_experiment(tmp_path, monkeypatch):
         (SMALL + "seeds = -3", "seeds: value -3 (allowed: integer 1..1000000)"),
         (SMALL + 'seeds = "many"', "seeds: value 'many' (allowed: integer 1..1000000)"),
         (SMALL + "seed = 3", "seed: unknown field (did you mean 'seeds'?)"),
-        (SMALL + "title = 3", "title: value 3 (allowed: a string)"),
+        (SMALL + "title = 3", "title: value 3 (allowed: a line of text)"),
         (SMALL + 'set = "host.hz=100"', "set: value 'host.hz=100' (allowed: a list of strings)"),
         (SMALL + "[grid]\n'host.hz' = []", "grid.host.hz: value [] (allowed: a list of values, at least one)"),
         (SMALL + "[[variants]]\nset = []", "variants.0.name: missing"),

@@ -120,7 +120,7 @@ def test_a_penalty_that_cannot_be_is_a_hint():
 
 
 def test_a_penalty_without_a_debooster_is_a_hint():
-    stock = at_decision(True, Policy("stock asks", "", target_rule=EXTERNAL))
+    stock = at_decision(True, Policy("stock-asks", "", target_rule=EXTERNAL))
     penalty, hint = answered(stock, BOOST_PENALTY), answered(stock, BOOST_HINT)
     assert penalty.world["yield_stats"]["not_applied"][0] == 1
     assert differing(penalty.world, hint.world, {"yield_stats", "yield_decision", "yield_view"}) == set()

@@ -374,7 +374,7 @@ def test_what_is_not_an_action_is_refused(env_id, action, message):
 def test_a_batch_of_actions_has_one_shape(shape):
     batch = make_vec(JOINT_YIELD, 3)
     batch.reset(seed=1)
-    with pytest.raises(InvalidAction, match=r"allowed: integers of shape \(2,\)"):
+    with pytest.raises(InvalidAction, match=r"allowed: integers of shape \(3, 2\)"):
         batch.step(np.zeros(shape, int))
 
 

@@ -18,7 +18,7 @@ WRONG = [
     ({"scenario": [("dedup-2vm", float("nan"))]}, r"scenario: weight nan "),
     ({"scenario": [("dedup-2vm", "often")]}, r"scenario: weight 'often' "),
     ({"rule": "stok"}, r"rule: value 'stok' .*stock"),
-    ({"rule": 3}, r"rule: value 3 \(allowed: the name of a policy, or a Policy\)"),
+    ({"rule": 3}, r"rule: value 3 \(allowed: the name of a policy, FILE.py, or a Policy\)"),
     (
         {"rule": Policy("asks", "", target_rule=EXTERNAL)},
         r"rule: value asks \(allowed: a policy that answers by itself\)",

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import paths
 from tests.helpers.command_line import call, refused
 from vcpu_env.executors.local import Inline
 from vcpu_env.validate import cells, golden, page, published
 from vcpu_env.validate.runs import Job, Rates, run
 from vcpu_env.validate.verdict import Part, Verdict
 
-GOLDEN = "tests/golden/kvm"
+GOLDEN = str(paths.GOLDEN / "kvm")
 STACKED = next(cell for cell in cells.cells() if cell.id == "d-n2-ipi-2vm-stacked-stock")
 
 
