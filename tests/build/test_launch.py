@@ -123,15 +123,17 @@ def test_pinned_vcpus_are_launched_where_they_belong():
     assert counted["gang_ns"] == 0 < counted["busy_ns"]
 
 
-def test_gang_index_of_vms_that_take_turns():
-    """Two VMs with one vCPU on each CPU, all begun at once, that make calls: both CPUs change VM at the same ticks."""
+@pytest.mark.parametrize("seed", range(4))
+def test_gang_index_of_vms_that_take_turns(seed):
+    """Two VMs with one vCPU on each CPU, all begun at once, that make calls: nearly always both CPUs run one VM."""
     cell = next(cell for cell in cells() if cell.id == "trpin-n2-ipi-2vm-stock")
     overrides = ["host.placement=one_per_cpu", "host.noise=none", "host_tasks=[]"]
-    machine = Machine(apply_overrides(scenario_of(cell), overrides), "stock", 0)
+    machine = Machine(apply_overrides(scenario_of(cell), overrides), "stock", seed)
     machine.run_until(100 * MSEC)
     counted = machine.counters()
     alignment = counted["alignment"]
-    assert alignment["gang_ns"] > 0.9 * alignment["busy_ns"] > 0.8 * 100 * MSEC
+    assert alignment["busy_ns"] > 0.9 * 100 * MSEC
+    assert alignment["gang_ns"] > 0.9 * alignment["busy_ns"]
     assert alignment["unison_switches"] > 0.8 * alignment["vcpu_switches"] > 50
     together = [vm["together_ns"] for vm in counted["vms"]]
     assert sum(together) == pytest.approx(alignment["gang_ns"], rel=0.02)

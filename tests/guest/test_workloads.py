@@ -1,6 +1,7 @@
 """Workloads: programs show the rates that were measured, and each micro-benchmark costs what it is there for."""
 
 from collections import Counter
+from statistics import geometric_mean
 
 import pytest
 
@@ -180,9 +181,11 @@ def test_lock_waiter_preemption():
     """In micro-lwp the lock belongs to a waiter that has no CPU; test-and-set locks know no such waiter."""
     seen = waits("micro-lwp")
     assert seen["waiter"] > 1000 and seen["holder"] + seen["call"] < 0.1 * seen["waiter"]
-    fifo, tas = counted("micro-lwp"), counted("micro-lwp", "stock", 100, "vms.*.lock=tas")
-    assert total(fifo, "preempt_as_waiter") > 100 * total(fifo, "preempt_in_lock")
-    assert total(tas, "work_units") > 1.5 * total(fifo, "work_units")
+    fifo = [counted("micro-lwp", seed=seed) for seed in range(8)]
+    tas = [counted("micro-lwp", "stock", 100, "vms.*.lock=tas", seed=seed) for seed in range(8)]
+    assert all(total(run, "preempt_as_waiter") > 100 * total(run, "preempt_in_lock") for run in fifo)
+    gains = [total(b, "work_units") / total(a, "work_units") for a, b in zip(fifo, tas, strict=True)]
+    assert min(gains) > 1.2 and geometric_mean(gains) > 2, gains  # where a launch puts siblings decides: 1.6 to 6
 
 
 def test_ipi_wait():

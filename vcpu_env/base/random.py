@@ -1,8 +1,9 @@
-"""Random demands of the guests: counter-based streams and quantile tables, integers throughout.
+"""All that is random in a machine: counter-based streams and quantile tables, integers throughout.
 
 A draw is a hash of (seed, entity, purpose, how many draws that entity made for that purpose). What a thread asks for
 therefore depends on its own history alone: under two policies and one seed it draws the same sequence of demands, even
-after the schedules have diverged (common random numbers).
+after the schedules have diverged (common random numbers). A machine keeps its seed in one place, `random_key`, and no
+key of any stream, so that another seed there is another future of everything.
 """
 
 import math
@@ -40,7 +41,7 @@ STREAMS = {
 
 
 def stream_base(name: str) -> int:
-    """The number of a stream of entity 0; entity i's is `i << 4` further."""
+    """The number of a stream of entity 0; entity i's is `i << 4` further, so a kind has room for 2**20 of them."""
     kind = next(kind for kind in ENTITIES if name.startswith(f"{kind}_"))
     return ENTITIES.index(kind) << 24 | PURPOSES.index(name.removeprefix(f"{kind}_"))
 
@@ -59,12 +60,14 @@ def stream_base(name: str) -> int:
 ) = (stream_base(name) for name in STREAMS)
 
 random_key = Struct("random_key", [("key", "i8")], single=True)
+
 NR_THREAD_STREAMS = 3
+"""Of the streams above, those of threads come first: a thread's counters of draws are indexed by them."""
 
 _INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15, the splitmix64 increment, as a signed integer
 _MULTIPLY_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MULTIPLY_2 = -7723592293110705685  # 0x94D049BB133111EB
-_ENTITY = -3335678366873096957  # an odd constant that keeps streams apart
+_STREAM = -3335678366873096957  # an odd constant that keeps streams apart
 
 
 def quantile_tables() -> np.ndarray:
@@ -105,7 +108,7 @@ def random_arrays() -> list[StructArray]:
 @kjit
 def seed_key(seed):
     """What streams of one seed have in common."""
-    return mix64(np.int64(seed) * _ENTITY + 1)
+    return mix64(np.int64(seed) * _STREAM + 1)
 
 
 @kjit
@@ -123,7 +126,7 @@ def draw(key, count):
 @kjit
 def stream_key(key, stream, entity):
     """Key of one entity's stream (`THREAD_DURATION`, ...) under the key of a seed."""
-    return key + np.int64(stream + (entity << 4)) * _ENTITY
+    return key + np.int64(stream + (entity << 4)) * _STREAM
 
 
 @kjit
