@@ -1,5 +1,7 @@
 """Programs fitted to traces: what is read from them, what is fitted, and whether the fitted program does it again."""
 
+# ruff: noqa: E501
+
 import gzip
 import itertools
 import json
@@ -8,15 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.helpers.command_line import call, refused
+from tests.helpers.fit_traces import FTRACE, events_of
 from tests.helpers.paths import TESTS
 from vcpu_env.fit.command import misfit
 from vcpu_env.fit.distributions import fit_durations
-from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event, FitError, parse_events
-from vcpu_env.fit.fit import fit_recording, fit_trace, recording_of
+from vcpu_env.fit.events import CALL_IPI, IDLE, RESCHEDULE_IPI, SHOOTDOWN, SWITCH, WAKE, Event, FitError
+from vcpu_env.fit.fit import fit_recording, fit_trace
 from vcpu_env.fit.goodness import busy_allowed, durations, goodness, rate_allowed
 from vcpu_env.fit.groups import connect, forest, make_groups, word
 from vcpu_env.fit.simulate import simulate, solo, watched, with_reschedules
@@ -25,25 +26,14 @@ from vcpu_env.fit.write import choice, duration, split, workload_text
 from vcpu_env.machine import Machine
 from vcpu_env.scenario.workload_file import parse_workload
 
-TRACE = TESTS / "data" / "gzip-xz.ftrace.gz"
-COMMS = ["head", "gzip", "xz", "cat"]
-USEC = 1_000
 MSEC = 1_000_000
 
-# ruff: noqa: E501
+TRACE = TESTS / "data" / "gzip-xz.ftrace.gz"
 
-FTRACE = """\
-# tracer: nop
-#
-          <idle>-0       [001] dNh3.   100.000001: sched_waking: comm=a b pid=7 prio=120 target_cpu=001
-          <idle>-0       [001] d..2.   100.000002: sched_switch: prev_comm=swapper/1 prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=a b next_pid=7 next_prio=120
-             a b-7  (    6) [001] d..2.   100.000010: sched_waking: comm=w-2 pid=8 prio=120 target_cpu=000
-             a b-7       [001] d.h..   100.000011: reschedule_entry: vector=253
-             a b-7       [001] .....   100.000012: sys_enter_futex: whatever
-             a b-7       [001] d..1.   100.000013: tlb_flush: pages:1 reason:remote IPI send (4)
-             a b-7       [001] d..1.   100.000014: tlb_flush: pages:1 reason:local shootdown (2)
-             a b-7       [001] d..2.   100.000020: sched_switch: prev_comm=a b prev_pid=7 prev_prio=120 prev_state=S ==> next_comm=swapper/1 next_pid=0 next_prio=120
-"""
+COMMS = ["head", "gzip", "xz", "cat"]
+
+USEC = 1_000
+
 PERF = """\
          swapper     0 [001] 100.000001000:       sched:sched_waking: comm=a b pid=7 prio=120 target_cpu=001
          swapper     0 [001] 100.000002000:       sched:sched_switch: prev_comm=swapper/1 prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=a b next_pid=7 next_prio=120
@@ -54,10 +44,6 @@ PERF = """\
              a b     7 [001] 100.000013000:          1          tlb:tlb_flush: pages:1 reason:remote IPI send (4)
              a b     7 [001] 100.000020000:       sched:sched_switch: a b:7 [120] S ==> swapper/1:0 [120]
 """
-
-
-def events_of(text: str) -> list[Event]:
-    return parse_events(text.splitlines())
 
 
 @pytest.mark.core
@@ -333,196 +319,6 @@ def test_mistakes(tmp_path):
     lines = gzip.decompress(TRACE.read_bytes()).decode().splitlines()
     broken.write_text("\n".join([*lines[:50], "garbage", *lines[50:]]))
     assert refused("fit", broken, "--comm", "gzip").startswith(f"{broken}: line 51: 'garbage'")
-
-
-SLEEPER = "switch 10.0 0 100; switch 10.00008 100 0 S; switch 10.2 0 100; switch 10.20007 100 0 S"
-
-
-def ftrace(script: str, comm: str = "mediad") -> str:
-    """ftrace's text of switches "switch TIME FROM TO STATE" and wake-ups "wake TIME WHO", of thread 100."""
-    lines = []
-    for kind, time, *rest in (step.split() for step in script.split("; ")):
-        if kind == "wake":
-            what = f"<idle>-0 [000] d.h. {float(time):.6f}: sched_waking: comm={comm} pid={rest[0]} prio=120 target_cpu=000"
-        else:
-            state = rest[2] if len(rest) > 2 else "R"
-            names = [comm if tid == "100" else "swapper/0" for tid in rest[:2]]
-            what = (
-                f"{names[0]}-{rest[0]} [000] d..2. {float(time):.6f}: sched_switch: prev_comm={names[0]} "
-                f"prev_pid={rest[0]} prev_prio=120 prev_state={state} ==> next_comm={names[1]} next_pid={rest[1]} next_prio=120"
-            )
-        lines.append(what)
-    return "\n".join(lines) + "\n"
-
-
-OTHER_WAKES = "wake 10.00004 200; "
-
-
-def fitted_from(tmp_path, text: str, comm: str = "mediad"):
-    path = tmp_path / "trace.txt"
-    path.write_text(text)
-    return fit_trace(path, [comm])
-
-
-@pytest.mark.core
-def test_a_sleeper_whose_wakeups_were_not_recorded_sleeps(tmp_path):
-    """It runs 70 us every 200 ms; nobody's wake-up of it is there, so its sleep ends when it runs again."""
-    fitted = fitted_from(tmp_path, ftrace(OTHER_WAKES + SLEEPER))
-    assert "user 70us fixed" in fitted.text and "sleep 199.9ms fixed" in fitted.text
-    assert fitted.doubts == (
-        "1 of 1 sleeps end without a recorded wake-up: waiting for a CPU counts as sleeping",
-        "few samples: mediad (1 runs)",
-    )
-    simulated = {(row.group, row.quantity): row.simulated for row in goodness(fitted, simulate(fitted))}
-    assert simulated["all", "CPUs busy"] == pytest.approx(70e-6 / 0.2, rel=0.2)
-
-
-@pytest.mark.core
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        (
-            "switch 10 0 100; switch 10.1 100 0 S; switch 10.2 0 9; wake 10.3 9",
-            "no run from one sleep to the next (allowed: threads that were recorded for longer)",
-        ),
-        (
-            "wake 9 9; switch 10 0 100; wake 10.01 9; switch 10.1 100 0 R",
-            "its threads neither slept nor woke (allowed: threads that were recorded for longer)",
-        ),
-        (
-            "switch 10 100 0 S; wake 11 100",
-            "no switch to its threads was recorded, and no run from a wake-up to a sleep (allowed: perf record -a, or",
-        ),
-    ],
-)
-def test_too_little_was_recorded(tmp_path, script, message):
-    with pytest.raises(FitError) as error:
-        fitted_from(tmp_path, ftrace(script))
-    assert f"trace.txt: comm: {message}" in str(error.value)
-
-
-@pytest.mark.core
-def test_a_thread_that_sleeps_for_good_is_left_out():
-    """The one that starts the workers and waits for them did 1 ms of work; a loop of that would be a busy loop."""
-    events = [
-        Event(0, 0, SWITCH, 0, "", 1, "main"),
-        Event(500_000, 0, WAKE, 1, "", 2, "work"),
-        Event(1_000_000, 0, SWITCH, 1, "main", 0, "", True),
-    ]
-    for i in range(10):
-        at = 2_000_000 + i * 100_000
-        events += [
-            Event(at, 0, WAKE, IDLE, "", 2, "work"),
-            Event(at, 0, SWITCH, 0, "", 2, "work"),
-            Event(at + 40_000, 0, SWITCH, 2, "work", 0, "", True),
-        ]
-    recording = record(events, lambda comm, tid: True)
-    fitted = fit_recording(recording)
-    assert [group.name for group in fitted.groups] == ["work"]
-    assert fitted.doubts == ("left out, since no end of their sleep was recorded: main",)
-    with pytest.raises(FitError, match=r"comm: its threads slept, and no end of a sleep was recorded \(allowed: "):
-        fit_recording(record(events[:3], lambda comm, tid: comm == "main"))
-
-
-@pytest.mark.core
-def test_a_thread_that_ends_does_not_sleep():
-    exits = FTRACE.replace("prev_pid=7 prev_prio=120 prev_state=S", "prev_pid=7 prev_prio=120 prev_state=X")
-    assert events_of(exits)[-1].exits and not events_of(FTRACE)[-1].exits
-    recording = record(events_of(exits), lambda comm, tid: tid == 7)
-    assert not recording.threads[7].endless and recording.threads[7].blocked_since_ns is None
-
-
-@pytest.mark.core
-def test_a_recording_of_one_task_has_no_switches_to_it(tmp_path):
-    """perf record without -a: it runs from each wake-up to the next sleep."""
-    script = "; ".join(f"wake {i}.0001 100; switch {i}.0004 100 0 S" for i in range(1, 20))
-    fitted = fitted_from(tmp_path, ftrace(script))
-    assert "user 300us fixed" in fitted.text and "sleep 999.7ms fixed" in fitted.text
-    assert fitted.doubts == (
-        "no switch to its threads was recorded (perf record without -a): waiting for a CPU counts as running",
-    )
-
-
-@pytest.mark.core
-def test_a_daemon_that_sleeps_for_half_a_minute(tmp_path):
-    fitted = fitted_from(tmp_path, ftrace(OTHER_WAKES + SLEEPER.replace("10.2", "40.2")))
-    assert "sleep 10s fixed" in fitted.text
-    assert "sleeps of mediad last 30.2s in the mean, and are taken for 10s" in fitted.doubts
-
-
-NAMES = {1: "a", 2: "b", 3: "a", 4: "x y", 5: "kworker/0:1-e"}
-
-
-@st.composite
-def streams(draw) -> list[Event]:
-    """Events of a few threads in any order: switches, wake-ups and interrupts, some of them impossible."""
-    now_ns, events = 0, []
-    tids = st.integers(0, 5)
-    for _ in range(draw(st.integers(0, 30))):
-        now_ns += draw(st.sampled_from([0, 1, 1000, MSEC, 10**9, 10**13]))
-        kind, one, two = (
-            draw(st.sampled_from([SWITCH, SWITCH, WAKE, RESCHEDULE_IPI, SHOOTDOWN])),
-            draw(tids),
-            draw(tids),
-        )
-        exits = draw(st.booleans()) and draw(st.booleans())
-        names = NAMES.get(one, ""), two, NAMES.get(two, "")
-        events.append(Event(now_ns, draw(st.integers(0, 3)), kind, one, *names, exits or draw(st.booleans()), exits))
-    return events
-
-
-@pytest.mark.core
-@settings(deadline=None)
-@given(streams(), st.sets(st.sampled_from(sorted(set(NAMES.values()))), min_size=1))
-def test_any_recording_is_fitted_or_refused_in_one_line(events, comms):
-    try:
-        fitted = fit_recording(recording_of(events, comms, []))
-    except FitError as error:
-        assert str(error).startswith("comm: ") and "(allowed: " in str(error) and "\n" not in str(error)
-    else:
-        assert fitted.groups and all("\n" not in doubt for doubt in fitted.doubts)
-        # Who sleeps in the recording does so in the program.
-        assert all("sleep" in fitted.text or "get" in fitted.text for group in fitted.groups if group.sleeps_ns)
-
-
-REPORT = """\
-version = 6
-CPU 1 is empty
-cpus=2
-              ls-47    [000]   439.675591: sched_waking:         comm=cat pid=48 prio=120 target_cpu=000
-              ls-47    [000]   439.675592: kernel_stack:         <stack trace>
-=> ttwu_do_activate (ffffffff8110c0de)
-=> try_to_wake_up (ffffffff8110c0df)
-              ls-47    [000]   439.675595: funcgraph_entry:                   |  schedule() {
-              ls-47    [000]   439.675600: sched_switch:         ls:47 [120] S ==> cat:48 [120]
-"""
-
-
-@pytest.mark.core
-def test_what_trace_cmd_report_prints():
-    switch = Event(439_675_600_000, 0, SWITCH, 47, "ls", 48, "cat", True)
-    assert events_of(REPORT)[1] == switch
-    latency = REPORT.replace("[000]   ", "  0d..2. ")
-    assert events_of(latency) == events_of(REPORT)
-    raw = "prev_comm=ls prev_pid=47 prev_prio=120 prev_state=0x1 next_comm=cat next_pid=48 next_prio=120"
-    assert events_of(REPORT.replace("ls:47 [120] S ==> cat:48 [120]", raw))[1] == switch
-    runs_on = events_of(REPORT.replace("ls:47 [120] S ==> cat:48 [120]", raw.replace("0x1", "256")))[1]
-    assert not runs_on.blocks
-    ended = events_of(REPORT.replace("ls:47 [120] S ==> cat:48 [120]", raw.replace("0x1", "128")))[1]
-    assert ended.blocks and ended.exits
-    function = REPORT + "              ls-47    [000]   439.675700: do_exit <-__x64_sys_exit\n"
-    assert events_of(function) == events_of(REPORT)
-    with pytest.raises(FitError, match="line 2: events were lost"):
-        events_of(REPORT.replace("CPU 1 is empty", "CPU:1 [204600 EVENTS DROPPED]"))
-
-
-@pytest.mark.core
-@given(st.text(alphabet=" \n:=>[].#-0129abcRS", max_size=200), st.integers(0, len(REPORT)))
-def test_any_text_is_read_or_refused_in_one_line(text, at):
-    try:
-        events_of(REPORT[:at] + text + REPORT[at:])
-    except FitError as error:
-        assert "\n" not in str(error)
 
 
 @pytest.mark.core

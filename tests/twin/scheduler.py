@@ -1,43 +1,10 @@
 """The fair class on one CPU: tasks in a hierarchy of groups, sleep and wake, ticks, yields, schedule()."""
 
-from dataclasses import dataclass
-
 from .debooster import Debooster, find_matching_se
 from .eevdf import FEATURES, CfsRq, Load, SchedEntity, calc_delta_fair, set_next_buddy
+from .tasks import RemoteTask, Task, TaskGroup
 
 WEIGHT_IDLEPRIO = 3 << 10
-
-
-@dataclass(eq=False)
-class Task:
-    """A thread of the fair class."""
-
-    name: str
-    se: SchedEntity
-    rq: "Rq"
-    nice: int = 0
-    policy: str = "normal"
-    state: str = "new"  # then "running" (runnable), "sleeping", "dead"
-    on_rq: bool = False  # still true while its dequeue is delayed
-
-
-@dataclass(eq=False)
-class TaskGroup:
-    """A cgroup's cpu controller on this CPU."""
-
-    name: str
-    shares: int  # scaled
-    se: SchedEntity
-    cfs_rq: CfsRq
-
-
-@dataclass(eq=False)
-class RemoteTask:
-    """A runnable task on another CPU, there only to be yielded to."""
-
-    name: str
-    nr_running: int
-    rq: object = None
 
 
 class Rq:
