@@ -22,7 +22,7 @@ from vcpu_env.kernel.types import (
     TASK_INTERRUPTIBLE,
     kernel_arrays,
 )
-from vcpu_env.kernel.yield_types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 
 pytestmark = pytest.mark.core
 
@@ -33,9 +33,9 @@ SLICE = 2_800_000
 def running_and_waiting(vruntimes: list[int], deadlines: list[int], weights: list[int], **tunables) -> World:
     """Task A runs, the others wait, at the given virtual times (V starts at 0)."""
     nr_tasks = len(vruntimes)
-    world = World([*kernel_arrays(1, nr_tasks, 0), *policy_arrays()])
+    world = World([*kernel_arrays(1, nr_tasks, 0), *yield_arrays()])
     build_kernel(world, 1, [Task(weight=w) for w in weights], (), Tunables(base_slice_ns=SLICE, **tunables))
-    init_policy(world)
+    init_yield(world)
     world["cfs_rq"]["zero_vruntime"] = 0
     w = world.handle
     for p in range(nr_tasks):

@@ -10,7 +10,7 @@ from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule, yield_to
 from vcpu_env.kernel.entity import avg_vruntime, entity_eligible, update_curr
 from vcpu_env.kernel.types import TIF_NEED_RESCHED
-from vcpu_env.kernel.yield_types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 
 pytestmark = pytest.mark.core
 MS = 1_000_000
@@ -19,9 +19,9 @@ MS = 1_000_000
 def three_tasks(topology: str, offset_ns: int) -> Host:
     """Task 0 alone on CPU 0, tasks 1 and 2 on CPU 1, some time after 0."""
     host = Host(2, [Task(cpu=0), Task(cpu=1), Task(cpu=1)], topology=topology, base_slice_ns=2_800_000)
-    host.world = host.world.extended(policy_arrays())
+    host.world = host.world.extended(yield_arrays())
     host.w = host.world.handle
-    init_policy(host.world)
+    init_yield(host.world)
     for p, cpu in enumerate((0, 1, 1)):
         host.pin(p, cpu)
     host.start(0, 1, 2)

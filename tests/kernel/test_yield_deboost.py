@@ -27,8 +27,8 @@ from vcpu_env.kernel.yield_types import (
     SKIP_NOT,
     SKIP_NOT_SAME_RQ,
     SKIP_RATE_LIMIT,
-    init_policy,
-    policy_arrays,
+    init_yield,
+    yield_arrays,
 )
 from vcpu_env.trace.sched_functions import check_function_line, signed
 
@@ -97,9 +97,9 @@ def two_tasks(deboost: int, *, cpus: int = 1, groups: int = 0) -> World:
     """Tasks 0 and 1 at 40 ms, task 0 running; with two CPUs task 1 waits on the other one behind task 2."""
     nr_tasks = 4 if cpus == 2 else 2
     tasks = [Task(group=1 + p if p < groups else 0, cpu=int(cpus == 2 and p > 0)) for p in range(nr_tasks)]
-    world = World([*kernel_arrays(cpus, nr_tasks, groups), *policy_arrays()])
+    world = World([*kernel_arrays(cpus, nr_tasks, groups), *yield_arrays()])
     build_kernel(world, cpus, tasks, [Group()] * groups, Tunables(base_slice_ns=GRAN))
-    init_policy(world, deboost)
+    init_yield(world, deboost)
     w = world.handle
     for p, task in enumerate(tasks):
         world["task_struct"]["cpus_allowed"][p] = (1 << task.cpu, 0, 0, 0)
@@ -222,7 +222,7 @@ def test_a_rule_of_ones_own_between_the_two_halves():
 
 
 def test_world_starts_before_the_wrap():
-    world = World([*kernel_arrays(1, 1, 0), *policy_arrays()])
+    world = World([*kernel_arrays(1, 1, 0), *yield_arrays()])
     build_kernel(world, 1, [Task()])
     assert world["cfs_rq"]["zero_vruntime"][0] == INITIAL_VRUNTIME
     assert world["rq"]["curr"][0] == NIL

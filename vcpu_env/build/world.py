@@ -30,7 +30,7 @@ from vcpu_env.kernel.types import (
     REWEIGHT_V6_19,
     kernel_arrays,
 )
-from vcpu_env.kernel.yield_types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
 from vcpu_env.kvm.types import (
@@ -82,7 +82,7 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     init_pcpus(world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks))
     init_rcu(world)
     init_alignment(world)
-    init_policy(world)
+    init_yield(world)
     init_view(world)
     world["random_key"]["key"] = seed_key(plan.seed)
     fill_kernel(world, plan)
@@ -125,7 +125,7 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> 
     nr_tasks = plan.nr_vcpus + len(host_tasks)
     return [
         *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
-        *policy_arrays(),
+        *yield_arrays(),
         *view_arrays(),
         *kvm_arrays(nr_vms, plan.nr_vcpus),
         *pcpu_arrays(nr_cpus),

@@ -110,8 +110,8 @@ yield_stats = Struct(
 )
 
 
-def policy_arrays() -> list[StructArray]:
-    """Struct arrays of the debooster."""
+def yield_arrays() -> list[StructArray]:
+    """Struct arrays of directed yields: the constants, the record of one decision, the counts."""
     return [
         deboost_params.array(),
         yield_decision.array(),
@@ -119,7 +119,7 @@ def policy_arrays() -> list[StructArray]:
     ]
 
 
-def init_policy(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) -> None:
+def init_yield(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) -> None:
     """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` is the series itself."""
     params = world["deboost_params"]
     params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled

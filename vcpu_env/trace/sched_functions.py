@@ -16,7 +16,7 @@ from vcpu_env.kernel.yield_deboost import (
     yield_deboost_need,
     yield_deboost_rate_limit,
 )
-from vcpu_env.kernel.yield_types import DEBOOST_V2, deboost_params, init_policy, policy_arrays, yield_decision
+from vcpu_env.kernel.yield_types import DEBOOST_V2, deboost_params, init_yield, yield_arrays, yield_decision
 
 U64 = (1 << 64) - 1
 
@@ -29,9 +29,9 @@ def signed(value: int) -> np.int64:
 @cache
 def one_cpu() -> World:
     """A world to call the functions in."""
-    world = World([*kernel_arrays(1, 1, 0), *policy_arrays()])
+    world = World([*kernel_arrays(1, 1, 0), *yield_arrays()])
     build_kernel(world, 1, [Task()], (), Tunables(base_slice_ns=2_800_000))
-    init_policy(world, DEBOOST_V2)
+    init_yield(world, DEBOOST_V2)
     return world
 
 

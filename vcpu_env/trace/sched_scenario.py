@@ -17,7 +17,7 @@ from vcpu_env.kernel.types import (
     SCHED_NORMAL,
     kernel_arrays,
 )
-from vcpu_env.kernel.yield_types import DEBOOST, init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import DEBOOST, init_yield, yield_arrays
 
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
 OPS = {
@@ -181,7 +181,7 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
         task_list += [Task(cpu=cpu)] * nr_running
     check_ops(record, tasks, groups, set(remote))
     nr_cpus = 1 + len(remote)
-    world = World([*kernel_arrays(nr_cpus, len(task_list), len(group_list)), *policy_arrays()])
+    world = World([*kernel_arrays(nr_cpus, len(task_list), len(group_list)), *yield_arrays()])
     tunables = Tunables(
         hz=hz,
         base_slice_ns=integer("scenario", record, "base_slice_ns", 1, 1 << 40),
@@ -192,7 +192,7 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
     )
     build_kernel(world, nr_cpus, task_list, group_list, tunables, features)
     series = choice("scenario", record, "series", DEBOOST, "none")
-    init_policy(world, DEBOOST[series], bool(record.get("vcpu_debooster_enabled", 1)))
+    init_yield(world, DEBOOST[series], bool(record.get("vcpu_debooster_enabled", 1)))
     for p, task in enumerate(task_list):
         world["task_struct"]["cpus_allowed"][p] = (1 << task.cpu, 0, 0, 0)
         if task.cpu:

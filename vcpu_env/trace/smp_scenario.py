@@ -20,7 +20,7 @@ from vcpu_env.kernel.features import FEATURES
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import kernel_arrays
 from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
-from vcpu_env.kernel.yield_types import init_policy, policy_arrays
+from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 from vcpu_env.trace.sched_scenario import MAX_WEIGHT, POLICIES, choice, fail, field_of, integer
 
 EPOCH_NS = 16_384_000_000
@@ -171,7 +171,7 @@ def load_smp_scenario(record: dict[str, Any], dice: Sequence[int] = ()) -> SmpSc
     world = World(
         [
             *kernel_arrays(nr_cpus, len(tasks), len(groups), len(domains.levels), domains.nr_llcs),
-            *policy_arrays(),
+            *yield_arrays(),
             *timeline_arrays(cgroup_slots(len(groups), 0)),
             *cgroup_arrays(nr_cpus, len(groups), 0),
             recorded_dice(len(dice)),
@@ -180,7 +180,7 @@ def load_smp_scenario(record: dict[str, Any], dice: Sequence[int] = ()) -> SmpSc
     base_slice_ns = integer("scenario", record, "base_slice_ns", 1, 1 << 40)
     tunables = Tunables(hz=hz, base_slice_ns=base_slice_ns, newidle_cost_ns=0, track_load=True)
     build_kernel(world, nr_cpus, tasks, groups, tunables, features, cpus)
-    init_policy(world)
+    init_yield(world)
     init_timeline(world)
     phases = [EPOCH_NS + group["period_phase_ns"] for group in record["groups"]]
     init_cgroups(world, [Bandwidth()] * len(groups), phases, (), 0)
