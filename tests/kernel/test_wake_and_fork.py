@@ -11,6 +11,8 @@ from vcpu_env.kernel.find_busiest import update_idle_cpu_scan
 from vcpu_env.kernel.select_cpu import wake_wide
 from vcpu_env.kernel.types import WF_SYNC
 
+pytestmark = pytest.mark.core
+
 
 def until_running(host: Host, p: int) -> None:
     while p not in host.running():

@@ -15,6 +15,8 @@ from vcpu_env.cli import app
 from vcpu_env.scenario import ScenarioError, load_rtapp
 from vcpu_env.scenario.rtapp import EVENTS, THREAD_KEYS, UNSUPPORTED
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize(
     ("event", "line"),
