@@ -1,7 +1,13 @@
-"""Pages that a command makes equal what the command prints now."""
+"""Pages that a command makes equal what the command prints now; the site has all of them."""
 
+import runpy
+import subprocess
+import sys
+
+import pytest
 from typer.testing import CliRunner
 
+import vcpu_env
 from tests.helpers.paths import DOCS
 from vcpu_env.cli import app
 
@@ -9,3 +15,29 @@ from vcpu_env.cli import app
 def test_workloads_page():
     printed = CliRunner().invoke(app, ["list", "workloads", "--parameters"]).output
     assert (DOCS / "workloads.md").read_text() == printed, "vcpu-env list workloads --parameters > docs/workloads.md"
+
+
+def test_the_home_page_leads_to_every_page():
+    home = (DOCS / "index.md").read_text()
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")} - {"index"}
+    assert not {page for page in pages if f"\n{page}\n" not in home}, "add it to a toctree of docs/index.md"
+
+
+def test_reference_has_every_public_name():
+    reference = (DOCS / "reference.md").read_text()
+    assert not {name for name in vcpu_env.PUBLIC if f":: {name}\n" not in reference}
+
+
+@pytest.mark.slow
+def test_commands_page():
+    made = runpy.run_path(str(DOCS / "make_commands.py"))["page"]()
+    assert (DOCS / "commands.md").read_text() == made, "python docs/make_commands.py"
+
+
+@pytest.mark.slow
+def test_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx")
+    build = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "-c", "docs", ".", str(tmp_path)]
+    made = subprocess.run(build, cwd=DOCS.parent, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert "docs/index.html" in (tmp_path / "index.html").read_text()
