@@ -4,7 +4,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz matrix constraints docs fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz matrix constraints pages docs fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -18,6 +18,7 @@ help:
 	@echo "make matrix     the same on every Python of '$(PYTHONS)' that is installed"
 	@echo "make constraints  resolve the development environment anew, into constraints.txt"
 	@echo "make fuzz       try wrong inputs on everything that takes any, for SECONDS (8 hours)"
+	@echo "make pages      make every page that prints results again (hours); python docs/pages.py lists them"
 	@echo "make docs       build the documentation site into build/site (extra docs; no network)"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
@@ -87,6 +88,9 @@ constraints:
 SECONDS ?= 28800
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+pages: $(VENV)/.dev
+	$(BIN)/python docs/pages.py make
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/make_commands.py

@@ -1,6 +1,6 @@
 """Write docs/commands.md: every command with its arguments and options, by typer's own generator.
 
-    python docs/make_commands.py
+python docs/make_commands.py
 """
 
 import os

@@ -41,3 +41,16 @@ def test_site_is_built_without_a_warning(tmp_path):
     made = subprocess.run(build, cwd=DOCS.parent, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     assert "docs/index.html" in (tmp_path / "index.html").read_text()
+
+
+def test_pages_that_print_results_are_there():
+    pages = runpy.run_path(str(DOCS / "pages.py"))
+    for name, page in pages["PAGES"].items():
+        assert all((DOCS.parent / file).exists() for file in page.files), name
+    assert set(pages["record"]()) <= set(pages["PAGES"])
+
+
+def test_a_page_that_is_none_is_refused_in_one_line():
+    made = subprocess.run([sys.executable, DOCS / "pages.py", "make", "none"], capture_output=True, text=True)
+    assert made.returncode == 2
+    assert made.stderr.startswith("error: NAME: value 'none' (allowed: commands, ")
