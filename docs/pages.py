@@ -45,7 +45,6 @@ PAGES = {
     "picture": Page(("docs/stock-vs-series.gif",), ("docs/make_gif.py",)),
     "launches": Page(("docs/launches.png",), ("docs/make_launches.py",)),
     "environments": Page(("docs/environments",), ("docs/make_environment_tables.py", "--rates")),
-    "scenarios": Page(("docs/scenarios.md",), ("-m", "vcpu_env.scenario.splits")),
     "calibration": Page(("docs/calibration.md", "experiments/calibration"), ("-m", "experiments.calibration")),
     "series-review": Page(("experiments/series-review",), ("-m", "experiments", "series-review")),
     "sensitivity": Page(("experiments/sensitivity",), ("-m", "experiments", "sensitivity")),
