@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baselines.cells import Cell, Row
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.files import checksum_of_data, say_unchecked, write_whole
 
 KEY = b"vcpu_env.cell"
@@ -30,7 +31,7 @@ CHECKSUM = b"vcpu_env.checksum"
 """Where a file of rows says what they must sum up to."""
 
 
-class StoreError(Exception):
+class StoreError(InputError):
     """A directory that cannot take or give results."""
 
 

@@ -1,6 +1,7 @@
 """Surfaces that read files and data; none of them runs a machine."""
 
 import functools
+import gzip
 import io
 import json
 import tempfile
@@ -15,13 +16,19 @@ from baselines import store
 from baselines.constants import constants_in_text
 from baselines.experiment import Experiment, ExperimentError, make_plan, parse_experiment
 from baselines.policies import PolicyError
+from experiments.calibration.design import load_ranges
+from experiments.study import StudyError
 from tests.fuzz import mutate
 from tests.fuzz.invent import data_of
 from tests.fuzz.surface import Surface
+from tests.helpers.fit_traces import FTRACE
 from tests.helpers.samples import PIPE, VIDEO
+from vcpu_env.fit.events import FitError
+from vcpu_env.fit.fit import fit_trace
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.weights import sealed
 from vcpu_env.policy.named import POLICIES
+from vcpu_env.realism.probe import parse_probes
 from vcpu_env.realism.recording import SHIPPED as RECORDING
 from vcpu_env.realism.recording import load_recording
 from vcpu_env.scenario import Scenario, ScenarioError, load_rtapp
@@ -173,6 +180,24 @@ def trace_files() -> st.SearchStrategy[bytes]:
     return mutate.bytes_like([path.read_bytes() for path in paths])
 
 
+def try_probes(given: str) -> None:
+    parse_probes(given, "fuzz")
+
+
+def try_ranges(given: str) -> None:
+    load_ranges(on_disk("ranges.toml", given))
+
+
+def recorded_texts() -> st.SearchStrategy[str]:
+    """Text of recorded schedules, as ftrace writes it."""
+    recorded = gzip.decompress((ROOT / "tests" / "data" / "gzip-xz.ftrace.gz").read_bytes()).decode()
+    return mutate.texts_like([FTRACE, "".join(recorded.splitlines(keepends=True)[:400])])
+
+
+def try_recorded_text(given: str) -> None:
+    fit_trace(on_disk("fuzz.ftrace", given), (), ())
+
+
 SURFACES = [
     Surface("workload", workloads, try_workload, (ScenarioError,)),
     Surface("rtapp", rtapp_files, try_rtapp, (ScenarioError,)),
@@ -181,5 +206,8 @@ SURFACES = [
     Surface("model", models, try_model, (ValueError,), check_model),
     Surface("recording", recordings, lambda given: load_recording(on_disk("r.parquet", given)), (ScenarioError,)),
     Surface("results", tables, try_table, (store.StoreError,)),
+    Surface("recorded text", recorded_texts, try_recorded_text, (FitError,)),
+    Surface("probe", lambda: mutate.texts_like(texts_in("vcpu_env/realism/probes.toml")), try_probes, (ScenarioError,)),
+    Surface("ranges", lambda: mutate.texts_like(texts_in("experiments/calibration/*.toml")), try_ranges, (StudyError,)),
     Surface("trace file", trace_files, lambda given: read_lines(on_disk("t.jsonl.gz", given)), (TraceError,)),
 ]

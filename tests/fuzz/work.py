@@ -18,9 +18,9 @@ BATCH = 100
 
 def surfaces() -> dict[str, Surface]:
     """All of them by name; those of trainings where what they need is installed."""
-    from tests.fuzz import files, running
+    from tests.fuzz import calls, commands, files, running
 
-    found = [*files.SURFACES, *running.SURFACES]
+    found = [*files.SURFACES, *running.SURFACES, *calls.SURFACES, *commands.SURFACES]
     try:
         from tests.fuzz import trainings
     except ImportError:
