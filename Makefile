@@ -4,7 +4,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz matrix constraints fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz kills invariants matrix constraints fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -18,6 +18,8 @@ help:
 	@echo "make matrix     the same on every Python of '$(PYTHONS)' that is installed"
 	@echo "make constraints  resolve the development environment anew, into constraints.txt"
 	@echo "make fuzz       try wrong inputs on everything that takes any, for SECONDS (8 hours)"
+	@echo "make kills      kill sweeps and trainings KILLS times each, go on with them, compare (docs/trust.md)"
+	@echo "make invariants run machines for EVENTS events, and look at them in between"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -86,6 +88,14 @@ constraints:
 SECONDS ?= 28800
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+KILLS ?= 50
+kills: $(VENV)/.dev
+	VCPU_ENV_KILLS=$(KILLS) $(BIN)/pytest -m slow -s tests/test_kills.py
+
+EVENTS ?= 1000000000
+invariants: $(VENV)/.dev
+	VCPU_ENV_EVENTS=$(EVENTS) $(BIN)/pytest -m slow -s tests/test_machine_invariants.py
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix

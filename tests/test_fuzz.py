@@ -12,15 +12,9 @@ from tests.fuzz.work import batch_of, run, surfaces, try_one
 
 FEW = 40
 SLOW = {
-    "rule": 1,
-    "rule compiled": 1,
-    "report": 1,
-    "command": 2,
-    "evaluate": 5,
-    "trace": 5,
-    "experiment": 10,
-    "scenario": 60,
-}
+    "rule": 1, "rule compiled": 1, "report": 1, "command": 2, "evaluate": 5, "trace": 5, "batch call": 10,
+    "experiment": 10, "reset": 10, "scenario": 60,
+}  # fmt: skip
 """How many inputs of those surfaces whose inputs take longer."""
 
 

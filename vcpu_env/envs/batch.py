@@ -142,12 +142,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _seed(self, seed: int | list[int | None] | None, which: np.ndarray) -> None:
         """Seed the machines' generators as Gymnasium seeds as many single environments."""
-        seeds: Any = seed
-        if is_seed(seed):
-            seeds = [None if seed is None else seed + i for i in range(self.num_envs)]
-        several = isinstance(seeds, list | tuple) and len(seeds) == self.num_envs
-        if not several or not all(map(is_seed, seeds)):
+        given: Any = [None if seed is None else seed + i for i in range(self.num_envs)] if is_seed(seed) else seed
+        several = isinstance(given, list | tuple) and len(given) == self.num_envs
+        if not several or not all(map(is_seed, given)):
             raise EnvConfigError(f"seed: value {shown(seed)} (allowed: an integer from 0, or {self.num_envs} of them)")
+        seeds = [None if one is None else int(one) for one in given]
         fresh = not self.randoms
         made = [
             seeding.np_random(seeds[i])[0] if fresh or (seeds[i] is not None and i in which) else self.randoms[i]
