@@ -3,7 +3,7 @@
 import functools
 import gzip
 import io
-import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from baselines import store
 from baselines.constants import constants_in_text
-from baselines.experiment import Experiment, ExperimentError, make_plan, parse_experiment
+from baselines.experiment import Experiment, ExperimentError, checked_experiment, make_plan, parse_experiment
 from baselines.policies import PolicyError
 from experiments.calibration.design import load_ranges
 from experiments.study import StudyError
@@ -96,13 +96,12 @@ def experiments() -> st.SearchStrategy[Any]:
 
 
 def try_experiment(given: Any) -> Any:
-    if not isinstance(given, str):
-        given = "\n".join(f"{name} = {json.dumps(value, default=str)}" for name, value in given.items())
-    experiment = parse_experiment(given, "fuzz", scratch())
-    cells = len(experiment.scenarios) * max(1, len(experiment.variants))
-    for values in experiment.grid.values():
-        cells *= len(values)
-    return make_plan(experiment, POLICIES) if cells <= 200 else experiment
+    if isinstance(given, str):
+        experiment = parse_experiment(given, "fuzz", scratch())
+    else:
+        experiment = checked_experiment({"name": "fuzz"} | given)
+    variants = max(1, len(experiment.variants)) * math.prod(map(len, experiment.grid.values()))
+    return make_plan(experiment, POLICIES) if len(experiment.scenarios) * variants <= 200 else experiment
 
 
 def constants() -> st.SearchStrategy[str]:
@@ -195,7 +194,7 @@ def recorded_texts() -> st.SearchStrategy[str]:
 
 
 def try_recorded_text(given: str) -> None:
-    fit_trace(on_disk("fuzz.ftrace", given), (), ())
+    fit_trace(on_disk("fuzz.ftrace", given), ("a b", "w-2") if "w-2" in given else ("gzip", "xz"))
 
 
 SURFACES = [
