@@ -61,8 +61,8 @@ def test_invariants_of_a_long_run(name):
     share, looks, began = EVENTS // len(LONG), 0, time.monotonic()
     machine.run_until(20 * MSEC)
     while (events := count(machine)) < share:
-        left = (share - events) / max(1, LOOKS - looks)
-        machine.run_until(machine.now_ns + max(1, round(left * machine.now_ns / events)))
+        left = (share - events) / max(1, LOOKS - looks) / events
+        machine.run_until(machine.now_ns + round(min(1, left) * machine.now_ns))
         for _ in range(3):
             assert_invariants(machine)
             machine.run_until(machine.next_event_ns)

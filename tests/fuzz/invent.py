@@ -26,6 +26,11 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "policies": st.lists(st.sampled_from(["ipi", "series-v2", "debooster"]), min_size=1, max_size=2),
     "quantiles": st.sampled_from([[[0, 0.5], [0.5, 1], [1, 3]], [[0, 1], [1, 1]]]),
     "program": st.sampled_from(["user 10us", "user a\nwork", "repeat 3\nuser 1us\nend", "hold a 2us\nuser 5us"]),
+    "reward": st.sampled_from([{"useful": 1.0}, {"useful": 0.5, "unfairness": -1.0}]),
+    "observe": st.sampled_from([["yielder"], ["yielder", "queue", "host"]]),
+    "penalty_levels": st.sampled_from([[1.0], [0.0, 1.0, 4.0]]),
+    "decision_filter": st.sampled_from(["same_rq", "rule_acts", "every_nth:3", "sampled:0.5", "period_ns:1000"]),
+    "horizon_ns": st.integers(1_000, 2_000_000),
     "set": st.lists(st.sampled_from(["host.hz=250", "vms.*.lock=fifo"]), max_size=1),
 }
 """What is allowed in text that a field's type does not tell of."""

@@ -133,10 +133,12 @@ def try_snapshot(given: Any) -> None:
 
 
 def actions() -> st.SearchStrategy[Any]:
-    """Nonsense, and for some of them the form of an action with nonsense in it; None stands for a right one."""
+    """Nonsense, the form of an action with nonsense in it, and small numbers, which are often right."""
+    small = st.one_of(st.integers(-1, 4), st.floats(-1, 1, width=32))
+    right = st.one_of(small, st.lists(small, min_size=1, max_size=2))
     several = st.lists(NONSENSE, min_size=1, max_size=3)
     pairs = st.fixed_dictionaries({"candidate": NONSENSE, "penalty_scale": NONSENSE})
-    return st.tuples(st.sampled_from(IDS), st.one_of(NONSENSE, several, pairs))
+    return st.tuples(st.sampled_from(IDS), st.one_of(NONSENSE, several, pairs, right))
 
 
 def try_action(given: tuple[str, Any]) -> None:
