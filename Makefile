@@ -4,7 +4,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz matrix constraints pages docs fmt clean
+.PHONY: help evaluate study realism reproduce retrain test check compiled uncompiled debug coverage fuzz matrix constraints pages docs kills invariants fmt clean
 
 help:
 	@echo "make evaluate   install the simulator and compare the baseline policies"
@@ -20,6 +20,8 @@ help:
 	@echo "make fuzz       try wrong inputs on everything that takes any, for SECONDS (8 hours)"
 	@echo "make pages      make every page that prints results again (hours); python docs/pages.py lists them"
 	@echo "make docs       build the documentation site into build/site (extra docs; no network)"
+	@echo "make kills      kill sweeps and trainings KILLS times each, go on with them, compare (docs/trust.md)"
+	@echo "make invariants run machines for EVENTS events, and look at them in between"
 	@echo "make fmt        format the source and sort imports"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
@@ -96,6 +98,14 @@ docs: $(VENV)/.docs
 	$(BIN)/python docs/make_commands.py
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env --quiet -c docs . build/site
 	@echo "build/site/index.html"
+
+KILLS ?= 50
+kills: $(VENV)/.dev
+	VCPU_ENV_KILLS=$(KILLS) $(BIN)/pytest -m slow -s tests/test_kills.py
+
+EVENTS ?= 1000000000
+invariants: $(VENV)/.dev
+	VCPU_ENV_EVENTS=$(EVENTS) $(BIN)/pytest -m slow -s tests/test_machine_invariants.py
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --select I --fix

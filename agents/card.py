@@ -141,7 +141,9 @@ def load_card(path: Path) -> Card:
         ConfigError: it is damaged, or the policies beside it are not those that it describes.
     """
     try:
-        card = Card.model_validate_json(path.read_text("utf-8"))
+        card = Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(error_lines(Card, error))) from None
     for member, file in zip(card.members, card.files, strict=True):

@@ -16,6 +16,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 from agents.config import TrainConfig
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.files import checksum, write_whole
 from vcpu_env.envs.slot import Snapshot, SnapshotError
 from vcpu_env.nets.rollout import RolloutCollector
@@ -27,7 +28,7 @@ ARRAYS = ("_last_obs", "_last_episode_starts", "_last_original_obs")
 REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that cannot be read, or is of another training."""
 
 

@@ -26,9 +26,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vcpu_env.base.errors import InputError, nearest
 from vcpu_env.envs.config import EnvConfig
 from vcpu_env.policy.named import POLICIES
-from vcpu_env.scenario.errors import InputError, error_lines, nearest
+from vcpu_env.scenario.errors import error_lines
 from vcpu_env.scenario.model import Name
 from vcpu_env.scenario.splits import SPLITS
 from vcpu_env.scenario.toml_text import read_toml

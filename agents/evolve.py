@@ -24,6 +24,7 @@ from agents.linear import as_the_rule, imitate, linear_policy
 from agents.run import Run, append_line, read_lines
 from agents.teacher import lessons
 from baselines.command import say
+from vcpu_env.base.errors import nearest
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.config import rule_of
 from vcpu_env.envs.parallel import handles, together
@@ -32,7 +33,6 @@ from vcpu_env.nets.learned import KINDS, LearnedPolicy
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.play import play_episodes
 from vcpu_env.scenario import load_scenario
-from vcpu_env.scenario.errors import nearest
 
 DEFAULTS = {"population_size": 24, "sigma": 0.3, "episodes": 1, "harm": 1.0}
 LEAST = {"population_size": 4, "sigma": 1e-6, "episodes": 1, "harm": 0}

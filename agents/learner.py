@@ -10,10 +10,10 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 from agents.candidates import CandidatesPolicy
 from agents.config import INSIDE, ConfigError, Stage, TrainConfig
 from agents.inside import InsideMaskablePPO, InsidePPO, weights_of
+from vcpu_env.base.errors import nearest
 from vcpu_env.envs.config import EnvConfigError
 from vcpu_env.envs.sb3 import make_sb3
 from vcpu_env.nets.learned import Description, LearnedPolicy
-from vcpu_env.scenario.errors import nearest
 
 CLASSES: dict[tuple[str, bool], Any] = {
     ("maskable_ppo", True): InsideMaskablePPO,

@@ -14,7 +14,7 @@ from typing import Any
 
 from agents.config import ConfigError, TrainConfig
 from agents.validation import Verdict, validate
-from vcpu_env.base.files import checksum_of_data, say_unchecked, write_whole
+from vcpu_env.base.files import checksum_of_data, holds_nothing, say_unchecked, write_whole
 from vcpu_env.nets.learned import LearnedPolicy
 
 
@@ -38,7 +38,7 @@ class Run:
             if record.read_text("utf-8") != self._text:
                 raise ConfigError(f"out: value '{directory}' holds a training with another configuration")
             history(directory)  # a line that a kill cut short must not be gone on with
-        elif directory.exists() and any(directory.iterdir()):
+        elif directory.exists() and not holds_nothing(directory):
             raise ConfigError(f"out: value '{directory}' (allowed: an empty directory or one of this training)")
         directory.mkdir(parents=True, exist_ok=True)
         if not record.exists():

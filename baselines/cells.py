@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baselines.policies import PolicySource
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.jit import source_hash
 from vcpu_env.build.stall import StalledError
 from vcpu_env.counters import measure
@@ -27,7 +28,7 @@ Row = dict[str, Any]
 source_id = functools.cache(source_hash)
 
 
-class CellError(Exception):
+class CellError(InputError):
     """A cell that cannot be built or run."""
 
 

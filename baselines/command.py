@@ -5,8 +5,8 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from vcpu_env.base.errors import one_line
 from vcpu_env.cli import with_output
-from vcpu_env.scenario.errors import one_line
 
 
 def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:

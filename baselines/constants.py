@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, PENALTY_SCALE_ONE, RATE_LIMIT_NS
 from vcpu_env.kvm.types import IPI_WINDOW_NS
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
@@ -44,7 +45,7 @@ class Constants(BaseModel):
     def check_caps(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
         """Refuse what is not one factor for each cap."""
         if len(scales) != len(CAPS) or not all(0 < scale <= 1024 for scale in scales):
-            raise ValueError(f": value {list(scales)} (allowed: {len(CAPS)} numbers above 0, up to 1024)")
+            raise InputError(f": value {list(scales)} (allowed: {len(CAPS)} numbers above 0, up to 1024)")
         return scales
 
     def policy(self) -> Policy:
@@ -70,4 +71,4 @@ def constants_in_text(text: str) -> Constants:
     try:
         return Constants(**read_toml(text))
     except ValidationError as error:
-        raise ValueError("; ".join(error_lines(Constants, error))) from None
+        raise InputError("; ".join(error_lines(Constants, error))) from None

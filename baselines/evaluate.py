@@ -19,7 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from baselines.cells import MACHINE, Cell, CellError, Row, compile_here, load_object, run_cell, source_id
 from baselines.command import run_command, say
-from baselines.experiment import DEFAULT, Experiment, ExperimentError, Plan, load_experiment, make_plan
+from baselines.experiment import (
+    DEFAULT,
+    Experiment,
+    ExperimentError,
+    Plan,
+    checked_experiment,
+    load_experiment,
+    make_plan,
+)
 from baselines.policies import PolicyError
 from baselines.report.terminal import print_report, report_console
 from baselines.store import Store, StoreError
@@ -105,7 +113,8 @@ def default_directory(plan: Plan, name: str) -> Path:
 
 def _changed(experiment: Experiment, **options: Any) -> Experiment:
     """An experiment with those fields replaced that were given on the command line."""
-    return experiment.model_copy(update={name: value for name, value in options.items() if value})
+    given = {name: value for name, value in options.items() if value}
+    return checked_experiment(experiment.model_dump(exclude_unset=True) | given)
 
 
 @app.command()

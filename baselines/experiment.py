@@ -18,6 +18,7 @@
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +31,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 from baselines.cells import Cell, source_id
 from baselines.policies import PolicySource, choose_policies, is_file
 from vcpu_env import __version__
+from vcpu_env.base.errors import InputError, nearest, shown
 from vcpu_env.build.guests import guest_plans
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
-from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
+from vcpu_env.scenario.errors import error_lines
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.model import Name
 from vcpu_env.scenario.toml_text import read_toml
@@ -40,6 +42,7 @@ from vcpu_env.scenario.toml_text import read_toml
 SHIPPED = resources.files("baselines") / "experiments"
 DEFAULT = "published"
 LARGEST_SEED = 2**31 - 1
+MOST_CELLS = 1_000_000
 
 
 class ExperimentError(InputError):
@@ -188,14 +191,23 @@ def parse_experiment(toml: str, default_name: str, directory: Path = Path()) -> 
         data = read_toml(toml)
     except tomllib.TOMLDecodeError as error:
         raise ExperimentError(f"experiment: value '{default_name}' (allowed: a TOML file; {error})") from None
-    try:
-        experiment = Experiment(**{"name": default_name} | data)
-    except ValidationError as error:
-        lines = error_lines(Experiment, error)
-        raise ExperimentError(f"experiment {default_name}: {line}" for line in lines) from None
+    experiment = checked_experiment({"name": default_name} | data)
     scenarios = [str(directory / name) if name.endswith(".toml") else name for name in experiment.scenarios]
     policies = [str(directory / name) if is_file(name) else name for name in experiment.policies]
     return experiment.model_copy(update={"scenarios": tuple(scenarios), "policies": tuple(policies)})
+
+
+def checked_experiment(data: dict[str, Any]) -> Experiment:
+    """An experiment from data.
+
+    Raises:
+        ExperimentError: with one line for every wrong field.
+    """
+    try:
+        return Experiment(**data)
+    except ValidationError as error:
+        lines = error_lines(Experiment, error)
+        raise ExperimentError(f"experiment {shown(data['name'])}: {line}" for line in lines) from None
 
 
 def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
@@ -208,6 +220,10 @@ def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Seque
     Raises:
         ExperimentError, ScenarioError, PolicyError: something in it is wrong.
     """
+    points = [len(values) for values in experiment.grid.values()]
+    of_one = len(experiment.policies) * experiment.seeds * max(1, len(experiment.variants)) * math.prod(points)
+    if (cells := len(experiment.scenarios) * of_one) > MOST_CELLS:
+        raise ExperimentError(f"experiment {experiment.name}: {cells:,} cells (allowed: {MOST_CELLS:,})")
     cases = [
         Case(apply_overrides(load_scenario(name), [*experiment.set, *changes, *overrides]), variant)
         for variant, changes in _variants(experiment)

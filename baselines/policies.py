@@ -8,20 +8,18 @@ chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target
 
 import functools
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from baselines.constants import constants_in_text
+from vcpu_env.base.errors import nearest
+from vcpu_env.policy.fingerprint import fingerprint
 from vcpu_env.policy.in_file import PolicyError, is_rule_file, policy_in_file, split, text_of
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import EXTERNAL
 from vcpu_env.scenario import Scenario
-from vcpu_env.scenario.errors import nearest
 
 STOCK = "stock"
 """Name of the baseline: the unchanged kernel."""
@@ -152,22 +150,3 @@ def learned_in_file(path: str, content: bytes) -> Any:
 def _refuse_external(name: str, policy: Any) -> None:
     if EXTERNAL in (getattr(policy, "target_rule", None), getattr(policy, "penalty_rule", None)):
         raise PolicyError(f"policy: value '{name}' is answered from outside (allowed: rules inside the machine)")
-
-
-def fingerprint(value: Any) -> str:
-    """Text that changes with the content of a policy: its fields, arrays in full, functions by name and closure."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return fingerprint({field.name: getattr(value, field.name) for field in fields(value)})
-    if isinstance(value, Mapping):
-        return "{" + ",".join(sorted(f"{fingerprint(key)}:{fingerprint(item)}" for key, item in value.items())) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(fingerprint, value)) + "]"
-    if isinstance(value, set | frozenset):
-        return "(" + ",".join(sorted(map(fingerprint, value))) + ")"
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
-    value = getattr(value, "py_func", value)  # compiled: its repr holds an address
-    if inspect.isfunction(value):
-        captured = [cell.cell_contents for cell in value.__closure__ or ()]
-        return f"{value.__qualname__}{fingerprint([*captured, value.__defaults__])}"
-    return repr(value)

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baselines.cells import Cell, Row
-from vcpu_env.base.files import checksum_of_data, say_unchecked, write_whole
+from vcpu_env.base.errors import InputError
+from vcpu_env.base.files import checksum_of_data, holds_nothing, say_unchecked, write_whole
 
 KEY = b"vcpu_env.cell"
 """Where a cell's file says which cell it holds, so that a file under a wrong name is noticed."""
@@ -30,7 +31,7 @@ CHECKSUM = b"vcpu_env.checksum"
 """Where a file of rows says what they must sum up to."""
 
 
-class StoreError(Exception):
+class StoreError(InputError):
     """A directory that cannot take or give results."""
 
 
@@ -48,7 +49,7 @@ class Store:
         if directory.exists() and not directory.is_dir():
             raise StoreError(f"out: value '{directory}' (allowed: a directory)")
         try:
-            if directory.exists() and any(directory.iterdir()):
+            if directory.exists() and not holds_nothing(directory):
                 if not self.manifest.exists():
                     raise StoreError(f"out: value '{directory}' (allowed: an empty directory or one of results)")
                 status = read_manifest(directory)["status"]

@@ -12,13 +12,14 @@ from baselines.evaluate import POLICIES, QUICK, QUICK_SEEDS, prepare
 from baselines.experiment import Plan, load_experiment, make_plan
 from baselines.store import Store, StoreError
 from baselines.summary import Comparison, compare
+from vcpu_env.base.errors import InputError
 from vcpu_env.executors.base import Executor
 
 ROOT = Path(__file__).parent
 PROGRESS = 100
 
 
-class StudyError(Exception):
+class StudyError(InputError):
     """A study or sweep that does not exist, or that has not been run yet."""
 
 

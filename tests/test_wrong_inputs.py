@@ -8,10 +8,10 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from tests.helpers.worlds import timeline
+from vcpu_env.base.errors import InputError, one_line, shown
 from vcpu_env.base.timeline import MOST_EVENTS_AT_ONCE, MOST_STEPS_AT_ONCE, NEVER, note_stall, time_stands_still
 from vcpu_env.scenario import Scenario, ScenarioError, load_rtapp, load_scenario, parse_scenario
 from vcpu_env.scenario.bounds import LARGEST_COST_NS, LONGEST_NS, MOST_FREE_STEPS
-from vcpu_env.scenario.errors import InputError, one_line, shown
 from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, after, either, repeated, stretch_of
 
 pytestmark = pytest.mark.core

@@ -49,7 +49,7 @@ class Listed:
 
 def fail(error: ValueError | str) -> None:
     """Report bad input on one line (a line a field) and end with exit code 2."""
-    from vcpu_env.scenario.errors import InputError, one_line
+    from vcpu_env.base.errors import InputError, one_line
 
     lines = str(error).splitlines() if isinstance(error, InputError) else [one_line(str(error))]
     for line in lines:

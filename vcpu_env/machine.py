@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env.base.errors import InputError, shown, whole_number
 from vcpu_env.base.jit import NIL, call
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.stall import check_stall
@@ -67,13 +68,14 @@ class Machine:
     """
 
     def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
-        if not 0 <= seed < 2**31:
-            raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
-        if not 0 <= trace_events <= MOST_TRACE_EVENTS:
-            raise ValueError(f"trace_events: value {trace_events} (allowed: 0..{MOST_TRACE_EVENTS})")
+        if not isinstance(scenario, Scenario):
+            raise InputError(f"scenario: value {shown(scenario)} (allowed: a Scenario; load_scenario() makes one)")
+        if not isinstance(policy, Policy | str):
+            raise InputError(f"policy: value {shown(policy)} (allowed: a Policy, the name of one, or FILE.py)")
+        self.seed = whole_number("seed", seed, 0, 2**31 - 1)
+        trace_events = whole_number("trace_events", trace_events, 0, MOST_TRACE_EVENTS)
         self.scenario = scenario
         self.policy = policy_of(policy) if isinstance(policy, str) else policy
-        self.seed = seed
         with np.errstate(over="ignore"):
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
@@ -103,10 +105,9 @@ class Machine:
             ValueError: the decision at which the machine stands has not been answered, or `end_ns` is further than any
                 run goes.
         """
-        if not 0 <= end_ns <= LONGEST_RUN_NS:
-            raise ValueError(f"run_until: value {end_ns} (allowed: 0..{LONGEST_RUN_NS} ns)")
+        end_ns = whole_number("run_until", end_ns, 0, LONGEST_RUN_NS)
         if self.decision is not None:
-            raise ValueError(
+            raise InputError(
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
         if self._policy_due_ns is not None and end_ns >= self._policy_due_ns:
@@ -140,14 +141,12 @@ class Machine:
         """
         view = self._stopped_at(DECISION_TARGET, "answer_target")
         last = FIRST_CANDIDATE + int(view["nr_candidates"]) - 1
-        if not 0 <= answer <= last:
-            raise ValueError(f"answer_target: value {answer} (allowed: 0..{last})")
-        if not BOOST_RULE <= boost < NR_BOOSTS:
-            raise ValueError(f"boost: value {boost} (allowed: {BOOST_RULE}..{NR_BOOSTS - 1})")
-        if not 0 <= penalty_scale <= MAX_SCALE:
-            raise ValueError(f"penalty_scale: value {penalty_scale} (allowed: 0..{MAX_SCALE})")
+        answer = whole_number("answer_target", answer, 0, last)
+        boost = whole_number("boost", boost, BOOST_RULE, NR_BOOSTS - 1)
+        if not isinstance(penalty_scale, int | float | np.number) or not 0 <= penalty_scale <= MAX_SCALE:
+            raise InputError(f"penalty_scale: value {shown(penalty_scale)} (allowed: 0..{MAX_SCALE})")
         view["boost"], view["penalty_scale"] = boost, round(penalty_scale * PENALTY_SCALE_ONE)
-        self._answer(int(answer))
+        self._answer(answer)
 
     def answer_penalty(self, penalty_ns: int) -> None:
         """Answer a penalty decision: virtual time (ns) to charge the yielder with; the view holds the series' answer.
@@ -156,9 +155,7 @@ class Machine:
             ValueError: the machine does not wait for a penalty, or the answer is negative; nothing has changed.
         """
         self._stopped_at(DECISION_PENALTY, "answer_penalty")
-        if not 0 <= penalty_ns <= MAX_PENALTY_NS:
-            raise ValueError(f"answer_penalty: value {penalty_ns} (allowed: 0..{MAX_PENALTY_NS})")
-        self._answer(int(penalty_ns))
+        self._answer(whole_number("answer_penalty", penalty_ns, 0, MAX_PENALTY_NS))
 
     def _answer(self, answer: int) -> None:
         engine = self.world["engine"]
@@ -167,7 +164,7 @@ class Machine:
     def _stopped_at(self, kind: int, call: str) -> np.void:
         view = self.decision
         if view is None or self.world["engine"]["decision_kind"][0] != kind:
-            raise ValueError(f"{call}: called where the machine does not wait for that answer")
+            raise InputError(f"{call}: called where the machine does not wait for that answer")
         return view
 
     def check(self) -> None:
@@ -203,12 +200,10 @@ class Machine:
         Raises:
             ValueError: no such control, or a value that it can't have.
         """
-        if name not in CONTROLS:
-            raise ValueError(f"control: value '{name}' (allowed: {', '.join(CONTROLS)})")
+        if not isinstance(name, str) or name not in CONTROLS:
+            raise InputError(f"control: value {shown(name)} (allowed: {', '.join(CONTROLS)})")
         struct, largest = CONTROLS[name]
-        if not 0 <= value <= largest:
-            raise ValueError(f"{name}: value {value} (allowed: 0..{largest})")
-        self.world[struct][name] = value
+        self.world[struct][name] = whole_number(name, value, 0, largest)
 
     def fork(self) -> "Machine":
         """An independent machine in the same state, with the same future."""

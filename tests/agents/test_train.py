@@ -1,10 +1,5 @@
 """Training: the same weights from the same configuration, interrupted or not; what is written; what is refused."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +16,6 @@ from agents.run import Run, append_line, history, read_lines
 from agents.train import Watch, train
 from baselines.policies import choose_policies
 from tests.helpers.agent_config import EVOLVE, PENALTY, QUICK, quick
-from tests.helpers.paths import ROOT
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.packing import pack
 from vcpu_env.policy.named import POLICIES
@@ -220,33 +214,3 @@ def test_a_validation_too_short_to_compare_is_refused(tmp_path):
     config = quick(validation=QUICK["validation"] | {"set": ["run.warmup_ns=0", "run.duration_ns=1000"]})
     with pytest.raises(ConfigError, match=r"validation.set: stock completes no work in these runs"):
         train(config, Run(config, tmp_path, resume=False))
-
-
-@pytest.mark.slow
-def test_kill_9(tmp_path):
-    """The real thing: a process that is killed, at whatever it is doing."""
-    config = quick(total_steps=4096, checkpoint_every=0.02)
-    text = "\n".join(f"{key} = {toml(value)}" for key, value in (QUICK | {"total_steps": 4096}).items())
-    (tmp_path / "quick.toml").write_text(text + "\n")
-    arguments = [sys.executable, "-m", "agents.train", str(tmp_path / "quick.toml")]
-    arguments += ["--set", "checkpoint_every=0.02", "--out", str(tmp_path / "killed")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = subprocess.run([*arguments, "--resume"], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    train(config, Run(config, tmp_path / "whole", resume=False))
-    assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
-
-
-def toml(value) -> str:
-    """A value as TOML writes it, tables inline."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -28,6 +28,7 @@ from tests.helpers.small_env import (
     stack,
 )
 from vcpu_env.envs.slot import SnapshotError
+from vcpu_env.policy.fingerprint import fingerprint, sources
 from vcpu_env.policy.named import Policy
 from vcpu_env.scenario import Run, Scenario, apply_overrides, list_scenarios, load_scenario
 
@@ -169,7 +170,9 @@ def test_a_damaged_snapshot_is_refused():
         {"over": None},
         {"checksum": ""},
     ):
-        refused(env, dataclasses.replace(snapshot, **change), "snapshot: damaged, its checksum is not")
+        refused(
+            env, dataclasses.replace(snapshot, **change), r"snapshot(: damaged, its checksum is not|\.\w+: value .+)"
+        )
 
 
 @pytest.mark.core
@@ -180,6 +183,51 @@ def test_scenarios_with_programs_are_restored(scenario):
     again = make(CANDIDATE_CHOICE, scenario=env.mix.scenarios[0])
     for each in (env, again):
         assert same(each.restore(env.snapshot()), (observation, info))
+
+
+RULE = "SLACK_NS = {slack}\ndef choose_target(view):\n    return 1 if view.lag_ns > SLACK_NS else 0\n"
+
+
+def with_rule(path, text: str):
+    path.write_text(text)
+    env = make(CANDIDATE_CHOICE, rule=str(path), warm_starts=1)
+    env.reset(seed=1)
+    return env
+
+
+@pytest.mark.core
+def test_a_snapshot_knows_the_content_of_its_rule_s_file(tmp_path):
+    """A rule does not go by its name: the file's text counts, wherever the file lies."""
+    (tmp_path / "elsewhere").mkdir()
+    env = with_rule(tmp_path / "mine.py", RULE.format(slack=0))
+    same_text = with_rule(tmp_path / "elsewhere" / "mine.py", RULE.format(slack=0))
+    assert same(same_text.restore(env.snapshot()), env.restore(env.snapshot()))
+    other = with_rule(tmp_path / "mine.py", RULE.format(slack=1000))
+    with pytest.raises(
+        SnapshotError, match=r"snapshot.arguments: value CandidateChoiceEnv scenario=small rule=mine \("
+    ):
+        other.restore(env.snapshot())
+
+
+def test_a_snapshot_knows_what_a_rule_of_a_script_calls_and_captures():
+    def rule(lag_ns, way):
+        return lambda view: way(view, lag_ns)
+
+    prints = {fingerprint(rule(lag_ns, way)) for lag_ns in (0, 1) for way in (ahead, behind)}
+    assert len(prints) == 4 and fingerprint(rule(0, ahead)) in prints
+    assert fingerprint(caller) != fingerprint(ahead) and len(sources(caller, [])) == 2
+
+
+def ahead(view, lag_ns):
+    return 1 if view.lag_ns > lag_ns else 0
+
+
+def behind(view, lag_ns):
+    return 1 if view.lag_ns < lag_ns else 0
+
+
+def caller(view):
+    return ahead(view, 0)
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "text", {"version": "0.1.0"}])

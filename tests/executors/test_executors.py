@@ -7,12 +7,13 @@ import time
 
 import pytest
 
-from baselines import cells, evaluate, store
+from baselines import cells, evaluate, experiment, store
 from baselines.cells import CellError
 from tests.helpers.evaluation import FAKE, make_plan
 from vcpu_env.executors import make as executor
 from vcpu_env.executors.base import ExecutorError, WorkerDiedError
 from vcpu_env.executors.local import Inline, ProcessPool
+from vcpu_env.policy.named import POLICIES
 
 TABLES = ("cells.csv", "summary.csv", "scores.csv", "manifest.json")
 
@@ -65,6 +66,20 @@ def test_a_dead_worker_is_an_error():
 def test_results_do_not_depend_on_the_executor(tmp_path):
     inline = evaluated(tmp_path / "inline", executor.make_executor("inline"))
     assert evaluated(tmp_path / "process", executor.make_executor("process", 2)) == inline
+
+
+def real_cells():
+    """Cells of the simulator itself, not of its stand-in."""
+    asked = {"name": "real", "scenarios": ["micro-lwp", "dedup-2vm"], "policies": ["series-v2"], "seeds": 2}
+    brief = ["run.warmup_ns=1_000_000", "run.duration_ns=4_000_000"]
+    return list(experiment.make_plan(experiment.checked_experiment(asked), POLICIES, brief).cells().values())
+
+
+@pytest.mark.slow
+def test_real_cells_do_not_depend_on_the_executor():
+    cells_here = real_cells()
+    assert len(cells_here) == 8
+    assert dict(ProcessPool(2).map(cells.run_cell, cells_here)) == dict(Inline().map(cells.run_cell, cells_here))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +136,8 @@ def test_two_ray_nodes(ray_cluster, tmp_path):
         list(runs_on.map(refuse, [5]))
     inline = evaluated(tmp_path / "inline", Inline())
     assert evaluated(tmp_path / "ray", runs_on) == inline
+    cells_here = real_cells()
+    assert dict(runs_on.map(cells.run_cell, cells_here)) == dict(Inline().map(cells.run_cell, cells_here))
     dying = make_plan(("dbench-2vm",), seeds=1, overrides=["vms.*.params.die=1"])
     with pytest.raises(WorkerDiedError):
         evaluated(tmp_path / "dying", runs_on, dying)

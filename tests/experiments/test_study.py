@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from baselines.policies import fingerprint
 from baselines.statistics import Estimate
 from baselines.store import Store
 from experiments import study, tables
 from tests.helpers.counting_machine import MACHINE
 from vcpu_env.executors.local import Inline
+from vcpu_env.policy.fingerprint import fingerprint
 from vcpu_env.policy.named import POLICIES
 
 STUDIES = study.list_studies()

@@ -1,18 +1,23 @@
 """``python -m tests.fuzz --seconds 28800``: try wrong inputs on all surfaces, and say what was found.
 
-Each surface is tried in processes of its own, so that a crash or a hang ends only one of them and is one more kind.
+Each surface is tried in processes of its own, so that a crash or a hang ends only one of them and is one more kind;
+`--jobs` of them run at a time. Most surfaces are tried uncompiled: what is refused is refused by the same Python.
 Inputs come from the seed and the number of their batch; a second call with the same directory goes on where the first
 ended. Exit code 1 if anything was found.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.fuzz.kinds import ROOT, Tally, is_ours
+from tests.fuzz.surface import Surface
 from tests.fuzz.work import surfaces
 from vcpu_env.base.files import write_whole
 
@@ -30,14 +35,17 @@ def kind_of_end(code: int, trace: str) -> str:
     return what
 
 
-def go_on(name: str, directory: Path, seed: int, seconds: float, patience: float) -> Tally:
-    """Try inputs of a surface for so long, through crashes and hangs."""
-    path = directory / f"{name}.json"
+def go_on(surface: Surface, directory: Path, seed: int, seconds: float, patience: float) -> Tally:
+    """Try inputs of a surface for so long, through crashes and hangs; say what was found."""
+    name, path = surface.name, directory / f"{surface.name}.json"
+    environment = os.environ | ({} if surface.compiled else {"NUMBA_DISABLE_JIT": "1"})
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         command = [sys.executable, "-m", "tests.fuzz.work", name, str(directory), "--seed", str(seed)]
         command += ["--seconds", str(min(left, SLICE_SECONDS)), "--patience", str(patience)]
-        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         if ended.returncode:
             tally = Tally.from_json(path.read_text()) if path.exists() else Tally()
             trace = (directory / f"{name}.trace").read_text()
@@ -45,7 +53,10 @@ def go_on(name: str, directory: Path, seed: int, seconds: float, patience: float
             tally.add(kind_of_end(ended.returncode, trace), f"an input of batch {tally.batches}", message)
             tally.batches += 1
             write_whole(path, tally.to_json().encode())
-    return Tally.from_json(path.read_text()) if path.exists() else Tally()
+    tally = Tally.from_json(path.read_text()) if path.exists() else Tally()
+    for kind, found in tally.kinds.items():
+        print(f"{name}: {kind}: {found.count} times: {found.message}\n    first: {found.first[:300]}", flush=True)
+    return tally
 
 
 def table(tallies: dict[str, Tally]) -> str:
@@ -66,6 +77,7 @@ def main() -> None:
     known = surfaces()
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="for all surfaces together")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--surface", action="append", choices=list(known), help="several allowed; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of all inputs")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds after which an input hangs")
@@ -76,11 +88,10 @@ def main() -> None:
     directory = options.out.resolve() / f"seed-{options.seed}"
     directory.mkdir(parents=True, exist_ok=True)
     names = options.surface or list(known)
-    tallies = {}
-    for name in names:
-        tallies[name] = go_on(name, directory, options.seed * 10**9, options.seconds / len(names), options.patience)
-        for kind, found in tallies[name].kinds.items():
-            print(f"{name}: {kind}: {found.count} times: {found.message}\n    first: {found.first[:300]}", flush=True)
+    seconds = options.seconds * options.jobs / len(names)
+    one = partial(go_on, directory=directory, seed=options.seed * 10**9, seconds=seconds, patience=options.patience)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        tallies = dict(zip(names, pool.map(one, [known[name] for name in names]), strict=True))
     print(table(tallies))
     sys.exit(any(tally.kinds for tally in tallies.values()))
 

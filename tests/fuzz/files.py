@@ -1,8 +1,9 @@
 """Surfaces that read files and data; none of them runs a machine."""
 
 import functools
+import gzip
 import io
-import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,21 @@ from hypothesis import strategies as st
 
 from baselines import store
 from baselines.constants import constants_in_text
-from baselines.experiment import Experiment, ExperimentError, make_plan, parse_experiment
+from baselines.experiment import Experiment, ExperimentError, checked_experiment, make_plan, parse_experiment
 from baselines.policies import PolicyError
+from experiments.calibration.design import load_ranges
+from experiments.study import StudyError
 from tests.fuzz import mutate
 from tests.fuzz.invent import data_of
 from tests.fuzz.surface import Surface
+from tests.helpers.fit_traces import FTRACE
 from tests.helpers.samples import PIPE, VIDEO
+from vcpu_env.fit.events import FitError
+from vcpu_env.fit.fit import fit_trace
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.weights import sealed
 from vcpu_env.policy.named import POLICIES
+from vcpu_env.realism.probe import parse_probes
 from vcpu_env.realism.recording import SHIPPED as RECORDING
 from vcpu_env.realism.recording import load_recording
 from vcpu_env.scenario import Scenario, ScenarioError, load_rtapp
@@ -89,13 +96,12 @@ def experiments() -> st.SearchStrategy[Any]:
 
 
 def try_experiment(given: Any) -> Any:
-    if not isinstance(given, str):
-        given = "\n".join(f"{name} = {json.dumps(value, default=str)}" for name, value in given.items())
-    experiment = parse_experiment(given, "fuzz", scratch())
-    cells = len(experiment.scenarios) * max(1, len(experiment.variants))
-    for values in experiment.grid.values():
-        cells *= len(values)
-    return make_plan(experiment, POLICIES) if cells <= 200 else experiment
+    if isinstance(given, str):
+        experiment = parse_experiment(given, "fuzz", scratch())
+    else:
+        experiment = checked_experiment({"name": "fuzz"} | given)
+    variants = max(1, len(experiment.variants)) * math.prod(map(len, experiment.grid.values()))
+    return make_plan(experiment, POLICIES) if len(experiment.scenarios) * variants <= 200 else experiment
 
 
 def constants() -> st.SearchStrategy[str]:
@@ -173,6 +179,24 @@ def trace_files() -> st.SearchStrategy[bytes]:
     return mutate.bytes_like([path.read_bytes() for path in paths])
 
 
+def try_probes(given: str) -> None:
+    parse_probes(given, "fuzz")
+
+
+def try_ranges(given: str) -> None:
+    load_ranges(on_disk("ranges.toml", given))
+
+
+def recorded_texts() -> st.SearchStrategy[str]:
+    """Text of recorded schedules, as ftrace writes it."""
+    recorded = gzip.decompress((ROOT / "tests" / "data" / "gzip-xz.ftrace.gz").read_bytes()).decode()
+    return mutate.texts_like([FTRACE, "".join(recorded.splitlines(keepends=True)[:400])])
+
+
+def try_recorded_text(given: str) -> None:
+    fit_trace(on_disk("fuzz.ftrace", given), ("a b", "w-2") if "w-2" in given else ("gzip", "xz"))
+
+
 SURFACES = [
     Surface("workload", workloads, try_workload, (ScenarioError,)),
     Surface("rtapp", rtapp_files, try_rtapp, (ScenarioError,)),
@@ -181,5 +205,8 @@ SURFACES = [
     Surface("model", models, try_model, (ValueError,), check_model),
     Surface("recording", recordings, lambda given: load_recording(on_disk("r.parquet", given)), (ScenarioError,)),
     Surface("results", tables, try_table, (store.StoreError,)),
+    Surface("recorded text", recorded_texts, try_recorded_text, (FitError,)),
+    Surface("probe", lambda: mutate.texts_like(texts_in("vcpu_env/realism/probes.toml")), try_probes, (ScenarioError,)),
+    Surface("ranges", lambda: mutate.texts_like(texts_in("experiments/calibration/*.toml")), try_ranges, (StudyError,)),
     Surface("trace file", trace_files, lambda given: read_lines(on_disk("t.jsonl.gz", given)), (TraceError,)),
 ]

@@ -19,6 +19,21 @@ NONSENSE: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([[], {}, (), [1], ["a"], {"a": 1}, {1: 2}, [[]], b"x", object, 1j, range(3)]),
     st.sampled_from([np.int64(3), np.float32(0.5), np.zeros(2), np.zeros((2, 2), np.int8), np.array("a"), np.bool_(1)]),
 )
+GOOD: dict[str, st.SearchStrategy[Any]] = {
+    "topology": st.sampled_from(["4c", "2c2t", "2s4c", "2s2l2c2t"]),
+    "rule": st.sampled_from(["stock", "series-v2", "strict-borrow"]),
+    "scenarios": st.lists(st.sampled_from(["dedup-2vm", "vips-3vm", "dbench-2vm-8cpu"]), min_size=1, max_size=2),
+    "policies": st.lists(st.sampled_from(["ipi", "series-v2", "debooster"]), min_size=1, max_size=2),
+    "quantiles": st.sampled_from([[[0, 0.5], [0.5, 1], [1, 3]], [[0, 1], [1, 1]]]),
+    "program": st.sampled_from(["user 10us", "user a\nwork", "repeat 3\nuser 1us\nend", "hold a 2us\nuser 5us"]),
+    "reward": st.sampled_from([{"useful": 1.0}, {"useful": 0.5, "unfairness": -1.0}]),
+    "observe": st.sampled_from([["yielder"], ["yielder", "queue", "host"]]),
+    "penalty_levels": st.sampled_from([[1.0], [0.0, 1.0, 4.0]]),
+    "decision_filter": st.sampled_from(["same_rq", "rule_acts", "every_nth:3", "sampled:0.5", "period_ns:1000"]),
+    "horizon_ns": st.integers(1_000, 2_000_000),
+    "set": st.lists(st.sampled_from(["host.hz=250", "vms.*.lock=fifo"]), max_size=1),
+}
+"""What is allowed in text that a field's type does not tell of."""
 ODDS = 30
 """One value in so many is nonsense."""
 MOST_ENTRIES = 3
@@ -69,9 +84,10 @@ def of_annotation(annotation: Any, metadata: list[Any], depth: int) -> st.Search
     return NONSENSE
 
 
-def of_field(field: FieldInfo, depth: int) -> st.SearchStrategy[Any]:
+def of_field(name: str, field: FieldInfo, depth: int) -> st.SearchStrategy[Any]:
     """Values of a field."""
-    good = of_annotation(field.annotation, list(field.metadata), depth)
+    by_type = of_annotation(field.annotation, list(field.metadata), depth)
+    good = st.one_of(GOOD[name], by_type) if name in GOOD else by_type
     return st.integers(0, ODDS).flatmap(lambda odd: NONSENSE if odd == ODDS else good)
 
 
@@ -81,7 +97,7 @@ def data_of(draw: Any, model: type[BaseModel], depth: int = 0, share: float = 0.
     data = {}
     for name, field in model.model_fields.items():
         if field.is_required() or draw(st.floats(0, 1)) < share:
-            data[name] = draw(of_field(field, depth))
+            data[name] = draw(of_field(name, field, depth))
     if draw(st.integers(0, ODDS)) == ODDS:
         data[draw(st.sampled_from(["colour", "", "a.b", *model.model_fields]))] = draw(NONSENSE)
     return data

@@ -34,6 +34,17 @@ def replaced(rng: random.Random, text: str) -> str:
     return text[: token.start()] + new + text[token.end() :]
 
 
+def nudged(rng: random.Random, text: str) -> str:
+    """A number is one near it: mostly still allowed."""
+    numbers = [token for token in TOKEN.finditer(text) if token[0].replace("_", "").isdigit()]
+    if not numbers:
+        return text
+    token = rng.choice(numbers)
+    old = int(token[0].replace("_", ""))
+    new = rng.choice((old + 1, max(0, old - 1), old * 2, old // 2, old * 10))
+    return f"{text[: token.start()]}{new}{text[token.end() :]}"
+
+
 def lines_moved(rng: random.Random, text: str) -> str:
     """A line is gone, there twice, or elsewhere."""
     lines = text.splitlines(keepends=True)
@@ -68,7 +79,7 @@ def nested(rng: random.Random, text: str) -> str:
     return text[: token.start()] + "[" * depth + token[0] + "]" * depth + text[token.end() :]
 
 
-CHANGES = (replaced,) * 6 + (lines_moved,) * 2 + (characters, cut, nested)
+CHANGES = (nudged,) * 6 + (replaced,) * 3 + (lines_moved,) * 2 + (characters, cut, nested)
 
 
 def mutated(rng: random.Random, texts: list[str]) -> str:

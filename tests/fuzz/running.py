@@ -1,24 +1,20 @@
-"""Surfaces that run machines: scenarios, environments, traces, rules, the command line."""
+"""Surfaces that run machines: scenarios, environments, traces, rules."""
 
 import dataclasses
 import functools
 import gzip
-import os
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from baselines.policies import PolicyError, choose_policies
 from tests.fuzz import mutate
-from tests.fuzz.files import ROOT, on_disk, scenarios, scratch, try_scenario
+from tests.fuzz.files import ROOT, on_disk, scenarios, try_scenario
 from tests.fuzz.invent import NONSENSE, data_of
 from tests.fuzz.surface import Surface
 from tests.helpers.invariants import assert_invariants, next_event_ns
-from tests.helpers.samples import VIDEO
 from tests.helpers.small_env import CANDIDATE_CHOICE, IDS, SMALL, answer, make
-from vcpu_env.cli import app
 from vcpu_env.envs import host_env, start
 from vcpu_env.envs.action import InvalidAction
 from vcpu_env.envs.config import EnvConfig, EnvConfigError
@@ -137,10 +133,12 @@ def try_snapshot(given: Any) -> None:
 
 
 def actions() -> st.SearchStrategy[Any]:
-    """Nonsense, and for some of them the form of an action with nonsense in it; None stands for a right one."""
+    """Nonsense, the form of an action with nonsense in it, and small numbers, which are often right."""
+    small = st.one_of(st.integers(-1, 4), st.floats(-1, 1, width=32))
+    right = st.one_of(small, st.lists(small, min_size=1, max_size=2))
     several = st.lists(NONSENSE, min_size=1, max_size=3)
     pairs = st.fixed_dictionaries({"candidate": NONSENSE, "penalty_scale": NONSENSE})
-    return st.tuples(st.sampled_from(IDS), st.one_of(NONSENSE, several, pairs))
+    return st.tuples(st.sampled_from(IDS), st.one_of(NONSENSE, several, pairs, right))
 
 
 def try_action(given: tuple[str, Any]) -> None:
@@ -207,60 +205,12 @@ def try_rule(given: str) -> None:
     policy.machine(SMALL, 3, Machine).run_until(MSEC)
 
 
-BRIEF = ["--set", "run.warmup_ns=0", "--set", "run.duration_ns=100_000"]
-COMMANDS = [
-    ["list", "scenarios"],
-    ["list", "workloads", "--parameters"],
-    ["simulate", "micro-lwp", "--policy", "series-v2", "--seed", "3", "--json", *BRIEF],
-    ["simulate", "micro-ipi", "--set", "host.hz=250", *BRIEF, "--set", "vms.*.lock=fifo"],
-    ["simulate", "--rtapp", "video.json", *BRIEF],
-    ["replay", "--check", "trace.jsonl"],
-    ["replay", "trace.jsonl", "-o", "out"],
-    ["fit", "trace.jsonl", "--comm", "a", "-o", "fitted.toml"],
-    ["realism", "--list", "--probe", "wakeup"],
-    ["realism", "--compare", "missing.parquet", "--probe", "a"],
-]
-
-
-def command_lines() -> st.SearchStrategy[list[str]]:
-    """Commands with a few words changed."""
-    smallest = min((ROOT / "tests" / "golden").rglob("*.jsonl.gz"), key=lambda path: path.stat().st_size)
-    on_disk("trace.jsonl", gzip.decompress(smallest.read_bytes()))
-    on_disk("video.json", VIDEO)
-    known = [word for command in COMMANDS for word in command]
-    words = st.one_of(
-        st.sampled_from(known), mutate.texts_like(known), st.sampled_from(["", "-", "--", "\x00", "é" * 99])
-    )
-    changes = st.lists(st.tuples(st.integers(0, 8), words), min_size=1, max_size=2)
-
-    def changed(command: list[str], new: list[tuple[int, str]]) -> list[str]:
-        for at, word in new:
-            command = [*command[:at], word, *command[at + 1 :]]
-        return command
-
-    return st.builds(changed, st.sampled_from(COMMANDS), changes)
-
-
-class CommandRefusedError(Exception):
-    """A command ended with exit code 2; the text is what it said."""
-
-
-def try_command(given: list[str]) -> None:
-    os.chdir(scratch())
-    result = CliRunner().invoke(app, given)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code in (0, 1, 2), f"exit code {result.exit_code}"
-    if result.exit_code == 2 and "Usage" not in result.output:
-        raise CommandRefusedError(result.output.strip())
-
-
 SURFACES = [
-    Surface("scenario", scenarios, try_scenario, (ScenarioError,), check_scenario, 10),
-    Surface("trace", traces, try_trace, (TraceError,)),
+    Surface("scenario", scenarios, try_scenario, (ScenarioError,), check_scenario, 10, compiled=True),
+    Surface("trace", traces, try_trace, (TraceError,), compiled=True),
     Surface("snapshot", snapshots, try_snapshot, (SnapshotError,)),
     Surface("action", actions, try_action, (InvalidAction,)),
     Surface("arguments", arguments, try_arguments, (EnvConfigError,), check_arguments, 5),
     Surface("rule", lambda: mutate.texts_like(RULES), try_rule, (PolicyError, RuleError)),
-    Surface("command", command_lines, try_command, (CommandRefusedError,)),
+    Surface("rule compiled", lambda: mutate.texts_like(RULES), try_rule, (PolicyError, RuleError), compiled=True),
 ]

@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-LONGEST_LINE = 2000
+LONGEST_LINE = 2100
+"""Of a message, and what a command says before it."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Surface:
         refusals: exceptions that say in one line what is wrong with an input.
         check: looks closer at what was accepted; raises AssertionError if something does not hold.
         every: of the inputs accepted, each so many-th is looked at closer.
+        compiled: inputs are tried on compiled code; else as Python, where nothing waits for the compiler.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Surface:
     refusals: tuple[type[BaseException], ...] = ()
     check: Callable[[Any], None] | None = None
     every: int = 1
+    compiled: bool = False
 
 
 class BadRefusalError(Exception):

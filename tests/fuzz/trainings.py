@@ -7,9 +7,11 @@ import torch
 from hypothesis import strategies as st
 
 from agents import checkpoint
+from agents.card import Card, load_card
 from agents.config import ConfigError, TrainConfig, load_config, parse_config
 from agents.run import append_line, read_lines
 from tests.fuzz import mutate
+from tests.fuzz.commands import TRAININGS_SURFACE
 from tests.fuzz.files import on_disk, scratch, texts_in
 from tests.fuzz.invent import data_of
 from tests.fuzz.surface import Surface
@@ -47,7 +49,18 @@ def records() -> st.SearchStrategy[bytes]:
     return mutate.bytes_like([path.read_bytes()])
 
 
+def cards() -> st.SearchStrategy[str]:
+    return mutate.texts_like(texts_in("agents/models/wide-es.json", "agents/models/joint-ppo.json"))
+
+
+def try_card(given: str) -> Card:
+    """A card beside the policies that it describes."""
+    return load_card(on_disk("fuzz.json", given))
+
+
 SURFACES = [
+    TRAININGS_SURFACE,
+    Surface("card", cards, try_card, (ConfigError,)),
     Surface("training", configurations, try_configuration, (ConfigError,)),
     Surface("checkpoint", checkpoints, lambda given: checkpoint.read(on_disk("c.pt", given), quick()), (CHECKPOINT,)),
     Surface("record", records, lambda given: read_lines(on_disk("l.jsonl", given)), (ConfigError,)),

@@ -2,6 +2,7 @@
 
 import argparse
 import faulthandler
+import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +17,22 @@ from vcpu_env.base.files import write_whole
 BATCH = 100
 
 
+MODULES = ("files", "running", "calls", "commands", "trainings")
+
+
 def surfaces() -> dict[str, Surface]:
     """All of them by name; those of trainings where what they need is installed."""
-    from tests.fuzz import files, running
+    return {surface.name: surface for surface in each_surface()}
 
-    found = [*files.SURFACES, *running.SURFACES]
-    try:
-        from tests.fuzz import trainings
-    except ImportError:
-        return {surface.name: surface for surface in found}
-    return {surface.name: surface for surface in [*found, *trainings.SURFACES]}
+
+def each_surface() -> Iterator[Surface]:
+    """One after the other: a module is imported when those before it are through, for some take seconds."""
+    for module in MODULES:
+        try:
+            yield from importlib.import_module(f"tests.fuzz.{module}").SURFACES
+        except ImportError:
+            if module != "trainings":
+                raise
 
 
 def batch_of(strategy: Any, number: int, size: int) -> Iterator[Any]:
@@ -91,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     path = options.directory / f"{options.surface}.json"
     tally = Tally.from_json(path.read_text()) if path.exists() else Tally()
-    surface = surfaces()[options.surface]
+    surface = next(surface for surface in each_surface() if surface.name == options.surface)
     with (options.directory / f"{options.surface}.trace").open("w") as trace:
         faulthandler.enable(trace)
         batches = tally.batches

@@ -40,6 +40,11 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def holds_nothing(directory: Path) -> bool:
+    """Whether there are no files in a directory or below it, but for what a kill left of `write_whole`."""
+    return not any(path.is_file() and not path.name.startswith(".") for path in directory.rglob("*"))
+
+
 def say_unchecked(path: Path | str) -> None:
     """Tell the user that a file is read on trust."""
     print(f"{path}: has no checksum (written by an older version); read as it is", file=sys.stderr)

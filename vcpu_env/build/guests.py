@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.build.size import MIB, check_size, guest_structs, max_mib, size_of
 from vcpu_env.guest.plan import GuestPlan
 from vcpu_env.guest.program import Instances, Program
@@ -29,7 +30,7 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
             plan_threads(plan, vm.threads)
         elif vm.workload in scenario.workloads:
             if vm.workload in WORKLOADS:
-                raise ValueError(
+                raise InputError(
                     f"workloads.{vm.workload}: the name is taken (allowed: other than {', '.join(WORKLOADS)})"
                 )
             workload = scenario.workloads[vm.workload]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.structs import StructArray
 from vcpu_env.guest.plan import GuestPlan, program_ops
 from vcpu_env.guest.types import guest_arrays
@@ -22,7 +23,7 @@ def max_mib() -> int:
     """
     text = os.environ.get(VARIABLE, str(DEFAULT_MAX_MIB))
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
-        raise ValueError(f"{VARIABLE}: value {text!r:.60} (allowed: MiB, 1..999999999)")
+        raise InputError(f"{VARIABLE}: value {text!r:.60} (allowed: MiB, 1..999999999)")
     return int(text)
 
 
@@ -41,7 +42,7 @@ def check_size(scenario: str, arrays: Iterable[StructArray]) -> int:
     size, most = sum(map(size_of, arrays)), max(arrays, key=size_of)
     limit = max_mib()
     if size > limit * MIB:
-        raise ValueError(
+        raise InputError(
             f"scenario {scenario}: the machine takes {size / MIB:,.0f} MiB or more, {size_of(most) / MIB:,.0f} of them "
             f"for {most.count:,} structs {most.name} (allowed: {limit} MiB; {VARIABLE} sets the limit)"
         )

@@ -1,5 +1,6 @@
 """Who makes time stand still: the words for a machine whose clock no longer moves (`timeline.time_stands_still`)."""
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.world import World
 from vcpu_env.engine.host_tasks import program as host_program
@@ -7,7 +8,7 @@ from vcpu_env.guest import program as guest_program
 from vcpu_env.scenario.model import Scenario
 
 
-class StalledError(ValueError):
+class StalledError(InputError):
     """A machine in which time stands still: programs or costs take none. The machine is lost."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.error import InvalidAction
 
+from vcpu_env.base.errors import shown
 from vcpu_env.envs.compiled.tuner import CONSTANTS
 from vcpu_env.envs.compiled.types import (
     CANDIDATE_CHOICE,
@@ -32,7 +33,6 @@ from vcpu_env.kernel.yield_types import (
     BOOST_TRANSFER,
 )
 from vcpu_env.policy.view import FIRST_CANDIDATE
-from vcpu_env.scenario.errors import shown
 
 FIRST = np.zeros(1, np.intp)
 
@@ -112,7 +112,9 @@ class Actions:
         """
         if self.kind == DIRECTED_YIELD:
             if not isinstance(action, dict) or set(action) != {"candidate", "penalty_scale"}:
-                raise InvalidAction(f"action: value {action!r} (allowed: a dict of 'candidate' and 'penalty_scale')")
+                raise InvalidAction(
+                    f"action: value {shown(action)} (allowed: a dict of 'candidate' and 'penalty_scale')"
+                )
             candidates = self._discrete("candidate", action["candidate"], (count,), (self.nr_candidates,))
             scales = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
             return np.column_stack([candidates, scales])
@@ -137,14 +139,14 @@ class Actions:
     def _continuous(self, name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
         values = self._numbers(name, given, shape, "fiu", "numbers").astype(np.float64)
         if not (np.abs(values) <= 1.0).all():
-            raise InvalidAction(f"{name}: value {values.tolist()} (allowed: -1..1)")
+            raise InvalidAction(f"{name}: value {shown(values.tolist())} (allowed: -1..1)")
         return values
 
     def _discrete(self, name: str, given: Any, shape: tuple[int, ...], sizes: tuple[int, ...]) -> np.ndarray:
         values = self._numbers(name, given, shape, "iu", "integers")
         if values.min() < 0 or (values >= sizes).any():
             allowed = " and ".join(f"0..{size - 1}" for size in sizes)
-            raise InvalidAction(f"{name}: value {values.tolist()} (allowed: {allowed})")
+            raise InvalidAction(f"{name}: value {shown(values.tolist())} (allowed: {allowed})")
         return values
 
     def check_legal(self, actions: np.ndarray, masks: np.ndarray, which: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from vcpu_env.base.errors import shown, whole_number
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
@@ -36,11 +37,17 @@ from vcpu_env.envs.parallel import (
     step_machines,
     together,
 )
-from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
+from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of, check_options
 from vcpu_env.envs.start import nr_features
 from vcpu_env.policy.named import Policy
 
+MOST_ENVS = 1 << 16
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
+
+
+def is_seed(value: Any) -> bool:
+    """Whether this seeds one environment."""
+    return value is None or (isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0)
 
 
 class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -72,13 +79,12 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         render_mode: str | None = None,
         **arguments: Any,
     ):
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise EnvConfigError(f"num_envs: value {num_envs!r} (allowed: an integer from 1)")
+        whole_number("num_envs", num_envs, 1, MOST_ENVS, EnvConfigError)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError:
             allowed = ", ".join(mode.value for mode in AutoresetMode)
-            raise EnvConfigError(f"autoreset_mode: value {autoreset_mode!r} (allowed: {allowed})") from None
+            raise EnvConfigError(f"autoreset_mode: value {shown(autoreset_mode)} (allowed: {allowed})") from None
         if max_episode_steps is not None:
             arguments = {**arguments, "max_decisions": max_episode_steps}
         self.num_envs = num_envs
@@ -110,8 +116,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin episodes everywhere, or where ``options["reset_mask"]`` is true. Machine i is seeded with seed + i."""
-        options = dict(options or {})
-        chosen = options.pop("reset_mask", None)
+        chosen = None
+        if isinstance(options, dict):
+            options = dict(options)
+            chosen = options.pop("reset_mask", None)
+        check_options(options)
         which = np.arange(self.num_envs) if chosen is None else self._chosen(chosen)
         self._seed(seed, which)
         shown = self._restart(which, options, self._fresh())
@@ -122,22 +131,22 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return shown.observations, self._info(shown, self._terms(shown))
 
     def _chosen(self, mask: Any) -> np.ndarray:
-        mask = np.asarray(mask)
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-            raise ValueError(f"reset_mask: value {mask!r} (allowed: {self.num_envs} booleans, one of them true)")
-        if self._machines is None and not mask.all():
+        given = mask.tolist() if isinstance(mask, np.ndarray) else mask
+        several = isinstance(given, list | tuple) and len(given) == self.num_envs
+        if not several or not all(isinstance(one, bool | np.bool_) for one in given) or not any(given):
+            allowed = f"{self.num_envs} booleans, one of them true"
+            raise EnvConfigError(f"reset_mask: value {shown(mask)} (allowed: {allowed})")
+        if self._machines is None and not all(given):
             raise ResetNeeded("reset_mask: the environments have not been reset (allowed: reset() first)")
-        return np.flatnonzero(mask)
+        return np.flatnonzero(given)
 
     def _seed(self, seed: int | list[int | None] | None, which: np.ndarray) -> None:
         """Seed the machines' generators as Gymnasium seeds as many single environments."""
-        seeds: list[int | None]
-        if seed is None or isinstance(seed, int | np.integer):
-            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
-            if len(seeds) != self.num_envs:
-                raise ValueError(f"seed: {len(seeds)} seeds (allowed: one, or {self.num_envs})")
+        given: Any = [None if seed is None else seed + i for i in range(self.num_envs)] if is_seed(seed) else seed
+        several = isinstance(given, list | tuple) and len(given) == self.num_envs
+        if not several or not all(map(is_seed, given)):
+            raise EnvConfigError(f"seed: value {shown(seed)} (allowed: an integer from 0, or {self.num_envs} of them)")
+        seeds = [None if one is None else int(one) for one in given]
         fresh = not self.randoms
         made = [
             seeding.np_random(seeds[i])[0] if fresh or (seeds[i] is not None and i in which) else self.randoms[i]
@@ -329,15 +338,15 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
                 configuration; nothing has changed.
         """
         if not isinstance(snapshots, list) or len(snapshots) != self.num_envs:
-            raise SnapshotError(f"snapshots: value {snapshots!r:.60} (allowed: a list of {self.num_envs})")
+            raise SnapshotError(f"snapshots: value {shown(snapshots)} (allowed: a list of {self.num_envs})")
         slots = [copy.copy(slot) for slot in self.slots]
         randoms = [slot.restore(snapshot, self._arguments) for slot, snapshot in zip(slots, snapshots, strict=True)]
         self._take(slots)
         self.randoms = randoms
         self._gantts = [Gantt() for _ in self._gantts]
         self._sample()
-        shown = self.refresh()
-        return shown.observations, self._info(shown, self._terms(shown))
+        seen = self.refresh()
+        return seen.observations, self._info(seen, self._terms(seen))
 
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""

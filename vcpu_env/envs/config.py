@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from vcpu_env.base.errors import InputError, nearest, shown
 from vcpu_env.envs.compiled.observe import GROUPS
 from vcpu_env.envs.compiled.types import EVERY_NTH, EVERY_SPIN, PERIOD, REWARD_TERMS, RULE_ACTS, SAME_RQ, SAMPLED
 from vcpu_env.policy.in_file import is_rule_file, policy_of
 from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.scenario import Scenario, ScenarioError, load_scenario
-from vcpu_env.scenario.errors import InputError, error_lines, nearest, shown
+from vcpu_env.scenario.errors import error_lines
 
 FILTERS = {
     "every_spin": EVERY_SPIN,
@@ -170,7 +171,7 @@ def rule_of(rule: Policy | str) -> Policy:
             raise EnvConfigError(f"rule: value {shown(rule)} ({nearest(rule, POLICIES)})")
         return POLICIES[rule]
     if not isinstance(rule, Policy):
-        raise EnvConfigError(f"rule: value {rule!r} (allowed: the name of a policy, FILE.py, or a Policy)")
+        raise EnvConfigError(f"rule: value {shown(rule)} (allowed: the name of a policy, FILE.py, or a Policy)")
     if isinstance(rule.target_rule, str) or isinstance(rule.penalty_rule, str):
         raise EnvConfigError(f"rule: value {rule.name} (allowed: a policy that answers by itself)")
     return rule
@@ -192,7 +193,7 @@ def one_scenario(given: Any) -> Scenario:
     """
     if not isinstance(given, Scenario | str | Path):
         raise EnvConfigError(
-            f"scenario: value {given!r} (allowed: a name, a .toml file, a Scenario, or a list of them)"
+            f"scenario: value {shown(given)} (allowed: a name, a .toml file, a Scenario, or a list of them)"
         )
     try:
         scenario = given if isinstance(given, Scenario) else load_scenario(given)
@@ -215,7 +216,7 @@ def scenario_mix(given: Any) -> ScenarioMix:
     for entry in given:
         scenario, weight = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (entry, 1.0)
         if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise EnvConfigError(f"scenario: weight {weight!r} (allowed: a number above 0)")
+            raise EnvConfigError(f"scenario: weight {shown(weight)} (allowed: a number above 0)")
         scenarios.append(one_scenario(scenario))
         weights.append(float(weight))
     if not scenarios:

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from vcpu_env.base.errors import whole_number
 from vcpu_env.base.jit import JIT, kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
@@ -45,9 +46,7 @@ def checked_threads(threads: int | None) -> int:
         EnvConfigError: fewer than one, or more than there are cores.
     """
     most = numba.config.NUMBA_NUM_THREADS
-    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
-        raise EnvConfigError(f"threads: value {threads!r} (allowed: 1..{most})")
-    return threads or most
+    return most if threads is None else whole_number("threads", threads, 1, most, EnvConfigError)
 
 
 class Shown:

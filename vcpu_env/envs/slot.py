@@ -2,12 +2,13 @@
 
 import hashlib
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 from gymnasium.error import ResetNeeded
 
 from vcpu_env import __version__
+from vcpu_env.base.errors import InputError, shown
 from vcpu_env.base.files import checksum
 from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
@@ -15,6 +16,7 @@ from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
 from vcpu_env.envs.start import start, term_units
 from vcpu_env.machine import Machine
+from vcpu_env.policy.fingerprint import fingerprint
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import FIRST_CANDIDATE
 from vcpu_env.scenario import Scenario
@@ -63,7 +65,7 @@ class Snapshot:
         return checksum(repr(about).encode(), self.words)
 
 
-class SnapshotError(ValueError):
+class SnapshotError(InputError):
     """A snapshot that is damaged, or of another version, layout or configuration."""
 
 
@@ -73,12 +75,19 @@ def layout_of(world: World) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
+def check_options(options: Any) -> None:
+    """Raise EnvConfigError if these are no options of a reset."""
+    if not isinstance(options, dict | None):
+        raise EnvConfigError(f"options: value {shown(options)} (allowed: None, or a dict)")
+    for name in options or {}:
+        if name not in RESET_OPTIONS:
+            raise EnvConfigError(f"options: value {shown(name)} (allowed: {', '.join(RESET_OPTIONS)})")
+
+
 def arguments_of(name: str, mix: ScenarioMix, rule: Policy, config: EnvConfig) -> str:
     """An environment and its arguments in a line: names to read, and a fingerprint of what they stand for."""
     scenarios = [scenario.model_dump_json() for scenario in mix.scenarios]
-    rules = [getattr(given, "__qualname__", given) for given in (rule.target_rule, rule.penalty_rule)]
-    behind = (sorted(rule.patches), rule.deboost_v1, rules, sorted(rule.settings.items()), rule.keep_apart)
-    digest = hashlib.sha256(repr((scenarios, mix.probabilities, behind)).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr((scenarios, mix.probabilities, fingerprint(rule))).encode()).hexdigest()[:8]
     names = ",".join(scenario.name for scenario in mix.scenarios)
     return f"{name} scenario={names} rule={rule.name} ({digest}) {config.model_dump_json()}"
 
@@ -106,9 +115,7 @@ class Slot:
         Raises:
             EnvConfigError: an option that there is not, or a scenario that cannot be.
         """
-        for name in options or {}:
-            if name not in RESET_OPTIONS:
-                raise EnvConfigError(f"options: value '{name}' (allowed: {', '.join(RESET_OPTIONS)})")
+        check_options(options)
         choice, number = random.random(), int(random.integers(self.config.warm_starts))
         seed, jitter_ns = int(random.integers(2**31)), int(random.integers(self.config.jitter_ns + 1))
         if options and "scenario" in options:
@@ -246,10 +253,14 @@ class Slot:
 def check_snapshot(snapshot: Snapshot, arguments: str) -> None:
     """Raise SnapshotError if it is none, damaged, or of another version or configuration."""
     if not isinstance(snapshot, Snapshot):
-        raise SnapshotError(f"snapshot: value {snapshot!r:.60} (allowed: what snapshot() returned)")
+        raise SnapshotError(f"snapshot: value {shown(snapshot)} (allowed: what snapshot() returned)")
+    for field in fields(snapshot):
+        value, kind = getattr(snapshot, field.name), get_origin(field.type) or field.type
+        if type(value) is not kind:
+            raise SnapshotError(f"snapshot.{field.name}: value {shown(value)} (allowed: what snapshot() returned)")
     if snapshot.version != __version__:
-        raise SnapshotError(f"snapshot.version: value {snapshot.version!s:.60} (allowed: {__version__})")
-    if not isinstance(snapshot.words, bytes) or snapshot.checksum != snapshot.expected_checksum():
+        raise SnapshotError(f"snapshot.version: value {shown(snapshot.version)} (allowed: {__version__})")
+    if snapshot.checksum != snapshot.expected_checksum():
         raise SnapshotError(
             "snapshot: damaged, its checksum is not that of its content (allowed: what snapshot() returned)"
         )

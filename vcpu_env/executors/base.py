@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
+from vcpu_env.base.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class ExecutorError(Exception):
+class ExecutorError(InputError):
     """An executor that does not exist or cannot be had."""
 
 

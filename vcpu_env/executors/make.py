@@ -1,10 +1,11 @@
 """The executor of a name."""
 
+from vcpu_env.base.errors import nearest, whole_number
 from vcpu_env.executors.base import Executor, ExecutorError
 from vcpu_env.executors.local import Inline, ProcessPool, available_cores
-from vcpu_env.scenario.errors import nearest
 
 EXECUTORS = ("process", "inline", "ray")
+MOST_WORKERS = 1024
 
 
 def make_executor(kind: str, workers: int | None = None, address: str | None = None) -> Executor:
@@ -19,6 +20,8 @@ def make_executor(kind: str, workers: int | None = None, address: str | None = N
     """
     if kind not in EXECUTORS:
         raise ExecutorError(f"executor: value '{kind}' ({nearest(kind, EXECUTORS)})")
+    if workers is not None:
+        workers = whole_number("workers", workers, 1, MOST_WORKERS, ExecutorError)
     if address is not None and kind != "ray":
         raise ExecutorError(f"address: given with executor '{kind}' (allowed: with ray)")
     if kind == "ray":

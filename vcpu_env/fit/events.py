@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vcpu_env.scenario.errors import InputError
+from vcpu_env.base.errors import InputError
 
 SWITCH, WAKE, RESCHEDULE_IPI, CALL_IPI, SHOOTDOWN = range(5)
 

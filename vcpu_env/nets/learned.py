@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.files import write_whole
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
@@ -150,6 +151,6 @@ class LearnedPolicy:
             about = described_in(str(parts.pop(PART)))
             return cls(about, PolicyWeights.of_parts(parts))
         except ValidationError as error:
-            raise ValueError(f"{path}: {'; '.join(error_lines(Description, error))}") from None
+            raise InputError(f"{path}: {'; '.join(error_lines(Description, error))}") from None
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise InputError(f"{path}: {error}") from None

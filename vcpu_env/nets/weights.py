@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.base.files import checksum, say_unchecked, write_whole
 from vcpu_env.nets.network import ACTIVATIONS, HEADS
 
@@ -38,8 +39,7 @@ class Normalisation(NamedTuple):
 
 def refuse(name: str, value: object, allowed: str) -> NoReturn:
     """Say in one line what is wrong with a policy."""
-    text = str(value)[:LONGEST_SHOWN]
-    raise ValueError(f"{name}: value {text if text.isprintable() else ascii(text)} (allowed: {allowed})")
+    raise InputError(f"{name}: value {str(value)[:LONGEST_SHOWN]} (allowed: {allowed})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ class PolicyWeights:
         try:
             return cls.of_parts(parts)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def of_parts(cls, parts: dict[str, np.ndarray]) -> Self:
@@ -162,7 +162,7 @@ class PolicyWeights:
         """
         version = int(parts.pop("format_version"))
         if version not in (UNCHECKED_VERSION, FORMAT_VERSION):
-            raise ValueError(f"format_version: value {version} (allowed: {FORMAT_VERSION})")
+            raise InputError(f"format_version: value {version} (allowed: {FORMAT_VERSION})")
         return cls(**fields_of_parts(parts))
 
 
@@ -192,9 +192,9 @@ def parts_in_file(content: bytes, path: Any) -> dict[str, np.ndarray]:
         version = int(parts["format_version"])
         whole = version != FORMAT_VERSION or str(parts.pop(CHECKSUM)) == checksum_of_parts(parts)
     except Exception as error:  # damaged bytes surface as anything: of zipfile, zlib, numpy or the archive's keys
-        raise ValueError(f"{path}: damaged, or not a policy (allowed: a file of PolicyWeights.save)") from error
+        raise InputError(f"{path}: damaged, or not a policy (allowed: a file of PolicyWeights.save)") from error
     if not whole:
-        raise ValueError(f"{path}: damaged: its checksum is of another content (allowed: a file of PolicyWeights.save)")
+        raise InputError(f"{path}: damaged: its checksum is of another content (allowed: a file of PolicyWeights.save)")
     if version == UNCHECKED_VERSION:
         say_unchecked(path)
     return parts
@@ -250,7 +250,7 @@ def fields_of_parts(parts: dict[str, np.ndarray]) -> dict[str, Any]:
 
     def take(name: str) -> np.ndarray:
         if name not in parts:
-            raise ValueError(f"{name}: missing (allowed: the parts that PolicyWeights.save writes)")
+            raise InputError(f"{name}: missing (allowed: the parts that PolicyWeights.save writes)")
         return parts.pop(name)
 
     fields: dict[str, Any] = {"activation": str(take("activation")), "head": str(take("head"))}

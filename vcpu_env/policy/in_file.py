@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vcpu_env.base.errors import InputError, nearest
+from vcpu_env.policy.fingerprint import TEXT
 from vcpu_env.policy.named import policy_named
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rules import EXTERNAL, RuleError, rule_address
-from vcpu_env.policy.sealed import nearest, remember_source
+from vcpu_env.policy.sealed import remember_source
 from vcpu_env.policy.view import YIELD_VIEW
 
 PENALTY_PATCHES = frozenset(range(1, 6))
@@ -31,7 +33,7 @@ IMPURE = (
 )  # fmt: skip
 
 
-class PolicyError(ValueError):
+class PolicyError(InputError):
     """A policy that does not exist or cannot be used."""
 
 
@@ -131,6 +133,7 @@ def _run_file(path: str, text: str) -> types.ModuleType:
     name = "rules_" + hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()[:16]
     module = types.ModuleType(name)
     module.__file__ = path
+    setattr(module, TEXT, text)
     sys.modules[name] = module
     remember_source(path, text)
     try:

@@ -2,6 +2,7 @@
 
 import difflib
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.policy.distilled import DISTILLED
 from vcpu_env.policy.oracles import ORACLES
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
@@ -53,5 +54,5 @@ def policy_named(name: str) -> Policy:
         close = difflib.get_close_matches(name, POLICIES, n=3, cutoff=0.5)
         hint = " or ".join(f"'{other}'" for other in close)
         allowed = f"did you mean {hint}?" if close else f"allowed: {', '.join(POLICIES)}"
-        raise ValueError(f"policy: value '{name}' ({allowed})")
+        raise InputError(f"policy: value '{name}' ({allowed})")
     return POLICIES[name]

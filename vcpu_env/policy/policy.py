@@ -7,6 +7,7 @@ no decision.
 import re
 from dataclasses import dataclass, field
 
+from vcpu_env.base.errors import InputError, shown
 from vcpu_env.base.world import World
 from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.yield_types import DEBOOST_NONE, DEBOOST_V1, DEBOOST_V2
@@ -39,9 +40,9 @@ def check_names(name: str, summary: str) -> None:
         ValueError: naming the field.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+:-]{0,63}", name):
-        raise ValueError(f"name: value {name!r:.60} (allowed: up to 64 letters, digits, '_', '.', '+', ':', '-')")
+        raise InputError(f"name: value {shown(name)} (allowed: up to 64 letters, digits, '_', '.', '+', ':', '-')")
     if not isinstance(summary, str) or not (summary == "" or summary.isprintable()) or len(summary) > 1000:
-        raise ValueError(f"summary: value {summary!r:.60} (allowed: one line of text)")
+        raise InputError(f"summary: value {shown(summary)} (allowed: one line of text)")
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class Policy:
         check_names(self.name, self.summary)
         unknown = sorted(self.patches - SERIES_PATCHES)
         if unknown:
-            raise ValueError(f"patches: value {unknown[0]} (allowed: 1..9)")
+            raise InputError(f"patches: value {unknown[0]} (allowed: 1..9)")
         if self.penalty_rule is not None and 5 not in self.patches:
-            raise ValueError("penalty_rule: given (allowed: only with patch 5, which computes penalties)")
+            raise InputError("penalty_rule: given (allowed: only with patch 5, which computes penalties)")
 
     def apply(self, world: World) -> None:
         """Set a world's parameters to this policy."""

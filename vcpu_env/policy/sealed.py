@@ -8,7 +8,6 @@ first argument ``__view``. Lines stay those of the user's file, so tracebacks an
 """
 
 import ast
-import difflib
 import inspect
 import linecache
 import math
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env.base.errors import InputError, nearest
 from vcpu_env.base.random import mix64
 from vcpu_env.policy import checked
 from vcpu_env.policy.assigned import Assigned
@@ -49,15 +49,8 @@ METHODS = ("all", "any", "append", "argmax", "argmin", "max", "min")
 VIEW = "__view"
 
 
-class RuleError(ValueError):
+class RuleError(InputError):
     """A user's rule that is refused, that failed, or that gave an answer that is not allowed."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What is allowed in place of a wrong name."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(names)}"
 
 
 def remember_source(path: str, text: str) -> None:

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
+from vcpu_env.base.errors import nearest
+from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.host import Costs, Part
 from vcpu_env.scenario.host_tasks import HostTask, Step, expanded, refusal
 from vcpu_env.scenario.model import Group, Name

@@ -1,46 +1,18 @@
 """What is said to a user whose scenario is wrong: one short line per field, naming value and what is allowed."""
 
-import difflib
-from collections.abc import Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from vcpu_env.base.errors import InputError, nearest, shown
+
 NAME_RULE = "name of letters, digits, '_', '.', '-'"
-
-
-LONGEST_SHOWN = 60
-LONGEST_LINE = 2000
-
-
-class InputError(ValueError):
-    """Something from outside that cannot be.
-
-    Args:
-        lines: the message, or one for every wrong field. Each is one line of the error, whatever it quotes.
-    """
-
-    def __init__(self, lines: str | Iterable[str]):
-        super().__init__("\n".join(map(one_line, [lines] if isinstance(lines, str) else lines)))
 
 
 class ScenarioError(InputError):
     """A scenario that cannot be. The message has a line ``field: value 'x' (allowed: ...)`` for every wrong field."""
-
-
-def one_line(text: str) -> str:
-    """Text that takes one line of a terminal: what cannot be printed is written as in a Python string."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return plain if len(plain) <= LONGEST_LINE else f"{plain[: LONGEST_LINE - 3]}..."
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The text of an error's bracket: the nearest allowed name, or all of them."""
-    allowed = list(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
 
 
 def error_lines(model: type[BaseModel], error: ValidationError) -> list[str]:
@@ -57,6 +29,9 @@ def _line(model: type[BaseModel], detail: Any) -> str:
     where = ".".join(map(str, loc))
     if detail["type"] == "value_error":
         return where + str(detail["ctx"]["error"])
+    if not loc:
+        allowed = "JSON" if detail["type"] == "json_invalid" else "a table"
+        return f"value {shown(detail['input'])} (allowed: {allowed}; {detail['msg']})"
     owner, field = _find(model, loc)
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown field ({nearest(str(loc[-1]), owner.model_fields)})"
@@ -117,14 +92,3 @@ def _allowed(field: FieldInfo, inner: bool) -> str:
     if "gt" in limits:
         return f"{text} above {limits['gt']}" + (f", up to {limits['le']}" if "le" in limits else "")
     return f"{text} >= {limits['ge']}" if "ge" in limits else text
-
-
-def shown(value: Any) -> str:
-    """A value in an error, cut off where it is long."""
-    if isinstance(value, int) and value.bit_length() > 10_000:  # Python converts 4300 digits at most
-        return "an integer of thousands of digits"
-    try:
-        text = f"'{value}'" if isinstance(value, str) else str(value)
-    except RecursionError:
-        return "brackets in brackets"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."

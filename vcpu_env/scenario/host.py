@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vcpu_env.base.errors import nearest
 from vcpu_env.kernel.features import FEATURES, base_slice_of
 from vcpu_env.scenario.bounds import LARGEST_COST_NS, LARGEST_FACTOR, LONGEST_NS, UINT_MAX
-from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
 UNMODELLED_FEATURES = dict.fromkeys(("NONTASK_CAPACITY", "RT_PUSH_IPI", "ATTACH_AGE_LOAD"), True) | dict.fromkeys(

@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vcpu_env.scenario.errors import ScenarioError, nearest, shown
+from vcpu_env.base.errors import nearest, shown
+from vcpu_env.scenario.errors import ScenarioError
 from vcpu_env.scenario.model import THREADS, Scenario
 from vcpu_env.scenario.rtapp import rtapp_fields, rtapp_threads
 from vcpu_env.scenario.toml_text import read_toml

@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vcpu_env.base.errors import nearest
 from vcpu_env.scenario.bounds import MOST_FREE_STEPS
-from vcpu_env.scenario.errors import nearest
 from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, Stretch, after, either, repeated, stretch_of, too_many
 
 UNITS_NS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
+from vcpu_env.base.errors import nearest
+from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.host_tasks import HostTask, Part, Step
 from vcpu_env.scenario.rtapp_json import Object, Pairs, error_at, read_object, shown
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vcpu_env.scenario import errors
+from vcpu_env.base import errors
 from vcpu_env.scenario.errors import ScenarioError
 
 STRING = r'"(?:[^"\\]|\\.)*"'

@@ -36,7 +36,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from vcpu_env.scenario.errors import ScenarioError, error_lines, nearest
+from vcpu_env.base.errors import nearest
+from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.program_locks import check_locks, in_two_orders
 from vcpu_env.scenario.program_text import NONE, Names, Node, ProgramError, operations, parse_program

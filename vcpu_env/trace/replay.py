@@ -18,7 +18,7 @@ from typing import Any
 
 from numba.core.errors import NumbaError
 
-from vcpu_env.scenario.errors import InputError
+from vcpu_env.base.errors import InputError
 from vcpu_env.trace import replay_kvm, replay_sched, replay_smp
 from vcpu_env.trace.replay_smp_functions import check_smp_functions
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
+from vcpu_env.base.errors import nearest
 from vcpu_env.executors.base import Executor
 from vcpu_env.executors.make import make_executor
-from vcpu_env.scenario.errors import nearest
 from vcpu_env.validate import cells, golden, launches, page, probes, published
 from vcpu_env.validate.verdict import Part
 

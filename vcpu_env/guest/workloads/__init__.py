@@ -7,6 +7,7 @@ policy. The micro-benchmarks stand for no real program: each is there for one me
 so that this mechanism, and no other, costs much.
 """
 
+from vcpu_env.base.errors import InputError
 from vcpu_env.guest.workloads import blackscholes, dbench, dedup, ferret, kbuild, micro, vips
 from vcpu_env.guest.workloads.workload import Parameter, Workload
 
@@ -28,11 +29,11 @@ def workload_parameters(name: str, overrides: dict[str, float]) -> dict[str, flo
         ValueError: unknown workload or parameter, or a value that the parameter can't have.
     """
     if name not in WORKLOADS:
-        raise ValueError(f"workload: value '{name}' (allowed: {', '.join(WORKLOADS)})")
+        raise InputError(f"workload: value '{name}' (allowed: {', '.join(WORKLOADS)})")
     defaults = WORKLOADS[name].parameters
     for key, value in overrides.items():
         if key not in defaults:
-            raise ValueError(f"params.{key}: unknown parameter of {name} (allowed: {', '.join(defaults)})")
+            raise InputError(f"params.{key}: unknown parameter of {name} (allowed: {', '.join(defaults)})")
         if allowed := defaults[key].refuse(value):
-            raise ValueError(f"params.{key}: value {value} (allowed: {allowed})")
+            raise InputError(f"params.{key}: value {value} (allowed: {allowed})")
     return {key: overrides.get(key, parameter.value) for key, parameter in defaults.items()}
