@@ -9,7 +9,8 @@ from vcpu_env.build.cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine.alignment import ALIGNMENT_COUNTS
 from vcpu_env.kernel.yield_types import yield_stats
 from vcpu_env.kvm.types import COUNTERS
-from vcpu_env.scenario.model import Run, Vm
+from vcpu_env.scenario.model import Run
+from vcpu_env.scenario.vm import Vm
 
 VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")

@@ -19,6 +19,10 @@ from tests.fuzz import mutate
 from tests.fuzz.invent import data_of
 from tests.fuzz.surface import Surface
 from tests.helpers.samples import PIPE, VIDEO
+from vcpu_env.libvirt.domain import read_domain
+from vcpu_env.libvirt.host import HostFacts
+from vcpu_env.libvirt.scenario import scenario_text
+from vcpu_env.libvirt.tree import LibvirtError
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.weights import sealed
 from vcpu_env.policy.named import POLICIES
@@ -173,8 +177,18 @@ def trace_files() -> st.SearchStrategy[bytes]:
     return mutate.bytes_like([path.read_bytes() for path in paths])
 
 
+def domains() -> st.SearchStrategy[str]:
+    return mutate.texts_like(texts_in("tests/libvirt/domains/*.xml"))
+
+
+def try_domain(given: str) -> Any:
+    domain = read_domain(on_disk("domain.xml", given), 2)
+    return scenario_text([domain], HostFacts(), {domain.name: "kbuild"}, "fuzz")
+
+
 SURFACES = [
     Surface("workload", workloads, try_workload, (ScenarioError,)),
+    Surface("domain", domains, try_domain, (LibvirtError, ScenarioError)),
     Surface("rtapp", rtapp_files, try_rtapp, (ScenarioError,)),
     Surface("experiment", experiments, try_experiment, (ExperimentError, ScenarioError, PolicyError)),
     Surface("constants", constants, constants_in_text, (ValueError,)),

@@ -1,5 +1,7 @@
 """From a scenario and a policy to a world: cgroups, vCPU threads, guests, parameters, everything at time 0."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
@@ -47,7 +49,8 @@ from vcpu_env.kvm.types import (
 from vcpu_env.policy.coscheduling import coscheduling_arrays
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import init_view, view_arrays
-from vcpu_env.scenario.model import PARAVIRT, Scenario, Vm
+from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.vm import PARAVIRT, Vm
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
@@ -59,19 +62,21 @@ TICK_JITTER_NS = 5_000
 """Of hosts with quotas, unless the scenario says otherwise: whose tick comes first decides who gets what is left."""
 
 
-def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[list[int], bool]:
-    """Where each vCPU of a VM starts, and whether it must stay there."""
+def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[list[int], list[Sequence[int]]]:
+    """Where each vCPU of a VM starts, and the CPUs that it may run on (none: all)."""
     cpus, placement = scenario.host.cpus, scenario.host.placement
     if vm.pinning is not None:
-        return list(vm.pinning), True
-    if placement == "one_to_one":
-        return [i % cpus for i in range(vm.vcpus)], True
-    if placement == "random_pinning":
-        return rng.integers(cpus, size=vm.vcpus).tolist(), True
+        return [own[int(rng.integers(len(own))) if len(own) > 1 else 0] for own in vm.pinning], list(vm.pinning)
+    if placement in ("one_to_one", "random_pinning"):
+        where = [i % cpus for i in range(vm.vcpus)]
+        if placement == "random_pinning":
+            where = rng.integers(cpus, size=vm.vcpus).tolist()
+        return where, [(cpu,) for cpu in where]
+    anywhere: list[Sequence[int]] = [()] * vm.vcpus
     if placement == "launched":
-        return [0] * vm.vcpus, False  # the VMM forks them
+        return [0] * vm.vcpus, anywhere  # the VMM forks them
     order = np.concatenate([rng.permutation(cpus) for _ in range(-(-vm.vcpus // cpus))])
-    return order[: vm.vcpus].tolist(), False
+    return order[: vm.vcpus].tolist(), anywhere
 
 
 def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World:
@@ -168,11 +173,12 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     """The host scheduler: one task per vCPU, in the VM's cgroup, then the other tasks of the host."""
     scenario, host = plan.scenario, plan.scenario.host
     rng = np.random.default_rng([plan.seed, 0x5C4ED])
-    tasks, pinned = [], []
+    tasks: list[Task] = []
+    allowed: list[Sequence[int]] = []
     for vm, where in zip(scenario.expanded_vms, plan.vcpu_groups, strict=True):
-        cpus, stay = vcpu_cpus(scenario, vm, rng)
+        cpus, sets = vcpu_cpus(scenario, vm, rng)
         tasks += [Task(group=group, cpu=cpu) for group, cpu in zip(where, cpus, strict=True)]
-        pinned += [stay] * vm.vcpus
+        allowed += sets
     first_host_task = len(tasks)
     tasks += kernel_tasks(scenario, plan.host_task_groups, rng)
     tunables = Tunables(
@@ -188,9 +194,9 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
     build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario))
-    for p in range(first_host_task):
-        if pinned[p]:
-            allow(world, p, [tasks[p].cpu])
+    for p, own in enumerate(allowed):
+        if own:
+            allow(world, p, own)
     allow_host_tasks(world, scenario, first_host_task)
 
 
