@@ -10,6 +10,7 @@ from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
+from vcpu_env.build.host_changes import HostChanges
 from vcpu_env.build.size import check_size, guest_structs
 from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
 from vcpu_env.engine.alignment import alignment_arrays, init_alignment
@@ -82,7 +83,8 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
 def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World:
     """Lay out and fill the world of a blueprint; `trace_events` is the length of its ring of scheduler events."""
     cgroups = CgroupEvents(plan.scenario, plan.groups, first_slot=plan.nr_slots)
-    world = lay_out(plan, cgroups, trace_events)
+    changes = HostChanges(plan.scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
+    world = lay_out(plan, cgroups, changes, trace_events)
     init_timeline(world)
     init_pcpus(world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks))
     init_rcu(world)
@@ -92,6 +94,7 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     world["random_key"]["key"] = seed_key(plan.seed)
     fill_kernel(world, plan)
     cgroups.fill(world, plan.seed)
+    changes.fill(world)
     fill_guests(world, plan)
     place_host_tasks(world, plan.host_tasks, plan.parties)
     world["sched_tunables"]["trace_events"] = trace_events
@@ -101,13 +104,13 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     return world
 
 
-def lay_out(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> World:
+def lay_out(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, trace_events: int) -> World:
     """The struct arrays of all floors, all zero.
 
     Raises:
         ValueError: they would be too large.
     """
-    arrays = struct_arrays(plan, cgroups, trace_events)
+    arrays = struct_arrays(plan, cgroups, changes, trace_events)
     check_size(plan.scenario.name, arrays)
     return World(arrays)
 
@@ -120,10 +123,11 @@ def machine_bytes(scenario: Scenario) -> int:
     """
     plan = blueprint_of(scenario, 0)
     cgroups = CgroupEvents(scenario, plan.groups, first_slot=plan.nr_slots)
-    return check_size(scenario.name, struct_arrays(plan, cgroups, 0))
+    changes = HostChanges(scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
+    return check_size(scenario.name, struct_arrays(plan, cgroups, changes, 0))
 
 
-def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> list[StructArray]:
+def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, trace_events: int) -> list[StructArray]:
     """The struct arrays of all floors, each as long as the blueprint needs it."""
     guests, host_tasks, domains = plan.guests, plan.host_tasks, plan.domains
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
@@ -138,13 +142,14 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> 
         *guest_structs(guests),
         *shape_arrays(sum(len(guest.shapes) for guest in guests)),
         *rcu_arrays(nr_vms),
-        *timeline_arrays(plan.nr_slots + cgroups.nr_slots),
+        *timeline_arrays(plan.nr_slots + cgroups.nr_slots + changes.nr_slots),
         *engine_arrays(),
         *coscheduling_arrays(),
         *alignment_arrays(nr_vms),
         *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
         *sched_trace_arrays(trace_events),
         *cgroups.arrays(),
+        *changes.arrays(),
     ]
 
 

@@ -101,7 +101,7 @@ def writes(scenario: Cgroups) -> list[Write]:
     done = []
     for i in sorted(range(len(scenario.changes)), key=lambda i: scenario.changes[i].at_ns):
         change = scenario.changes[i]
-        for owner in owners(scenario, i):
+        for owner in owners(scenario, i) if change.of_cgroup else ():
             now = limits[owner]
             if change.weight is not None:
                 if now.idle:

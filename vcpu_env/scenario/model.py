@@ -15,6 +15,7 @@ from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part
 from vcpu_env.scenario.host_tasks import HostTask, expanded, guest_refusal, refusal, wrong_cpus
+from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks, vmm_task
 from vcpu_env.scenario.vm import PARAVIRT, Vm
 from vcpu_env.scenario.workload_file import WorkloadFile
@@ -91,7 +92,7 @@ class Scenario(Part):
         default=(), description="threads of the host that are no vCPUs"
     )
     changes: Annotated[tuple[Change, ...], Field(strict=False)] = Field(
-        default=(), description="what is written to cgroups' files during the run"
+        default=(), description="what an administrator does during the run"
     )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
@@ -158,6 +159,8 @@ class Scenario(Part):
                     f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
                 )
         check_cgroups(self)
+        host_writes(self)
+        pins(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:
