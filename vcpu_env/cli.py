@@ -59,15 +59,20 @@ def fail(error: ValueError | str) -> None:
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="scenarios, policies or workloads")],
+    kind: Annotated[str, typer.Argument(help="scenarios, policies, workloads or fields")],
     parameters: Annotated[
         bool, typer.Option("--parameters", help="workloads only: every parameter, as Markdown")
     ] = False,
 ) -> None:
-    """List what there is, one line each."""
+    """List what there is, one line each; the fields of a scenario as Markdown."""
+    if kind == "fields":
+        from vcpu_env.scenario.fields_page import page
+
+        print(page(), end="")
+        return
     kinds = {"scenarios": Listed.scenarios, "policies": Listed.policies, "workloads": Listed.workloads}
     if kind not in kinds:
-        fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)})")
+        fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)}, fields)")
     if parameters:
         if kind != "workloads":
             fail(f"--parameters: given with '{kind}' (allowed: with workloads)")
