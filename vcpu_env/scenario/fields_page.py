@@ -142,7 +142,7 @@ def page() -> str:
         "",
         "Made by `vcpu-env list fields`. A default marked (follows) depends on other fields and is shown as it is",
         "where these have theirs. *Elsewhere* is the name in the kernel, under /sys, in a cgroup, or in libvirt's XML;",
-        "`vcpu-env from-libvirt` reads that ([tutorial](overcommit.md)). [Workloads](workloads.md) have their own page.",
+        "`vcpu-env from-libvirt` reads that ([tutorial](overcommit.md)). [Workloads](workloads.md) have a page too.",
     ]
     for table, model, smallest in TABLES:
         lines += ["", f"## `{table}`" if table else "## At the top", "", f"{(model.__doc__ or '').splitlines()[0]}", ""]
