@@ -12,9 +12,11 @@ from baselines.command import run_command, say
 from baselines.evaluate import INPUT_ERRORS
 from baselines.overcommit.hosts import QuestionError, parse_ratio, workload_host
 from baselines.overcommit.knobs import chosen_knobs
+from baselines.overcommit.page import page
 from baselines.overcommit.study import Answer, Study, ask
 from baselines.overcommit.terminal import print_answer
-from baselines.store import Store
+from baselines.store import Store, StoreError
+from vcpu_env.base.files import write_whole
 from vcpu_env.executors.base import WorkerDiedError
 from vcpu_env.executors.make import make_executor
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
@@ -45,6 +47,24 @@ def write_tables(store: Store, answer: Answer) -> None:
     costs = [{"table": "ratios"} | one.row() for one in answer.costs]
     costs += [{"table": "vms"} | one.row() for one in answer.own]
     store.write_tables(answer.rows, costs, [one.row() for one in answer.effects] or [{"knob": "none"}])
+
+
+def write_page(store: Store, answer: Answer, command: str) -> Path | None:
+    """The answer as overcommit.html; None without the extra `report`.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    try:
+        from baselines.report.render import to_html
+    except ImportError:
+        return None
+    path = store.directory / "overcommit.html"
+    try:
+        write_whole(path, to_html(page(answer, command)).encode())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+    return path
 
 
 @app.command()
@@ -89,9 +109,11 @@ def command(
         say(f"{what}: finished cells are in {store.directory}; the same command with --resume goes on")
         raise typer.Exit(130 if interrupted else 1) from None
     write_tables(store, answer)
+    html = write_page(store, answer, str(manifest["command"]))
     store.write_manifest(manifest | {"status": "complete"})
     print_answer(answer)
     say(f"{len(answer.rows)} cells in {store.directory}: cells.csv, summary.csv (costs), scores.csv (knobs)")
+    say(f"page: {html}" if html else "page: needs jinja2 (pip install 'vcpu-env[report]'), then the same with --resume")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The tables that are printed: the cost of each ratio, each VM, the knobs. They fit 80 columns."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from rich import box
@@ -14,13 +15,15 @@ from baselines.statistics import Estimate
 
 WIDTH = 80
 LONGEST_NAME = 20
+LONGEST_VM = 14
 
 
 def print_answer(answer: Answer) -> None:
     """Everything, the headline first."""
     console = Console(width=WIDTH, highlight=False)
     for line in headline(answer):
-        console.print(line, markup=False)
+        print(textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False))
+    print()
     console.print(cost_table("Cost by ratio, against the same VM alone", answer.costs, with_ratio=True))
     if len(answer.own) > 1:
         title = f"Each VM at {named(ratio_of(answer.question.at[0]))}"
@@ -28,9 +31,9 @@ def print_answer(answer: Answer) -> None:
     if answer.effects:
         title = f"Knobs at {named(ratio_of(answer.question.at[0]))}, against the host without them"
         console.print(knob_table(title, answer.effects))
-        console.print(ranking(answer), markup=False)
+        print(ranking(answer))
     for name, why in answer.refused.items():
-        console.print(f"not tried: {name}: {why}", markup=False)
+        print(textwrap.shorten(f"not tried: {name}: {why}", WIDTH))
 
 
 def headline(answer: Answer) -> list[str]:
@@ -64,7 +67,7 @@ def ranking(answer: Answer) -> str:
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
     """An empty table."""
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for i, column in enumerate(columns):
         made.add_column(column, justify="left" if i < left else "right", no_wrap=True)
     return made
@@ -89,7 +92,7 @@ def cost_table(title: str, costs: Sequence[Cost], with_ratio: bool) -> Table:
         ratio = named(one.ratio)
         first = [ratio if ratio != last else ""] if with_ratio else []
         last = ratio
-        name = short(f"{one.count} {one.vms}" if with_ratio else one.vms, 18)
+        name = short(f"{one.count} {one.vms}" if with_ratio else one.vms, LONGEST_VM)
         made.add_row(*first, name, *(cells[i] for cells in kept.values()))
     return made
 

@@ -240,6 +240,8 @@ def test_the_command(call, tmp_path):
     assert {row["ratio"] for row in costs} == {"1:1", "1.5:1", "2:1", "3:1", "4:1"}
     assert {row["knob"] for row in knobs} >= {"hz", "apicv", "series-v2"}
     assert json.loads((directory / "manifest.json").read_text())["status"] == "complete"
+    page = (directory / "overcommit.html").read_text()
+    assert "A VM keeps" in page and page.count("<svg") == 2 and "http" not in page.replace("http://www.w3.org", "")
     code, _, errors = call(*arguments)
     assert code == 2 and "--resume uses them" in errors[-1]
     assert call(*arguments, "--resume")[:2] == (0, out)
