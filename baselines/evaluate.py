@@ -62,18 +62,7 @@ def evaluate(
     cells = plan.cells()
     manifest = plan.manifest() | {"command": command}
     store.write_manifest(manifest | {"status": "partial"})
-    found: dict[str, Row] = {}
-    for cell in cells.values():
-        try:
-            if (row := store.load(cell)) is not None:
-                found[cell.key] = row
-        except StoreError as error:
-            say(f"{error}; it is run again")
-    missing = list({cell.key: cell for cell in cells.values() if cell.key not in found}.values())
-    if missing:
-        if machine == MACHINE:
-            prepare(executor)
-        found |= _run(missing, store, executor, machine, len(cells))
+    found = run_cells(list(cells.values()), store, executor, machine)
     rows = [{"variant": plan.cases[i].variant} | found[cell.key] for (i, _, _), cell in cells.items()]
     comparisons = compare(plan.cases, [policy.label for policy in plan.policies], rows)
     oracles = {policy.label: policy.knobs for policy in plan.policies if policy.oracle}
@@ -82,6 +71,23 @@ def evaluate(
     store.write_tables(rows, summary, score)
     store.write_manifest(manifest | {"status": "complete"})
     return summary, score
+
+
+def run_cells(cells: Sequence[Cell], store: Store, executor: Executor, machine: str = MACHINE) -> dict[str, Row]:
+    """The row of every cell by its key: those that the store holds, and the others, run now and stored."""
+    found: dict[str, Row] = {}
+    for cell in cells:
+        try:
+            if (row := store.load(cell)) is not None:
+                found[cell.key] = row
+        except StoreError as error:
+            say(f"{error}; it is run again")
+    missing = list({cell.key: cell for cell in cells if cell.key not in found}.values())
+    if missing:
+        if machine == MACHINE:
+            prepare(executor)
+        found |= _run(missing, store, executor, machine, len(cells))
+    return found
 
 
 def prepare(executor: Executor) -> None:

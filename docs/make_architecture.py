@@ -31,6 +31,7 @@ SAYS = {
     "trace": "recorded traces, again",
     "realism": "beside a real kernel",
     "fit": "programs from recordings",
+    "libvirt": "hosts of libvirt",
     "validate": "held against reality",
     "envs": "Gymnasium",
     "nets": "networks inside the machine",

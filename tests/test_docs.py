@@ -10,6 +10,16 @@ from typer.testing import CliRunner
 import vcpu_env
 from tests.helpers.paths import DOCS
 from vcpu_env.cli import app
+from vcpu_env.scenario import fields_page
+
+
+def test_fields_page():
+    printed = CliRunner().invoke(app, ["list", "fields"]).output
+    assert (DOCS / "scenario-fields.md").read_text() == printed, "vcpu-env list fields > docs/scenario-fields.md"
+    models = {model for _, model, _ in fields_page.TABLES}
+    assert all(name in printed for model in models for name in model.model_fields)
+    fields = {table + name for table, model, _ in fields_page.TABLES for name in model.model_fields}
+    assert set(fields_page.ELSEWHERE) <= fields
 
 
 def test_workloads_page():

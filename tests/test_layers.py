@@ -24,6 +24,7 @@ LADDER = [
     "vcpu_env.trace",  # recorded traces, played again
     "vcpu_env.realism",  # beside a real kernel
     "vcpu_env.fit",  # programs from recordings
+    "vcpu_env.libvirt",  # hosts as libvirt describes them
     "vcpu_env.validate",  # all of it held against reality
     "vcpu_env.envs",  # Gymnasium
     "vcpu_env.nets",  # networks that decide within the machine

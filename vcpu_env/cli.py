@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, calibration, fit, replay, bench, realism, validate."""
+"""The console script ``vcpu-env``: list, simulate, calibration, fit, from-libvirt, replay, bench, realism, validate."""
 
 import json
 import os
@@ -59,15 +59,20 @@ def fail(error: ValueError | str) -> None:
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="scenarios, policies or workloads")],
+    kind: Annotated[str, typer.Argument(help="scenarios, policies, workloads or fields")],
     parameters: Annotated[
         bool, typer.Option("--parameters", help="workloads only: every parameter, as Markdown")
     ] = False,
 ) -> None:
-    """List what there is, one line each."""
+    """List what there is, one line each; the fields of a scenario as Markdown."""
+    if kind == "fields":
+        from vcpu_env.scenario.fields_page import page
+
+        print(page(), end="")
+        return
     kinds = {"scenarios": Listed.scenarios, "policies": Listed.policies, "workloads": Listed.workloads}
     if kind not in kinds:
-        fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)})")
+        fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)}, fields)")
     if parameters:
         if kind != "workloads":
             fail(f"--parameters: given with '{kind}' (allowed: with workloads)")
@@ -235,6 +240,32 @@ def fit(
         fit_and_compare(trace, comm or [], tid or [], out, seed, json_)
     except ImportError as error:
         fail(f"fit: needs {error.name} (pip install 'vcpu-env[fit]')")
+    except ValueError as error:
+        fail(error)
+
+
+@app.command("from-libvirt")
+def from_libvirt(
+    domains: Annotated[
+        list[Path], typer.Argument(metavar="DOMAIN.xml...", help="domains, as virsh dumpxml writes them")
+    ],
+    capabilities: Annotated[
+        list[Path] | None, typer.Option(help="the host: output of virsh capabilities or lscpu -J; several allowed")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="KVM's: output of grep . /sys/module/kvm*/parameters/*")
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(help="VM=NAME, or NAME for all others; several allowed.  [default: kbuild]")
+    ] = None,
+    cgroup_version: Annotated[int, typer.Option(min=1, max=2, help="of the host: what <shares> mean")] = 2,
+    out: Annotated[Path | None, typer.Option("-o", help="the scenario file to write; default: print it")] = None,
+) -> None:
+    """Make a scenario of libvirt domains, and list what of them is used, approximated, or without effect."""
+    from vcpu_env.libvirt import command
+
+    try:
+        command.from_libvirt(domains, capabilities or [], parameters, workload or [], cgroup_version, out)
     except ValueError as error:
         fail(error)
 

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
+from vcpu_env.base.jit import NIL
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint
 from vcpu_env.build.cgroups import cgroup_changes, cpu_stat
 from vcpu_env.engine.alignment import ALIGNMENT_COUNTS
 from vcpu_env.kernel.yield_types import yield_stats
 from vcpu_env.kvm.types import COUNTERS
-from vcpu_env.scenario.model import Run, Vm
+from vcpu_env.scenario.model import Run
+from vcpu_env.scenario.vm import Vm
 
 VM_TIMES = ("user_ns", "kernel_ns", "spin_ns", "irq_ns", "cold_lost_ns", "smt_lost_ns", "idle_ns", "steal_ns", "run_ns")
 VM_COUNTS = ("ipi_reschedule", "ipi_call", "timer_interrupts", "nvcsw", "nivcsw", "calls", "call_wait_ns", "lock_spins")
@@ -77,11 +81,13 @@ def vm_counters(w: World, plan: Blueprint, vm: int, now_ns: int) -> dict[str, An
     spec = plan.scenario.expanded_vms[vm]
     first, count = int(w["kvm"]["first_vcpu"][vm]), int(w["kvm"]["nr_vcpus"][vm])
     vcpus, apics = w["guest_vcpu"][first : first + count], w["lapic"][first : first + count]
+    lived_ns = alive_ns(spec, int(w["guest_vm"]["start_ns"][vm]), now_ns)
     return {
         "name": spec.name,
         "workload": spec.workload,
         "work_units": float(w["guest_vm"]["work"][vm]),
-        "alive_ns": alive_ns(spec, int(w["guest_vm"]["start_ns"][vm]), now_ns),
+        "alive_ns": lived_ns,
+        **thread_times(w, range(first, first + count), lived_ns, now_ns),
         "together_ns": int(w["vm_alignment"]["together_ns"][vm]),
         "grace_periods": int(w["grace_period"]["completed"][2 * vm : 2 * vm + 2].sum()),
         **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS + VM_PARAVIRT},
@@ -89,6 +95,22 @@ def vm_counters(w: World, plan: Blueprint, vm: int, now_ns: int) -> dict[str, An
         **{name: int(apics[name].sum()) for name in ("ipis", "ipi_latency_ns")},
         "ipi_latency_log2": apics["ipi_latency_log2"].sum(axis=0).tolist(),
     }
+
+
+def thread_times(w: World, vcpus: range, lived_ns: int, now_ns: int) -> dict[str, int]:
+    """How the vCPUs' threads have spent their time, as the host's scheduler sees it; together it is all of their life.
+
+    Returns:
+        cpu_ns: on a CPU, halt polling and the host kernel's work for it included.
+        ready_ns: runnable without one, throttled too: run_delay of schedstat, what is called CPU Ready.
+        halted_ns: asleep, or not created yet.
+    """
+    tasks, entities = w["task_struct"][vcpus.start : vcpus.stop], w["sched_entity"][vcpus.start : vcpus.stop]
+    running = np.isin(np.arange(vcpus.start, vcpus.stop), w["rq"]["curr"])
+    waiting = tasks["last_queued_ns"] != NIL
+    cpu_ns = int(entities["sum_exec_runtime_ns"].sum() + (now_ns - entities["exec_start_ns"][running]).sum())
+    ready_ns = int(tasks["run_delay_ns"].sum() + (now_ns - tasks["last_queued_ns"][waiting]).sum())
+    return {"cpu_ns": cpu_ns, "ready_ns": ready_ns, "halted_ns": len(vcpus) * lived_ns - cpu_ns - ready_ns}
 
 
 class Runs(Protocol):

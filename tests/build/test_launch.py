@@ -123,6 +123,48 @@ def test_pinned_vcpus_are_launched_where_they_belong():
     assert counted["gang_ns"] == 0 < counted["busy_ns"]
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("placement", ["launched", "one_per_cpu"])
+def test_vcpus_pinned_to_sets_stay_within_them(placement):
+    """Five hogs, three on CPUs 1 and 2, one on 0: nobody ever leaves its set, which is used up."""
+    host = {"cpus": 4, "placement": placement, "noise": "none", "cgroups": "flat"}
+    sets = [[1, 2], [1, 2], [2, 1], 0, [0, 1, 2, 3]]
+    machine = Machine(hogs(vms=1, vcpus=5, host=host, pinning=sets), "stock", 3)
+    machine.run_until(30 * MSEC)
+    before = machine.world["guest_vcpu"]["run_ns"].copy()
+    seen: list[set[int]] = [set() for _ in sets]
+    for end_ms in range(31, 91):
+        machine.run_until(end_ms * MSEC)
+        for cpus, cpu in zip(seen, machine.world["task_struct"]["cpu"][:5].tolist(), strict=True):
+            cpus.add(cpu)
+    assert seen[0] | seen[1] | seen[2] == {1, 2} and seen[3] == {0} and seen[4] == {3}
+    ran = machine.world["guest_vcpu"]["run_ns"] - before
+    assert ran[:3].sum() == pytest.approx(2 * 60 * MSEC, rel=0.02) and ran[:3].min() > 0.4 * 60 * MSEC
+    assert ran[3:].min() > 0.97 * 60 * MSEC
+
+
+def test_emulator_and_iothreads_stay_where_they_are_pinned():
+    """The VMM on CPU 3, two IOThreads on 2 and on 2 or 3; they serve the requests, within their quota."""
+    vm = {"name": "vm", "vcpus": 2, "workload": "dbench", "params": {"block_per_s": 5000}, "pinning": [0, 1]}
+    vm |= {"emulator_cpus": [3], "emulator_threads": 1, "vhost_ns": 20_000, "boot_ns": 0}
+    vm |= {"iothreads": 2, "iothread_cpus": [2, [2, 3]], "iothread_quota_us": 1000, "iothread_period_us": 20_000}
+    host = {"cpus": 4, "launch_gap_ns": 0, "noise": "none", "cgroups": "libvirt"}
+    machine = Machine(Scenario(name="io", host=host, vms=[vm]), "stock", 0)
+    seen: list[set[int]] = [set() for _ in range(4)]
+    for end_ms in range(1, 61):
+        machine.run_until(end_ms * MSEC)
+        for cpus, cpu in zip(seen, machine.world["task_struct"]["cpu"][2:].tolist(), strict=True):
+            cpus.add(cpu)
+    assert seen[0] == seen[1] == {3} and seen[2] == {2} and seen[3] <= {2, 3}
+    counted = machine.counters()
+    tasks = {task["name"]: task for task in counted["host_tasks"]}
+    assert list(tasks) == ["vm-vmm", "vm-emulator", "vm-iothread1", "vm-iothread2"]
+    for name in ("vm-iothread1", "vm-iothread2"):
+        assert 0.3 * MSEC < tasks[name]["run_ns"] < 3 * MSEC + 2 * MSEC
+    groups = {group["name"]: group for group in counted["cgroups"]}
+    assert set(groups) == {"vm/vm-iothread1", "vm/vm-iothread2"} and groups["vm/vm-iothread1"]["nr_throttled"] > 0
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_gang_index_of_vms_that_take_turns(seed):
     """Two VMs with one vCPU on each CPU, all begun at once, that make calls: nearly always both CPUs run one VM."""

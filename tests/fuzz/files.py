@@ -25,6 +25,10 @@ from tests.helpers.fit_traces import FTRACE
 from tests.helpers.samples import PIPE, VIDEO
 from vcpu_env.fit.events import FitError
 from vcpu_env.fit.fit import fit_trace
+from vcpu_env.libvirt.domain import read_domain
+from vcpu_env.libvirt.host import HostFacts
+from vcpu_env.libvirt.scenario import scenario_text
+from vcpu_env.libvirt.tree import LibvirtError
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.weights import sealed
 from vcpu_env.policy.named import POLICIES
@@ -197,8 +201,18 @@ def try_recorded_text(given: str) -> None:
     fit_trace(on_disk("fuzz.ftrace", given), ("a b", "w-2") if "w-2" in given else ("gzip", "xz"))
 
 
+def domains() -> st.SearchStrategy[str]:
+    return mutate.texts_like(texts_in("tests/libvirt/domains/*.xml"))
+
+
+def try_domain(given: str) -> Any:
+    domain = read_domain(on_disk("domain.xml", given), 2)
+    return scenario_text([domain], HostFacts(), {domain.name: "kbuild"}, "fuzz")
+
+
 SURFACES = [
     Surface("workload", workloads, try_workload, (ScenarioError,)),
+    Surface("domain", domains, try_domain, (LibvirtError, ScenarioError)),
     Surface("rtapp", rtapp_files, try_rtapp, (ScenarioError,)),
     Surface("experiment", experiments, try_experiment, (ExperimentError, ScenarioError, PolicyError)),
     Surface("constants", constants, constants_in_text, (ValueError,)),

@@ -136,6 +136,18 @@ def test_every_wrong_field_is_one_line():
         ("vms.0.pinning: value 3 (allowed: list of integers)", {"vms": [VM | {"pinning": 3}]}),
         ("vms.0.pinning: 2 CPUs (allowed: one for each of 4 vCPUs)", {"vms": [VM | {"pinning": [0, 1]}]}),
         ("vms.0.pinning: value 16 (allowed: CPUs 0..15)", {"vms": [VM | {"pinning": [0, 1, 2, 16]}]}),
+        ("vms.0.pinning: value 16 (allowed: CPUs 0..15)", {"vms": [VM | {"pinning": [0, [1, 16], 2, 3]}]}),
+        ("vms.0.pinning: none given (allowed: CPUs 0..15)", {"vms": [VM | {"pinning": [0, [], 2, 3]}]}),
+        ("vms.0.emulator_cpus: value 16 (allowed: CPUs 0..15)", {"vms": [VM | {"emulator_cpus": [16]}]}),
+        (
+            "vms.0.iothread_cpus: 2 CPUs (allowed: one for each of 1 IOThreads)",
+            {"vms": [VM | {"vhost_ns": 1, "iothreads": 1, "iothread_cpus": [0, 1]}]},
+        ),
+        ("vms.0.iothreads: value 1 (allowed: 0, since vhost_ns is 0)", {"vms": [VM | {"iothreads": 1}]}),
+        (
+            "vms.0.iothread_quota_us: value 5000 (allowed: -1, since host.cgroups is 'per_vm')",
+            {"vms": [VM | {"iothread_quota_us": 5000}]},
+        ),
         (
             "vms.0.pinning: given (allowed: with host.placement 'launched' or 'one_per_cpu', not 'one_to_one')",
             {"host": {"placement": "one_to_one"}, "vms": [VM | {"pinning": [0, 1, 2, 3]}]},
@@ -217,7 +229,7 @@ def test_overrides():
     assert overridden("host.hz=250").host.hz == 250
     assert [vm.lock for vm in overridden("vms.0.lock=fifo", **fields).vms] == ["fifo", "pvqspinlock"]
     assert [vm.lock for vm in overridden('vms.*.lock="tas"', **fields).vms] == ["tas", "tas"]
-    assert overridden("vms.0.vcpus=2", "vms.0.pinning=[0, 5]").vms[0].pinning == (0, 5)
+    assert overridden("vms.0.vcpus=2", "vms.0.pinning=[0, 5]").vms[0].pinning == ((0,), (5,))
     assert overridden("vms.*.params.hold_ns=700", "vms.0.params.share=0.5").vms[0].params == {
         "hold_ns": 700,
         "share": 0.5,

@@ -27,7 +27,7 @@ def test_every_recorded_cell_is_a_scenario():
     assert len(every) == 52 and len({cell.id for cell in every}) == 52
     for cell in every:
         scenario = cells.scenario_of(cell)
-        assert [list(vm.pinning or ()) for vm in scenario.vms] == [list(cpus) for cpus in cell.placement]
+        assert [[cpu for (cpu,) in vm.pinning or ()] for vm in scenario.vms] == [list(cpus) for cpus in cell.placement]
         assert all(vm.pinning is None for vm in cells.scenario_of(cell, pinned=False).vms)
         assert scenario.host.base_slice_ns == {2: 1_400_000, 4: 2_100_000}[cell.cpus]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vcpu_env.base.random import VM_LAUNCH, draw, seed_key, stream_key
-from vcpu_env.build.cgroups import UNLIMITED, bandwidth_of, cpu_shares, vcpu_limits
+from vcpu_env.build.cgroups import UNLIMITED, bandwidth_of, cpu_shares, thread_limits
 from vcpu_env.build.guests import guest_plans
 from vcpu_env.build.threads import host_task_plans
 from vcpu_env.engine.host_tasks.program import HostTaskPlan
@@ -86,6 +86,7 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[
     groups: list[Group] = []
     ids: dict[str, int] = {}
     emulators: dict[str, int] = {}
+    iothreads: dict[str, int] = {}
     host_tasks = scenario.expanded_host_tasks
     emulated = {task.emulator_of for task in host_tasks}
 
@@ -114,13 +115,19 @@ def cgroup_tree(scenario: Scenario) -> tuple[list[Group], list[list[int]], list[
             places.append([add(parent, vm.weight, "vm", vm.name, limits_of(vm))] * vm.vcpus)
         else:
             scope = add(add(parent, vm.weight, "vm", vm.name, limits_of(vm)), 100)
-            own = vcpu_limits(vm)
+            own = thread_limits(vm, "vcpu")
             places.append([add(scope, 100, "vcpu", f"{vm.name}/vcpu{i}", own) for i in range(vm.vcpus)])
             if vm.name in emulated:
-                emulators[vm.name] = add(scope, 100)
+                own = thread_limits(vm, "emulator")
+                emulators[vm.name] = add(scope, 100, "emulator", f"{vm.name}/emulator", own)
+            for task in host_tasks:
+                if task.iothread_of == vm.name:
+                    own = thread_limits(vm, "iothread")
+                    iothreads[task.name] = add(scope, 100, "iothread", f"{vm.name}/{task.name}", own)
         emulators.setdefault(vm.name, places[-1][0] if preset == "per_vm" and vm.vcpu_groups is None else parent)
     above = ids | {None: 0}
-    return groups, places, [emulators[t.emulator_of] if t.emulator_of else above[t.group] for t in host_tasks]
+    of_tasks = [iothreads.get(t.name, emulators[t.vm]) if t.vm else above[t.group] for t in host_tasks]
+    return groups, places, of_tasks
 
 
 def host_cpus(scenario: Scenario) -> list[Cpu]:

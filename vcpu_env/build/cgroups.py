@@ -20,7 +20,8 @@ from vcpu_env.kernel.cgroup import (
 )
 from vcpu_env.scenario.cgroup_writes import Limits, writes
 from vcpu_env.scenario.cgroups import DEFAULT_WEIGHT, NO_QUOTA
-from vcpu_env.scenario.model import Scenario, Vm
+from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.vm import Vm
 
 UNLIMITED = Limits(weight=DEFAULT_WEIGHT, idle=False, quota_us=NO_QUOTA, period_us=100_000, burst_us=0)
 """What a group has that nobody has written to."""
@@ -42,9 +43,10 @@ def bandwidth_of(limits: Limits) -> Bandwidth:
     return Bandwidth(quota_ns, limits.period_us * 1000, limits.burst_us * 1000)
 
 
-def vcpu_limits(vm: Vm) -> Limits:
-    """What libvirt writes to the group of each vCPU."""
-    return Limits(DEFAULT_WEIGHT, False, vm.vcpu_quota_us, vm.period_us, 0)
+def thread_limits(vm: Vm, threads: str) -> Limits:
+    """What libvirt writes to the group of each of a VM's threads: a "vcpu", the "emulator", an "iothread"."""
+    quota_us, period_us = getattr(vm, f"{threads}_quota_us"), getattr(vm, f"{threads}_period_us")
+    return Limits(DEFAULT_WEIGHT, False, quota_us, period_us, 0)
 
 
 def cgroup_changes(scenario: Scenario, groups: Sequence[Group]) -> list[Change]:

@@ -39,6 +39,8 @@ def whose_event(world: World, scenario: Scenario, slot: int) -> str:
         return guest_thread(world, scenario, int(slot - slots["io"]))
     if slot < slots["vm"]:
         return host_task(world, scenario, int(slot - slots["task"]))
+    if slot >= slots["change"]:
+        return "a change of the host"
     return "a VM's begin or end" if slot < slots["end"] else "a cgroup's timer"
 
 

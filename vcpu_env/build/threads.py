@@ -71,7 +71,7 @@ def host_task_plans(
     plans = []
     for spec in tasks:
         program = HostProgram()
-        vm = vms[spec.emulator_of] if spec.emulator_of else None
+        vm = vms[spec.vm] if spec.vm else None
         add_steps(program, spec.program, ids, vm, 0)
         serves = any(step.action == "serve_ns" for step in all_steps(spec.program))
         start_ns = spec.start_ns if vm is None else launched_ns[vm]

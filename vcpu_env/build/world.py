@@ -1,5 +1,7 @@
 """From a scenario and a policy to a world: cgroups, vCPU threads, guests, parameters, everything at time 0."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
@@ -8,6 +10,7 @@ from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
+from vcpu_env.build.host_changes import HostChanges
 from vcpu_env.build.size import check_size, guest_structs
 from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
 from vcpu_env.engine.alignment import alignment_arrays, init_alignment
@@ -47,7 +50,8 @@ from vcpu_env.kvm.types import (
 from vcpu_env.policy.coscheduling import coscheduling_arrays
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import init_view, view_arrays
-from vcpu_env.scenario.model import PARAVIRT, Scenario, Vm
+from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.vm import PARAVIRT, Vm
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
@@ -59,25 +63,28 @@ TICK_JITTER_NS = 5_000
 """Of hosts with quotas, unless the scenario says otherwise: whose tick comes first decides who gets what is left."""
 
 
-def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[list[int], bool]:
-    """Where each vCPU of a VM starts, and whether it must stay there."""
+def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[list[int], list[Sequence[int]]]:
+    """Where each vCPU of a VM starts, and the CPUs that it may run on (none: all)."""
     cpus, placement = scenario.host.cpus, scenario.host.placement
     if vm.pinning is not None:
-        return list(vm.pinning), True
-    if placement == "one_to_one":
-        return [i % cpus for i in range(vm.vcpus)], True
-    if placement == "random_pinning":
-        return rng.integers(cpus, size=vm.vcpus).tolist(), True
+        return [own[int(rng.integers(len(own))) if len(own) > 1 else 0] for own in vm.pinning], list(vm.pinning)
+    if placement in ("one_to_one", "random_pinning"):
+        where = [i % cpus for i in range(vm.vcpus)]
+        if placement == "random_pinning":
+            where = rng.integers(cpus, size=vm.vcpus).tolist()
+        return where, [(cpu,) for cpu in where]
+    anywhere: list[Sequence[int]] = [()] * vm.vcpus
     if placement == "launched":
-        return [0] * vm.vcpus, False  # the VMM forks them
+        return [0] * vm.vcpus, anywhere  # the VMM forks them
     order = np.concatenate([rng.permutation(cpus) for _ in range(-(-vm.vcpus // cpus))])
-    return order[: vm.vcpus].tolist(), False
+    return order[: vm.vcpus].tolist(), anywhere
 
 
 def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World:
     """Lay out and fill the world of a blueprint; `trace_events` is the length of its ring of scheduler events."""
     cgroups = CgroupEvents(plan.scenario, plan.groups, first_slot=plan.nr_slots)
-    world = lay_out(plan, cgroups, trace_events)
+    changes = HostChanges(plan.scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
+    world = lay_out(plan, cgroups, changes, trace_events)
     init_timeline(world)
     init_pcpus(world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks))
     init_rcu(world)
@@ -87,6 +94,7 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     world["random_key"]["key"] = seed_key(plan.seed)
     fill_kernel(world, plan)
     cgroups.fill(world, plan.seed)
+    changes.fill(world)
     fill_guests(world, plan)
     place_host_tasks(world, plan.host_tasks, plan.parties)
     world["sched_tunables"]["trace_events"] = trace_events
@@ -96,13 +104,13 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     return world
 
 
-def lay_out(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> World:
+def lay_out(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, trace_events: int) -> World:
     """The struct arrays of all floors, all zero.
 
     Raises:
         ValueError: they would be too large.
     """
-    arrays = struct_arrays(plan, cgroups, trace_events)
+    arrays = struct_arrays(plan, cgroups, changes, trace_events)
     check_size(plan.scenario.name, arrays)
     return World(arrays)
 
@@ -115,10 +123,11 @@ def machine_bytes(scenario: Scenario) -> int:
     """
     plan = blueprint_of(scenario, 0)
     cgroups = CgroupEvents(scenario, plan.groups, first_slot=plan.nr_slots)
-    return check_size(scenario.name, struct_arrays(plan, cgroups, 0))
+    changes = HostChanges(scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
+    return check_size(scenario.name, struct_arrays(plan, cgroups, changes, 0))
 
 
-def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> list[StructArray]:
+def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, trace_events: int) -> list[StructArray]:
     """The struct arrays of all floors, each as long as the blueprint needs it."""
     guests, host_tasks, domains = plan.guests, plan.host_tasks, plan.domains
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
@@ -133,13 +142,14 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> 
         *guest_structs(guests),
         *shape_arrays(sum(len(guest.shapes) for guest in guests)),
         *rcu_arrays(nr_vms),
-        *timeline_arrays(plan.nr_slots + cgroups.nr_slots),
+        *timeline_arrays(plan.nr_slots + cgroups.nr_slots + changes.nr_slots),
         *engine_arrays(),
         *coscheduling_arrays(),
         *alignment_arrays(nr_vms),
         *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
         *sched_trace_arrays(trace_events),
         *cgroups.arrays(),
+        *changes.arrays(),
     ]
 
 
@@ -168,11 +178,12 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     """The host scheduler: one task per vCPU, in the VM's cgroup, then the other tasks of the host."""
     scenario, host = plan.scenario, plan.scenario.host
     rng = np.random.default_rng([plan.seed, 0x5C4ED])
-    tasks, pinned = [], []
+    tasks: list[Task] = []
+    allowed: list[Sequence[int]] = []
     for vm, where in zip(scenario.expanded_vms, plan.vcpu_groups, strict=True):
-        cpus, stay = vcpu_cpus(scenario, vm, rng)
+        cpus, sets = vcpu_cpus(scenario, vm, rng)
         tasks += [Task(group=group, cpu=cpu) for group, cpu in zip(where, cpus, strict=True)]
-        pinned += [stay] * vm.vcpus
+        allowed += sets
     first_host_task = len(tasks)
     tasks += kernel_tasks(scenario, plan.host_task_groups, rng)
     tunables = Tunables(
@@ -188,9 +199,9 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
     build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario))
-    for p in range(first_host_task):
-        if pinned[p]:
-            allow(world, p, [tasks[p].cpu])
+    for p, own in enumerate(allowed):
+        if own:
+            allow(world, p, own)
     allow_host_tasks(world, scenario, first_host_task)
 
 

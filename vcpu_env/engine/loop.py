@@ -4,6 +4,7 @@ from vcpu_env.base.jit import NIL, entry_point, kjit
 from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event, time_stands_still
 from vcpu_env.engine.alignment import alignment_tick, settle_alignment
 from vcpu_env.engine.directed_yield import hypercall, on_spin, take_answer
+from vcpu_env.engine.host_changes import host_change_is_due
 from vcpu_env.engine.host_tasks.devices import device_event
 from vcpu_env.engine.host_tasks.run import account_task, enter_task, start_host_tasks, task_timer
 from vcpu_env.engine.state import ANSWERED, FAILED, RUNNING, engine, host_costs
@@ -212,8 +213,10 @@ def dispatch(w, slot, now_ns):
         task_timer(w, slot - slots.task, now_ns)
     elif slot < slots.end:
         vm_begins_or_ends(w, slot - slots.vm, now_ns)
-    else:
+    elif slot < slots.change:
         on_cgroup_event(w, slot, now_ns)
+    else:
+        host_change_is_due(w, slot, now_ns)
     send_kicks(w, now_ns)
 
 

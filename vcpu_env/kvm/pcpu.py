@@ -7,7 +7,7 @@ noticed on the way into the guest, as in `xfer_to_guest_mode_handle_work()`.
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.structs import Struct, StructArray
-from vcpu_env.base.timeline import event, set_event
+from vcpu_env.base.timeline import NEVER, event, set_event
 
 IDLE, HOST, POLL, GUEST, TASK = range(5)
 ENTER, ON_SPIN, HALT, HYPERCALL = range(4)
@@ -47,7 +47,8 @@ event_slots = Struct(
         ("io", "i8"),
         ("task", "i8"),
         ("vm", "i8"),
-        ("end", "i8"),
+        ("end", "i8"),  # from here on: those of cgroups, if a host has any
+        ("change", "i8"),  # what an administrator does beside cgroups
     ],
     single=True,
 )
@@ -69,6 +70,7 @@ def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks
     slots["task"] = 3 * nr_cpus + nr_vcpus + nr_threads
     slots["vm"] = slots["task"] + nr_host_tasks
     slots["end"] = slots["vm"] + nr_vms
+    slots["change"] = NEVER
 
 
 @kjit

@@ -5,7 +5,8 @@ from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import SCHED_FEATURES, Costs, Host, Kvm
 from vcpu_env.scenario.host_tasks import HostTask, Step, Thread
 from vcpu_env.scenario.load import apply_overrides, list_scenarios, load_rtapp, load_scenario, parse_scenario
-from vcpu_env.scenario.model import Group, Run, Scenario, Vm
+from vcpu_env.scenario.model import Group, Run, Scenario
+from vcpu_env.scenario.vm import Vm
 from vcpu_env.scenario.workload_file import WorkloadFile
 
 __all__ = [

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from vcpu_env.scenario.cgroups import DEFAULT_WEIGHT, NO_QUOTA, Change, check_quota
 
+OF_THREADS = ("vcpu_quota_us", "emulator_quota_us", "iothread_quota_us")
+"""Limits of groups of a VM's threads, which only libvirt's layout has."""
+
 
 class Cgroups(Protocol):
     """What is needed of a scenario."""
@@ -98,7 +101,7 @@ def writes(scenario: Cgroups) -> list[Write]:
     done = []
     for i in sorted(range(len(scenario.changes)), key=lambda i: scenario.changes[i].at_ns):
         change = scenario.changes[i]
-        for owner in owners(scenario, i):
+        for owner in owners(scenario, i) if change.of_cgroup else ():
             now = limits[owner]
             if change.weight is not None:
                 if now.idle:
@@ -120,14 +123,13 @@ def check_cgroups(scenario: Cgroups) -> None:
     """Refuse limits of groups that the scenario's layout does not have, and changes that cannot be."""
     preset = scenario.host.cgroups
     for i, vm in enumerate(scenario.vms):
-        given = {"quota_us": vm.quota_us, "vcpu_quota_us": vm.vcpu_quota_us, "idle": vm.idle}
-        off: dict[str, int | bool] = {"quota_us": NO_QUOTA, "vcpu_quota_us": NO_QUOTA, "idle": False}
-        for field, value in given.items():
-            why = ""
+        off: dict[str, int | bool] = {"quota_us": NO_QUOTA, "idle": False} | dict.fromkeys(OF_THREADS, NO_QUOTA)
+        for field, without in off.items():
+            why, value = "", getattr(vm, field)
             if vm.vcpu_groups is not None:
                 why = "vcpu_groups takes the place of the VM's own groups"
-            elif preset == "flat" or (field == "vcpu_quota_us" and preset != "libvirt"):
+            elif preset == "flat" or (field in OF_THREADS and preset != "libvirt"):
                 why = f"host.cgroups is '{preset}'"
-            if why and value != off[field]:
-                raise ValueError(f"vms.{i}.{field}: value {value} (allowed: {off[field]}, since {why})")
+            if why and value != without:
+                raise ValueError(f"vms.{i}.{field}: value {value} (allowed: {without}, since {why})")
     writes(scenario)

@@ -1,4 +1,4 @@
-"""What cgroups may have beside their weight: cpu.max with its burst, cpu.idle, and changes of these during a run.
+"""What cgroups may have beside their weight: cpu.max with its burst, cpu.idle, and what may change during a run.
 
 Names and limits are cgroup v2's; -1 stands for its "max". A quota is run time of all CPUs together: 200000 us in
 100000 us is two pCPUs' worth, however many vCPUs there are.
@@ -41,16 +41,36 @@ def check_limits(part: Any) -> None:
 
 
 class Change(Part):
-    """A write to the cgroup files of a group or a VM during the run."""
+    """What an administrator does during the run: writes to a cgroup or under /sys, pins a VM's vCPUs."""
 
     at_ns: int = Field(ge=0, le=7_200_000_000_000, description="when, in simulated time, the warm-up included")
     group: Name | None = Field(default=None, description="the group that is changed")
-    vm: Name | None = Field(default=None, description="the VM whose own group is changed: a copy, or all copies")
+    vm: Name | None = Field(
+        default=None, description="the VM whose own group is changed, or whose vCPUs are pinned: a copy, or all copies"
+    )
+    file: str | None = Field(
+        default=None,
+        max_length=200,
+        description="file that is written, in /sys/module/kvm/parameters or /sys/kernel/debug/sched",
+    )
+    value: int | str | None = Field(
+        default=None,
+        description="what is written to it: a number, Y, N, a preemption model, a feature or NO_ and one",
+    )
+    cpus: Annotated[tuple[int, ...], Field(strict=False)] | None = Field(
+        default=None, description="CPUs that the VM's vCPUs may use from now on, as virsh vcpupin sets them"
+    )
+    vcpu: int | None = Field(default=None, ge=0, le=63, description="which of them, with cpus; none: all")
     weight: int | None = Field(default=None, ge=1, le=10_000, description="new cpu.weight")
     idle: bool | None = Field(default=None, description="new cpu.idle; a group that is no longer idle has weight 100")
     quota_us: QuotaUs | None = None
     period_us: PeriodUs | None = None
     burst_us: BurstUs | None = None
+
+    @property
+    def of_cgroup(self) -> bool:
+        """Whether it writes to a file of a cgroup."""
+        return self.file is None and self.cpus is None
 
     @property
     def of_bandwidth(self) -> bool:
@@ -60,9 +80,22 @@ class Change(Part):
     @model_validator(mode="after")
     def check_one(self) -> "Change":
         """Refuse a change of nothing, or of several things."""
-        if (self.group is None) == (self.vm is None):
-            raise ValueError(f": {'neither' if self.vm is None else 'both'} of group and vm given (allowed: one)")
+        given = [name for name in ("group", "vm", "file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f": {' and '.join(given) or 'none'} of group, vm and file given (allowed: one)")
         kinds = (self.weight is not None) + (self.idle is not None) + self.of_bandwidth
+        if self.file is not None:
+            if kinds or self.cpus is not None or self.vcpu is not None or self.value is None:
+                what = "without value" if self.value is None else "with more than value"
+                raise ValueError(f": file given {what} (allowed: file and value)")
+            return self
+        if self.value is not None:
+            raise ValueError(f".value: value {self.value} (allowed: with file)")
+        if self.vm is not None and self.cpus is not None:
+            kinds += 1
+        elif self.cpus is not None or self.vcpu is not None:
+            raise ValueError(f".{'vcpu' if self.cpus is None else 'cpus'}: given (allowed: with vm and cpus)")
         if kinds != 1:
-            raise ValueError(f": {kinds} of weight, idle and quota_us given (allowed: one)")
+            of_vm = ", cpus" if self.vm is not None else ""
+            raise ValueError(f": {kinds} of weight, idle{of_vm} and quota_us given (allowed: one)")
         return self

@@ -36,7 +36,7 @@ def _line(model: type[BaseModel], detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown field ({nearest(str(loc[-1]), owner.model_fields)})"
     inner = isinstance(loc[-1], int) or loc[-1] not in owner.model_fields
-    allowed = _allowed(field, inner) if field else detail["msg"]
+    allowed = allowed_text(field, inner) if field else detail["msg"]
     if detail["loc"][-1] == "[key]":
         allowed = NAME_RULE
     if detail["type"] == "missing":
@@ -69,7 +69,7 @@ def _leaves(annotation: Any) -> list[type]:
     return [leaf for arg in args for leaf in _leaves(arg)]
 
 
-def _allowed(field: FieldInfo, inner: bool) -> str:
+def allowed_text(field: FieldInfo, inner: bool) -> str:
     """What a field takes, in words; `inner`: what each entry of a table or list field takes."""
     for kind in (field.annotation, *get_args(field.annotation)):
         if get_origin(kind) is Literal:

@@ -128,6 +128,9 @@ class HostTask(Thread):
     emulator_of: Name | None = Field(
         default=None, description="the VM in whose emulator cgroup it lies, in place of group"
     )
+    iothread_of: Name | None = Field(
+        default=None, description="the VM whose IOThread it is, in a cgroup of its own, in place of group"
+    )
     nice: int = Field(default=0, ge=-20, le=19, description="nice value [source]")
     weight: int | None = Field(default=None, ge=3, le=88_761, description="load weight, nice 0 is 1024; none: by nice")
     policy: Policy = Field(default="normal", description="SCHED_NORMAL, _BATCH or _IDLE")
@@ -143,17 +146,23 @@ class HostTask(Thread):
     @model_validator(mode="after")
     def check(self) -> "HostTask":
         """Refuse contradictions."""
-        if self.group is not None and self.emulator_of is not None:
-            raise ValueError(".emulator_of: given (allowed: only without group)")
+        places = [name for name in ("group", "emulator_of", "iothread_of") if getattr(self, name) is not None]
+        if len(places) > 1:
+            raise ValueError(f".{places[1]}: given (allowed: only without {places[0]})")
         if self.weight is not None and (self.nice != 0 or self.policy == "idle"):
             raise ValueError(f".weight: value {self.weight} (allowed: only without nice and policy 'idle')")
         if self.weight is not None and any(step.action in ("nice", "policy") for step in all_steps(self.program)):
             raise ValueError(f".weight: value {self.weight} (allowed: only without steps of nice and policy)")
         if 0 < self.slice_ns < 100_000:
             raise ValueError(f".slice_ns: value {self.slice_ns} (allowed: 0, or 100000..100000000)")
-        if self.emulator_of is None and any(step.action == "serve_ns" for step in all_steps(self.program)):
+        if self.vm is None and any(step.action == "serve_ns" for step in all_steps(self.program)):
             raise ValueError(".program: serve_ns given (allowed: only with emulator_of, the VM that is served)")
         return self
+
+    @property
+    def vm(self) -> str | None:
+        """The VM that it is a thread of."""
+        return self.emulator_of or self.iothread_of
 
 
 def all_steps(program: Sequence[Step]) -> Iterator[Step]:
@@ -197,7 +206,7 @@ def refusal(
     if len(names) > MAX_HOST_TASKS:
         return f"host_tasks: {len(names)} in all (allowed: up to {MAX_HOST_TASKS})"
     for i, task in enumerate(tasks):
-        for field, allowed in (("group", groups), ("emulator_of", vms)):
+        for field, allowed in (("group", groups), ("emulator_of", vms), ("iothread_of", vms)):
             value = getattr(task, field)
             if value is not None and value not in allowed:
                 return f"host_tasks.{i}.{field}: value '{value}' (allowed: {', '.join(allowed) or 'none is defined'})"

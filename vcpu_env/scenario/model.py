@@ -4,28 +4,24 @@ A scenario holds no policy: the same scenario is run under many. Times are integ
 """
 
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.scenario.cgroup_writes import check_cgroups
-from vcpu_env.scenario.cgroups import MAX_QUOTA_US, BurstUs, Change, Idle, PeriodUs, QuotaUs, check_limits, check_quota
+from vcpu_env.scenario.cgroups import BurstUs, Change, Idle, PeriodUs, QuotaUs, check_limits
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part
-from vcpu_env.scenario.host_tasks import CpuList, HostTask, Thread, expanded, guest_refusal, refusal
+from vcpu_env.scenario.host_tasks import HostTask, expanded, guest_refusal, refusal, wrong_cpus
+from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks, vmm_task
+from vcpu_env.scenario.vm import PARAVIRT, Vm
 from vcpu_env.scenario.workload_file import WorkloadFile
 
 MAX_VCPUS = 4096
 """Most vCPUs of all VMs together."""
-
-NameList = Annotated[tuple[Name, ...], Field(strict=False)]
-
-
-PARAVIRT = ("pv_tlb_flush", "pv_sched_yield", "pv_lock_yield")
-"""Fields of a VM that need steal time."""
 
 THREADS = "threads"
 """The workload that is no program of `guest.workloads`: the VM's own `threads`."""
@@ -46,117 +42,6 @@ class Group(Part):
     def check_limits(self) -> "Group":
         """Refuse limits that contradict each other."""
         check_limits(self)
-        return self
-
-
-class Vm(Part):
-    """One VM, or several equal ones."""
-
-    name: Name = Field(description="name; copies are called name-1, name-2, ...")
-    count: int = Field(default=1, ge=1, le=64, description="number of equal VMs")
-    vcpus: int = Field(ge=1, le=64, description="vCPUs of each")
-    workload: Name = Field(description="guest program: a name, or a TOML file (docs/workloads.md)")
-    params: dict[Name, int | float] = Field(
-        default_factory=dict, description="parameters of the workload that differ from its defaults"
-    )
-    lock: Literal["pvqspinlock", "fifo", "tas"] = Field(
-        default="pvqspinlock",
-        description="guest kernel spin locks: paravirtual queued, as of a Linux guest on KVM; strictly first-come; or"
-        " test-and-set",
-    )
-    steal_time: Literal["off", "every", "reported"] = Field(
-        default_factory=lambda data: "reported" if data.get("lock") == "pvqspinlock" else "off",
-        description="what the guest is told of lost CPUs: nothing; every loss; those that KVM reports, after an exit by"
-        " a host interrupt; default by the lock",
-    )
-    pv_tlb_flush: bool = Field(
-        default=False, description="paravirtual TLB flush: the host flushes for vCPUs that are known to have no CPU"
-    )
-    pv_sched_yield: bool = Field(
-        default=False,
-        description="paravirtual yield: after an IPI to several vCPUs, to the first known to have no CPU",
-    )
-    pv_lock_yield: bool = Field(
-        default=False,
-        description="a spin lock's waiter yields by hypercall to a holder that is known to have no CPU, as on s390;"
-        " with lock 'fifo' or 'tas'",
-    )
-    weight: int = Field(default=100, ge=1, le=10_000, description="cpu.weight of the VM's group [source]")
-    quota_us: QuotaUs = -1
-    period_us: PeriodUs = 100_000
-    burst_us: BurstUs = 0
-    vcpu_quota_us: int = Field(
-        default=-1,
-        ge=-1,
-        le=MAX_QUOTA_US,
-        description="libvirt's vcpu_quota: cpu.max of the group of each vCPU, us; -1: no limit",
-    )
-    idle: Idle = False
-    boot_ns: int = Field(
-        default=50_000_000,
-        ge=0,
-        le=LONGEST_NS,
-        description="how long a launched guest boots, mostly idle, before its program begins; 0: not at all [assumed]",
-    )
-    pinning: CpuList | None = Field(default=None, description="CPU of every vCPU; none: as host.placement says")
-    group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
-    vcpu_groups: NameList | None = Field(
-        default=None, description="cgroup of each vCPU's thread, in place of groups of the VM's own; none: those"
-    )
-    ipi_mode: Literal["phys", "shorthand_auto", "pv", "cluster"] = Field(
-        default="phys",
-        description="IPI to many vCPUs: one ICR write each; one shorthand write when it goes to all others; hypercall;"
-        " one write for each cluster of 16",
-    )
-    balance: Literal["newidle", "periodic"] = Field(
-        default="periodic",
-        description="when guest threads move between vCPUs: at ticks as well; or as one becomes idle",
-    )
-    start_ns: int = Field(default=0, ge=0, le=LONGEST_NS, description="when the VM is created, in simulated time")
-    stop_ns: int | None = Field(
-        default=None, ge=1, le=LONGEST_NS, description="when they are killed, after start_ns; none: never"
-    )
-    hz: Literal[100, 250, 300, 1000] = Field(
-        default=250, description="guest tick rate, 1/s: CONFIG_HZ [source: Kconfig default]"
-    )
-    threads: Annotated[tuple[Thread, ...], Field(strict=False)] = Field(
-        default=(), description="the guest's threads, with workload 'threads' only"
-    )
-    emulator_threads: int = Field(
-        default=0, ge=0, le=64, description="QEMU's threads beside the vCPUs, `scenario.presets` [assumed]"
-    )
-    vhost_ns: int = Field(
-        default=0,
-        ge=0,
-        le=1_000_000_000,
-        description="CPU time of a vhost worker for each device operation; 0: none is there, devices cost no CPU",
-    )
-
-    @field_validator("lock", mode="before")
-    @classmethod
-    def check_lock(cls, lock: Any) -> Any:
-        """Name the successor of a kind of lock that older scenario files have."""
-        if lock == "pv":
-            raise ValueError(": value 'pv' (allowed: pvqspinlock, which replaces it, fifo, tas)")
-        return lock
-
-    @model_validator(mode="after")
-    def check_limits(self) -> "Vm":
-        """Refuse limits that contradict each other."""
-        check_limits(self)
-        check_quota(".vcpu_", self.vcpu_quota_us, 0)
-        return self
-
-    @model_validator(mode="after")
-    def check_paravirt(self) -> "Vm":
-        """Refuse features that need steal time without it, and a life that ends before it begins."""
-        for name in PARAVIRT:
-            if getattr(self, name) and self.steal_time == "off":
-                raise ValueError(f".{name}: value True (allowed: with steal_time 'every' or 'reported')")
-        if self.pv_lock_yield and self.lock == "pvqspinlock":
-            raise ValueError(".pv_lock_yield: value True (allowed: with lock 'fifo' or 'tas')")
-        if self.stop_ns is not None and self.stop_ns <= self.start_ns:
-            raise ValueError(f".stop_ns: value {self.stop_ns} (allowed: after start_ns, {self.start_ns})")
         return self
 
 
@@ -207,7 +92,7 @@ class Scenario(Part):
         default=(), description="threads of the host that are no vCPUs"
     )
     changes: Annotated[tuple[Change, ...], Field(strict=False)] = Field(
-        default=(), description="what is written to cgroups' files during the run"
+        default=(), description="what an administrator does during the run"
     )
     run: Run = Field(default=Run(), description="length of warm-up and measurement")
 
@@ -232,8 +117,8 @@ class Scenario(Part):
         tasks = list(self.host_tasks)
         for vm in self.expanded_vms:
             if self.host.placement == "launched":
-                tasks.append(vmm_task(vm.name, vm.start_ns, vm.vcpus))
-            tasks += emulator_tasks(vm.name, vm.start_ns, vm.emulator_threads, vm.vhost_ns)
+                tasks.append(vmm_task(vm))
+            tasks += emulator_tasks(vm)
         noise = self.host.noise or ("quiet" if self.vms else "none")
         return expanded(tasks + noise_tasks(noise, self.host.cpus))
 
@@ -274,21 +159,27 @@ class Scenario(Part):
                     f"vms.{i}.group: value '{vm.group}' (allowed: {', '.join(groups) or 'no group is defined'})"
                 )
         check_cgroups(self)
+        host_writes(self)
+        pins(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:
-        if vm.pinning is None:
-            return
-        where, placement, cpus = f"vms.{i}.pinning", self.host.placement, self.host.cpus
-        if placement not in ("launched", "one_per_cpu"):
+        placement, cpus = self.host.placement, self.host.cpus
+        if vm.pinning is not None and placement not in ("launched", "one_per_cpu"):
             raise ValueError(
-                f"{where}: given (allowed: with host.placement 'launched' or 'one_per_cpu', not '{placement}')"
+                f"vms.{i}.pinning: given (allowed: with host.placement 'launched' or 'one_per_cpu', not '{placement}')"
             )
-        if len(vm.pinning) != vm.vcpus:
-            raise ValueError(f"{where}: {len(vm.pinning)} CPUs (allowed: one for each of {vm.vcpus} vCPUs)")
-        for cpu in vm.pinning:
-            if not 0 <= cpu < cpus:
-                raise ValueError(f"{where}: value {cpu} (allowed: CPUs 0..{cpus - 1})")
+        for field, sets, count, threads in (
+            ("pinning", vm.pinning, vm.vcpus, "vCPUs"),
+            ("iothread_cpus", vm.iothread_cpus, vm.iothreads, "IOThreads"),
+        ):
+            if sets is not None and len(sets) != count:
+                raise ValueError(f"vms.{i}.{field}: {len(sets)} CPUs (allowed: one for each of {count} {threads})")
+            for chosen in sets or ():
+                if wrong := wrong_cpus(chosen, cpus):
+                    raise ValueError(f"vms.{i}.{field}{wrong.removeprefix('cpus')}")
+        if wrong := wrong_cpus(vm.emulator_cpus, cpus):
+            raise ValueError(f"vms.{i}.emulator_{wrong}")
 
     def _check_vcpu_groups(self, i: int, vm: Vm, groups: list[str]) -> None:
         if vm.vcpu_groups is None:

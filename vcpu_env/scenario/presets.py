@@ -8,6 +8,7 @@ from typing import Any
 
 from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.scenario.host_tasks import HostTask, Step
+from vcpu_env.scenario.vm import Vm
 
 VMM_WORK_NS = 100_000
 """What a VMM's main thread computes before it creates vCPUs, and again afterwards: 0.2 ms in all [measured]."""
@@ -59,21 +60,29 @@ def noise_tasks(level: str, cpus: int) -> list[HostTask]:
     ]
 
 
-def vmm_task(vm: str, start_ns: int, vcpus: int) -> HostTask:
+def vmm_task(vm: Vm) -> HostTask:
     """The main thread of a VM's VMM: it creates the vCPUs one after another, then sleeps for good."""
-    create = Step(repeat=vcpus, steps=(Step(create_vcpu=True), Step(sleep_ns=VCPU_GAP_NS, dist="lognormal_0.8")))
+    create = Step(repeat=vm.vcpus, steps=(Step(create_vcpu=True), Step(sleep_ns=VCPU_GAP_NS, dist="lognormal_0.8")))
     work = Step(run_ns=VMM_WORK_NS)
-    return HostTask(
-        name=f"{vm}-vmm", emulator_of=vm, start_ns=start_ns, program=(work, create, work, Step(sleep_ns=LONGEST_NS))
-    )
+    return HostTask(name=f"{vm.name}-vmm", program=(work, create, work, Step(sleep_ns=LONGEST_NS)), **_of_emulator(vm))
 
 
-def emulator_tasks(vm: str, start_ns: int, emulator_threads: int, vhost_ns: int) -> list[HostTask]:
-    """A VM's threads beside its vCPUs, in its emulator cgroup: QEMU's own, and a vhost worker."""
-    of_vm: dict[str, Any] = {"emulator_of": vm, "start_ns": start_ns}
+def emulator_tasks(vm: Vm) -> list[HostTask]:
+    """A VM's threads beside its vCPUs: QEMU's own and a vhost worker in its emulator cgroup, or IOThreads in theirs."""
     tasks = []
-    if emulator_threads:
-        tasks.append(HostTask(name=f"{vm}-emulator", count=emulator_threads, program=EMULATOR, **of_vm))
-    if vhost_ns:
-        tasks.append(HostTask(name=f"{vm}-vhost", program=(Step(serve_ns=vhost_ns),), **of_vm))
+    if vm.emulator_threads:
+        tasks.append(
+            HostTask(name=f"{vm.name}-emulator", count=vm.emulator_threads, program=EMULATOR, **_of_emulator(vm))
+        )
+    serve = (Step(serve_ns=vm.vhost_ns),) if vm.vhost_ns else ()
+    if vm.iothreads:
+        sets = vm.iothread_cpus or (None,) * vm.iothreads
+        of_vm: dict[str, Any] = {"iothread_of": vm.name, "start_ns": vm.start_ns, "program": serve}
+        tasks += [HostTask(name=f"{vm.name}-iothread{i}", cpus=cpus, **of_vm) for i, cpus in enumerate(sets, 1)]
+    elif serve:
+        tasks.append(HostTask(name=f"{vm.name}-vhost", program=serve, **_of_emulator(vm)))
     return tasks
+
+
+def _of_emulator(vm: Vm) -> dict[str, Any]:
+    return {"emulator_of": vm.name, "start_ns": vm.start_ns, "cpus": vm.emulator_cpus}

@@ -1,0 +1,97 @@
+"""The two drawings of the page, as SVG in the page's own colours: the cost by ratio, and the knobs."""
+
+import html
+from collections.abc import Sequence
+
+from baselines.overcommit.answer import Cost, Effect
+from baselines.overcommit.hosts import named
+
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 56, 16, 20, 44
+HEIGHT = 320
+COLOURS = ("#0072b2", "#d55e00")
+"""Of what is kept, and of CPU Ready; told apart also by colour-blind eyes, on light and dark."""
+BAR = 22
+
+
+def text(x: float, y: float, content: str, anchor: str = "middle", colour: str = "currentColor") -> str:
+    """A line of text."""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="13"'
+        f' font-family="system-ui, sans-serif">{html.escape(content)}</text>'
+    )
+
+
+def line(x1: float, y1: float, x2: float, y2: float, colour: str = "currentColor", width: float = 1.0) -> str:
+    """A straight line; those of a pixel are faint."""
+    faint = ' stroke-opacity="0.25"' if colour == "currentColor" else ""
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"'
+        f' stroke-width="{width:g}"{faint}/>'
+    )
+
+
+def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
+    """A drawing that takes the width that there is."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="100%" role="img"'
+        f' aria-label="{html.escape(label, quote=True)}" style="max-width: {width:g}px">{"".join(parts)}</svg>'
+    )
+
+
+def cost_curve(costs: Sequence[Cost]) -> str:
+    """What VMs keep and their CPU Ready by ratio, with intervals; of all VMs together."""
+    highest = max(cost.ratio for cost in costs)
+    lowest = min(cost.ratio for cost in costs)
+    span = highest - lowest or 1.0
+
+    def x(ratio: float) -> float:
+        return LEFT + (ratio - lowest) / span * (WIDTH - LEFT - RIGHT - 40)
+
+    def y(share: float) -> float:
+        return TOP + (1.05 - min(share, 1.05)) / 1.05 * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for percent in range(0, 101, 20):
+        parts += [line(LEFT, y(percent / 100), WIDTH - RIGHT, y(percent / 100))]
+        parts += [text(LEFT - 8, y(percent / 100) + 4, f"{percent} %", "end")]
+    parts += [text(x(cost.ratio), HEIGHT - BOTTOM + 20, named(cost.ratio)) for cost in costs]
+    parts += [text((LEFT + WIDTH) / 2, HEIGHT - 6, "vCPUs for each CPU")]
+    for name, label, colour in (("kept", "kept", COLOURS[0]), ("ready", "Ready", COLOURS[1])):
+        values = [(cost.ratio, getattr(cost, name)) for cost in costs]
+        points = " ".join(f"{x(ratio):.1f},{y(value.value):.1f}" for ratio, value in values)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for ratio, value in values:
+            parts.append(line(x(ratio), y(value.low), x(ratio), y(value.high), colour, 2))
+            parts.append(f'<circle cx="{x(ratio):.1f}" cy="{y(value.value):.1f}" r="3.5" fill="{colour}"/>')
+        parts.append(text(x(values[-1][0]) + 8, y(values[-1][1].value) - 8, label, "start", colour))
+    return svg(WIDTH, HEIGHT, "Throughput that VMs keep, and their CPU Ready, by ratio", parts)
+
+
+def knob_chart(effects: Sequence[Effect]) -> str:
+    """A bar a knob with its interval, the largest gain first; hollow ones need a patch."""
+    left, height = 250, TOP + BAR * len(effects) + BOTTOM
+    ends = [end for one in effects for end in (one.gain.low, one.gain.high)]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    span = high - low or 0.01
+
+    def x(gain: float) -> float:
+        return left + (gain - low) / span * (WIDTH - left - 70)
+
+    parts = []
+    for i, one in enumerate(effects):
+        top = TOP + BAR * i
+        colour = COLOURS[0] if one.gain.value >= 0 else COLOURS[1]
+        name = one.setting.name if len(one.setting.name) < 36 else f"{one.setting.name[:34]}…"
+        parts.append(text(left - 8, top + 15, name, "end"))
+        start, end = sorted((x(0.0), x(one.gain.value)))
+        fill = "none" if one.is_patch else colour
+        parts.append(
+            f'<rect x="{start:.1f}" y="{top + 4}" width="{max(1.0, end - start):.1f}" height="{BAR - 8}"'
+            f' fill="{fill}" fill-opacity="0.6" stroke="{colour}"/>'
+        )
+        parts.append(line(x(one.gain.low), top + BAR / 2, x(one.gain.high), top + BAR / 2, colour, 2))
+        mark = " harms" if one.harmed else ""
+        parts.append(text(max(x(one.gain.high), end) + 6, top + 15, f"{100 * one.gain.value:+.1f} %{mark}", "start"))
+    parts.append(line(x(0.0), TOP - 4, x(0.0), TOP + BAR * len(effects) + 4, "currentColor", 2))
+    parts.append(text((left + WIDTH) / 2, height - 14, "change of throughput against the host without it"))
+    return svg(WIDTH, height, "Knobs by what they give, with 95 % intervals", parts)

@@ -1,0 +1,81 @@
+"""``vcpu-env from-libvirt``: read, write the scenario, list what became of each part."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from vcpu_env.base.files import write_whole
+from vcpu_env.build.guests import guest_plans
+from vcpu_env.libvirt.domain import check_names, read_domain
+from vcpu_env.libvirt.found import Found
+from vcpu_env.libvirt.host import HostFacts
+from vcpu_env.libvirt.scenario import scenario_text, workload_of
+from vcpu_env.libvirt.tree import LibvirtError
+
+WORKLOAD = "kbuild"
+"""What VMs run of which nothing else is said: short processes, locks, sleeps: some of everything."""
+
+MAX_DOMAINS = 1024
+
+
+def from_libvirt(
+    files: Sequence[Path],
+    capabilities: Sequence[Path],
+    parameters: Path | None,
+    workloads: Sequence[str],
+    cgroup_version: int,
+    out: Path | None,
+) -> None:
+    """Make a scenario of domains; without `out` it is printed, and the list goes to stderr.
+
+    Raises:
+        LibvirtError, ScenarioError, ValueError: something in them is wrong.
+    """
+    if len(files) > MAX_DOMAINS:
+        raise LibvirtError(f"DOMAIN: {len(files)} files (allowed: up to {MAX_DOMAINS})")
+    domains = [read_domain(path, cgroup_version) for path in files]
+    check_names(domains)
+    facts = HostFacts()
+    for path in capabilities:
+        facts.read_capabilities(path)
+    if parameters is not None:
+        facts.read_parameters(parameters)
+    programs = workload_of(domains, workloads, WORKLOAD)
+    name = "host" if out is None else out.stem
+    text, scenario, rows = scenario_text(domains, facts, programs, name)
+    guest_plans(scenario)
+    vcpus = sum(vm.vcpus for vm in scenario.vms)
+    ratio = f"{vcpus} vCPUs on {scenario.host.cpus} CPUs, {vcpus / scenario.host.cpus:.2g}:1"
+    if out is None:
+        print(text, end="")
+        print_rows(rows, sys.stderr)
+        return
+    try:
+        write_whole(out, text.encode())
+    except OSError as error:
+        raise LibvirtError(f"-o: value '{out}' (allowed: a file to write; {error.strerror})") from None
+    print_rows(rows, sys.stdout)
+    print(f"\n{out}: {len(scenario.vms)} VMs, {ratio}; next: python -m baselines.overcommit {out}")
+
+
+def print_rows(rows: Sequence[Found], stream: TextIO) -> None:
+    """The list, as wide as the terminal, 80 columns at least; equal rows of several domains together."""
+    width = max(80, min(120, shutil.get_terminal_size((80, 24)).columns))
+    merged: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        merged.setdefault((row.effect, row.what, row.how), []).append(row.of)
+    several = len({row.of for row in rows} - {"host"}) > 1
+    for effect in ("used", "approximated", "without effect"):
+        own = [(key, of) for key, of in merged.items() if key[0] == effect]
+        if own:
+            print(f"\n{effect}", file=stream)
+        for (_, what, how), of in own:
+            whose = f" ({', '.join(of) if len(of) < 4 else f'{len(of)} domains'})" if several or of == ["host"] else ""
+            text = f"{what:32} {how}{whose}" if len(what) <= 32 else f"{what} {how}{whose}"
+            for line in textwrap.wrap(
+                text, width - 2, subsequent_indent=" " * 33, break_long_words=False, break_on_hyphens=False
+            ):
+                print(f"  {line}", file=stream)
