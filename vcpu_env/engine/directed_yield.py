@@ -22,7 +22,7 @@ from vcpu_env.guest.types import HC_NONE, KVM_HC_KICK_CPU, guest_vcpu
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import sched_yield, try_to_wake_up, yield_to_begin, yield_to_end
 from vcpu_env.kernel.types import cpu_rq, sched_entity, task_struct
-from vcpu_env.kernel.yield_deboost import choose_penalty
+from vcpu_env.kernel.v6_19.yield_deboost import choose_penalty
 from vcpu_env.kernel.yield_types import (
     BOOST_PENALTY,
     BOOST_PLAIN,

@@ -9,12 +9,15 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
-from vcpu_env.kernel.entity import resched_curr
-from vcpu_env.kernel.fair import (
+from vcpu_env.kernel.fair_class import (
     dequeue_task_fair,
     enqueue_task_fair,
+    forfeit,
+    goes_idle,
+    only_one_queued,
     pick_task_fair,
     put_prev_task_fair,
+    set_next_buddy,
     set_next_task_fair,
     switch_fair,
     task_tick_fair,
@@ -23,7 +26,7 @@ from vcpu_env.kernel.fair import (
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
 from vcpu_env.kernel.nohz import enter_idle, nohz_idle_balance, sched_balance_trigger
-from vcpu_env.kernel.queue import set_next_buddy
+from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import (
     activate_task,
     sched_info_queued,
@@ -64,9 +67,15 @@ from vcpu_env.kernel.types import (
     sched_features,
     task_struct,
 )
-from vcpu_env.kernel.yield_boost import boost_borrow, boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
-from vcpu_env.kernel.yield_deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
-from vcpu_env.kernel.yield_forfeit import forfeit
+from vcpu_env.kernel.v6_19.yield_boost import (
+    boost_borrow,
+    boost_credit,
+    boost_force,
+    boost_minimal,
+    boost_transfer,
+    boost_v3,
+)
+from vcpu_env.kernel.v6_19.yield_deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
 from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
@@ -142,6 +151,7 @@ def pick_and_switch(w, cpu):
         switch_tasks(w, cpu, prev, p)
     rq.need_resched = 0
     if p == NIL:
+        goes_idle(w, cpu)
         enter_idle(w, cpu)
     return p
 
@@ -151,7 +161,7 @@ def switch_tasks(w, cpu, prev, p):
     """fair.c: pick_next_task_fair(), the second half; core.c: context_switch(). Stop `prev`, start `p` (NIL: idle)."""
     rq = cpu_rq(w, cpu)
     if prev == NIL:
-        set_next_task_fair(w, p)
+        set_next_task_fair(w, p, 1)
     elif p == NIL:
         put_prev_task_fair(w, prev)
         rq.sched_goidle += 1
@@ -196,14 +206,20 @@ def exit_task(w, cpu):
 
 
 @kjit
-def sched_tick(w, cpu):
-    """core.c: sched_tick(). The periodic timer interrupt; a pending lazy resched becomes a real one."""
+def tick_running(w, cpu):
+    """core.c: sched_tick(), the running task's part. A pending lazy resched becomes a real one."""
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
     if rq.need_resched & TIF_NEED_RESCHED_LAZY:
         resched_curr(w, cpu)
     if rq.curr != NIL:
         task_tick_fair(w, rq.curr)
+
+
+@kjit
+def sched_tick(w, cpu):
+    """core.c: sched_tick(). The periodic timer interrupt."""
+    tick_running(w, cpu)
     sched_balance_trigger(w, cpu)
 
 
@@ -358,7 +374,7 @@ def set_user_nice(w, p, nice):
     task.nice = nice
     set_load_weight(w, p)
     sched_change_end(w, p, was)
-    if not was & CHANGE_QUEUED or cfs_rq(w, cpu).nr_queued == 1:
+    if not was & CHANGE_QUEUED or only_one_queued(w, cpu):
         return
     if not was & CHANGE_RUNNING:
         wakeup_preempt(w, cpu, p, 0)

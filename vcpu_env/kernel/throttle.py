@@ -27,9 +27,9 @@ from vcpu_env.kernel.bandwidth import (
     start_pelt_clock,
 )
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
-from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
+from vcpu_env.kernel.fair_class import dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.load_avg import cfs_rq_is_decayed
+from vcpu_env.kernel.resched import resched_curr, smp_call_function_single_async
 from vcpu_env.kernel.types import (
     CSD_UNTHROTTLE,
     DEQUEUE_SLEEP,

@@ -3,9 +3,9 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.world import World
-from vcpu_env.kernel.entity import avg_vruntime
-from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.v6_19.entity import avg_vruntime
+from vcpu_env.kernel.v6_19.fair import matching_ancestor
 from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates

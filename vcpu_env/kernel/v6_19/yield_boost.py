@@ -20,20 +20,20 @@ its own CPU, and "force" lets the target's CPU pick it next, eligible or not, at
 """
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.entity import (
+from vcpu_env.kernel.resched import resched_curr
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.v6_19.entity import (
     __dequeue_entity,
     __enqueue_entity,
     avg_vruntime,
     entity_eligible,
     place_entity,
     protect_slice,
-    resched_curr,
     update_curr,
 )
-from vcpu_env.kernel.fair import matching_ancestor
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.v6_19.fair import matching_ancestor
+from vcpu_env.kernel.v6_19.yield_deboost import yield_deboost_rate_limit
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
-from vcpu_env.kernel.yield_deboost import yield_deboost_rate_limit
 from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE, deboost_params, yield_decision
 
 MARGIN_FULL_DEPTH = 8

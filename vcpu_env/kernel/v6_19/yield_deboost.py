@@ -9,9 +9,9 @@ divisions go through `u64_less` and `u64_div`.
 """
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.entity import avg_vruntime, update_curr
-from vcpu_env.kernel.fair import matching_ancestor
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.v6_19.entity import avg_vruntime, update_curr
+from vcpu_env.kernel.v6_19.fair import matching_ancestor
 from vcpu_env.kernel.weights import INT64_MAX, calc_delta_fair
 from vcpu_env.kernel.yield_types import (
     BOOST_PENALTY,

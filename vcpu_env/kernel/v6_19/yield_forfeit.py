@@ -5,9 +5,9 @@ Both walk up from the yielder's own entity, so that its groups yield too; both f
 """
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.entity import entity_eligible, update_curr, update_deadline
-from vcpu_env.kernel.fair import yield_task_fair
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity
+from vcpu_env.kernel.v6_19.entity import entity_eligible, update_curr, update_deadline
+from vcpu_env.kernel.v6_19.fair import yield_task_fair
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
 from vcpu_env.kernel.yield_types import FORFEIT_HIERARCHICAL, FORFEIT_LEAF, deboost_params
 
