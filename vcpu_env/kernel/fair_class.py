@@ -4,16 +4,19 @@
 but `tg_load_avg`, which load tracking calls from below.
 """
 
-from vcpu_env.base.jit import kjit
+from vcpu_env.base.jit import NIL, kjit
+from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.types import KERNEL_6_19, cfs_rq, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.v6_19 import entity as entity_v6_19
 from vcpu_env.kernel.v6_19 import fair as v6_19
+from vcpu_env.kernel.v6_19 import lag as lag_v6_19
 from vcpu_env.kernel.v6_19 import queue as queue_v6_19
 from vcpu_env.kernel.v6_19 import yield_forfeit as forfeit_v6_19
 from vcpu_env.kernel.v7_3 import entity as entity_v7_3
 from vcpu_env.kernel.v7_3 import fair as v7_3
 from vcpu_env.kernel.v7_3 import group as group_v7_3
 from vcpu_env.kernel.v7_3 import hrtick as hrtick_v7_3
+from vcpu_env.kernel.v7_3 import lag as lag_v7_3
 from vcpu_env.kernel.v7_3 import preempt as preempt_v7_3
 
 
@@ -154,6 +157,44 @@ def ineligible_on_dst_cpu(w, p, dst):
         there = task_struct(w, p).tg * sched_tunables(w, 0).nr_cpus + dst
         return cfs_rq(w, there).nr_queued != 0 and not entity_v6_19.entity_eligible(w, sched_entity(w, p).cfs_rq, p)
     return cfs_rq(w, dst).h_nr_queued != 0 and not entity_v7_3.entity_eligible(w, cpu, p)
+
+
+@kjit
+def task_lag(w, p):
+    """How far a task is behind (+) or ahead of (-) its share on the queue where it competes itself."""
+    return lag_v6_19.task_lag(w, p) if is_v6_19(w) else lag_v7_3.task_lag(w, p)
+
+
+@kjit
+def chain_lag(w, p):
+    """The smallest lag of a task and the groups that it is in; of 7.3 only the task has one."""
+    return lag_v6_19.chain_lag(w, p) if is_v6_19(w) else lag_v7_3.task_lag(w, p)
+
+
+@kjit
+def lead_over(w, p, other):
+    """How far a task is ahead of another of its CPU in virtual time, where they compete."""
+    return lag_v6_19.lead_over(w, p, other) if is_v6_19(w) else lag_v7_3.lead_over(w, p, other)
+
+
+@kjit
+def nr_competitors(w, p):
+    """How many tasks compete on the queue where a task does, itself included."""
+    return lag_v6_19.nr_competitors(w, p) if is_v6_19(w) else lag_v7_3.nr_competitors(w, p)
+
+
+@kjit
+def nr_levels(w, p):
+    """Queues above the one where a task competes."""
+    return sched_entity(w, p).depth if is_v6_19(w) else 0
+
+
+@kjit
+def charge_running(w, q, now_ns):
+    """Of 7.3: charge what runs on a queue before somebody looks at what is left of its quota."""
+    if not is_v6_19(w) and cfs_rq(w, q).curr != NIL:
+        update_rq_clock(w, cfs_rq(w, q).cpu, now_ns)
+        entity_v7_3.update_curr(w, q)
 
 
 @kjit

@@ -53,9 +53,8 @@ TIF_NEED_RESCHED_LAZY = 2
 KERNEL_6_19, KERNEL_7_3 = 0, 1
 """Whose fair class a machine has."""
 
-CGROUP_MODES = ("up", "smp", "concur", "max", "tasks")
 CGROUP_UP, CGROUP_SMP, CGROUP_CONCUR, CGROUP_MAX, CGROUP_TASKS = range(5)
-"""7.3's ways to make a weight on one CPU of a group's shares (/sys/kernel/debug/sched/cgroup_mode)."""
+"""Places in `features.CGROUP_MODES`."""
 
 REWEIGHT_V6_19, REWEIGHT_FIXED = 0, 1
 LAG_CLAMP_6_19_0, LAG_CLAMP_6_19_9 = 0, 1

@@ -9,8 +9,8 @@ from typing import Any
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Tunables, build_kernel
-from vcpu_env.kernel.features import FEATURES_7_3, NORMALIZED_BASE_SLICE_NS
-from vcpu_env.kernel.types import CGROUP_MODES, KERNEL_7_3, kernel_arrays
+from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, NORMALIZED_BASE_SLICE_NS
+from vcpu_env.kernel.types import KERNEL_7_3, kernel_arrays
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 from vcpu_env.trace.sched_scenario import (
     MAX_WEIGHT,

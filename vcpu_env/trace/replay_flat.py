@@ -18,11 +18,11 @@ from vcpu_env.kernel.core import (
     wake_up_new_task,
     yield_to,
 )
+from vcpu_env.kernel.features import CGROUP_MODES
 from vcpu_env.kernel.group_weight import sched_group_set_shares
 from vcpu_env.kernel.load_avg import remove_entity_load_avg, update_blocked_averages
 from vcpu_env.kernel.runqueue import migrate_task
 from vcpu_env.kernel.types import (
-    CGROUP_MODES,
     TASK_DEAD,
     TASK_INTERRUPTIBLE,
     TASK_PARKED,
