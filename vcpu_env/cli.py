@@ -37,7 +37,8 @@ class Listed:
         """Policies."""
         from vcpu_env.policy.named import POLICIES
 
-        return [(policy.name, policy.summary) for policy in POLICIES.values()]
+        notes = {"as it is": "", "ported": " (on kernel 7.3: ported)", "no meaning": " (on kernel 6.19 only)"}
+        return [(policy.name, policy.summary + notes[policy.on_7_3]) for policy in POLICIES.values()]
 
     @staticmethod
     def workloads() -> list[tuple[str, str]]:

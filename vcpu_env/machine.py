@@ -76,6 +76,7 @@ class Machine:
         self.seed = seed
         with np.errstate(over="ignore"):
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
+            self.policy.check_kernel(scenario.host.kernel)
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
             self.blueprint = blueprint_of(scenario, seed)
             self.world = build_world(self.blueprint, first, trace_events)

@@ -12,7 +12,6 @@ from vcpu_env.kernel.clock import sched_clock, update_rq_clock
 from vcpu_env.kernel.fair_class import (
     dequeue_task_fair,
     enqueue_task_fair,
-    forfeit,
     goes_idle,
     only_one_queued,
     pick_task_fair,
@@ -67,26 +66,11 @@ from vcpu_env.kernel.types import (
     sched_features,
     task_struct,
 )
-from vcpu_env.kernel.v6_19.yield_boost import (
-    boost_borrow,
-    boost_credit,
-    boost_force,
-    boost_minimal,
-    boost_transfer,
-    boost_v3,
-)
-from vcpu_env.kernel.v6_19.yield_deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
+from vcpu_env.kernel.yield_class import boost_yield, forfeit, yield_deboost_prepare
+from vcpu_env.kernel.yield_penalty import choose_penalty
 from vcpu_env.kernel.yield_types import (
-    BOOST_BORROW,
-    BOOST_CREDIT,
-    BOOST_FORCE,
-    BOOST_MINIMAL,
-    BOOST_RULE,
     BOOST_STAY,
     BOOST_STAY_CREDIT,
-    BOOST_TRANSFER,
-    DEBOOST_V3,
-    deboost_params,
     yield_decision,
 )
 
@@ -330,20 +314,7 @@ def yield_to_end(w, cpu, p):
     boost = decision.boost
     if p_cpu != cpu:
         update_rq_clock(w, p_cpu, rq.clock_ns)
-    if decision.pending:
-        yield_deboost_apply_penalty(w)
-    elif boost == BOOST_CREDIT or boost == BOOST_STAY_CREDIT:
-        boost_credit(w, cpu, p)
-    elif boost == BOOST_TRANSFER:
-        boost_transfer(w, cpu, p)
-    elif boost == BOOST_MINIMAL:
-        boost_minimal(w, cpu, p)
-    elif boost == BOOST_BORROW:
-        boost_borrow(w, p)
-    elif boost == BOOST_FORCE:
-        boost_force(w, p)
-    elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:
-        boost_v3(w, cpu, p)
+    boost_yield(w, cpu, p)
     decision.forfeit = 0
     if boost != BOOST_STAY and boost != BOOST_STAY_CREDIT:
         decision.forfeit = 1 if forfeit(w, cpu) else 0

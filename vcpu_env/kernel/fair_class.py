@@ -11,7 +11,6 @@ from vcpu_env.kernel.v6_19 import entity as entity_v6_19
 from vcpu_env.kernel.v6_19 import fair as v6_19
 from vcpu_env.kernel.v6_19 import lag as lag_v6_19
 from vcpu_env.kernel.v6_19 import queue as queue_v6_19
-from vcpu_env.kernel.v6_19 import yield_forfeit as forfeit_v6_19
 from vcpu_env.kernel.v7_3 import entity as entity_v7_3
 from vcpu_env.kernel.v7_3 import fair as v7_3
 from vcpu_env.kernel.v7_3 import group as group_v7_3
@@ -111,14 +110,6 @@ def set_next_buddy(w, p):
         queue_v6_19.set_next_buddy(w, p)
     else:
         v7_3.set_next_buddy(w, p)
-
-
-@kjit
-def forfeit(w, cpu):
-    """What the running task gives up besides any penalty at a directed yield; returns whether it gave anything up."""
-    if is_v6_19(w):
-        return forfeit_v6_19.forfeit(w, cpu)
-    return v7_3.yield_task_fair(w, cpu) != 0
 
 
 @kjit

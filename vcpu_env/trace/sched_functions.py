@@ -9,13 +9,13 @@ from vcpu_env.base.jit import kjit
 from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Task, Tunables, build_kernel, set_load
 from vcpu_env.kernel.types import cpu_rq, kernel_arrays, sched_entity, sched_tunables
-from vcpu_env.kernel.v6_19.yield_deboost import (
+from vcpu_env.kernel.weights import calc_delta_fair
+from vcpu_env.kernel.yield_penalty import (
     choose_penalty,
     yield_deboost_debounce,
     yield_deboost_need,
     yield_deboost_rate_limit,
 )
-from vcpu_env.kernel.weights import calc_delta_fair
 from vcpu_env.kernel.yield_types import DEBOOST_V2, deboost_params, init_yield, yield_arrays, yield_decision
 
 U64 = (1 << 64) - 1

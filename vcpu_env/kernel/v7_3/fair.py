@@ -24,6 +24,7 @@ from vcpu_env.kernel.v7_3.bandwidth import account_cfs_rq_runtime
 from vcpu_env.kernel.v7_3.entity import (
     __dequeue_entity,
     __enqueue_entity,
+    calc_delta_fair,
     clear_buddies,
     entity_before,
     entity_eligible,
@@ -156,7 +157,11 @@ def pick_eevdf_tree(w, cpu):
 def may_pick_buddy(w, cpu):
     """fair.c: pick_eevdf(), its condition on the buddy; one with slack may also be early by that much."""
     root = cfs_rq(w, cpu)
-    return sched_features(w, 0).PICK_BUDDY and root.next != NIL and entity_eligible(w, cpu, root.next)
+    if not sched_features(w, 0).PICK_BUDDY or root.next == NIL:
+        return False
+    buddy = sched_entity(w, root.next)
+    slack = calc_delta_fair(root.next_slack_ns, buddy) if root.next_slack_ns else 0
+    return buddy.vruntime - slack - virtual_time(w, cpu) <= 0
 
 
 @kjit
