@@ -132,6 +132,7 @@ def simulate(
         counted = measure(machine_of(loaded, seed), loaded.run)
     except ValueError as error:
         fail(error)
+    counted = {"kernel": loaded.host.kernel} | counted
     if json_:
         print(json.dumps(counted))
         return
@@ -185,7 +186,7 @@ def print_counters(counted: dict[str, Any]) -> None:
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
         else:
-            print(f"{group:30} {values:>16,}")
+            print(f"{group:30} {values:>16}" if isinstance(values, str) else f"{group:30} {values:>16,}")
 
 
 def print_host_tasks(tasks: list[dict[str, Any]]) -> None:
