@@ -43,19 +43,14 @@ def yields(world, yielder: int, target: int, at_ns: int, boost: int = BOOST_RULE
     return schedule(world.handle, 0)
 
 
-def test_a_forfeit_counts_against_all_tasks_of_the_cpu():
-    """A is alone in its group, and yet jumps to the end of its request."""
-    world = two_tasks()
-    assert yields(world, A, B, 1_500_000) == B
-    assert world["sched_entity"]["vruntime"][A] == START + SLICE
-
-
-@pytest.mark.parametrize(("part_1024", "given_up"), [(0, 0), (256, 325_000), (512, 650_000), (1024, 1_300_000)])
-def test_parts_of_a_forfeit(part_1024, given_up):
-    """Of the 1.3 ms that are left of A's request after 1.5 ms."""
+@pytest.mark.parametrize(("part_1024", "given_up"), [(0, 0), (256, 575_000), (512, 1_150_000), (1024, 2_300_000)])
+def test_forfeits_count_against_all_tasks_of_the_cpu(part_1024, given_up):
+    """A is ahead, and forfeits nothing; B has run 0.5 ms of 2.8 when it yields, and is alone in its group, too."""
     world = two_tasks(forfeit_1024=part_1024)
-    yields(world, A, B, 1_500_000)
-    assert world["sched_entity"]["vruntime"][A] == START + 1_500_000 + given_up
+    assert yields(world, A, B, 1_500_000) == B
+    assert world["sched_entity"]["vruntime"][A] == START + 1_500_000
+    assert yields(world, B, A, 2_000_000) == (A if part_1024 > 256 else B)
+    assert world["sched_entity"]["vruntime"][B] == START + 500_000 + given_up
 
 
 def test_v2_penalty():
@@ -69,29 +64,29 @@ def test_v2_penalty():
 
 
 def test_v2_penalty_of_a_target_ahead():
-    """B has run 0.5 ms, A is at the end of its first request: the lead is 2.3 ms, the penalty 2.8 + 2.3 * 1.1 ms."""
+    """A is 1 ms further than B: the penalty is 2.8 ms, that millisecond and a tenth of it."""
     world = two_tasks()
     assert yields(world, A, B, 1_500_000) == B
     world["deboost_params"]["deboost"] = DEBOOST_V2
     assert yields(world, B, A, 2_000_000) == A
     decision = world["yield_decision"][0]
-    assert (decision["need"], decision["penalty"]) == (2_300_000, 5_330_000)
-    assert world["sched_entity"]["vruntime"][B] == START + 500_000 + 5_330_000
+    assert (decision["need"], decision["penalty"]) == (1_000_000, 3_900_000)
+    assert world["sched_entity"]["vruntime"][B] == START + 500_000 + 3_900_000
 
 
 def test_second_penalty_within_6_ms_is_limited():
     world = two_tasks(deboost=DEBOOST_V2)
     yields(world, A, B, 1_500_000)
-    yields(world, B, A, 7_500_000)
+    yields(world, B, A, 7_400_000)
     assert world["yield_decision"]["applied"][0] == 0
-    assert world["sched_entity"]["vruntime"][B] == START + 3 * SLICE  # of 6 ms it has run; it forfeits 2.4 of the third
+    assert world["sched_entity"]["vruntime"][B] == START + 5_900_000  # ahead of A by now, it forfeits nothing
 
 
 @pytest.mark.parametrize(
     ("boost", "runs"), [(BOOST_RULE, B), (BOOST_BORROW, A), (BOOST_CREDIT, A), (BOOST_TRANSFER, A)]
 )
 def test_an_ineligible_target(boost, runs):
-    """A is 0.95 ms ahead of V, so that the hint alone is lost, B being eligible again at its forfeit's end."""
+    """A is half a millisecond ahead of V: the hint alone is lost."""
     world = two_tasks()
     assert yields(world, A, B, 1_500_000) == B
     world["deboost_params"]["forfeit_1024"] = 0
@@ -103,7 +98,7 @@ def test_a_loan_moves_nobody():
     yields(world, A, B, 1_500_000)
     world["deboost_params"]["forfeit_1024"] = 0
     yields(world, B, A, 2_000_000, BOOST_BORROW)
-    assert world["sched_entity"]["vruntime"][[A, B]].tolist() == [START + SLICE, START + 500_000]
+    assert world["sched_entity"]["vruntime"][[A, B]].tolist() == [START + 1_500_000, START + 500_000]
 
 
 def test_a_hint_for_nobody_who_waits():
