@@ -71,6 +71,8 @@ class Card(Part):
     members: tuple[Member, ...] = Field(min_length=1, description="the trainings")
     trained_hosts: str = Field(default=FIRST_HOSTS, description="the model that it was trained on")
     scored_hosts: str = Field(default=FIRST_HOSTS, description="the model that the numbers below are of")
+    trained_kernels: tuple[str, ...] = Field(default=("6.19",), description="host kernels that it was trained on")
+    scored_kernels: tuple[str, ...] = Field(default=("6.19",), description="those that the numbers below are of")
     evaluation_set: tuple[str, ...] = Field(default=(), description="changes of the scenarios evaluated")
     seeds: int = Field(default=1, ge=1, description="of the evaluation, from 0")
     score: Interval | None = Field(default=None, description="change of throughput against stock")
@@ -116,6 +118,7 @@ def numbers(results: Results, card: Card) -> dict[str, Any]:
     gap = pooled_gap(results, names, knobs, SERIES) if card.config.environment != "WideYield" else None
     scores = [interval(pooled_change(against(results, [name], STOCK))) for name in names]
     return {
+        "scored_kernels": tuple(sorted({case.scenario.host.kernel for case in results.cases})),
         "members": tuple(m.model_copy(update={"score": score}) for m, score in zip(card.members, scores, strict=True)),
         "score": interval(pooled_change(to_stock)),
         "against": {rival: interval(pooled_change(against(results, names, rival))) for rival in others},
@@ -221,8 +224,8 @@ def about(card: Card) -> list[str]:
         f"| algorithm | {config.algorithm} |",
         f"| budget of a training | {config.total_steps:,} {unit} |",
         f"| trained on | {scenarios} |",
-        f"| hosts of the training | {card.trained_hosts} |",
-        f"| hosts of the scores | {card.scored_hosts} |",
+        f"| hosts of the training | {card.trained_hosts}; Linux {', '.join(card.trained_kernels)} |",
+        f"| hosts of the scores | {card.scored_hosts}; Linux {', '.join(card.scored_kernels)} |",
         f"| weights chosen on | {', '.join(config.validation.scenarios)} |\n",
         "## Trainings\n",
         "| seed | command | hours | best validation, against stock | test, against stock |",

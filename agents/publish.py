@@ -29,6 +29,7 @@ from vcpu_env.base.files import write_whole
 from vcpu_env.executors.make import make_executor
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
+from vcpu_env.scenario import load_scenario
 from vcpu_env.scenario.splits import SPLITS
 
 BASELINES = (
@@ -143,9 +144,22 @@ def ship(
             policy.save(models / f"{name}-{config.seed}.npz")
             members.append(member(run, config.seed, policy.digest))
         summary = first.summary or f"{first.algorithm} on {first.environment}"
-        card = Card(name=name, summary=summary, config=first, members=tuple(members), trained_hosts=HOSTS)
+        card = Card(
+            name=name,
+            summary=summary,
+            config=first,
+            members=tuple(members),
+            trained_hosts=HOSTS,
+            trained_kernels=kernels_of(first),
+        )
         write_card(models, card)
         say(f"{models / name}.json: {len(members)} trainings")
+
+
+def kernels_of(config: TrainConfig) -> tuple[str, ...]:
+    """The host kernels of the scenarios that a configuration trains on."""
+    names = {name for stage in config.stages for name in stage.scenarios}
+    return tuple(sorted({load_scenario(name).host.kernel for name in names}))
 
 
 @app.command("cards")

@@ -55,4 +55,4 @@ def test_what_has_gone_is_found():
     assert stale("`policy.boost`, `vcpu_env.warm` and `kernel/timeline.py`") == [
         "kernel/timeline.py", "policy.boost", "vcpu_env.warm",
     ]  # fmt: skip
-    assert not stale("`kernel.fair.pick_task_fair` of `kernel/fair.py`")
+    assert not stale("`kernel.v6_19.fair.pick_task_fair` of `kernel/v6_19/fair.py`")

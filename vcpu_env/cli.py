@@ -37,7 +37,8 @@ class Listed:
         """Policies."""
         from vcpu_env.policy.named import POLICIES
 
-        return [(policy.name, policy.summary) for policy in POLICIES.values()]
+        notes = {"as it is": "", "ported": " (on kernel 7.3: ported)", "no meaning": " (on kernel 6.19 only)"}
+        return [(policy.name, policy.summary + notes[policy.on_7_3]) for policy in POLICIES.values()]
 
     @staticmethod
     def workloads() -> list[tuple[str, str]]:
@@ -136,6 +137,7 @@ def simulate(
         counted = measure(machine_of(loaded, seed), loaded.run)
     except ValueError as error:
         fail(error)
+    counted = {"kernel": loaded.host.kernel} | counted
     if json_:
         print(json.dumps(counted))
         return
@@ -189,7 +191,7 @@ def print_counters(counted: dict[str, Any]) -> None:
                 if not isinstance(first, list):  # histograms are for --json
                     print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
         else:
-            print(f"{group:30} {values:>16,}")
+            print(f"{group:30} {values:>16}" if isinstance(values, str) else f"{group:30} {values:>16,}")
 
 
 def print_host_tasks(tasks: list[dict[str, Any]]) -> None:

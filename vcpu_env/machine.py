@@ -78,6 +78,7 @@ class Machine:
         self.policy = policy_of(policy) if isinstance(policy, str) else policy
         with np.errstate(over="ignore"):
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
+            self.policy.check_kernel(scenario.host.kernel)
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
             self.blueprint = blueprint_of(scenario, seed)
             self.world = build_world(self.blueprint, first, trace_events)

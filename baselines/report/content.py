@@ -56,8 +56,9 @@ def _lead(results: Results) -> list[str]:
     runs = {case.scenario.run for case in results.cases}
     lengths = " or ".join(f"{duration(run.duration_ns)} after {duration(run.warmup_ns)} of warm-up" for run in runs)
     first = results.manifest["seeds"][0]
+    kernels = " and ".join(sorted({f"v{case.scenario.host.kernel}" for case in results.cases}))
     return [
-        f"{names} against stock Linux v6.19, in a simulator. {len(results.cases)} cases, {results.seeds} seeds "
+        f"{names} against stock Linux {kernels}, in a simulator. {len(results.cases)} cases, {results.seeds} seeds "
         f"({first}..{first + results.seeds - 1}): {len(results.comparisons) * results.seeds} runs of {lengths}, "
         "simulated time.",
         PAIRED + FEW * (results.seeds < FEW_SEEDS),

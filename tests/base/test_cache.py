@@ -10,7 +10,7 @@ import vcpu_env
 from vcpu_env import precompile as warm
 
 AVERAGE = """
-from vcpu_env.kernel.entity import avg_vruntime
+from vcpu_env.kernel.v6_19.entity import avg_vruntime
 from vcpu_env.kernel.types import kernel_arrays
 from vcpu_env.base.world import World
 

@@ -75,10 +75,10 @@ def test_layouts_are_scored_apart(tmp_path):
     scenarios = [load_scenario("dbench-2vm"), apply_overrides(load_scenario("dbench-3vm"), ["host.cgroups=flat"])]
     _, scores = run(tmp_path / "out", plan_of(scenarios, ("stock", "ipi"), 2))
     assert [(row["layout"], row["policy"], row["scenarios"]) for row in scores] == [
-        ("launched, per_vm cgroups, pvqspinlock locks", "stock", 1),
-        ("launched, per_vm cgroups, pvqspinlock locks", "ipi", 1),
-        ("launched, flat cgroups, pvqspinlock locks", "stock", 1),
-        ("launched, flat cgroups, pvqspinlock locks", "ipi", 1),
+        ("launched, per_vm cgroups, pvqspinlock locks, Linux 6.19", "stock", 1),
+        ("launched, per_vm cgroups, pvqspinlock locks, Linux 6.19", "ipi", 1),
+        ("launched, flat cgroups, pvqspinlock locks, Linux 6.19", "stock", 1),
+        ("launched, flat cgroups, pvqspinlock locks, Linux 6.19", "ipi", 1),
     ]
 
 

@@ -72,9 +72,9 @@ def test_features_need_steal_time(feature):
 @pytest.mark.core
 def test_layout_names_the_features():
     vm = {"name": "vm", "vcpus": 2, "workload": "dedup"}
-    assert Scenario(name="a", vms=[vm]).layout == "launched, per_vm cgroups, pvqspinlock locks"
+    assert Scenario(name="a", vms=[vm]).layout == "launched, per_vm cgroups, pvqspinlock locks, Linux 6.19"
     both = Scenario(name="a", vms=[vm | {"pv_tlb_flush": True, "pv_sched_yield": True}])
-    assert both.layout == "launched, per_vm cgroups, pvqspinlock locks, pv_tlb_flush, pv_sched_yield"
+    assert both.layout == "launched, per_vm cgroups, pvqspinlock locks, pv_tlb_flush, pv_sched_yield, Linux 6.19"
 
 
 # sleeping locks

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.twin.eevdf import scale_load_down
 from vcpu_env.base.jit import NIL
-from vcpu_env.kernel.entity import avg_vruntime, vruntime_eligible
+from vcpu_env.kernel.v6_19.entity import avg_vruntime, vruntime_eligible
 from vcpu_env.kvm.pcpu import GUEST, IDLE, POLL, TASK
 from vcpu_env.machine import Machine
 

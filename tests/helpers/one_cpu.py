@@ -1,10 +1,10 @@
 """One CPU of the compiled scheduler driven by hand: times in milliseconds, virtual time shifted to start at 0."""
 
 from vcpu_env.base.jit import NIL
-from vcpu_env.kernel.entity import __dequeue_entity as tree_dequeue
-from vcpu_env.kernel.entity import __enqueue_entity as tree_enqueue
-from vcpu_env.kernel.entity import avg_vruntime, entity_eligible
 from vcpu_env.kernel.types import INITIAL_VRUNTIME
+from vcpu_env.kernel.v6_19.entity import __dequeue_entity as tree_dequeue
+from vcpu_env.kernel.v6_19.entity import __enqueue_entity as tree_enqueue
+from vcpu_env.kernel.v6_19.entity import avg_vruntime, entity_eligible
 from vcpu_env.trace.replay_sched import Player
 from vcpu_env.trace.sched_scenario import load_scenario
 

@@ -11,11 +11,11 @@ from vcpu_env.kernel.balance import sched_balance_rq
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule
-from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.find_busiest import CPU_IDLE, MIGRATE_LOAD, MIGRATE_TASK
-from vcpu_env.kernel.queue import set_next_buddy
 from vcpu_env.kernel.runqueue import migrate_task
 from vcpu_env.kernel.types import WF_SYNC
+from vcpu_env.kernel.v6_19.entity import avg_vruntime
+from vcpu_env.kernel.v6_19.queue import set_next_buddy
 
 pytestmark = pytest.mark.core
 

@@ -5,15 +5,6 @@ import pytest
 from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.core import schedule, update_rq_clock, wake_up_new_task
-from vcpu_env.kernel.entity import (
-    __dequeue_entity,
-    __enqueue_entity,
-    avg_vruntime,
-    entity_eligible,
-    place_entity,
-    reweight_entity,
-    update_entity_lag,
-)
 from vcpu_env.kernel.types import (
     LAG_CLAMP_6_19_0,
     LAG_CLAMP_6_19_9,
@@ -21,6 +12,15 @@ from vcpu_env.kernel.types import (
     REWEIGHT_V6_19,
     TASK_INTERRUPTIBLE,
     kernel_arrays,
+)
+from vcpu_env.kernel.v6_19.entity import (
+    __dequeue_entity,
+    __enqueue_entity,
+    avg_vruntime,
+    entity_eligible,
+    place_entity,
+    reweight_entity,
+    update_entity_lag,
 )
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 

@@ -9,9 +9,9 @@ from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.affinity import set_cpus_allowed
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.core import migration_cpu_stop, set_user_nice
-from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.sched_change import sched_move_task, sched_setscheduler
 from vcpu_env.kernel.types import SCHED_IDLE, SCHED_NORMAL
+from vcpu_env.kernel.v6_19.entity import avg_vruntime
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario, ScenarioError, parse_scenario
 

@@ -5,8 +5,8 @@ import pytest
 from tests.helpers.smp_driver import Host
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.group import sched_group_set_shares
-from vcpu_env.kernel.shares import calc_group_shares, update_tg_load_avg
+from vcpu_env.kernel.group_weight import sched_group_set_shares
+from vcpu_env.kernel.v6_19.shares import calc_group_shares, update_tg_load_avg
 
 pytestmark = pytest.mark.core
 SHARES = 1 << 20

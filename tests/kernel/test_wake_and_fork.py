@@ -6,10 +6,10 @@ from tests.helpers.placed_host import pinned_start
 from tests.helpers.smp_driver import Host
 from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Task
-from vcpu_env.kernel.entity import avg_vruntime
 from vcpu_env.kernel.find_busiest import update_idle_cpu_scan
 from vcpu_env.kernel.select_cpu import wake_wide
 from vcpu_env.kernel.types import WF_SYNC
+from vcpu_env.kernel.v6_19.entity import avg_vruntime
 
 pytestmark = pytest.mark.core
 

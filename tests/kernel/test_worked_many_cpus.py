@@ -8,8 +8,8 @@ from vcpu_env.base.jit import NIL
 from vcpu_env.kernel.build import Task
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import schedule, yield_to
-from vcpu_env.kernel.entity import avg_vruntime, entity_eligible, update_curr
 from vcpu_env.kernel.types import TIF_NEED_RESCHED
+from vcpu_env.kernel.v6_19.entity import avg_vruntime, entity_eligible, update_curr
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 
 pytestmark = pytest.mark.core

@@ -10,10 +10,10 @@ from tests.helpers.invariants import State, check_average, check_counts, check_t
 from tests.helpers.one_cpu import OneCpu, ns
 from tests.helpers.small_env import MSEC
 from vcpu_env.base.jit import NIL
-from vcpu_env.kernel.entity import avg_vruntime
-from vcpu_env.kernel.queue import __pick_eevdf as pick_eevdf
-from vcpu_env.kernel.queue import set_next_buddy
-from vcpu_env.kernel.yield_boost import boost_borrow, boost_credit, boost_minimal, boost_transfer, credit_target
+from vcpu_env.kernel.v6_19.entity import avg_vruntime
+from vcpu_env.kernel.v6_19.queue import __pick_eevdf as pick_eevdf
+from vcpu_env.kernel.v6_19.queue import set_next_buddy
+from vcpu_env.kernel.v6_19.yield_boost import boost_borrow, boost_credit, boost_minimal, boost_transfer, credit_target
 
 SLICE = 2.8
 ROUNDING_MS = 3e-6

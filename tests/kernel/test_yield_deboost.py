@@ -18,7 +18,7 @@ from vcpu_env.kernel.core import (
     yield_to_end,
 )
 from vcpu_env.kernel.types import INITIAL_VRUNTIME, kernel_arrays
-from vcpu_env.kernel.yield_deboost import u64_div, u64_less
+from vcpu_env.kernel.yield_penalty import u64_div, u64_less
 from vcpu_env.kernel.yield_types import (
     DEBOOST_NONE,
     DEBOOST_V1,

@@ -295,4 +295,4 @@ def test_scenarios_are_values():
     assert Scenario(**scenario.model_dump(mode="json")) == scenario
     with pytest.raises(ValueError, match="frozen"):
         scenario.name = "other"
-    assert scenario.layout == "launched, per_vm cgroups, pvqspinlock locks"
+    assert scenario.layout == "launched, per_vm cgroups, pvqspinlock locks, Linux 6.19"

@@ -52,9 +52,17 @@ class Blueprint:
         return sum(len(guest.programs) for guest in self.guests)
 
     @property
+    def nr_hrticks(self) -> int:
+        """CPUs with a timer that ends slices."""
+        return self.scenario.host.cpus if self.scenario.host.features["HRTICK"] else 0
+
+    @property
     def nr_slots(self) -> int:
-        """Entries of the timeline without those of cgroups: a CPU's three, one of each vCPU, thread, host task, VM."""
-        others = self.nr_vcpus + self.nr_threads + len(self.host_tasks) + len(self.guests)
+        """Entries of the timeline without those of cgroups: a CPU's three, one of each vCPU, thread, host task, VM.
+
+        With HRTICK a CPU has four.
+        """
+        others = self.nr_vcpus + self.nr_threads + len(self.host_tasks) + len(self.guests) + self.nr_hrticks
         return 3 * self.scenario.host.cpus + others
 
 

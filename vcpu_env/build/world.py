@@ -24,9 +24,11 @@ from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.cpumask import allow
-from vcpu_env.kernel.features import FEATURES, base_slice_of
+from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, base_slice_of
 from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.types import (
+    KERNEL_6_19,
+    KERNEL_7_3,
     LAG_CLAMP_6_19_0,
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
@@ -52,6 +54,8 @@ from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import init_view, view_arrays
 from vcpu_env.scenario.model import Scenario
 from vcpu_env.scenario.vm import PARAVIRT, Vm
+
+KERNELS = {"6.19": KERNEL_6_19, "7.3": KERNEL_7_3}
 
 SPIN_THRESHOLD_LOOPS = 1 << 15
 """Turns of the loop after which a paravirtual waiter halts (SPIN_THRESHOLD of the guest kernel)."""
@@ -86,7 +90,7 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     changes = HostChanges(plan.scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
     world = lay_out(plan, cgroups, changes, trace_events)
     init_timeline(world)
-    init_pcpus(world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks))
+    init_pcpus(world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks), plan.nr_hrticks)
     init_rcu(world)
     init_alignment(world)
     init_yield(world)
@@ -192,13 +196,17 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
         migration_cost_ns=host.migration_cost_ns,
         preempt_lazy=host.preempt == "lazy",
         reweight=REWEIGHT_FIXED if host.reweight == "fixed" else REWEIGHT_V6_19,
+        kernel=KERNELS[host.kernel],
+        cgroup_mode=CGROUP_MODES.index(host.cgroup_mode or "concur"),
         lag_clamp=LAG_CLAMP_6_19_9 if host.lag_clamp == "6.19.9" else LAG_CLAMP_6_19_0,
         distribute_cost_ns=host.costs.distribute_ns,
         unthrottle_cost_ns=host.costs.unthrottle_ns,
         tg_walk_cost_ns=host.costs.group_walk_ns,
     )
-    features = {name: int(on) for name, on in host.features.items() if name in FEATURES}
+    features = {name: int(on) for name, on in host.features.items() if name in FEATURES_7_3}
     build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario))
+    if plan.nr_hrticks:
+        world["rq"]["hrtick_timer"] = world["event_slots"]["hrtick"][0] + np.arange(host.cpus)
     for p, own in enumerate(allowed):
         if own:
             allow(world, p, own)

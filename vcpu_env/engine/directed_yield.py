@@ -21,8 +21,9 @@ from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import HC_NONE, KVM_HC_KICK_CPU, guest_vcpu
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import sched_yield, try_to_wake_up, yield_to_begin, yield_to_end
-from vcpu_env.kernel.types import cpu_rq, sched_entity, task_struct
-from vcpu_env.kernel.yield_deboost import choose_penalty
+from vcpu_env.kernel.fair_class import nr_levels
+from vcpu_env.kernel.types import cpu_rq, task_struct
+from vcpu_env.kernel.yield_penalty import choose_penalty
 from vcpu_env.kernel.yield_types import (
     BOOST_PENALTY,
     BOOST_PLAIN,
@@ -115,7 +116,7 @@ def view_penalty(w, me, target, now_ns):
     view.gran_ns = decision.gran
     view.need_ns = decision.need
     view.h_nr_queued = decision.n
-    view.depth = sched_entity(w, decision.lca_y).depth
+    view.depth = nr_levels(w, decision.lca_y)
     view.series_penalty_ns = decision.penalty
 
 

@@ -27,6 +27,7 @@ from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import flush_smp_call_function_queue, sched_tick
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
 from vcpu_env.kernel.types import CSD_UNTHROTTLE, TIF_NEED_RESCHED, cpu_rq, sched_tunables
+from vcpu_env.kernel.v7_3.fair import hrtick
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import (
     ENTER,
@@ -106,6 +107,15 @@ def on_tick(w, cpu, now_ns):
     coscheduling_tick(w, cpu, now_ns)
     alignment_tick(w, cpu)
     interrupt(w, cpu, host_costs(w, 0).tick_ns if pc.vcpu != NIL else host_costs(w, 0).task_tick_ns, now_ns)
+
+
+@kjit
+def on_hrtick(w, cpu, now_ns):
+    """The slice of the running task is over: an interrupt as the tick's, and the CPU reschedules (kernel 7.3)."""
+    set_event(w, event_slots(w, 0).hrtick + cpu, NEVER)
+    update_rq_clock(w, cpu, now_ns)
+    hrtick(w, cpu)
+    interrupt(w, cpu, host_costs(w, 0).tick_ns if pcpu(w, cpu).vcpu != NIL else host_costs(w, 0).task_tick_ns, now_ns)
 
 
 @kjit
@@ -211,8 +221,10 @@ def dispatch(w, slot, now_ns):
         device_event(w, slot - slots.io, now_ns)
     elif slot < slots.vm:
         task_timer(w, slot - slots.task, now_ns)
-    elif slot < slots.end:
+    elif slot < slots.hrtick:
         vm_begins_or_ends(w, slot - slots.vm, now_ns)
+    elif slot < slots.end:
+        on_hrtick(w, slot - slots.hrtick, now_ns)
     elif slot < slots.change:
         on_cgroup_event(w, slot, now_ns)
     else:
@@ -250,7 +262,7 @@ def run_until(w, end_ns):
 def start_tasks(w):
     """Start the VMs that exist from time 0 on, then the host's other tasks; what comes later goes on the timeline."""
     slots = event_slots(w, 0)
-    for vm in range(slots.end - slots.vm):
+    for vm in range(slots.hrtick - slots.vm):
         vm_begins_or_ends(w, vm, 0)
     start_host_tasks(w)
     send_kicks(w, 0)
@@ -267,4 +279,4 @@ def settle(w, now_ns):
         elif pc.mode == TASK:
             account_task(w, cpu, now_ns)
     slots = event_slots(w, 0)
-    settle_alignment(w, slots.end - slots.vm, now_ns)
+    settle_alignment(w, slots.hrtick - slots.vm, now_ns)

@@ -14,7 +14,15 @@ from vcpu_env.base.errors import shown, whole_number
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
-from vcpu_env.envs.config import USUAL, EnvConfigError, checked_render_mode, env_config, rule_of, scenario_mix
+from vcpu_env.envs.config import (
+    USUAL,
+    EnvConfigError,
+    checked_render_mode,
+    env_config,
+    kernels_of,
+    rule_of,
+    scenario_mix,
+)
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import ansi, rgb_array
 from vcpu_env.envs.host_env import (
@@ -92,7 +100,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.rule = rule_of(rule)
         self.kind = self.single.kind
         self.mix = scenario_mix(self.single.scenario if scenario is USUAL else scenario)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {
+            **type(self).metadata,
+            "kernels": kernels_of(self.mix, self.rule),
+            "autoreset_mode": self.autoreset_mode,
+        }
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.threads = checked_threads(threads)
         self.actions = Actions(self.kind, self.config)

@@ -185,6 +185,21 @@ class ScenarioMix:
     probabilities: tuple[float, ...]
 
 
+def kernels_of(mix: ScenarioMix, rule: Policy) -> list[str]:
+    """The host kernels of the scenarios (`host.kernel`), for an environment's metadata.
+
+    Raises:
+        EnvConfigError: the rule has no meaning on one of them.
+    """
+    kernels = sorted({scenario.host.kernel for scenario in mix.scenarios})
+    for kernel in kernels:
+        try:
+            rule.check_kernel(kernel)
+        except ValueError as error:
+            raise EnvConfigError(f"rule: {error}") from None
+    return kernels
+
+
 def one_scenario(given: Any) -> Scenario:
     """A scenario from a name, a file or an object.
 

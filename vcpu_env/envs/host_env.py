@@ -23,7 +23,7 @@ from vcpu_env.envs.compiled.types import (
     PENALTY_SCALE,
     WIDE_YIELD,
 )
-from vcpu_env.envs.config import USUAL, EnvConfig, checked_render_mode, env_config, rule_of, scenario_mix
+from vcpu_env.envs.config import USUAL, EnvConfig, checked_render_mode, env_config, kernels_of, rule_of, scenario_mix
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import Window, ansi, rgb_array
 from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot, arguments_of
@@ -69,6 +69,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self.config = env_config(self.defaults, arguments, ARGUMENTS)
         self.rule = rule_of(rule)
         self.mix = scenario_mix(self.scenario if scenario is USUAL else scenario)
+        self.metadata = {**type(self).metadata, "kernels": kernels_of(self.mix, self.rule)}
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.actions = Actions(self.kind, self.config)
         self.action_space = self.actions.space

@@ -1,18 +1,22 @@
-"""The host kernel: structs, EEVDF, task groups and the scheduler core of Linux v6.19.0, and the series' own functions.
+"""The host kernel: structs, EEVDF, task groups and the scheduler core of Linux, and the series' own functions.
 
-Read in this order: `features` and `types` (what there is), `weights` (fixed point), `rbtree`, `entity` (one entity on
-one queue), `group` (weights of group entities), `queue` (enqueue, dequeue, pick on one queue), `fair` (tasks through
-all levels), `core` (schedule, wake, tick, yield_to).
+There are two fair classes, `v6_19` (of v6.19.0) and `v7_3`, a folder each, and one interface to them, `fair_class` and
+`yield_class`. All else is v6.19.0's and serves both.
 
-What a yield does for its target: `yield_types` (the series' constants, the record of a decision), `yield_deboost` (its
-penalty), `yield_boost` (other boosts), `yield_forfeit` (what the yielder gives up).
+Read in this order: `features` and `types` (what there is), `weights` (fixed point), `rbtree`, one of the classes,
+`fair_class`, `core` (schedule, wake, tick, yield_to).
 
-What many CPUs add: `pelt` and `load_avg` (load averages), `shares` (a group's weight on each CPU), `select_cpu` and
+What a yield does for its target: `yield_types` (the series' constants, the record of a decision), `yield_penalty` (the
+series' formula), and in each class `yield_deboost` (who is penalised where), `yield_boost` (other boosts),
+`yield_forfeit` (what the yielder gives up).
+
+What many CPUs add: `pelt` and `load_avg` (load averages), `tg_load_avg` (a group's), `select_cpu` and
 `select_idlest` (where tasks wake and start), `ttwu` (wake-ups that the other CPU completes), `runqueue` (joining and
 changing CPUs), `topology` and `domain_types` (scheduling domains), `group_stats` and `find_busiest` (whom to pull
 from), `balance` (pulling), `balance_trigger` and `nohz` (when that happens).
 
-What limits a group: `bandwidth` (quotas), `throttle` (tasks that leave), `cgroup` (timers, and writes to its files).
+What limits a group: `bandwidth` (quotas), `throttle` (tasks that leave), `group_weight` and `cgroup` (writes to its
+files, timers).
 What changes a task: `sched_change`, `affinity`, `exit`. Layers above call through `entry_points`.
 
 Names are those of kernel/sched, so that ``fair.c`` can lie beside them.

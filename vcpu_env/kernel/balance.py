@@ -9,8 +9,7 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.cfs_tasks import list_move_task
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, lb_env, sched_domain, sched_group, span_cpu
-from vcpu_env.kernel.entity import entity_eligible, resched_curr
-from vcpu_env.kernel.fair import put_prev_task_fair
+from vcpu_env.kernel.fair_class import ineligible_on_dst_cpu, put_prev_task_fair
 from vcpu_env.kernel.find_busiest import (
     CPU_IDLE,
     CPU_NEWLY_IDLE,
@@ -22,6 +21,7 @@ from vcpu_env.kernel.find_busiest import (
 from vcpu_env.kernel.group import task_has_idle_policy
 from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu, is_core_idle
 from vcpu_env.kernel.load_avg import task_h_load
+from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import attach_task, detach_task, sched_info_switch
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_features, sched_tunables, task_struct
 from vcpu_env.kernel.util_est import task_util_est
@@ -73,8 +73,7 @@ def can_migrate_task(w, p):
     if cfs_rq(w, there).throttle_count:
         return False
     if sd.nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
-        # A task that is ahead of its queue gains nothing where it has to wait as well.
-        if cfs_rq(w, there).nr_queued and not entity_eligible(w, se.cfs_rq, p):
+        if ineligible_on_dst_cpu(w, p, dst):
             return False
     if not cpu_allowed(w, p, dst):
         remember_other_cpu(w, p)

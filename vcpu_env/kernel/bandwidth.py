@@ -357,11 +357,9 @@ def tg_throttle_down(w, q):
         stop_pelt_clock(w, q)
 
 
-@entry_point
-def throttle_cfs_rq(w, q):
-    """fair.c: throttle_cfs_rq(). Throttle a queue, unless the pool has something after all; returns whether it is."""
-    if assign_cfs_rq_runtime(w, q, 1):
-        return 0
+@kjit
+def mark_throttled(w, q):
+    """fair.c: throttle_cfs_rq(), the second half. A queue, and all below it, may not run."""
     list_add_throttled(w, q)
     cfs, nr_cpus = cfs_rq(w, q), sched_tunables(w, 0).nr_cpus
     tg = first_in_subtree(w, cfs.tg)
@@ -370,6 +368,14 @@ def throttle_cfs_rq(w, q):
         tg = next_in_subtree(w, tg)
     tg_throttle_down(w, q)
     cfs_rq_bandwidth(w, q).throttled = 1
+
+
+@entry_point
+def throttle_cfs_rq(w, q):
+    """fair.c: throttle_cfs_rq(). Throttle a queue, unless the pool has something after all; returns whether it is."""
+    if assign_cfs_rq_runtime(w, q, 1):
+        return 0
+    mark_throttled(w, q)
     return 1
 
 

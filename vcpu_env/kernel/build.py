@@ -8,12 +8,15 @@ import numpy as np
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
-from vcpu_env.kernel.features import FEATURES, NORMALIZED_BASE_SLICE_NS
+from vcpu_env.kernel.features import FEATURES, FEATURES_7_3, NORMALIZED_BASE_SLICE_NS
 from vcpu_env.kernel.load_avg import online_fair_sched_group
-from vcpu_env.kernel.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
+    CGROUP_CONCUR,
+    CGROUP_TASKS,
     INITIAL_VRUNTIME,
+    KERNEL_6_19,
+    KERNEL_7_3,
     LAG_CLAMP_6_19_0,
     NSEC_PER_SEC,
     REWEIGHT_V6_19,
@@ -22,6 +25,7 @@ from vcpu_env.kernel.types import (
     TASK_NEW,
     sched_entity,
 )
+from vcpu_env.kernel.v6_19.shares import UPDATE_TG_INTERVAL_NS
 from vcpu_env.kernel.weights import (
     NICE_0_LOAD,
     SCHED_PRIO_TO_WEIGHT,
@@ -30,6 +34,8 @@ from vcpu_env.kernel.weights import (
     WMULT_IDLEPRIO,
     update_load_set,
 )
+
+KERNEL_FEATURES = {KERNEL_6_19: FEATURES, KERNEL_7_3: FEATURES_7_3}
 
 LONG_AGO_NS = -60 * NSEC_PER_SEC
 """When something last happened that never has, at time 0."""
@@ -68,6 +74,7 @@ class Group:
         idle: cpu.idle.
         bandwidth: cpu.max; takes effect by `kernel.cgroup.init_cgroups`.
         owner: what a user calls it: its kind and its name.
+        nr_cpus: CPUs of its cpuset, 0: all.
     """
 
     parent: int = 0
@@ -75,6 +82,7 @@ class Group:
     idle: bool = False
     bandwidth: Bandwidth = Bandwidth()
     owner: tuple[str, str] = ("", "")
+    nr_cpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ class Tunables:
     preempt_lazy: bool = False
     reweight: int = REWEIGHT_V6_19
     lag_clamp: int = LAG_CLAMP_6_19_0
+    kernel: int = KERNEL_6_19
+    cgroup_mode: int = CGROUP_CONCUR
 
 
 @kjit
@@ -132,10 +142,13 @@ def build_kernel(
     tun["migration_cost_ns"] = tunables.migration_cost_ns
     tun["hz"] = tunables.hz
     tun["nr_cpus"], tun["nr_groups"] = nr_cpus, len(groups)
-    tun["track_load"] = nr_cpus > 1 or tunables.track_load
+    counts_tasks = tunables.kernel == KERNEL_7_3 and tunables.cgroup_mode == CGROUP_TASKS
+    tun["track_load"] = nr_cpus > 1 or tunables.track_load or counts_tasks
+    tun["kernel"], tun["cgroup_mode"] = tunables.kernel, tunables.cgroup_mode
+    tun["rb_copies_slices"] = tunables.kernel == KERNEL_7_3
     tun["preempt_lazy"] = tunables.preempt_lazy
     tun["reweight"], tun["lag_clamp"] = tunables.reweight, tunables.lag_clamp
-    for name, default in FEATURES.items():
+    for name, default in KERNEL_FEATURES[tunables.kernel].items():
         world["sched_features"][name] = (features or {}).get(name, default)
     tun["newidle_cost_ns"], tun["pf_idle"] = tunables.newidle_cost_ns, 1
     for name in ("distribute_cost_ns", "unthrottle_cost_ns", "tg_walk_cost_ns"):
@@ -151,7 +164,7 @@ def build_run_queues(world: World, nr_cpus: int) -> None:
     """sched_init(): every run queue idle, every queue of entities empty."""
     rq, cfs = world["rq"], world["cfs_rq"]
     lists = ("cfs_tasks_head", "cfs_tasks_tail", "wake_list_head", "wake_list_tail", "kicked_next")
-    for field in ("curr", "forced", "last_wakee", *lists):
+    for field in ("curr", "forced", "last_wakee", "hrtick_expires_ns", "hrtick_timer", *lists):
         rq[field] = NIL
     rq["wakee_flip_decay_ns"] = LONG_AGO_NS
     rq["nohz_tick_stopped"] = rq["has_blocked_load"] = 1
@@ -163,7 +176,7 @@ def build_run_queues(world: World, nr_cpus: int) -> None:
     cfs["zero_vruntime"] = INITIAL_VRUNTIME
     cfs["last_update_tg_load_avg_ns"] = -UPDATE_TG_INTERVAL_NS
     cfs["last_h_load_update_ns"] = NIL
-    for field in ("rb_root", "rb_leftmost", "curr", "next", "se"):
+    for field in ("rb_root", "rb_leftmost", "curr", "curr_task", "next", "se"):
         cfs[field] = NIL
     ids = np.arange(len(cfs))
     cfs["cpu"], cfs["tg"] = ids % nr_cpus, ids // nr_cpus
@@ -180,6 +193,7 @@ def build_groups(world: World, nr_cpus: int, nr_tasks: int, groups: Sequence[Gro
     for number, group in enumerate(groups, start=1):
         for field in ("shares", "parent", "idle"):
             tg[field][number] = getattr(group, field)
+        tg["nr_cpus"][number] = group.nr_cpus or nr_cpus
         tg["depth"][number] = tg["depth"][group.parent] + 1
         first = nr_tasks + (number - 1) * nr_cpus
         se, own, upper = first + cpus, number * nr_cpus + cpus, group.parent * nr_cpus + cpus

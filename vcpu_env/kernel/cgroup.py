@@ -11,7 +11,7 @@ from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.kernel.bandwidth import Bandwidth, bandwidth_arrays, bandwidth_slots, cfs_bandwidth, init_bandwidth
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.group import sched_group_set_idle, sched_group_set_shares
+from vcpu_env.kernel.group_weight import sched_group_set_idle, sched_group_set_shares
 from vcpu_env.kernel.throttle import sched_cfs_period_timer, sched_cfs_slack_timer, tg_set_cfs_bandwidth
 from vcpu_env.kernel.types import cpu_rq, sched_tunables
 

@@ -9,12 +9,14 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
-from vcpu_env.kernel.entity import resched_curr
-from vcpu_env.kernel.fair import (
+from vcpu_env.kernel.fair_class import (
     dequeue_task_fair,
     enqueue_task_fair,
+    goes_idle,
+    only_one_queued,
     pick_task_fair,
     put_prev_task_fair,
+    set_next_buddy,
     set_next_task_fair,
     switch_fair,
     task_tick_fair,
@@ -23,7 +25,7 @@ from vcpu_env.kernel.fair import (
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
 from vcpu_env.kernel.nohz import enter_idle, nohz_idle_balance, sched_balance_trigger
-from vcpu_env.kernel.queue import set_next_buddy
+from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import (
     activate_task,
     sched_info_queued,
@@ -64,20 +66,11 @@ from vcpu_env.kernel.types import (
     sched_features,
     task_struct,
 )
-from vcpu_env.kernel.yield_boost import boost_borrow, boost_credit, boost_force, boost_minimal, boost_transfer, boost_v3
-from vcpu_env.kernel.yield_deboost import choose_penalty, yield_deboost_apply_penalty, yield_deboost_prepare
-from vcpu_env.kernel.yield_forfeit import forfeit
+from vcpu_env.kernel.yield_class import boost_yield, forfeit, yield_deboost_prepare
+from vcpu_env.kernel.yield_penalty import choose_penalty
 from vcpu_env.kernel.yield_types import (
-    BOOST_BORROW,
-    BOOST_CREDIT,
-    BOOST_FORCE,
-    BOOST_MINIMAL,
-    BOOST_RULE,
     BOOST_STAY,
     BOOST_STAY_CREDIT,
-    BOOST_TRANSFER,
-    DEBOOST_V3,
-    deboost_params,
     yield_decision,
 )
 
@@ -142,6 +135,7 @@ def pick_and_switch(w, cpu):
         switch_tasks(w, cpu, prev, p)
     rq.need_resched = 0
     if p == NIL:
+        goes_idle(w, cpu)
         enter_idle(w, cpu)
     return p
 
@@ -151,7 +145,7 @@ def switch_tasks(w, cpu, prev, p):
     """fair.c: pick_next_task_fair(), the second half; core.c: context_switch(). Stop `prev`, start `p` (NIL: idle)."""
     rq = cpu_rq(w, cpu)
     if prev == NIL:
-        set_next_task_fair(w, p)
+        set_next_task_fair(w, p, 1)
     elif p == NIL:
         put_prev_task_fair(w, prev)
         rq.sched_goidle += 1
@@ -196,14 +190,20 @@ def exit_task(w, cpu):
 
 
 @kjit
-def sched_tick(w, cpu):
-    """core.c: sched_tick(). The periodic timer interrupt; a pending lazy resched becomes a real one."""
+def tick_running(w, cpu):
+    """core.c: sched_tick(), the running task's part. A pending lazy resched becomes a real one."""
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
     if rq.need_resched & TIF_NEED_RESCHED_LAZY:
         resched_curr(w, cpu)
     if rq.curr != NIL:
         task_tick_fair(w, rq.curr)
+
+
+@kjit
+def sched_tick(w, cpu):
+    """core.c: sched_tick(). The periodic timer interrupt."""
+    tick_running(w, cpu)
     sched_balance_trigger(w, cpu)
 
 
@@ -314,20 +314,7 @@ def yield_to_end(w, cpu, p):
     boost = decision.boost
     if p_cpu != cpu:
         update_rq_clock(w, p_cpu, rq.clock_ns)
-    if decision.pending:
-        yield_deboost_apply_penalty(w)
-    elif boost == BOOST_CREDIT or boost == BOOST_STAY_CREDIT:
-        boost_credit(w, cpu, p)
-    elif boost == BOOST_TRANSFER:
-        boost_transfer(w, cpu, p)
-    elif boost == BOOST_MINIMAL:
-        boost_minimal(w, cpu, p)
-    elif boost == BOOST_BORROW:
-        boost_borrow(w, p)
-    elif boost == BOOST_FORCE:
-        boost_force(w, p)
-    elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:
-        boost_v3(w, cpu, p)
+    boost_yield(w, cpu, p)
     decision.forfeit = 0
     if boost != BOOST_STAY and boost != BOOST_STAY_CREDIT:
         decision.forfeit = 1 if forfeit(w, cpu) else 0
@@ -358,7 +345,7 @@ def set_user_nice(w, p, nice):
     task.nice = nice
     set_load_weight(w, p)
     sched_change_end(w, p, was)
-    if not was & CHANGE_QUEUED or cfs_rq(w, cpu).nr_queued == 1:
+    if not was & CHANGE_QUEUED or only_one_queued(w, cpu):
         return
     if not was & CHANGE_RUNNING:
         wakeup_preempt(w, cpu, p, 0)

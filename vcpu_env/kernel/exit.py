@@ -2,7 +2,7 @@
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.bandwidth import leave_limbo
-from vcpu_env.kernel.fair import dequeue_task_fair
+from vcpu_env.kernel.fair_class import dequeue_task_fair
 from vcpu_env.kernel.runqueue import sched_info_waited
 from vcpu_env.kernel.types import (
     DEQUEUE_DELAYED,

@@ -25,6 +25,12 @@ FEATURES = {
 }
 """features.h of v6.19: the scheduler features that act on anything here, with their defaults."""
 
+FEATURES_7_3 = FEATURES | {"HRTICK": 1}
+"""features.h of v7.3 on x86, likewise. HRTICK is on where the timer hardware is cheap to program, as there."""
+
+CGROUP_MODES = ("up", "smp", "concur", "max", "tasks")
+"""7.3's ways to make a weight on one CPU of a group's shares (/sys/kernel/debug/sched/cgroup_mode)."""
+
 
 def base_slice_of(nr_cpus: int) -> int:
     """fair.c: update_sysctl(), get_update_sysctl_factor(): 0.7 ms on one CPU, 2.8 ms from eight on."""

@@ -18,7 +18,7 @@ from vcpu_env.kernel.pelt import (
     get_pelt_divider,
     load_avg_is_decayed,
 )
-from vcpu_env.kernel.shares import update_tg_load_avg
+from vcpu_env.kernel.tg_load_avg import update_tg_load_avg
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group
 from vcpu_env.kernel.util_est import UTIL_AVG_UNCHANGED
 from vcpu_env.kernel.weights import scale_load_down, update_load_set

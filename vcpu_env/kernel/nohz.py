@@ -8,10 +8,10 @@ from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.balance_trigger import MAX_BALANCE_WAIT_NS, sched_balance_domains
 from vcpu_env.kernel.clock import jiffies_ns, sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import nohz, sched_domain_shared
-from vcpu_env.kernel.entity import smp_call_function_single_async
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_stats import idle_cpu
 from vcpu_env.kernel.load_avg import update_blocked_averages
+from vcpu_env.kernel.resched import smp_call_function_single_async
 from vcpu_env.kernel.types import CSD_NOHZ, cpu_rq, sched_tunables
 
 BLOCKED_LOAD_INTERVAL_MS = 32

@@ -3,13 +3,13 @@
 Ordered by deadline, equal deadlines in order of insertion. Each node keeps the least vruntime and the least slice of
 its subtree. As in the kernel, a rotation or replacement hands on only the least vruntime (RB_DECLARE_CALLBACKS names
 that one field), so ``min_slice_ns`` of an inner node can be stale; slice protection sees that value, therefore the
-tree must be the kernel's own, node for node.
+tree must be the kernel's own, node for node. From 7.0 on both are handed on (``rb_copies_slices``).
 
 Mirror cases are written once: `side` is 0 for left, 1 for right.
 """
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.types import cfs_rq, sched_entity
+from vcpu_env.kernel.types import cfs_rq, sched_entity, sched_tunables
 
 
 @kjit
@@ -79,6 +79,13 @@ def rb_propagate(w, node, stop):
 
 
 @kjit
+def copy_slice(w, old, new):
+    """The augmentation's copy(), of the least slice: `new` has the subtree that was below `old`."""
+    if sched_tunables(w, 0).rb_copies_slices:
+        sched_entity(w, new).min_slice_ns = sched_entity(w, old).min_slice_ns
+
+
+@kjit
 def rb_rotate(w, q, top, side):
     """Rotate `top` down towards `side`; its other child comes up. The augmentation's rotate() comes with it."""
     riser = rb_child(w, top, 1 - side)
@@ -86,6 +93,7 @@ def rb_rotate(w, q, top, side):
     rb_set_child(w, top, 1 - side, rb_child(w, riser, side))
     rb_set_child(w, riser, side, top)
     sched_entity(w, riser).min_vruntime = sched_entity(w, top).min_vruntime
+    copy_slice(w, top, riser)
     min_vruntime_update(w, top)
 
 
@@ -209,11 +217,13 @@ def rb_replace_by_successor(w, q, node):
     if successor == child:
         parent = successor
         new.min_vruntime = se.min_vruntime
+        copy_slice(w, node, successor)
     else:
         parent = new.rb_parent
         rb_set_child(w, parent, 0, orphan)
         rb_set_child(w, successor, 1, child)
         new.min_vruntime = se.min_vruntime
+        copy_slice(w, node, successor)
         rb_propagate(w, parent, successor)
     rb_set_child(w, successor, 0, se.rb_left)
     rb_change_child(w, q, node, successor, se.rb_parent)

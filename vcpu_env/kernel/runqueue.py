@@ -3,10 +3,10 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.entity import resched_curr
-from vcpu_env.kernel.fair import check_preempt_wakeup_fair, dequeue_task_fair, enqueue_task_fair
+from vcpu_env.kernel.fair_class import dequeue_task_fair, enqueue_task_fair, wakeup_preempt_fair
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import DO_DETACH, UPDATE_TG, migrate_task_rq_fair, update_load_avg
+from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.sched_trace import trace_sched_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
@@ -79,7 +79,7 @@ def wakeup_preempt(w, cpu, p, wake_flags):
     if cpu_rq(w, cpu).curr == NIL:
         resched_curr(w, cpu)
     else:
-        check_preempt_wakeup_fair(w, cpu, p, wake_flags)
+        wakeup_preempt_fair(w, cpu, p, wake_flags)
 
 
 @kjit

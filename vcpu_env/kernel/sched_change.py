@@ -5,10 +5,16 @@ The clock of the task's CPU must be current.
 
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
-from vcpu_env.kernel.entity import resched_curr, reweight_entity
-from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair, put_prev_task_fair, set_next_task_fair
+from vcpu_env.kernel.fair_class import (
+    dequeue_task_fair,
+    enqueue_task_fair,
+    put_prev_task_fair,
+    reweight_task_fair,
+    set_next_task_fair,
+)
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import DO_ATTACH, UPDATE_TG, update_load_avg
+from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import detach_task_cfs_rq, migrate_task, sched_info_switch
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
@@ -56,18 +62,18 @@ def sched_change_end(w, p, was):
     elif was & (CHANGE_QUEUED | CHANGE_LIMBO):
         enqueue_task_fair(w, p, ENQUEUE_RESTORE)
     if was & CHANGE_RUNNING:
-        set_next_task_fair(w, p)
+        set_next_task_fair(w, p, 0)
 
 
 @kjit
 def set_load_weight(w, p):
     """core.c: set_load_weight(). The weight of a task follows its policy and nice value."""
-    task, se = task_struct(w, p), sched_entity(w, p)
+    task = task_struct(w, p)
     if task.policy == SCHED_IDLE:
         weight, inv_weight = WEIGHT_IDLEPRIO, WMULT_IDLEPRIO
     else:
         weight, inv_weight = SCHED_PRIO_TO_WEIGHT[task.nice + 20], SCHED_PRIO_TO_WMULT[task.nice + 20]
-    reweight_entity(w, se.cfs_rq, p, weight << 10, inv_weight)
+    reweight_task_fair(w, p, weight << 10, inv_weight)
 
 
 @kjit

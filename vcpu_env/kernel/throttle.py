@@ -27,9 +27,9 @@ from vcpu_env.kernel.bandwidth import (
     start_pelt_clock,
 )
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.entity import resched_curr, smp_call_function_single_async
-from vcpu_env.kernel.fair import dequeue_task_fair, enqueue_task_fair
+from vcpu_env.kernel.fair_class import charge_running, dequeue_task_fair, enqueue_task_fair
 from vcpu_env.kernel.load_avg import cfs_rq_is_decayed
+from vcpu_env.kernel.resched import resched_curr, smp_call_function_single_async
 from vcpu_env.kernel.types import (
     CSD_UNTHROTTLE,
     DEQUEUE_SLEEP,
@@ -79,6 +79,7 @@ def tg_unthrottle_up(w, q):
     The last that left comes first.
     """
     cfs, queue = cfs_rq(w, q), cfs_rq_bandwidth(w, q)
+    charge_running(w, q, cpu_rq(w, cfs.cpu).clock_ns)
     cfs.throttle_count -= 1
     if cfs.throttle_count:
         return
@@ -112,6 +113,7 @@ def unthrottle_cfs_rq(w, q, now_ns):
     """
     cfs, queue, tun = cfs_rq(w, q), cfs_rq_bandwidth(w, q), sched_tunables(w, 0)
     cpu, cost_ns = cfs.cpu, tun.unthrottle_cost_ns
+    charge_running(w, q, now_ns)
     if cfs.runtime_enabled and queue.runtime_remaining_ns <= 0:
         return 0
     queue.throttled = 0
@@ -193,6 +195,7 @@ def distribute_cfs_runtime(w, tg, this_cpu, now_ns):
     while q != NIL and pool.runtime_ns > 0:
         if cfs_rq_bandwidth(w, q).csd_queued == 0:
             cost_ns += sched_tunables(w, 0).distribute_cost_ns
+            charge_running(w, q, now_ns)
             if give_runtime(w, q):
                 if cfs_rq(w, q).cpu == this_cpu:
                     own = q

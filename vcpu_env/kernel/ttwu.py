@@ -1,7 +1,7 @@
 """The end of a wakeup: the task joins a queue, at once or, on an idle or distant CPU, when an interrupt gets there."""
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.entity import smp_call_function_single_async
+from vcpu_env.kernel.resched import smp_call_function_single_async
 from vcpu_env.kernel.runqueue import activate_task, update_avg_idle, wakeup_preempt
 from vcpu_env.kernel.select_cpu import cpus_share_cache
 from vcpu_env.kernel.types import CSD_TTWU, ENQUEUE_WAKEUP, TASK_RUNNING, cpu_rq, task_struct

@@ -10,7 +10,7 @@ ids of one type keep that to one.
 from vcpu_env.base.random import random_arrays
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.kernel.domain_types import domain_arrays
-from vcpu_env.kernel.features import FEATURES
+from vcpu_env.kernel.features import FEATURES_7_3
 
 NSEC_PER_SEC = 1_000_000_000
 INITIAL_VRUNTIME = -(1 << 20)
@@ -50,6 +50,12 @@ CSD_UNTHROTTLE, CSD_NOHZ, CSD_TTWU = 1, 2, 4
 TIF_NEED_RESCHED = 1
 TIF_NEED_RESCHED_LAZY = 2
 
+KERNEL_6_19, KERNEL_7_3 = 0, 1
+"""Whose fair class a machine has."""
+
+CGROUP_UP, CGROUP_SMP, CGROUP_CONCUR, CGROUP_MAX, CGROUP_TASKS = range(5)
+"""Places in `features.CGROUP_MODES`."""
+
 REWEIGHT_V6_19, REWEIGHT_FIXED = 0, 1
 LAG_CLAMP_6_19_0, LAG_CLAMP_6_19_9 = 0, 1
 
@@ -65,9 +71,12 @@ sched_tunables = Struct(
         ("nr_cpus", "i8"),
         ("track_load", "i8"),  # on one CPU nothing depends on it
         ("nr_groups", "i8"),
+        ("kernel", "i8"),  # KERNEL_*
+        ("cgroup_mode", "i8"),  # of 7.3: CGROUP_*
         ("preempt_lazy", "i8"),
         ("reweight", "i8"),
         ("lag_clamp", "i8"),
+        ("rb_copies_slices", "i8"),  # from 7.0 on, what moves within the tree hands on the least slice, too
         ("trace_events", "i8"),  # length of `sched_trace`'s ring, 0: no trace
         ("distribute_cost_ns", "i8"),  # what a timer of bandwidth control takes for each throttled queue
         ("unthrottle_cost_ns", "i8"),  # what it takes to unthrottle a queue,
@@ -79,7 +88,7 @@ sched_tunables = Struct(
     single=True,
 )
 
-sched_features = Struct("sched_features", [(name, "i8") for name in FEATURES], single=True)
+sched_features = Struct("sched_features", [(name, "i8") for name in FEATURES_7_3], single=True)
 
 task_struct = Struct(
     "task_struct",
@@ -116,7 +125,9 @@ sched_entity = Struct(
     [
         ("vruntime", "i8"),
         ("deadline", "i8"),
-        ("vlag", "i8"),  # shared with vprot of a running entity, as v6.19.0's union
+        ("vlag", "i8"),  # of v6.19: shared with vprot of a running entity, as its union
+        ("vprot", "i8"),  # of 7.3
+        ("h_load", "i8"),  # of 7.3: the weight of a task among all tasks of its CPU, scaled
         ("slice_ns", "i8"),
         ("weight", "i8"),
         ("delta_fact", "i8"),
@@ -159,7 +170,8 @@ cfs_rq = Struct(
         ("load_weight", "i8"),
         ("rb_root", "i8"),
         ("rb_leftmost", "i8"),
-        ("curr", "i8"),
+        ("curr", "i8"),  # the entity of this level that runs; 7.3 calls it h_curr
+        ("curr_task", "i8"),  # of root queues of 7.3: the task that runs; 7.3 calls it curr
         ("next", "i8"),
         ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.yield_boost`
         ("nr_queued", "i8"),
@@ -180,6 +192,7 @@ cfs_rq = Struct(
         ("util_avg", "i8"),
         ("util_est", "i8"),  # of root queues only
         ("tg_load_avg_contrib", "i8"),
+        ("tg_runnable_avg_contrib", "i8"),  # of 7.3
         ("last_update_tg_load_avg_ns", "i8"),
         ("propagate", "i8"),  # load has come or gone that the group's entity does not show yet
         ("prop_runnable_sum", "i8"),
@@ -247,6 +260,8 @@ cpu_rq = Struct(
         ("node", "i8"),
         ("position", "i8"),  # in `span_cpu`, where the CPUs of an LLC follow each other
         ("distribute_cpu_mask_prev", "i8"),  # the last CPU that a change of affinity made here has chosen
+        ("hrtick_expires_ns", "i8"),  # of 7.3: when the running task's request is over; NIL: nobody asked
+        ("hrtick_timer", "i8"),  # its slot on the timeline; NIL on a machine without one
         ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
         ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),
@@ -256,7 +271,16 @@ cpu_rq = Struct(
 )
 
 task_group = Struct(
-    "task_group", [("shares", "i8"), ("load_avg", "i8"), ("parent", "i8"), ("idle", "i8"), ("depth", "i8")]
+    "task_group",
+    [
+        ("shares", "i8"),
+        ("load_avg", "i8"),
+        ("runnable_avg", "i8"),  # of 7.3
+        ("nr_cpus", "i8"),  # of its cpuset
+        ("parent", "i8"),
+        ("idle", "i8"),
+        ("depth", "i8"),
+    ],
 )
 
 rq_totals = Struct(

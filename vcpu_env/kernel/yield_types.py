@@ -16,6 +16,7 @@ PENALTY_SCALE_ONE = 1 << 16
 RATE_LIMIT_NS = 6_000_000
 """The series lets one penalty a CPU pass in this time."""
 
+FORFEIT_ALL = 1024
 FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
 """What the yielder gives up: v6.19's forfeit of its own entity, or one of the two that reviewers proposed."""
 
@@ -24,6 +25,9 @@ FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
     BOOST_MINIMAL, BOOST_FORCE, BOOST_BORROW, NR_BOOSTS,
 ) = range(12)  # fmt: skip
 """What a directed yield does for its target, beside the forfeit: see `kernel.yield_boost`."""
+
+MARGIN_FULL_DEPTH = 8
+"""Queue length at which the margin of a credit reaches one base slice."""
 
 CAPS = ((1, 5, 2), (2, 6, 1), (3, 4, 1), (6, 5, 2), (8, 2, 1), (12, 3, 2))
 """The series' caps: queue sizes up to the first number are capped at second / third times the granularity."""
@@ -42,6 +46,10 @@ deboost_params = Struct(
         ("surcharge_div", "i8"),
         ("penalty_scale", "i8"),
         ("forfeit", "i8"),
+        (
+            "forfeit_1024",
+            "i8",
+        ),  # how much of what is left of its request a yielder gives up; in every kernel all
         ("credit_margin_1024", "i8"),  # of a full margin: how far a credited entity is placed behind the average
         ("borrow_ns", "i8"),  # by how much service a hint that borrows may be early
         ("wakeup_gran_ns", "i8"),  # VEE'21: CFS's wakeup granularity
@@ -67,6 +75,7 @@ yield_decision = Struct(
         ("t_v", "i8"),
         ("gran", "i8"),
         ("need", "i8"),
+        ("slack", "i8"),  # VEE'21: by how much CFS would let the target be ahead
         ("raw", "i8"),
         ("penalty", "i8"),
         ("y_v1", "i8"),
@@ -124,7 +133,7 @@ def init_yield(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) 
     params = world["deboost_params"]
     params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
     params["rate_limit_ns"], params["debounce_ns"] = RATE_LIMIT_NS, 600_000
-    params["surcharge_div"] = 10
+    params["surcharge_div"], params["forfeit_1024"] = 10, FORFEIT_ALL
     params["penalty_scale"] = PENALTY_SCALE_ONE
     params["credit_margin_1024"], params["borrow_ns"], params["wakeup_gran_ns"] = 1024, 4_000_000, 4_000_000
     params["cap_up_to"][0] = [size for size, _, _ in CAPS]

@@ -47,6 +47,7 @@ event_slots = Struct(
         ("io", "i8"),
         ("task", "i8"),
         ("vm", "i8"),
+        ("hrtick", "i8"),
         ("end", "i8"),  # from here on: those of cgroups, if a host has any
         ("change", "i8"),  # what an administrator does beside cgroups
     ],
@@ -59,8 +60,10 @@ def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
     return [pcpu.array(nr_cpus), event_slots.array()]
 
 
-def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks: int = 0) -> None:
-    """All CPUs idle; the slots: each CPU's tick, kick and segment, vCPU's timer, thread's device, host task, VM."""
+def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks: int = 0, nr_hrticks: int = 0) -> None:
+    """All CPUs idle; the slots: each CPU's tick, kick and segment, vCPU's timer, thread's device, host task, VM, and,
+    on hosts with HRTICK, each CPU's timer of slices.
+    """
     cpus, slots = world["pcpu"], world["event_slots"]
     nr_cpus = len(cpus)
     cpus["vcpu"] = cpus["last_vcpu"] = cpus["hint_vcpu"] = -1
@@ -69,7 +72,8 @@ def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks
     slots["io"] = 3 * nr_cpus + nr_vcpus
     slots["task"] = 3 * nr_cpus + nr_vcpus + nr_threads
     slots["vm"] = slots["task"] + nr_host_tasks
-    slots["end"] = slots["vm"] + nr_vms
+    slots["hrtick"] = slots["vm"] + nr_vms
+    slots["end"] = slots["hrtick"] + nr_hrticks
     slots["change"] = NEVER
 
 

@@ -13,7 +13,7 @@ as they are.
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.entity import resched_curr
+from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_entity, task_struct
 from vcpu_env.kvm.pcpu import event_slots
 from vcpu_env.kvm.types import kvm, kvm_vcpu

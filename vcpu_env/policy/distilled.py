@@ -14,6 +14,7 @@ DISTILLED = (
         "VEE'21's strict boost chooses, lag credit makes it run; nobody is charged",
         settings=dict([STRICT]),
         target_rule=kernel_loop_with(BOOST_CREDIT),
+        ported=True,
         source=LEARNED,
     ),
     Policy(
@@ -21,6 +22,7 @@ DISTILLED = (
         "the same, credited no further than the average: just eligible",
         settings=dict([STRICT, (("deboost_params", "credit_margin_1024"), 0)]),
         target_rule=kernel_loop_with(BOOST_CREDIT),
+        ported=True,
         source=LEARNED,
     ),
     Policy(
@@ -28,6 +30,7 @@ DISTILLED = (
         "VEE'21's strict boost chooses, and its hint may be 4 ms early, as under CFS",
         settings=dict([STRICT]),
         target_rule=kernel_loop_with(BOOST_BORROW),
+        ported=True,
         source="the same rule with a hint as fair.c honoured it before v6.6",
     ),
 )

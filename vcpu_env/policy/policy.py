@@ -16,6 +16,7 @@ from vcpu_env.policy.rules import EXTERNAL, RULE_EXTERNAL, RULE_KERNEL, RULE_POI
 from vcpu_env.policy.view import YIELD_VIEW
 
 SERIES_PATCHES = frozenset(range(1, 10))
+KERNELS = frozenset(("6.19", "7.3"))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class Policy:
         oracle: it uses what no host kernel can know: a ceiling, no policy.
         knobs: an oracle that turns the series' own two knobs only, hints and penalties: a ceiling of these.
         search: the rule is improved by search, an oracle.
+        ported: what it does to run queues is v6.19's; on kernel 7.3 a port of this project stands for it. So it does
+            if patch 5 is applied.
+        kernels: the host kernels on which it has a meaning.
         source: where it comes from.
     """
 
@@ -76,6 +80,8 @@ class Policy:
     oracle: bool = False
     knobs: bool = False
     search: Search | None = None
+    ported: bool = False
+    kernels: frozenset[str] = KERNELS
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -85,6 +91,23 @@ class Policy:
             raise InputError(f"patches: value {unknown[0]} (allowed: 1..9)")
         if self.penalty_rule is not None and 5 not in self.patches:
             raise InputError("penalty_rule: given (allowed: only with patch 5, which computes penalties)")
+
+    @property
+    def on_7_3(self) -> str:
+        """What it is on kernel 7.3: as it is on v6.19, a port of this project, or nothing."""
+        if "7.3" not in self.kernels:
+            return "no meaning"
+        return "ported" if self.ported or 5 in self.patches else "as it is"
+
+    def check_kernel(self, kernel: str) -> None:
+        """Refuse a host kernel on which the policy has no meaning.
+
+        Raises:
+            ValueError: naming the policy and the kernels.
+        """
+        if kernel not in self.kernels:
+            allowed = ", ".join(sorted(self.kernels))
+            raise ValueError(f"policy: value '{self.name}' (allowed on host.kernel {allowed} only, not on {kernel})")
 
     def apply(self, world: World) -> None:
         """Set a world's parameters to this policy."""

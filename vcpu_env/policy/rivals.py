@@ -163,6 +163,8 @@ BOOSTS = {
     "stay": (BOOST_STAY, "hint, the spinner stays"),
     "stay-credit": (BOOST_STAY_CREDIT, "lag credit, the spinner stays"),
 }
+ON_QUEUES = ("credit", "transfer", "minimal", "borrow", "stay-credit")
+"""Those that act on run queues: on kernel 7.3 with its only level."""
 STUDY = "feasibility study of this project"
 
 
@@ -174,7 +176,8 @@ def ordered(order: str, boost: str, *, else_plain: bool = False, same_rq_only: b
     where = ", own run queue only" if same_rq_only else ""
     otherwise = "else a plain yield" if else_plain else "else the kernel's loop"
     composed = order_with(rule, number, plain if else_plain else kernel_loop, same_rq_only)
-    return Policy(name, f"{what}, {how}{where}; {otherwise}", target_rule=composed, source=STUDY)
+    ported = boost in ON_QUEUES
+    return Policy(name, f"{what}, {how}{where}; {otherwise}", target_rule=composed, ported=ported, source=STUDY)
 
 
 def simple(name: str, summary: str, rule: Rule, **more: Any) -> Policy:
@@ -182,15 +185,20 @@ def simple(name: str, summary: str, rule: Rule, **more: Any) -> Policy:
     return Policy(name, summary, target_rule=rule, **{"source": STUDY, **more})
 
 
+def with_boost(name: str, summary: str, boost: int) -> Policy:
+    """The kernel's loop with a boost that acts on run queues."""
+    return simple(name, summary, kernel_loop_with(boost), ported=True)
+
+
 RIVALS = (
     Policy("no-ple", "no PAUSE exits: a spinner spins on", settings={("kvm_params", "ple_gap"): 0}, source="ple_gap=0"),
     simple("ignore", "PAUSE exits, but nobody is yielded to", nobody),
     simple("plain", "yield() instead of a directed yield", plain),
     simple("stay", "the kernel's candidate is hinted, the spinner keeps its CPU", kernel_loop_with(BOOST_STAY)),
-    simple("stock-credit", "the kernel's candidate, with lag credit", kernel_loop_with(BOOST_CREDIT)),
-    simple("stock-transfer", "the kernel's candidate, with lag transfer", kernel_loop_with(BOOST_TRANSFER)),
-    simple("stock-borrow", "the kernel's candidate, a hint that may be 4 ms early", kernel_loop_with(BOOST_BORROW)),
-    simple("stock-minimal", "the kernel's candidate, smallest bounded penalty", kernel_loop_with(BOOST_MINIMAL)),
+    with_boost("stock-credit", "the kernel's candidate, with lag credit", BOOST_CREDIT),
+    with_boost("stock-transfer", "the kernel's candidate, with lag transfer", BOOST_TRANSFER),
+    with_boost("stock-borrow", "the kernel's candidate, a hint that may be 4 ms early", BOOST_BORROW),
+    with_boost("stock-minimal", "the kernel's candidate, smallest bounded penalty", BOOST_MINIMAL),
     *(ordered(order, boost) for order in ORDERS for boost in ("hint", "credit", "transfer")),
     ordered("unserved", "borrow"),
     ordered("unserved", "stay-credit"),

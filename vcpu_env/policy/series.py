@@ -5,12 +5,16 @@ from dataclasses import replace
 
 from vcpu_env.kernel.yield_types import DEBOOST_V3, DEBOOST_VEE21, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL
 from vcpu_env.kvm.types import FILTER_ANY_IPI, FILTER_STRICT, LOOP_6_12, LOOP_6_13, TRACK_V3
-from vcpu_env.policy.policy import SERIES_PATCHES, Policy
+from vcpu_env.policy.policy import KERNELS, SERIES_PATCHES, Policy
 
 V2 = "lore 20251219035334.39790-1-kernellwp@gmail.com (December 2025)"
 V1 = "lore 20251110033232.12538-1-kernellwp@gmail.com (November 2025)"
 V3 = "lore 20260612013355.59231-1-kernellwp@gmail.com (June 2026)"
+FORFEITS = "this project: what v7.3 makes of a yielder's forfeit"
 VEE21 = "Ishiguro, Yasuno, Aublin, Kono, VEE 2021, doi 10.1145/3453933.3454020"
+
+ONLY_6_19 = frozenset(("6.19",))
+"""Of what asks for levels of groups, or for v6.19's order of charges: v7.3 has neither."""
 
 
 def series(patches: Iterable[int], name: str = "", summary: str = "") -> Policy:
@@ -97,7 +101,13 @@ DESCRIBED = {
 
 AS_DESCRIBED = (
     *(
-        replace(SERIES_V2, name=f"series-v2-{name}", summary=f"v2, but {what}", settings=settings)
+        replace(
+            SERIES_V2,
+            name=f"series-v2-{name}",
+            summary=f"v2, but {what}",
+            settings=settings,
+            kernels=ONLY_6_19 if name == "fresh-gap" else KERNELS,  # on 7.3 the gap is always fresh
+        )
         for name, (settings, what) in DESCRIBED.items()
     ),
     replace(
@@ -158,7 +168,16 @@ FUTURE_WORK = (
     ),
 )
 
+
+def forfeit_part(part_1024: int, name: str, summary: str) -> Policy:
+    """A yielder that gives up only so much (1024: all) of what is left of its request."""
+    return Policy(name, summary, settings={("deboost_params", "forfeit_1024"): part_1024}, source=FORFEITS)
+
+
 ALTERNATIVES = (
+    forfeit_part(0, "forfeit-none", "the hint only: a yielder gives up nothing"),
+    forfeit_part(256, "forfeit-quarter", "a yielder gives up a quarter of what is left of its request"),
+    forfeit_part(512, "forfeit-half", "a yielder gives up half of what is left of its request"),
     Policy(
         "vee21-debooster",
         "VEE'21: push the yielder just far enough for CFS's buddy test",
@@ -187,12 +206,14 @@ ALTERNATIVES = (
         "hierarchical-forfeit",
         "each level up to the first shared one forfeits its request",
         settings={("deboost_params", "forfeit"): FORFEIT_HIERARCHICAL},
+        kernels=ONLY_6_19,
         source="K Prateek Nayak, review of v1",
     ),
     Policy(
         "proportional-yield",
         "each group pays the yielder's share of a slice",
         settings={("deboost_params", "forfeit"): FORFEIT_PROPORTIONAL},
+        kernels=ONLY_6_19,
         source="K Prateek Nayak, review of v2",
     ),
 )

@@ -3,9 +3,8 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.world import World
-from vcpu_env.kernel.entity import avg_vruntime
-from vcpu_env.kernel.fair import matching_ancestor
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.fair_class import chain_lag, lead_over, nr_competitors, nr_levels, task_lag
+from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
@@ -16,7 +15,6 @@ from vcpu_env.policy.rules import RULE_KERNEL, call_rule
 NOBODY, AS_KERNEL, FIRST_CANDIDATE = range(3)
 """Answers of a target rule: re-enter the guest without yielding; the kernel's loop; `FIRST_CANDIDATE` + i: the i-th."""
 
-NO_LAG = 1 << 62
 
 _LIST = (MAX_CANDIDATES,)
 yield_view = Struct(
@@ -107,7 +105,7 @@ def fill_view(w, me, awaited, now_ns):
     view.vcpu = me
     view.cpu = task.cpu
     view.kernel_mode = vcpu.scan_kernel_mode
-    view.lag_ns = avg_vruntime(w, se.cfs_rq) - se.vruntime
+    view.lag_ns = task_lag(w, me)
     view.chain_lag_ns = chain_lag(w, me)
     view.slice_left_ns = se.deadline - se.vruntime
     view.pause_exits = vcpu.pause_exits
@@ -118,8 +116,8 @@ def fill_view(w, me, awaited, now_ns):
     view.ipi_age_ns = now_ns - vcpu.ipi_time_ns
     rq = cpu_rq(w, task.cpu)
     view.nr_running = rq.nr_running
-    view.h_nr_queued = cfs_rq(w, se.cfs_rq).h_nr_queued
-    view.depth = se.depth
+    view.h_nr_queued = nr_competitors(w, me)
+    view.depth = nr_levels(w, me)
     view.limiter_age_ns = now_ns - rq.yield_deboost_last_time_ns
     view.awaited = awaited
     view.target = NIL
@@ -131,21 +129,6 @@ def fill_view(w, me, awaited, now_ns):
     view.nr_candidates = count
     for i in range(count):
         describe_candidate(w, me, i, now_ns)
-
-
-@kjit
-def chain_lag(w, task):
-    """The smallest lag on the levels of a task's chain: how much the one furthest ahead of its share has had too much.
-
-    In a cgroup for each VM a vCPU is often alone in its group, with a lag of 0; what it owes shows at its VM's entity.
-    """
-    least, se_id = NO_LAG, task
-    while se_id != NIL:
-        se = sched_entity(w, se_id)
-        if cfs_rq(w, se.cfs_rq).nr_queued > 0:
-            least = min(least, avg_vruntime(w, se.cfs_rq) - se.vruntime)
-        se_id = se.parent
-    return 0 if least == NO_LAG else least
 
 
 @kjit
@@ -168,7 +151,7 @@ def describe_host(w):
 def describe_candidate(w, me, i, now_ns):
     """Fill in the i-th entry of the view's lists."""
     view, c = yield_view(w, 0), candidate(w, i)
-    vcpu, task, se = kvm_vcpu(w, c.vcpu), task_struct(w, c.vcpu), sched_entity(w, c.vcpu)
+    vcpu, task = kvm_vcpu(w, c.vcpu), task_struct(w, c.vcpu)
     same_rq = task.cpu == view.cpu
     view.candidate[i] = c.vcpu
     view.good[i] = c.good
@@ -181,12 +164,11 @@ def describe_candidate(w, me, i, now_ns):
     view.same_node[i] = cpu_rq(w, task.cpu).node == cpu_rq(w, view.cpu).node
     view.in_spin_loop[i] = vcpu.in_spin_loop
     view.candidate_spin_ns[i] = now_ns - vcpu.spin_since_ns if vcpu.in_spin_loop else 0
-    view.candidate_lag_ns[i] = avg_vruntime(w, se.cfs_rq) - se.vruntime if cfs_rq(w, se.cfs_rq).nr_queued > 0 else 0
+    view.candidate_lag_ns[i] = task_lag(w, c.vcpu)
     view.candidate_chain_lag_ns[i] = chain_lag(w, c.vcpu)
     view.waited_ns[i] = now_ns - task.last_queued_ns if task.last_queued_ns != NIL else 0
     view.since_boost_ns[i] = now_ns - vcpu.last_boost_ns
     view.gap_ns[i] = 0
     if same_rq:
-        mine, its = matching_ancestor(w, me, c.vcpu), matching_ancestor(w, c.vcpu, me)
-        view.gap_ns[i] = sched_entity(w, its).vruntime - sched_entity(w, mine).vruntime
+        view.gap_ns[i] = lead_over(w, c.vcpu, me)
     view.queue_length[i] = cpu_rq(w, task.cpu).nr_running

@@ -1,16 +1,16 @@
 """The host of a scenario: CPUs, scheduler, costs and KVM.
 
-Defaults describe an ordinary oversubscribed x86 host on Linux v6.19. A field's description ends in where its default
-comes from: [source] read in the kernel, [measured] on a KVM guest, [published] in a commit, paper or mail, [assumed]
-an estimate that nobody has checked.
+Defaults describe an ordinary oversubscribed x86 host on Linux v6.19; `kernel` chooses v7.3's scheduler instead. A
+field's description ends in where its default comes from: [source] read in the kernel, [measured] on a KVM guest,
+[published] in a commit, paper or mail, [assumed] an estimate that nobody has checked.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from vcpu_env.base.errors import nearest
-from vcpu_env.kernel.features import FEATURES, base_slice_of
+from vcpu_env.kernel.features import CGROUP_MODES, FEATURES, FEATURES_7_3, base_slice_of
 from vcpu_env.scenario.bounds import LARGEST_COST_NS, LARGEST_FACTOR, LONGEST_NS, UINT_MAX
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
@@ -19,6 +19,16 @@ UNMODELLED_FEATURES = dict.fromkeys(("NONTASK_CAPACITY", "RT_PUSH_IPI", "ATTACH_
 )
 SCHED_FEATURES: dict[str, bool] = {name: bool(on) for name, on in FEATURES.items()} | UNMODELLED_FEATURES
 """Scheduler features of v6.19 and their defaults (/sys/kernel/debug/sched/features)."""
+
+UNMODELLED_7_3 = {name: on for name, on in UNMODELLED_FEATURES.items() if name != "HRTICK"} | {"PARANOID_AVG": False}
+SCHED_FEATURES_7_3 = {name: bool(on) for name, on in FEATURES_7_3.items()} | UNMODELLED_7_3
+"""Those of v7.3 on x86."""
+
+KERNEL_FEATURES = {"6.19": (SCHED_FEATURES, UNMODELLED_FEATURES), "7.3": (SCHED_FEATURES_7_3, UNMODELLED_7_3)}
+"""By host.kernel: the features with their defaults, and those of them that nothing here acts on."""
+
+ONLY_6_19 = {"reweight": "v6.19", "lag_clamp": "6.19.0"}
+"""Fields of a host that choose between versions of v6.19's fair class, and the values that choose nothing."""
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
@@ -141,11 +151,16 @@ class Host(Part):
         le=MAX_CPUS,
         description="physical CPUs (hardware threads); default as in the published runs, 16, or as topology says",
     )
+    kernel: Literal["6.19", "7.3"] = Field(
+        default="6.19",
+        description="fair class of Linux v6.19, a run queue for each cgroup, or v7.3, one for each CPU",
+    )
     hz: Literal[100, 250, 300, 1000] = Field(
         default=1000, description="host tick rate, 1/s: CONFIG_HZ [source: x86 defconfig]"
     )
     preempt: Literal["full", "lazy"] = Field(
-        default="full", description="preemption model; lazy sends no IPI for a fair wakeup"
+        default_factory=lambda data: "lazy" if data.get("kernel") == "7.3" else "full",
+        description="preemption model; lazy sends no IPI for a fair wakeup; default full, on kernel 7.3 lazy [source]",
     )
     base_slice_ns: int = Field(
         default_factory=lambda data: base_slice_of(data["cpus"]),
@@ -154,8 +169,8 @@ class Host(Part):
         description="slice; default by the number of CPUs, 2.8 ms from eight on [source]",
     )
     features: dict[str, bool] = Field(
-        default_factory=lambda: dict(SCHED_FEATURES),
-        description="scheduler features; those not named keep v6.19's default [source]",
+        default_factory=lambda data: dict(KERNEL_FEATURES[data.get("kernel", "6.19")][0]),
+        description="scheduler features; those not named keep the kernel's default [source]",
     )
     exact_ticks: bool = Field(default=False, description="run every tick, also those that cannot change anything")
     tick_jitter_ns: int | None = Field(
@@ -183,6 +198,10 @@ class Host(Part):
     cgroups: Literal["per_vm", "flat", "libvirt"] = Field(
         default="per_vm",
         description="one group per VM; all vCPUs in the root; or machine/VM/vCPU groups as libvirt makes them",
+    )
+    cgroup_mode: Literal["up", "smp", "concur", "max", "tasks"] | None = Field(
+        default_factory=lambda data: "concur" if data.get("kernel") == "7.3" else None,
+        description="kernel 7.3: what a group of several CPUs weighs on each; default there concur [source]",
     )
     reweight: Literal["v6.19", "fixed"] = Field(
         default="v6.19",
@@ -240,6 +259,18 @@ class Host(Part):
             raise ValueError(f".cpus: value {self.cpus} (allowed: {len(table)}, as the topology has)")
         return self
 
+    @model_validator(mode="after")
+    def check_kernel(self) -> "Host":
+        """Refuse what the kernel does not have."""
+        if self.kernel == "6.19" and self.cgroup_mode is not None:
+            raise ValueError(f".cgroup_mode: value '{self.cgroup_mode}' (allowed: only with kernel '7.3')")
+        if self.kernel == "7.3" and self.cgroup_mode is None:
+            raise ValueError(f".cgroup_mode: value None (allowed with kernel '7.3': {', '.join(CGROUP_MODES)})")
+        for name, neutral in ONLY_6_19.items():
+            if self.kernel == "7.3" and getattr(self, name) != neutral:
+                raise ValueError(f".{name}: value '{getattr(self, name)}' (allowed: only with kernel '6.19')")
+        return self
+
     @property
     def cpu_table(self) -> Table:
         """Core, last-level cache and node of every CPU."""
@@ -248,14 +279,15 @@ class Host(Part):
 
     @field_validator("features")
     @classmethod
-    def complete_features(cls, named: dict[str, bool]) -> dict[str, bool]:
-        """Refuse features that v6.19 lacks or that would change nothing; add the defaults of those not named."""
+    def complete_features(cls, named: dict[str, bool], info: ValidationInfo) -> dict[str, bool]:
+        """Refuse features that the kernel lacks or that would change nothing; add the defaults of those not named."""
+        known, unmodelled = KERNEL_FEATURES[info.data.get("kernel", "6.19")]
         for name, on in named.items():
-            if name not in SCHED_FEATURES:
-                raise ValueError(f".{name}: unknown feature ({nearest(name, SCHED_FEATURES)})")
-            if on != UNMODELLED_FEATURES.get(name, on):
+            if name not in known:
+                raise ValueError(f".{name}: unknown feature ({nearest(name, known)})")
+            if on != unmodelled.get(name, on):
                 raise ValueError(f".{name}: value {on} (allowed: {not on}; nothing here acts on this feature)")
-        return SCHED_FEATURES | named
+        return known | named
 
 
 class Kvm(Part):

@@ -131,10 +131,11 @@ class Scenario(Part):
 
     @property
     def layout(self) -> str:
-        """Placement, cgroups, locks, paravirtual features: results of different layouts are never averaged."""
+        """Placement, cgroups, locks, paravirtual features, kernel: results of different layouts are never averaged."""
         locks = "+".join(sorted({vm.lock for vm in self.vms}))
         paravirt = [f", {name}" for name in PARAVIRT if any(getattr(vm, name) for vm in self.vms)]
-        return f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks{''.join(paravirt)}"
+        plain = f"{self.host.placement}, {self.host.cgroups} cgroups, {locks} locks{''.join(paravirt)}"
+        return f"{plain}, Linux {self.host.kernel}"
 
     @model_validator(mode="after")
     def check_vms(self) -> "Scenario":

@@ -2,6 +2,7 @@
 
 * ``{"scenario": {... "mode": ...}}``: KVM's directed yield (`replay_kvm`).
 * ``{"scenario": {... "domains": ...}}``: the host scheduler on many CPUs (`replay_smp`).
+* ``{"scenario": {... "cgroup_mode": ...}}``: the host scheduler of v7.3 (`replay_flat`).
 * ``{"scenario": {...}}``: the host scheduler, with or without the series (`replay_sched`).
 * ``{"header": {...}}``: calls of the many-CPU scheduler's functions (`replay_smp_functions`).
 * ``{"fn": ...}``: a file of direct function calls; every output is recomputed.
@@ -20,6 +21,8 @@ from numba.core.errors import NumbaError
 
 from vcpu_env.base.errors import InputError
 from vcpu_env.trace import replay_kvm, replay_sched, replay_smp
+from vcpu_env.trace.flat_compare import compare_flat
+from vcpu_env.trace.replay_flat import replay_flat
 from vcpu_env.trace.replay_smp_functions import check_smp_functions
 
 
@@ -84,6 +87,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def play(scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Play a scenario; yields records of the recorded format."""
+    if "cgroup_mode" in scenario:
+        return replay_flat(scenario)
     player = replay_kvm.replay_kvm if "mode" in scenario else replay_sched.replay_sched
     return player(scenario)
 
@@ -120,6 +125,8 @@ def check_file(path: Path) -> Checked:
             return Checked(len(recorded), [str(found) for found in replay_smp.compare_smp(scenario, recorded)])
         own = list(play(scenario))
         compare = replay_kvm.compare_kvm if "mode" in scenario else replay_sched.compare
+        if "cgroup_mode" in scenario:
+            compare = compare_flat
         return Checked(len(recorded), [str(mismatch) for mismatch in compare(recorded, own)])
 
 

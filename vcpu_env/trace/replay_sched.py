@@ -21,8 +21,7 @@ from vcpu_env.kernel.core import (
     wake_up_new_task,
     yield_to,
 )
-from vcpu_env.kernel.entity import avg_vruntime, entity_eligible
-from vcpu_env.kernel.group import sched_group_set_shares
+from vcpu_env.kernel.group_weight import sched_group_set_shares
 from vcpu_env.kernel.types import (
     TASK_DEAD,
     TASK_INTERRUPTIBLE,
@@ -32,6 +31,7 @@ from vcpu_env.kernel.types import (
     cfs_rq,
     sched_entity,
 )
+from vcpu_env.kernel.v6_19.entity import avg_vruntime, entity_eligible
 from vcpu_env.kernel.yield_types import SKIP_NAMES
 from vcpu_env.trace.sched_compare import compare
 from vcpu_env.trace.sched_functions import check_function_line

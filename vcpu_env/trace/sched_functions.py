@@ -10,7 +10,7 @@ from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Task, Tunables, build_kernel, set_load
 from vcpu_env.kernel.types import cpu_rq, kernel_arrays, sched_entity, sched_tunables
 from vcpu_env.kernel.weights import calc_delta_fair
-from vcpu_env.kernel.yield_deboost import (
+from vcpu_env.kernel.yield_penalty import (
     choose_penalty,
     yield_deboost_debounce,
     yield_deboost_need,

@@ -4,6 +4,7 @@ A target that waits on another CPU (`remote_tasks`) gets a CPU of its own, with 
 `nr_running` says. Those CPUs never schedule.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +89,7 @@ class Scenario:
     ops: list[dict[str, Any]]
 
 
-def group_specs(record: dict[str, Any]) -> tuple[dict[str, int], list[Group]]:
+def group_specs(record: dict[str, Any], nr_cpus: int = 1) -> tuple[dict[str, int], list[Group]]:
     """Task groups, parents before children as the trace lists them."""
     ids: dict[str, int] = {}
     specs = []
@@ -101,12 +102,14 @@ def group_specs(record: dict[str, Any]) -> tuple[dict[str, int], list[Group]]:
             fail(f"{where}.id", name, "a name that no other group has")
         ids[name] = i + 1
         weight = integer(where, group, "weight", 2, MAX_WEIGHT)
-        specs.append(Group(ids[parent] if parent is not None else 0, weight << 10, bool(group.get("idle"))))
+        cpuset = integer(where, group, "cpuset_cpus", 0, nr_cpus, 0)
+        above = ids[parent] if parent is not None else 0
+        specs.append(Group(above, weight << 10, bool(group.get("idle")), nr_cpus=cpuset))
     return ids, specs
 
 
-def task_specs(record: dict[str, Any], groups: dict[str, int]) -> tuple[dict[str, int], list[Task]]:
-    """Tasks of this CPU."""
+def task_specs(record: dict[str, Any], groups: dict[str, int], nr_cpus: int = 1) -> tuple[dict[str, int], list[Task]]:
+    """Tasks of these CPUs."""
     ids: dict[str, int] = {}
     specs = []
     for i, task in enumerate(field_of("scenario", record, "tasks")):
@@ -124,6 +127,7 @@ def task_specs(record: dict[str, Any], groups: dict[str, int]) -> tuple[dict[str
                 weight=integer(where, task, "weight", 2, MAX_WEIGHT) if "weight" in task else None,
                 policy=POLICIES[choice(where, task, "policy", POLICIES, "normal")],
                 slice_ns=integer(where, task, "slice_ns", 0, 1 << 40, 0),
+                cpu=integer(where, task, "cpu", 0, nr_cpus - 1, 0),
             )
         )
     return ids, specs
@@ -153,6 +157,15 @@ def check_ops(record: dict[str, Any], tasks: dict[str, int], groups: dict[str, i
                 fail(f"{where}.group", op["group"], "the id of a group")
 
 
+def check_features(features: dict[str, Any], known: Iterable[str]) -> None:
+    """Every feature one that the kernel has, on or off."""
+    for name, value in features.items():
+        if name not in known:
+            fail("features", name, ", ".join(known))
+        if value not in (0, 1):
+            fail(f"features.{name}", value, "0 or 1")
+
+
 def load_scenario(record: dict[str, Any]) -> Scenario:
     """Check a scenario and build its world.
 
@@ -163,11 +176,7 @@ def load_scenario(record: dict[str, Any]) -> Scenario:
     groups, group_list = group_specs(record)
     tasks, task_list = task_specs(record, groups)
     features = record.get("features", {})
-    for name, value in features.items():
-        if name not in FEATURES:
-            fail("features", name, ", ".join(FEATURES))
-        if value not in (0, 1):
-            fail(f"features.{name}", value, "0 or 1")
+    check_features(features, FEATURES)
     remote = {}
     for i, task in enumerate(record.get("remote_tasks", [])):
         where = f"remote_tasks[{i}]"

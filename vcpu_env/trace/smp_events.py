@@ -20,7 +20,7 @@ from vcpu_env.kernel.entry_points import (
     yield_to_end,
 )
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
-from vcpu_env.kernel.group import sched_group_set_shares
+from vcpu_env.kernel.group_weight import sched_group_set_shares
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
 from vcpu_env.kernel.types import CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
 

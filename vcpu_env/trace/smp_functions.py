@@ -21,9 +21,9 @@ from vcpu_env.kernel.pelt import (
     __accumulate_pelt_segments,
     decay_load,
 )
-from vcpu_env.kernel.shares import calc_group_shares, update_tg_load_avg
 from vcpu_env.kernel.topology import one_llc
 from vcpu_env.kernel.types import cfs_rq, sched_entity
+from vcpu_env.kernel.v6_19.shares import calc_group_shares, update_tg_load_avg
 from vcpu_env.trace.smp_host import SmpHost
 
 Call = dict[str, Any]

@@ -4,28 +4,11 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import check_cfs_rq_runtime
 from vcpu_env.kernel.cfs_tasks import list_move_task
 from vcpu_env.kernel.clock import jiffies_ns
-from vcpu_env.kernel.entity import (
-    cfs_rq_min_slice,
-    clear_buddies,
-    entity_before,
-    entity_eligible,
-    protect_slice,
-    resched_curr_lazy,
-    update_curr,
-    update_protect_slice,
-)
-from vcpu_env.kernel.group import se_is_idle, task_has_idle_policy, update_cfs_group
+from vcpu_env.kernel.group import task_has_idle_policy
 from vcpu_env.kernel.load_avg import UPDATE_TG, se_update_runnable, update_load_avg
-from vcpu_env.kernel.queue import (
-    __pick_eevdf,
-    dequeue_entity,
-    enqueue_entity,
-    put_prev_entity,
-    requeue_delayed_entity,
-    set_next_buddy,
-    set_next_entity,
-)
+from vcpu_env.kernel.nr_running import add_nr_running, sched_idle_rq
 from vcpu_env.kernel.rbtree import rb_propagate
+from vcpu_env.kernel.resched import resched_curr_lazy
 from vcpu_env.kernel.types import (
     DEQUEUE_DELAYED,
     DEQUEUE_SLEEP,
@@ -39,13 +22,32 @@ from vcpu_env.kernel.types import (
     WF_SYNC,
     cfs_rq,
     cpu_rq,
-    rq_totals,
     sched_entity,
     sched_features,
     sched_tunables,
     task_struct,
 )
 from vcpu_env.kernel.util_est import util_est_dequeue, util_est_enqueue, util_est_update
+from vcpu_env.kernel.v6_19.entity import (
+    cfs_rq_min_slice,
+    clear_buddies,
+    entity_before,
+    entity_eligible,
+    protect_slice,
+    se_is_idle,
+    update_cfs_group,
+    update_curr,
+    update_protect_slice,
+)
+from vcpu_env.kernel.v6_19.queue import (
+    __pick_eevdf,
+    dequeue_entity,
+    enqueue_entity,
+    put_prev_entity,
+    requeue_delayed_entity,
+    set_next_buddy,
+    set_next_entity,
+)
 from vcpu_env.kernel.weights import calc_delta_fair
 
 
@@ -72,19 +74,6 @@ def refresh_ancestors(w, se_id, slice_ns, queued, runnable, idle):
         if cfs.idle:
             idle = queued
         se_id = se.parent
-
-
-@kjit
-def add_nr_running(w, cpu, count):
-    """sched.h: add_nr_running(), sub_nr_running()."""
-    rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
-    before = rq.nr_running
-    rq.nr_running += count
-    totals.nr_running += count
-    if (before > 0) != (rq.nr_running > 0):
-        totals.nr_busy_cpus += 1 if before == 0 else -1
-    if rq.nr_running > 1:
-        totals.overloaded = 1
 
 
 @kjit
@@ -121,13 +110,6 @@ def enqueue_task_fair(w, p, flags):
         se_id = se.parent
     refresh_ancestors(w, se_id, slice_ns, 1, runnable, idle)
     add_nr_running(w, task_struct(w, p).cpu, 1)
-
-
-@kjit
-def sched_idle_rq(w, cpu):
-    """fair.c: sched_idle_rq(). Whether a CPU has tasks, all of them of idle policy or in idle groups."""
-    h_nr_idle = cfs_rq(w, cpu).h_nr_idle
-    return h_nr_idle != 0 and h_nr_idle == cpu_rq(w, cpu).nr_running
 
 
 @kjit

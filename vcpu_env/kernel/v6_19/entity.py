@@ -8,74 +8,27 @@ a running one the vruntime up to which it is protected.
 
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import account_cfs_rq_runtime
+from vcpu_env.kernel.group import task_has_idle_policy
 from vcpu_env.kernel.load_avg import reweight_load_avg
 from vcpu_env.kernel.rbtree import rb_add, rb_erase, rb_next
+from vcpu_env.kernel.resched import resched_curr, resched_curr_lazy
 from vcpu_env.kernel.types import (
     ENQUEUE_INITIAL,
     LAG_CLAMP_6_19_0,
     REWEIGHT_FIXED,
-    TIF_NEED_RESCHED,
-    TIF_NEED_RESCHED_LAZY,
     cfs_rq,
     cpu_rq,
-    kicked_cpus,
     sched_entity,
     sched_features,
     sched_tunables,
 )
+from vcpu_env.kernel.v6_19.shares import calc_group_shares
 from vcpu_env.kernel.weights import (
     INT64_MAX,
     calc_delta_fair,
     div_trunc,
     scale_load_down,
 )
-
-
-@kjit
-def send_ipi(w, cpu):
-    """A CPU joins the list, first sent first served, that `core.pop_kicked` empties; unless it waits there already."""
-    rq = cpu_rq(w, cpu)
-    if rq.kicked:
-        return
-    rq.kicked, rq.kicked_next = 1, NIL
-    kicked = kicked_cpus(w, 0)
-    if kicked.head == NIL:
-        kicked.head = cpu
-    else:
-        cpu_rq(w, kicked.tail).kicked_next = cpu
-    kicked.tail = cpu
-
-
-@kjit
-def __resched_curr(w, cpu, bit):
-    """core.c: __resched_curr(). Ask a CPU to reschedule, by interrupt if it is another one."""
-    rq = cpu_rq(w, cpu)
-    if rq.curr == NIL:
-        bit = TIF_NEED_RESCHED
-    if rq.need_resched & (bit | TIF_NEED_RESCHED):
-        return
-    rq.need_resched |= bit
-    send_ipi(w, cpu)
-
-
-@kjit
-def smp_call_function_single_async(w, cpu, csd):
-    """smp.c: smp_call_function_single_async(). Ask another CPU, by interrupt, to run a function, one of CSD_*."""
-    cpu_rq(w, cpu).csd_pending |= csd
-    send_ipi(w, cpu)
-
-
-@kjit
-def resched_curr(w, cpu):
-    """core.c: resched_curr(). Reschedule at the next opportunity, by interrupt if the CPU is another one."""
-    __resched_curr(w, cpu, TIF_NEED_RESCHED)
-
-
-@kjit
-def resched_curr_lazy(w, cpu):
-    """core.c: resched_curr_lazy(). As resched_curr(), but without an interrupt under lazy preemption."""
-    lazy = sched_tunables(w, 0).preempt_lazy
-    __resched_curr(w, cpu, TIF_NEED_RESCHED_LAZY if lazy else TIF_NEED_RESCHED)
 
 
 @kjit
@@ -343,3 +296,23 @@ def reweight_in_place(w, q, se_id, weight, inv_weight):
     cfs.load_weight += weight - old
     if not running:
         __enqueue_entity(w, q, se_id)
+
+
+@kjit
+def se_is_idle(w, se_id):
+    """fair.c: se_is_idle(). Whether an entity is a SCHED_IDLE task or the entity of an idle group."""
+    se = sched_entity(w, se_id)
+    if se.my_q == NIL:
+        return task_has_idle_policy(w, se_id)
+    return cfs_rq(w, se.my_q).idle != 0
+
+
+@kjit
+def update_cfs_group(w, se_id):
+    """fair.c: update_cfs_group(). Let the weight of a group entity follow the group's shares; not while it is empty."""
+    se = sched_entity(w, se_id)
+    if se.my_q == NIL or cfs_rq(w, se.my_q).load_weight == 0:
+        return
+    shares = calc_group_shares(w, se.my_q)
+    if se.weight != shares:
+        reweight_entity(w, se.cfs_rq, se_id, shares, 0)

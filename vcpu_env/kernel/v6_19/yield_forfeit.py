@@ -1,15 +1,15 @@
-"""What a yielder gives up besides any penalty: v6.19's forfeit, and the two that a reviewer proposed instead of one.
+"""What a yielder gives up besides any penalty: v6.19's forfeit or a part of it, or what a reviewer proposed instead.
 
-Both walk up from the yielder's own entity, so that its groups yield too; both from the discussion of v1 and v2
+These two walk up from the yielder's own entity, so that its groups yield too; both from the discussion of v1 and v2
 (K Prateek Nayak), as alternatives to the debooster.
 """
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.entity import entity_eligible, update_curr, update_deadline
-from vcpu_env.kernel.fair import yield_task_fair
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity
+from vcpu_env.kernel.v6_19.entity import clear_buddies, entity_eligible, update_curr, update_deadline
+from vcpu_env.kernel.v6_19.fair import yield_task_fair
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
-from vcpu_env.kernel.yield_types import FORFEIT_HIERARCHICAL, FORFEIT_LEAF, deboost_params
+from vcpu_env.kernel.yield_types import FORFEIT_ALL, FORFEIT_HIERARCHICAL, FORFEIT_LEAF, deboost_params
 
 
 @kjit
@@ -60,11 +60,28 @@ def proportional_yield(w, cpu):
 
 
 @kjit
+def partial_forfeit(w, cpu):
+    """The yielder gives up a part of what is left of its request, as long as it is eligible."""
+    rq = cpu_rq(w, cpu)
+    if rq.nr_running == 1:
+        return False
+    se_id = rq.curr
+    se = sched_entity(w, se_id)
+    clear_buddies(w, se.cfs_rq, se_id)
+    update_curr(w, se.cfs_rq)
+    if not entity_eligible(w, se.cfs_rq, se_id):
+        return False
+    se.vruntime += (se.deadline - se.vruntime) * deboost_params(w, 0).forfeit_1024 >> 10
+    return True
+
+
+@kjit
 def forfeit(w, cpu):
     """The yielder's forfeit. Returns whether it gave up anything."""
-    kind = deboost_params(w, 0).forfeit
+    params = deboost_params(w, 0)
+    kind = params.forfeit
     if kind == FORFEIT_LEAF:
-        return yield_task_fair(w, cpu)
+        return yield_task_fair(w, cpu) if params.forfeit_1024 == FORFEIT_ALL else partial_forfeit(w, cpu)
     if kind == FORFEIT_HIERARCHICAL:
         return hierarchical_forfeit(w, cpu)
     return proportional_yield(w, cpu)

@@ -20,24 +20,35 @@ its own CPU, and "force" lets the target's CPU pick it next, eligible or not, at
 """
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.kernel.entity import (
+from vcpu_env.kernel.resched import resched_curr
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.v6_19.entity import (
     __dequeue_entity,
     __enqueue_entity,
     avg_vruntime,
     entity_eligible,
     place_entity,
     protect_slice,
-    resched_curr,
     update_curr,
 )
-from vcpu_env.kernel.fair import matching_ancestor
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_struct
+from vcpu_env.kernel.v6_19.fair import matching_ancestor
+from vcpu_env.kernel.v6_19.yield_deboost import yield_deboost_apply_penalty
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
-from vcpu_env.kernel.yield_deboost import yield_deboost_rate_limit
-from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE, deboost_params, yield_decision
-
-MARGIN_FULL_DEPTH = 8
-"""Queue length at which the margin of a credit reaches one base slice."""
+from vcpu_env.kernel.yield_penalty import yield_deboost_rate_limit
+from vcpu_env.kernel.yield_types import (
+    BOOST_BORROW,
+    BOOST_CREDIT,
+    BOOST_FORCE,
+    BOOST_MINIMAL,
+    BOOST_RULE,
+    BOOST_STAY_CREDIT,
+    BOOST_TRANSFER,
+    DEBOOST_V3,
+    MARGIN_FULL_DEPTH,
+    PENALTY_SCALE_ONE,
+    deboost_params,
+    yield_decision,
+)
 
 
 @kjit
@@ -207,3 +218,24 @@ def boost_transfer(w, cpu, p):
     yield_decision(w, 0).credit_ns = service_ns
     if service_ns > 0:
         charge_yielder(w, cpu, p, service_ns)
+
+
+@kjit
+def boost_yield(w, cpu, p):
+    """What the current yield of the running task does for its target: the penalty chosen, or the boost in its place."""
+    decision = yield_decision(w, 0)
+    boost = decision.boost
+    if decision.pending:
+        yield_deboost_apply_penalty(w)
+    elif boost == BOOST_CREDIT or boost == BOOST_STAY_CREDIT:
+        boost_credit(w, cpu, p)
+    elif boost == BOOST_TRANSFER:
+        boost_transfer(w, cpu, p)
+    elif boost == BOOST_MINIMAL:
+        boost_minimal(w, cpu, p)
+    elif boost == BOOST_BORROW:
+        boost_borrow(w, p)
+    elif boost == BOOST_FORCE:
+        boost_force(w, p)
+    elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:
+        boost_v3(w, cpu, p)

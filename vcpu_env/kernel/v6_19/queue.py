@@ -9,20 +9,6 @@ from vcpu_env.kernel.bandwidth import (
     stop_pelt_clock,
 )
 from vcpu_env.kernel.cfs_tasks import list_add_task, list_del_task
-from vcpu_env.kernel.entity import (
-    __dequeue_entity,
-    __enqueue_entity,
-    clear_buddies,
-    entity_before,
-    entity_eligible,
-    place_entity,
-    protect_slice,
-    set_protect_slice,
-    update_curr,
-    update_entity_lag,
-    vruntime_eligible,
-)
-from vcpu_env.kernel.group import se_is_idle, update_cfs_group
 from vcpu_env.kernel.load_avg import DO_ATTACH, DO_DETACH, UPDATE_TG, se_update_runnable, update_load_avg
 from vcpu_env.kernel.types import (
     DEQUEUE_DELAYED,
@@ -35,6 +21,21 @@ from vcpu_env.kernel.types import (
     cpu_rq,
     sched_entity,
     sched_features,
+)
+from vcpu_env.kernel.v6_19.entity import (
+    __dequeue_entity,
+    __enqueue_entity,
+    clear_buddies,
+    entity_before,
+    entity_eligible,
+    place_entity,
+    protect_slice,
+    se_is_idle,
+    set_protect_slice,
+    update_cfs_group,
+    update_curr,
+    update_entity_lag,
+    vruntime_eligible,
 )
 from vcpu_env.kernel.weights import calc_delta_fair
 
