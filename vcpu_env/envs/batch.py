@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -41,6 +41,13 @@ from vcpu_env.envs.start import nr_features
 from vcpu_env.policy.named import Policy
 
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
+
+
+def everywhere(count: int) -> np.ndarray:
+    """The mask of what all machines tell; it can't be written to."""
+    mask = np.ones(count, np.bool_)
+    mask.flags.writeable = False
+    return mask
 
 
 class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -99,8 +106,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._machines: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
-        self._all = np.ones(num_envs, np.bool_)
-        self._all.flags.writeable = False
+        self._all = everywhere(num_envs)
         self._everyone = np.arange(num_envs)
         self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
@@ -346,22 +352,21 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._over = np.array([slot.over for slot in slots])
         self._any_over = bool(self._over.any())
 
-    def fork(self) -> "HostVectorEnv":
-        """An independent batch in the same state, with the same future."""
-        other = copy.copy(self)
-        other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
-        other.randoms = copy.deepcopy(self.randoms)
-        other._statuses, other._masks, other._over = self._statuses.copy(), self._masks.copy(), self._over.copy()
-        other._gantts = [Gantt() for _ in self._gantts]
-        other.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in self.slots]
-        for mine, its in zip(self.slots, other.slots, strict=True):
-            its.number = mine.number
-            if mine.machine is not None:
-                its.load(mine.machine)
-                its.over = mine.over
-        if self._machines is not None:
-            other._take(other.slots)
-        return other
+    def fork(self) -> Self:
+        """An independent batch in the same state, with the same future; so is a copy by ``copy.deepcopy``."""
+        return copy.deepcopy(self, {id(self.spec): self.spec})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without addresses."""
+        if not self.randoms:
+            self._seed(None, self._everyone)  # now, or the copy would draw others
+        return self.__dict__ | {"_machines": self._machines is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        running = state["_machines"]
+        self.__dict__ |= state | {"_machines": None, "_all": everywhere(state["num_envs"])}
+        if running:
+            self._look_up()
 
 
 class DirectedYieldVectorEnv(HostVectorEnv):

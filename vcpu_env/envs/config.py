@@ -88,6 +88,9 @@ class EnvConfig(BaseModel):
         default=2_000_000, ge=0, le=10**12, description="an episode starts up to this long after the warm-up"
     )
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "EnvConfig":
+        return self  # a value
+
     @field_validator("decision_filter")
     @classmethod
     def check_filter(cls, text: str) -> str:
@@ -182,6 +185,9 @@ class ScenarioMix:
 
     scenarios: tuple[Scenario, ...]
     probabilities: tuple[float, ...]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ScenarioMix":
+        return self  # a value
 
 
 def one_scenario(given: Any) -> Scenario:

@@ -9,7 +9,6 @@ from gymnasium.error import ResetNeeded
 
 from vcpu_env import __version__
 from vcpu_env.base.files import checksum
-from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
@@ -67,12 +66,6 @@ class SnapshotError(ValueError):
     """A snapshot that is damaged, or of another version, layout or configuration."""
 
 
-def layout_of(world: World) -> str:
-    """A fingerprint of where everything lies in a world."""
-    parts = [(array.slot, name, array.dtype.descr, array.count) for name, array in world.arrays.items()]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
 def arguments_of(name: str, mix: ScenarioMix, rule: Policy, config: EnvConfig) -> str:
     """An environment and its arguments in a line: names to read, and a fingerprint of what they stand for."""
     scenarios = [scenario.model_dump_json() for scenario in mix.scenarios]
@@ -96,9 +89,23 @@ class Slot:
         self.machine: Machine | None = None
         self.number = 0
         self.over = True
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is kept beside the state."""
         self._described: tuple[str, str] | None = None
-        self._bounds = np.cumsum(mix.probabilities)[:-1]
+        self._bounds = np.cumsum(self.mix.probabilities)[:-1]
         self._origins: dict[tuple[int, int], Machine] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without views of the machine."""
+        return {name: self.__dict__[name] for name in ("kind", "mix", "rule", "config", "machine", "number", "over")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._prepare()
+        if self.machine is not None:
+            self._look_up()
 
     def draw(self, random: np.random.Generator, options: dict[str, Any] | None) -> Episode:
         """Draw the next episode: scenario, starting machine, seed and how long the machine runs on first.
@@ -208,7 +215,7 @@ class Slot:
     def _description(self) -> tuple[str, str]:
         """The machine's layout and scenario as a snapshot has them."""
         if self._described is None:
-            self._described = layout_of(self.running.world), self.running.scenario.model_dump_json()
+            self._described = self.running.world.layout, self.running.scenario.model_dump_json()
         return self._described
 
     def restore(self, snapshot: Snapshot, arguments: str) -> np.random.Generator:
@@ -221,10 +228,8 @@ class Slot:
         machine = self._machine_for(snapshot)
         random = np.random.Generator(np.random.PCG64())
         random.bit_generator.state = snapshot.random
-        rules = machine.world["decision_rules"]
-        own = rules.copy()
         machine.world.words[:] = np.frombuffer(snapshot.words, np.int64)
-        rules["target_address"], rules["penalty_address"] = own["target_address"], own["penalty_address"]
+        machine.policy.put_addresses(machine.world)
         self.machine, self.number, self.over = machine, snapshot.number, snapshot.over
         self._look_up()
         self._described = snapshot.layout, snapshot.scenario
@@ -237,7 +242,7 @@ class Slot:
         else:
             scenario = Scenario.model_validate_json(snapshot.scenario)
             machine = start(scenario, self.rule, self.kind, self.config, snapshot.number).fork()
-            layout = layout_of(machine.world)
+            layout = machine.world.layout
         if snapshot.layout != layout or len(snapshot.words) != machine.world.words.nbytes:
             raise SnapshotError(f"snapshot.layout: value {snapshot.layout} (allowed: {layout}, that of this version)")
         return machine
