@@ -2,17 +2,17 @@
 
 import copy
 import functools
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
+from vcpu_env.envs.compiled.types import NR_TERMS
 from vcpu_env.envs.config import USUAL, EnvConfigError, checked_render_mode, env_config, rule_of, scenario_mix
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import ansi, rgb_array
@@ -20,7 +20,6 @@ from vcpu_env.envs.host_env import (
     ARGUMENTS,
     CandidateChoiceEnv,
     DirectedYieldEnv,
-    HostEnv,
     HostTunerEnv,
     JointYieldEnv,
     PenaltyScaleEnv,
@@ -28,7 +27,7 @@ from vcpu_env.envs.host_env import (
     observation_space,
 )
 from vcpu_env.envs.parallel import (
-    Shown,
+    IN_TURN,
     begin_machines,
     checked_threads,
     handles,
@@ -36,6 +35,8 @@ from vcpu_env.envs.parallel import (
     step_machines,
     together,
 )
+from vcpu_env.envs.shown import Shown, marked
+from vcpu_env.envs.singles import VectorOfSingles
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.policy.named import Policy
@@ -43,22 +44,20 @@ from vcpu_env.policy.named import Policy
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
 
 
-def everywhere(count: int) -> np.ndarray:
-    """The mask of what all machines tell; it can't be written to."""
-    mask = np.ones(count, np.bool_)
-    mask.flags.writeable = False
-    return mask
+def fewer(steps: int, decisions: Any) -> Any:
+    """The smaller of both limits; what is no number is left to be refused."""
+    return min(steps, decisions) if type(decisions) is int and decisions > 0 else decisions or steps
 
 
-class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
+class HostVectorEnv(VectorOfSingles):
     """`num_envs` environments of one kind, stepped on all cores; step for step equal to as many single ones.
 
     Args:
         num_envs: how many.
         scenario, rule, **arguments: as of the single environment (`HostEnv`); one batch can mix scenarios.
-        max_episode_steps: most steps of an episode, over `max_decisions`.
+        max_episode_steps: most steps of an episode, as the wrapper of the single environment counts them.
         autoreset_mode: an `AutoresetMode`, or its value.
-        threads: to use; None: all cores. It changes no result.
+        threads: to use; None: one for each 16 machines, up to all cores. It changes no result.
         render_mode: "ansi" or "rgb_array": what `render` returns for each machine.
 
     Raises:
@@ -66,7 +65,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 25}
-    single: ClassVar[type[HostEnv]]
 
     def __init__(
         self,
@@ -87,15 +85,18 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             allowed = ", ".join(mode.value for mode in AutoresetMode)
             raise EnvConfigError(f"autoreset_mode: value {autoreset_mode!r} (allowed: {allowed})") from None
         if max_episode_steps is not None:
-            arguments = {**arguments, "max_decisions": max_episode_steps}
+            if type(max_episode_steps) is not int or max_episode_steps < 1:
+                raise EnvConfigError(f"max_episode_steps: value {max_episode_steps!r} (allowed: an integer from 1)")
+            arguments = {**arguments, "max_decisions": fewer(max_episode_steps, arguments.get("max_decisions"))}
+        super().__init__()
         self.num_envs = num_envs
         self.config = env_config(self.single.defaults, arguments, BATCH_ARGUMENTS)
-        self.rule = rule_of(rule)
+        self.rule = rule_of(rule, self.config.privileged)
         self.kind = self.single.kind
         self.mix = scenario_mix(self.single.scenario if scenario is USUAL else scenario)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
-        self.threads = checked_threads(threads)
+        self.threads = checked_threads(threads, num_envs)
         self.actions = Actions(self.kind, self.config)
         self.single_action_space = self.actions.space
         self.single_observation_space = observation_space(self.kind, self.config)
@@ -106,7 +107,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._machines: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
-        self._all = everywhere(num_envs)
         self._everyone = np.arange(num_envs)
         self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
@@ -123,9 +123,15 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         shown = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            self.run_together(show_machines, others, *shown.arrays())
+            show_machines(self._machines, others, *shown.arrays())
         self._masks = shown.masks
-        return shown.observations, self._info(shown, self._terms(shown))
+        return shown.observations, self._info(shown, None if chosen is None else self._among(which))
+
+    def _among(self, which: np.ndarray) -> np.ndarray:
+        """The mask of these machines."""
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[which] = True
+        return mask
 
     def _chosen(self, mask: Any) -> np.ndarray:
         mask = np.asarray(mask)
@@ -232,62 +238,38 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         ended = shown.truncated.copy()
         self._over, self._any_over = ended.copy(), nr_ended > 0
         self._sample()
-        terms = self._terms(shown)
         final: dict[str, Any] = {}
         if nr_ended:
-            for i in np.flatnonzero(ended):
+            which = np.flatnonzero(ended)
+            for i in which:
                 self.slots[i].over = True
-            final = self._final(shown, terms, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
-                self._begin_again(np.flatnonzero(ended), shown)
+                final, rewards = self._final(shown, ended), shown.rewards[which]
+                self._restart(which, None, shown)
+                shown.rewards[which] = rewards
         self._masks = shown.masks
         terminated = np.zeros(self.num_envs, np.bool_)
-        return shown.observations, shown.rewards, terminated, ended, self._info(shown, terms) | final
+        return shown.observations, shown.rewards, terminated, ended, self._info(shown) | final
 
-    def _begin_again(self, which: np.ndarray, shown: Shown) -> None:
-        """SAME_STEP: the next episodes begin at once; reward, time and terms stay those of the last step."""
-        kept = [array[which] for array in (shown.rewards, shown.elapsed_ns, shown.terms)]
-        self._restart(which, None, shown)
-        shown.rewards[which], shown.elapsed_ns[which], shown.terms[which] = kept
-
-    def _final(self, shown: Shown, terms: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
-        """What only the last step of an episode tells."""
-        totals: dict[str, np.ndarray] = {}
-        for i in np.flatnonzero(ended):
-            for name, value in self.slots[i].totals().items():
-                totals.setdefault(name, np.zeros(self.num_envs, type(value)))[i] = value
-        both = {"episode_totals": totals, "_episode_totals": ended.copy()}
-        if self.autoreset_mode != AutoresetMode.SAME_STEP:
-            return both
+    def _final(self, shown: Shown, ended: np.ndarray) -> dict[str, Any]:
+        """SAME_STEP: what the last step of an episode tells beside the first of the next."""
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final_obs[i] = shown.observations[i].copy()
-        info = copy.deepcopy(self._info(shown, terms))  # the next episodes write to the arrays that are shown
-        final_info = {name: value for name, value in info.items() if not name.startswith("_")}
-        final_info["episode_totals"] = totals
-        final_info |= {f"_{name}": ended.copy() for name in list(final_info)}
-        final = {"final_obs": final_obs, "final_info": final_info}
-        return both | final | {f"_{name}": ended.copy() for name in final}
+        final_info = shown.info(self._units, self._awaited(), ended)
+        return marked({"final_obs": final_obs}, ended) | {"final_info": final_info, "_final_info": ended}
 
-    def _terms(self, shown: Shown) -> dict[str, np.ndarray]:
-        """The reward's terms of every machine, by name."""
-        return dict(zip(REWARD_TERMS, (shown.terms * self._units).T, strict=True))
+    def _awaited(self) -> np.ndarray | None:
+        return np.array([slot.awaited() for slot in self.slots]) if self.config.privileged else None
 
-    def _info(self, shown: Shown, terms: dict[str, np.ndarray]) -> dict[str, Any]:
-        """`info` of a step, as arrays with a mask for each key."""
-        info: dict[str, Any] = {
-            "time_ns": shown.times_ns,
-            "elapsed_ns": shown.elapsed_ns,
-            "reward_terms": terms,
-        }
-        if self.actions.nr_candidates:
-            info["action_mask"] = shown.masks.copy()
-        if self.config.privileged:
-            info["awaited"] = np.array([slot.awaited() for slot in self.slots])
-        return info | {f"_{name}": self._all for name in list(info)}
+    def _info(self, shown: Shown, told: np.ndarray | None = None) -> dict[str, Any]:
+        """`info` of a step or a reset."""
+        return shown.info(self._units, self._awaited(), told)
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
-        """Call a parallel function of all machines."""
+        """Call a parallel function of all machines; on one thread, what does the same in turn."""
+        if self.threads == 1 and function in IN_TURN:
+            return IN_TURN[function](self._machines, *arguments)
         with together(self.threads):
             return function(self._machines, *arguments)
 
@@ -302,7 +284,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def refresh(self) -> Shown:
         """What the machines show now, after they have been stepped past this object."""
         shown = self._fresh()
-        self.run_together(show_machines, np.arange(self.num_envs), *shown.arrays())
+        show_machines(self._machines, self._everyone, *shown.arrays())
         self._masks = shown.masks
         return shown
 
@@ -343,7 +325,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._gantts = [Gantt() for _ in self._gantts]
         self._sample()
         shown = self.refresh()
-        return shown.observations, self._info(shown, self._terms(shown))
+        return shown.observations, self._info(shown)
 
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""
@@ -364,7 +346,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         running = state["_machines"]
-        self.__dict__ |= state | {"_machines": None, "_all": everywhere(state["num_envs"])}
+        self.__dict__ |= state | {"_machines": None}
         if running:
             self._look_up()
 

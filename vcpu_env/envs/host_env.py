@@ -67,7 +67,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self, scenario: Any = USUAL, rule: Policy | str = "series-v2", render_mode: str | None = None, **arguments: Any
     ):
         self.config = env_config(self.defaults, arguments, ARGUMENTS)
-        self.rule = rule_of(rule)
+        self.rule = rule_of(rule, self.config.privileged)
         self.mix = scenario_mix(self.scenario if scenario is USUAL else scenario)
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.actions = Actions(self.kind, self.config)

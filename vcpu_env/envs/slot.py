@@ -20,8 +20,12 @@ from vcpu_env.scenario import Scenario
 
 RESET_OPTIONS = ("scenario",)
 
-TRUNCATED, ELAPSED_NS, REWARD = (
-    dict(env_state.dtype.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
+COUNTS = ("decisions", "unasked", "illegal")
+"""Of an episode so far: decisions answered by the agent, decisions answered by the rule, candidates not there."""
+
+TRUNCATED, ELAPSED_NS, REWARD, ASKED, SEEN, AT_DECISION, ILLEGAL = (
+    dict(env_state.dtype.fields or {})[name][1] // 8
+    for name in ("truncated", "elapsed_ns", "reward", "asked", "seen", "at_decision", "illegal")
 )
 """Where these lie in an `env_state`, in words: reading a field of a structured array takes five times as long."""
 
@@ -147,6 +151,7 @@ class Slot:
         self.observation, self.mask = world["observation"]["value"], world["action_mask"]["legal"]
         self.state, self.view, self.clock = world["env_state"], world["yield_view"], world["machine_clock"]["now_ns"]
         self.action, self.term = self.state["action"][0], self.state["term"][0]
+        self.total, self.first = self.state["total"][0], self.state["first"][0]
         self.integers, self.floats = self.state.view(np.int64), self.state.view(np.float64)
         self.units = term_units(self.running.scenario)
 
@@ -172,13 +177,12 @@ class Slot:
             "time_ns": self.clock.item(),
             "elapsed_ns": self.integers.item(ELAPSED_NS),
             "reward_terms": self.terms(self.term),
+            "episode_totals": self.totals(),
         }
         if actions.nr_candidates:
             info["action_mask"] = self.mask.copy()
         if self.config.privileged:
             info["awaited"] = self.awaited()
-        if self.over:
-            info["episode_totals"] = self.totals()
         return info
 
     def awaited(self) -> int:
@@ -192,14 +196,11 @@ class Slot:
         return FIRST_CANDIDATE + int(found[0]) if len(found) else 0
 
     def totals(self) -> dict[str, float | int]:
-        """What the episode came to: the reward's terms summed up, decisions, illegal candidates."""
-        state = self.state[0]
-        return {
-            **self.terms(state["total"] - state["first"]),
-            "decisions": int(state["asked"]),
-            "unasked": int(state["seen"] - state["asked"] - state["at_decision"]),
-            "illegal": int(state["illegal"]),
-        }
+        """What the episode has come to so far: the reward's terms summed up, and `COUNTS`."""
+        word = self.integers.item
+        asked = word(ASKED)
+        counts = asked, word(SEEN) - asked - word(AT_DECISION), word(ILLEGAL)
+        return self.terms(self.total - self.first) | dict(zip(COUNTS, counts, strict=True))
 
     def terms(self, counters: np.ndarray) -> dict[str, float]:
         """Changes of the counters behind the reward's terms, by name, in the reward's units."""
