@@ -27,6 +27,7 @@ from vcpu_env.envs.register import register_environments
 if TYPE_CHECKING:
     from vcpu_env.counters import measure as measure
     from vcpu_env.envs.sb3 import make_sb3 as make_sb3
+    from vcpu_env.envs.wrappers import MaskInObservation as MaskInObservation
     from vcpu_env.machine import Machine as Machine
     from vcpu_env.policy.named import POLICIES as POLICIES
     from vcpu_env.policy.named import policy_named as policy_named
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 PUBLIC = {
     "Machine": "vcpu_env.machine",
+    "MaskInObservation": "vcpu_env.envs.wrappers",
     "POLICIES": "vcpu_env.policy.named",
     "Policy": "vcpu_env.policy.policy",
     "RuleError": "vcpu_env.policy.rules",

@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 
+import vcpu_env.policy.pickled  # noqa: F401  (how policies are pickled)
+from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown, whole_number
 from vcpu_env.base.jit import NIL, call
+from vcpu_env.base.world import World, aligned_words
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.stall import check_stall
 from vcpu_env.build.world import build_world
@@ -208,11 +211,35 @@ class Machine:
 
     def fork(self) -> "Machine":
         """An independent machine in the same state, with the same future."""
-        other = object.__new__(Machine)
-        other.scenario, other.policy, other.seed = self.scenario, self.policy, self.seed
-        other.blueprint, other._policy_due_ns = self.blueprint, self._policy_due_ns
+        other = object.__new__(type(self))
+        other.__dict__ |= self.__dict__
         other.world = self.world.copy()
         return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Machine":
+        return self.fork()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: the world as a value, without addresses of this process."""
+        world = self.world.copy()
+        world["decision_rules"]["target_address"] = world["decision_rules"]["penalty_address"] = 0
+        state = {name: value for name, value in self.__dict__.items() if name not in ("world", "blueprint")}
+        arrays = tuple(world.arrays.values())
+        return state | {"pickled": (__version__, world.layout, arrays, world.words.tobytes())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        version, layout, arrays, content = state.pop("pickled")
+        words = aligned_words(len(content) // 8)
+        words[:] = np.frombuffer(content, np.int64)
+        if version != __version__:
+            raise ValueError(f"pickled machine: of version {version} (allowed: {__version__})")
+        self.__dict__ |= state
+        self.blueprint = blueprint_of(self.scenario, self.seed)
+        self.world = World(list(arrays), words)
+        if layout != self.world.layout:
+            raise ValueError(f"pickled machine: of layout {layout} (allowed: {self.world.layout}, of this version)")
+        if self._policy_due_ns is None:
+            self.policy.put_addresses(self.world)
 
     def counters(self) -> dict[str, Any]:
         """Everything counted since time 0, under the names of kvm_stat and schedstat where these have one.

@@ -7,8 +7,10 @@ import pytest
 from tests.helpers.small_env import CANDIDATE_CHOICE, HOST_TUNER, IDS, SMALL, make, make_vec
 from vcpu_env.envs.compiled.types import EVERY_NTH, EVERY_SPIN, PERIOD, SAMPLED
 from vcpu_env.envs.config import EnvConfigError, parse_filter
-from vcpu_env.policy.named import Policy
+from vcpu_env.policy.named import POLICIES, Policy
 from vcpu_env.policy.rules import EXTERNAL
+
+SEARCH = next(name for name, policy in POLICIES.items() if policy.search)
 
 WRONG = [
     ({"scenario": "dedup-2vms"}, r"dedup-2vms.*dedup-2vm"),
@@ -23,8 +25,13 @@ WRONG = [
         {"rule": Policy("asks", "", target_rule=EXTERNAL)},
         r"rule: value asks \(allowed: a policy that answers by itself\)",
     ),
-    ({"horizon": 5}, r"horizon: unknown keyword argument .*horizon_ns"),
-    ({"scenrio": "dedup-2vm"}, r"scenrio: unknown keyword argument .*scenario"),
+    ({"scenario": None}, r"scenario: value None \(allowed: a name, a .toml file, a Scenario, or a list of them\)"),
+    ({"reward": {}}, r"reward: value \{\} \(allowed: weights of work, useful, .*, at least one\)"),
+    ({"rule": "oracle-eligible"}, r"rule: value oracle-eligible is an oracle \(allowed: with privileged=True\)"),
+    ({"rule": SEARCH, "privileged": True}, rf"rule: value {SEARCH} searches \(allowed: a rule; envs.lookahead "),
+    ({"boost": "borow_1"}, r"boost: value .*borow_1.*borrow_1"),
+    ({"horizon": 5}, r"horizon: unexpected keyword argument 'horizon' .*horizon_ns"),
+    ({"scenrio": "dedup-2vm"}, r"scenrio: unexpected keyword argument 'scenrio' .*scenario"),
     ({"nr_candidates": 0}, r"nr_candidates: value 0 \(allowed: .*1"),
     ({"nr_candidates": 65}, r"nr_candidates: value 65 \(allowed: .*64"),
     ({"nr_candidates": "many"}, r"nr_candidates: value .*many"),
@@ -87,7 +94,9 @@ def test_every_wrong_argument_has_its_line():
         ({"threads": 0}, r"threads: value 0 \(allowed: 1.."),
         ({"threads": 10_000}, r"threads: value 10000 \(allowed: 1.."),
         ({"threads": "all"}, r"threads: value 'all' \(allowed: 1.."),
-        ({"thread": 1}, r"thread: unknown keyword argument .*threads"),
+        ({"max_episode_steps": 0}, r"max_episode_steps: value 0 \(allowed: an integer from 1\)"),
+        ({"threads": True}, r"threads: value True "),
+        ({"thread": 1}, r"thread: unexpected keyword argument .*threads"),
         ({"render_mode": "human"}, r"render_mode: value 'human' \(allowed: ansi, rgb_array\)"),
     ],
 )

@@ -1,5 +1,7 @@
 """The batched environments under Stable-Baselines3 and sb3-contrib."""
 
+import copy
+
 import gymnasium
 import numpy as np
 import pytest
@@ -24,7 +26,8 @@ contrib = pytest.importorskip("sb3_contrib")
 
 from sb3_contrib.common.maskable.evaluation import evaluate_policy  # noqa: E402
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported  # noqa: E402
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize  # noqa: E402
+from stable_baselines3.common.monitor import Monitor  # noqa: E402
+from stable_baselines3.common.vec_env import VecNormalize  # noqa: E402
 
 from vcpu_env.envs.sb3 import Sb3VecEnv, make_sb3  # noqa: E402
 
@@ -49,11 +52,12 @@ def sb3_batch(env_id: str, count: int = 4, **arguments):
 
 @pytest.mark.parametrize("env_id", [CANDIDATE_CHOICE, WIDE_YIELD])
 def test_maskable_ppo_learns_from_it(env_id):
-    environment = VecMonitor(sb3_batch(env_id))
+    environment = sb3_batch(env_id)
     assert is_masking_supported(environment)
     model = contrib.MaskablePPO("MlpPolicy", environment, **QUICK)
     model.learn(512)
     assert model.num_timesteps == 512 and len(model.ep_info_buffer) > 2
+    assert model.ep_info_buffer[0]["l"] > 1
     mean, _ = evaluate_policy(model, environment, n_eval_episodes=3)
     assert np.isfinite(mean)
 
@@ -81,7 +85,7 @@ def test_steps_are_those_of_the_batch():
     observations = environment.reset()
     expected, _ = batch.reset(seed=7)
     assert same(observations, expected)
-    rng, ends = np.random.default_rng(2), 0
+    rng, ends, returns, lengths = np.random.default_rng(2), 0, np.zeros(3), np.zeros(3, int)
     for _ in range(60):
         masks = get_action_masks(environment)
         assert same(masks, batch.action_masks())
@@ -90,16 +94,24 @@ def test_steps_are_those_of_the_batch():
         expected = batch.step(actions)
         assert same(observations, expected[0]) and same(dones, expected[3])
         assert rewards.dtype == np.float32 and (rewards == expected[1].astype(np.float32)).all()
+        returns += expected[1]
+        lengths += 1
         for i, info in enumerate(infos):
-            assert set(info) == (
-                {"terminal_observation", "TimeLimit.truncated", "episode_totals"} if dones[i] else set()
-            )
+            told = expected[4]["final_info"] if dones[i] else expected[4]
+            assert info.get("time_ns") == told["time_ns"][i] and info.get("is_success") is None
+            assert info["episode_totals"]["useful"] == told["episode_totals"]["useful"][i]
+            assert same(info["action_mask"], told["action_mask"][i]) and ("episode" in info) == dones[i]
+            more = {"terminal_observation", "TimeLimit.truncated", "episode"} if dones[i] else set()
+            assert set(info) == more | {"time_ns", "elapsed_ns", "reward_terms", "episode_totals", "action_mask"}
+            assert len(info) == len(dict(info)) == len(info.copy()) == len(copy.deepcopy(info)) == len(info.items())
+            with pytest.raises(KeyError):
+                info["is_success"]
             if dones[i]:
                 ends += 1
                 assert info["TimeLimit.truncated"] is True
                 assert same(info["terminal_observation"], expected[4]["final_obs"][i])
-                totals = {name: values[i].item() for name, values in expected[4]["episode_totals"].items()}
-                assert info["episode_totals"] == totals
+                assert (info["episode"]["r"], info["episode"]["l"]) == (pytest.approx(returns[i], abs=1e-6), lengths[i])
+                returns[i] = lengths[i] = 0
     assert ends > 3
 
 
@@ -123,15 +135,23 @@ def test_attributes_and_methods():
     environment = sb3_batch(CANDIDATE_CHOICE, 3)
     environment.reset()
     assert environment.num_envs == 3 and environment.get_attr("render_mode") == [None] * 3
-    assert environment.get_attr("num_envs", [1]) == [3]
+    assert environment.get_attr("config", [1]) == [environment.environment.config]
     assert environment.has_attr("action_masks") and not environment.has_attr("nothing_of_the_kind")
     assert same(np.stack(environment.env_method("action_masks")), environment.action_masks())
     assert same(environment.env_method("action_masks", indices=1), [environment.action_masks()[1]])
     assert environment.env_is_wrapped(gymnasium.Wrapper) == [False] * 3
     environment.set_attr("note", 5)
     assert environment.get_attr("note") == [5] * 3
-    with pytest.raises(ValueError, match=r"indices: value \[0\] \(allowed: None"):
-        environment.set_attr("note", 5, [0])
+    environment.set_attr("note", 6, [0])
+    assert environment.get_attr("note") == [6, 5, 5]
+    with pytest.raises(ValueError, match=r"set_attr: value 'config' \(allowed: names of your own"):
+        environment.set_attr("config", None, 1)
+    assert environment.env_is_wrapped(Monitor) == [True] * 3
+    assert Sb3VecEnv(environment.environment).env_is_wrapped(Monitor) == [False] * 3
+    machines = environment.get_attr("machine", [1, 2])
+    assert [machine.now_ns for machine in machines] == [
+        slot.running.now_ns for slot in environment.environment.slots[1:]
+    ]
     assert not sb3_batch(PENALTY_SCALE, 2).has_attr("action_masks")
     environment.close()
 

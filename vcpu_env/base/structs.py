@@ -10,6 +10,8 @@ Compiled, an access is one load and one address computation, and an index must b
 each is checked, as it always is uncompiled.
 """
 
+import importlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -50,6 +52,8 @@ class PyWorld:
 class Struct:
     """A struct of the machine, and the accessor ``struct(w, index)`` of its array in a world.
 
+    A copy or a pickle of it is a reference to it.
+
     Args:
         name: one of `slots.STRUCTS`, which gives its slot.
         fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C.
@@ -60,16 +64,17 @@ class Struct:
         IndexError: from the accessor, uncompiled or with `VCPU_ENV_DEBUG=1`: there is no such struct.
     """
 
-    declared: ClassVar[set[str]] = set()
-    """Names of all structs of the modules imported so far."""
+    declared: ClassVar[dict[str, "Struct"]] = {}
+    """All structs of the modules imported so far, by name."""
 
     def __init__(self, name: str, fields: Sequence[tuple], single: bool = False):
         if name not in STRUCTS:
             raise ValueError(f"struct {name}: unknown (allowed: names in slots.STRUCTS)")
         if name in self.declared:
             raise ValueError(f"struct {name}: declared twice (allowed: once)")
-        self.declared.add(name)
+        self.declared[name] = self
         self.name, self.slot, self.single = name, STRUCTS.index(name), single
+        self.module: str = sys._getframe(1).f_globals["__name__"]
         self.dtype = np.dtype(list(fields), align=True)
         self.fields: tuple[str, ...] = self.dtype.names or ()
         if JIT:
@@ -81,11 +86,26 @@ class Struct:
             raise IndexError(outside(self.name, index, len(array)))
         return StructView(array, index)
 
+    def __reduce__(self):
+        return declared_struct, (self.module, self.name)
+
     def array(self, count: int = 1) -> "StructArray":
         """So many of it, for the layout of a world."""
         if self.single and count != 1:
             raise ValueError(f"struct {self.name}: {count} of it (allowed: 1)")
         return StructArray(self, count)
+
+
+def declared_struct(module: str, name: str) -> Struct:
+    """The struct of this name, whose module may not have been imported yet.
+
+    Raises:
+        ValueError: there is none.
+    """
+    importlib.import_module(module)
+    if name not in Struct.declared:
+        raise ValueError(f"struct {name}: unknown (allowed: those of this version)")
+    return Struct.declared[name]
 
 
 @dataclass(frozen=True)

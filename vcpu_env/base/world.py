@@ -5,6 +5,9 @@ never addresses, so a copy of the array is a complete, independent machine: snap
 a batch of N machines is an array with a leading axis.
 """
 
+import hashlib
+from typing import Any, NoReturn
+
 import numpy as np
 
 from vcpu_env.base.jit import JIT
@@ -82,3 +85,15 @@ class World:
         words = aligned_words(len(self.words))
         words[:] = self.words
         return World(list(self.arrays.values()), words)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "World":
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("World: it holds addresses of this process (allowed: to pickle its Machine)")
+
+    @property
+    def layout(self) -> str:
+        """A fingerprint of where everything lies."""
+        parts = [(array.slot, name, array.dtype.descr, array.count) for name, array in self.arrays.items()]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

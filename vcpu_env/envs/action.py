@@ -61,6 +61,12 @@ def boosts(kind: int, levels: tuple[float, ...]) -> list[tuple[str, int, float]]
     return []
 
 
+def one_boost(name: str) -> tuple[str, int, float]:
+    """The boost of a name: one of WideYield's, or "rule"."""
+    wide = boosts(WIDE_YIELD, (1.0,))
+    return next((boost for boost in wide if boost[0] == name), ("rule", BOOST_RULE, 1.0))
+
+
 class Actions:
     """The actions of one kind of environment.
 

@@ -2,18 +2,18 @@
 
 import copy
 import functools
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from vcpu_env.base.errors import shown, whole_number
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
+from vcpu_env.envs.compiled.types import NR_TERMS
 from vcpu_env.envs.config import (
     USUAL,
     EnvConfigError,
@@ -29,7 +29,6 @@ from vcpu_env.envs.host_env import (
     ARGUMENTS,
     CandidateChoiceEnv,
     DirectedYieldEnv,
-    HostEnv,
     HostTunerEnv,
     JointYieldEnv,
     PenaltyScaleEnv,
@@ -37,7 +36,7 @@ from vcpu_env.envs.host_env import (
     observation_space,
 )
 from vcpu_env.envs.parallel import (
-    Shown,
+    IN_TURN,
     begin_machines,
     checked_threads,
     handles,
@@ -45,6 +44,8 @@ from vcpu_env.envs.parallel import (
     step_machines,
     together,
 )
+from vcpu_env.envs.shown import Shown, marked
+from vcpu_env.envs.singles import VectorOfSingles
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of, check_options
 from vcpu_env.envs.start import nr_features
 from vcpu_env.policy.named import Policy
@@ -58,15 +59,20 @@ def is_seed(value: Any) -> bool:
     return value is None or (isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0)
 
 
-class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
+def fewer(steps: int, decisions: Any) -> Any:
+    """The smaller of both limits; what is no number is left to be refused."""
+    return min(steps, decisions) if type(decisions) is int and decisions > 0 else decisions or steps
+
+
+class HostVectorEnv(VectorOfSingles):
     """`num_envs` environments of one kind, stepped on all cores; step for step equal to as many single ones.
 
     Args:
         num_envs: how many.
         scenario, rule, **arguments: as of the single environment (`HostEnv`); one batch can mix scenarios.
-        max_episode_steps: most steps of an episode, over `max_decisions`.
+        max_episode_steps: most steps of an episode, as the wrapper of the single environment counts them.
         autoreset_mode: an `AutoresetMode`, or its value.
-        threads: to use; None: all cores. It changes no result.
+        threads: to use; None: one for each 16 machines, up to all cores. It changes no result.
         render_mode: "ansi" or "rgb_array": what `render` returns for each machine.
 
     Raises:
@@ -74,7 +80,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 25}
-    single: ClassVar[type[HostEnv]]
 
     def __init__(
         self,
@@ -94,10 +99,14 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             allowed = ", ".join(mode.value for mode in AutoresetMode)
             raise EnvConfigError(f"autoreset_mode: value {shown(autoreset_mode)} (allowed: {allowed})") from None
         if max_episode_steps is not None:
-            arguments = {**arguments, "max_decisions": max_episode_steps}
+            if type(max_episode_steps) is not int or max_episode_steps < 1:
+                given = shown(max_episode_steps)
+                raise EnvConfigError(f"max_episode_steps: value {given} (allowed: an integer from 1)")
+            arguments = {**arguments, "max_decisions": fewer(max_episode_steps, arguments.get("max_decisions"))}
+        super().__init__()
         self.num_envs = num_envs
         self.config = env_config(self.single.defaults, arguments, BATCH_ARGUMENTS)
-        self.rule = rule_of(rule)
+        self.rule = rule_of(rule, self.config.privileged)
         self.kind = self.single.kind
         self.mix = scenario_mix(self.single.scenario if scenario is USUAL else scenario)
         self.metadata = {
@@ -106,7 +115,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             "autoreset_mode": self.autoreset_mode,
         }
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
-        self.threads = checked_threads(threads)
+        self.threads = checked_threads(threads, num_envs)
         self.actions = Actions(self.kind, self.config)
         self.single_action_space = self.actions.space
         self.single_observation_space = observation_space(self.kind, self.config)
@@ -117,8 +126,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._machines: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
-        self._all = np.ones(num_envs, np.bool_)
-        self._all.flags.writeable = False
         self._everyone = np.arange(num_envs)
         self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
@@ -135,12 +142,18 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         check_options(options)
         which = np.arange(self.num_envs) if chosen is None else self._chosen(chosen)
         self._seed(seed, which)
-        shown = self._restart(which, options, self._fresh())
+        seen = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            self.run_together(show_machines, others, *shown.arrays())
-        self._masks = shown.masks
-        return shown.observations, self._info(shown, self._terms(shown))
+            show_machines(self._machines, others, *seen.arrays())
+        self._masks = seen.masks
+        return seen.observations, self._info(seen, None if chosen is None else self._among(which))
+
+    def _among(self, which: np.ndarray) -> np.ndarray:
+        """The mask of these machines."""
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[which] = True
+        return mask
 
     def _chosen(self, mask: Any) -> np.ndarray:
         given = mask.tolist() if isinstance(mask, np.ndarray) else mask
@@ -166,7 +179,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         ]
         self.randoms = made
 
-    def _restart(self, which: np.ndarray, options: dict[str, Any] | None, shown: Shown) -> Shown:
+    def _restart(self, which: np.ndarray, options: dict[str, Any] | None, seen: Shown) -> Shown:
         """Begin an episode on these machines, and fill in what they show."""
         episodes = [self.slots[i].draw(self.randoms[i], options) for i in which]
         for i, episode in zip(which, episodes, strict=True):
@@ -174,7 +187,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        self.run_together(begin_machines, which, seeds, jitters, self._statuses, *shown.arrays())
+        self.run_together(begin_machines, which, seeds, jitters, self._statuses, *seen.arrays())
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)
@@ -182,7 +195,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             for i in which:
                 self._gantts[i].clear()
             self._sample()
-        return shown
+        return seen
 
     def _sample(self) -> None:
         """Note for the pictures what every machine does now."""
@@ -238,71 +251,47 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         encoded = self.actions.encode(actions, self.num_envs)
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
-        shown = self._fresh()
-        failed, nr_ended = self.run_together(step_machines, going, encoded, self._statuses, *shown.arrays())
+        seen = self._fresh()
+        failed, nr_ended = self.run_together(step_machines, going, encoded, self._statuses, *seen.arrays())
         if failed:
             self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
-            self._restart(np.flatnonzero(over), None, shown)
-        ended = shown.truncated.copy()
+            self._restart(np.flatnonzero(over), None, seen)
+        ended = seen.truncated.copy()
         self._over, self._any_over = ended.copy(), nr_ended > 0
         self._sample()
-        terms = self._terms(shown)
         final: dict[str, Any] = {}
         if nr_ended:
-            for i in np.flatnonzero(ended):
+            which = np.flatnonzero(ended)
+            for i in which:
                 self.slots[i].over = True
-            final = self._final(shown, terms, ended)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
-                self._begin_again(np.flatnonzero(ended), shown)
-        self._masks = shown.masks
+                final, rewards = self._final(seen, ended), seen.rewards[which]
+                self._restart(which, None, seen)
+                seen.rewards[which] = rewards
+        self._masks = seen.masks
         terminated = np.zeros(self.num_envs, np.bool_)
-        return shown.observations, shown.rewards, terminated, ended, self._info(shown, terms) | final
+        return seen.observations, seen.rewards, terminated, ended, self._info(seen) | final
 
-    def _begin_again(self, which: np.ndarray, shown: Shown) -> None:
-        """SAME_STEP: the next episodes begin at once; reward, time and terms stay those of the last step."""
-        kept = [array[which] for array in (shown.rewards, shown.elapsed_ns, shown.terms)]
-        self._restart(which, None, shown)
-        shown.rewards[which], shown.elapsed_ns[which], shown.terms[which] = kept
-
-    def _final(self, shown: Shown, terms: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
-        """What only the last step of an episode tells."""
-        totals: dict[str, np.ndarray] = {}
-        for i in np.flatnonzero(ended):
-            for name, value in self.slots[i].totals().items():
-                totals.setdefault(name, np.zeros(self.num_envs, type(value)))[i] = value
-        both = {"episode_totals": totals, "_episode_totals": ended.copy()}
-        if self.autoreset_mode != AutoresetMode.SAME_STEP:
-            return both
+    def _final(self, seen: Shown, ended: np.ndarray) -> dict[str, Any]:
+        """SAME_STEP: what the last step of an episode tells beside the first of the next."""
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
-            final_obs[i] = shown.observations[i].copy()
-        info = copy.deepcopy(self._info(shown, terms))  # the next episodes write to the arrays that are shown
-        final_info = {name: value for name, value in info.items() if not name.startswith("_")}
-        final_info["episode_totals"] = totals
-        final_info |= {f"_{name}": ended.copy() for name in list(final_info)}
-        final = {"final_obs": final_obs, "final_info": final_info}
-        return both | final | {f"_{name}": ended.copy() for name in final}
+            final_obs[i] = seen.observations[i].copy()
+        final_info = seen.info(self._units, self._awaited(), ended)
+        return marked({"final_obs": final_obs}, ended) | {"final_info": final_info, "_final_info": ended}
 
-    def _terms(self, shown: Shown) -> dict[str, np.ndarray]:
-        """The reward's terms of every machine, by name."""
-        return dict(zip(REWARD_TERMS, (shown.terms * self._units).T, strict=True))
+    def _awaited(self) -> np.ndarray | None:
+        return np.array([slot.awaited() for slot in self.slots]) if self.config.privileged else None
 
-    def _info(self, shown: Shown, terms: dict[str, np.ndarray]) -> dict[str, Any]:
-        """`info` of a step, as arrays with a mask for each key."""
-        info: dict[str, Any] = {
-            "time_ns": shown.times_ns,
-            "elapsed_ns": shown.elapsed_ns,
-            "reward_terms": terms,
-        }
-        if self.actions.nr_candidates:
-            info["action_mask"] = shown.masks.copy()
-        if self.config.privileged:
-            info["awaited"] = np.array([slot.awaited() for slot in self.slots])
-        return info | {f"_{name}": self._all for name in list(info)}
+    def _info(self, seen: Shown, told: np.ndarray | None = None) -> dict[str, Any]:
+        """`info` of a step or a reset."""
+        return seen.info(self._units, self._awaited(), told)
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
-        """Call a parallel function of all machines."""
+        """Call a parallel function of all machines; on one thread, what does the same in turn."""
+        if self.threads == 1 and function in IN_TURN:
+            return IN_TURN[function](self._machines, *arguments)
         with together(self.threads):
             return function(self._machines, *arguments)
 
@@ -316,10 +305,10 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def refresh(self) -> Shown:
         """What the machines show now, after they have been stepped past this object."""
-        shown = self._fresh()
-        self.run_together(show_machines, np.arange(self.num_envs), *shown.arrays())
-        self._masks = shown.masks
-        return shown
+        seen = self._fresh()
+        show_machines(self._machines, self._everyone, *seen.arrays())
+        self._masks = seen.masks
+        return seen
 
     def action_masks(self) -> np.ndarray:
         """Which actions are legal now: bool, (num_envs, length of the flat mask)."""
@@ -358,7 +347,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._gantts = [Gantt() for _ in self._gantts]
         self._sample()
         seen = self.refresh()
-        return seen.observations, self._info(seen, self._terms(seen))
+        return seen.observations, self._info(seen)
 
     def _take(self, slots: list[Slot]) -> None:
         """Go on with these machines."""
@@ -367,22 +356,21 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._over = np.array([slot.over for slot in slots])
         self._any_over = bool(self._over.any())
 
-    def fork(self) -> "HostVectorEnv":
-        """An independent batch in the same state, with the same future."""
-        other = copy.copy(self)
-        other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
-        other.randoms = copy.deepcopy(self.randoms)
-        other._statuses, other._masks, other._over = self._statuses.copy(), self._masks.copy(), self._over.copy()
-        other._gantts = [Gantt() for _ in self._gantts]
-        other.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in self.slots]
-        for mine, its in zip(self.slots, other.slots, strict=True):
-            its.number = mine.number
-            if mine.machine is not None:
-                its.load(mine.machine)
-                its.over = mine.over
-        if self._machines is not None:
-            other._take(other.slots)
-        return other
+    def fork(self) -> Self:
+        """An independent batch in the same state, with the same future; so is a copy by ``copy.deepcopy``."""
+        return copy.deepcopy(self, {id(self.spec): self.spec})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without addresses."""
+        if not self.randoms:
+            self._seed(None, self._everyone)  # now, or the copy would draw others
+        return self.__dict__ | {"_machines": self._machines is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        running = state["_machines"]
+        self.__dict__ |= state | {"_machines": None}
+        if running:
+            self._look_up()
 
 
 class DirectedYieldVectorEnv(HostVectorEnv):

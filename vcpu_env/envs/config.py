@@ -3,9 +3,17 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from vcpu_env.base.errors import InputError, nearest, shown
 from vcpu_env.envs.compiled.observe import GROUPS
@@ -29,6 +37,11 @@ FILTER_ARGUMENTS = {EVERY_NTH: "an integer from 1", SAMPLED: "a probability abov
 
 MAX_LEVELS = 12
 
+BOOST_NAMES = (
+    "rule", "hint", "penalty_1", "credit", "transfer", "plain", "stay", "stay_credit", "borrow_1", "borrow_4"
+)  # fmt: skip
+"""Of the argument ``boost``: as the rule's own ``yield_to()``, or one of WideYield's with the series' own penalty."""
+
 USUAL: Any = object()
 """In place of scenarios: the environment's own."""
 
@@ -37,6 +50,10 @@ ScenarioLike = str | Path | Scenario
 
 class EnvConfigError(InputError):
     """A keyword argument of an environment that cannot be. One line for each."""
+
+
+class UnexpectedKeywordError(EnvConfigError, TypeError):
+    """A keyword argument that there is not: also a TypeError in Python's words, as libraries expect that try some."""
 
 
 def parse_filter(text: str) -> tuple[int, int]:
@@ -72,6 +89,9 @@ class EnvConfig(BaseModel):
     penalty_levels: Annotated[tuple[float, ...], Field(strict=False)] = Field(
         default=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), description="penalty scales of the discrete actions"
     )
+    boost: Literal[BOOST_NAMES] = Field(  # type: ignore[valid-type]
+        default="rule", description="CandidateChoice: what a yield does for the candidate that the agent chooses"
+    )
     observe: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=GROUPS, description="groups of features that are shown; others read 0"
     )
@@ -88,6 +108,16 @@ class EnvConfig(BaseModel):
     jitter_ns: int = Field(
         default=2_000_000, ge=0, le=10**12, description="an episode starts up to this long after the warm-up"
     )
+
+    @model_serializer(mode="wrap")
+    def without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As of pydantic, without fields that came later where they are the default: fingerprints of before stay."""
+        fields = handler(self)
+        later = {"boost": "rule"}
+        return {name: value for name, value in fields.items() if name not in later or value != later[name]}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "EnvConfig":
+        return self  # a value
 
     @field_validator("decision_filter")
     @classmethod
@@ -134,7 +164,7 @@ def env_config(defaults: Mapping[str, Any], given: Mapping[str, Any], also_allow
     for name in given:
         if name not in EnvConfig.model_fields:
             known = [*also_allowed, *EnvConfig.model_fields]
-            raise EnvConfigError(f"{name}: unknown keyword argument ({nearest(name, known)})")
+            raise UnexpectedKeywordError(f"{name}: unexpected keyword argument '{name}' ({nearest(name, known)})")
     try:
         config = EnvConfig(**{**defaults, **given})
     except ValidationError as error:
@@ -155,8 +185,22 @@ def checked_render_mode(mode: Any, allowed: Sequence[str]) -> str | None:
     return mode  # type: ignore[no-any-return]
 
 
-def rule_of(rule: Policy | str) -> Policy:
-    """The policy that answers what the agent does not.
+def rule_of(rule: Policy | str, privileged: bool = False) -> Policy:
+    """The policy that answers what the agent does not; an oracle only if `privileged`.
+
+    Raises:
+        EnvConfigError: there is none of this name, or it waits for answers from outside itself.
+    """
+    policy = any_rule(rule)
+    if policy.search is not None:
+        raise EnvConfigError(f"rule: value {policy.name} searches (allowed: a rule; envs.lookahead searches)")
+    if policy.oracle and not privileged:
+        raise EnvConfigError(f"rule: value {policy.name} is an oracle (allowed: with privileged=True)")
+    return policy
+
+
+def any_rule(rule: Policy | str) -> Policy:
+    """The policy of this name, or this one, if it answers by itself.
 
     Raises:
         EnvConfigError: there is none of this name, or it waits for answers from outside itself.
@@ -183,6 +227,9 @@ class ScenarioMix:
 
     scenarios: tuple[Scenario, ...]
     probabilities: tuple[float, ...]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ScenarioMix":
+        return self  # a value
 
 
 def kernels_of(mix: ScenarioMix, rule: Policy) -> list[str]:

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -67,7 +67,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self, scenario: Any = USUAL, rule: Policy | str = "series-v2", render_mode: str | None = None, **arguments: Any
     ):
         self.config = env_config(self.defaults, arguments, ARGUMENTS)
-        self.rule = rule_of(rule)
+        self.rule = rule_of(rule, self.config.privileged)
         self.mix = scenario_mix(self.scenario if scenario is USUAL else scenario)
         self.metadata = {**type(self).metadata, "kernels": kernels_of(self.mix, self.rule)}
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
@@ -199,20 +199,14 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
             self._watch()
         return self.slot.observation.copy(), self.slot.info(self.actions)
 
-    def fork(self) -> "HostEnv":
-        """An independent environment in the same state, with the same future."""
-        other = copy.copy(self)
-        other.action_space, other.observation_space = copy.deepcopy((self.action_space, self.observation_space))
-        other.slot = Slot(self.kind, self.mix, self.rule, self.config)
-        other._gantt, other._window = Gantt() if self._gantt is not None else None, None
-        other._np_random = copy.deepcopy(self.np_random)
-        slot = self.slot
-        other.slot.number = slot.number
-        if slot.machine is not None:
-            other.slot.load(slot.machine)
-            other.slot.over = slot.over
-            other._watch()
-        return other
+    def fork(self) -> Self:
+        """An independent environment in the same state, with the same future; so is a copy by ``copy.deepcopy``."""
+        return copy.deepcopy(self, {id(self.spec): self.spec})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: a copy opens a window of its own."""
+        self.np_random  # noqa: B018  (drawn now, or the copy would draw another)
+        return self.__dict__ | {"_window": None}
 
 
 class DirectedYieldEnv(HostEnv):

@@ -1,6 +1,8 @@
 """Many machines stepped in compiled code on all cores. A machine never sees another, so threads change no result."""
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -22,15 +24,30 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # OpenMP's barriers spin, by default for so long that a machine with other work to do stands still. This is about as
 # long as Python needs between two steps, and much less than a time slice. Read when the first parallel function runs.
 
+MACHINES_A_THREAD = 16
+"""Fewer machines than this are stepped faster by one thread than by two that wait for each other."""
+
 _one_at_a_time = Lock()
+
+
+@functools.cache
+def launch_threads(process: int) -> None:
+    """Start Numba's threads in this process. OpenMP's default becomes theirs; torch, which shares it, keeps its own."""
+    torch = sys.modules.get("torch")
+    kept = torch.get_num_threads() if torch is not None else 0
+    numba.get_num_threads()
+    if torch is not None:
+        torch.set_num_threads(kept)
 
 
 @contextmanager
 def together(threads: int) -> Iterator[None]:
     """Around every call of a parallel function: its threads; the work queue serves one Python thread at a time."""
     with _one_at_a_time:
-        if JIT and numba.get_num_threads() != threads:
-            numba.set_num_threads(threads)
+        if JIT:
+            launch_threads(os.getpid())
+            if numba.get_num_threads() != threads:
+                numba.set_num_threads(threads)
         yield
 
 
@@ -39,42 +56,20 @@ def handles(worlds: list[World]):
     return np.array([world.handle for world in worlds], np.int64) if JIT else [world.handle for world in worlds]
 
 
-def checked_threads(threads: int | None) -> int:
-    """How many threads to use; None: all cores.
+def checked_threads(threads: int | None, num_envs: int) -> int:
+    """How many threads to use; None: one for each `MACHINES_A_THREAD` machines, up to all cores.
 
     Raises:
         EnvConfigError: fewer than one, or more than there are cores.
     """
     most = numba.config.NUMBA_NUM_THREADS
-    return most if threads is None else whole_number("threads", threads, 1, most, EnvConfigError)
-
-
-class Shown:
-    """What all machines show after a step: fresh arrays, one row a machine, never handed out twice."""
-
-    def __init__(self, count: int, nr_features: int, nr_mask: int):
-        self.observations = np.empty((count, nr_features), np.float32)
-        self.masks = np.empty((count, nr_mask), np.int8)
-        self.rewards = np.empty(count)
-        self.truncated = np.empty(count, np.bool_)
-        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
-        self.terms = np.empty((count, NR_TERMS), np.int64)
-
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """In the order of `show`."""
-        return (
-            self.observations,
-            self.masks,
-            self.rewards,
-            self.truncated,
-            self.times_ns,
-            self.elapsed_ns,
-            self.terms,
-        )
+    if threads is None:
+        return min(most, max(1, num_envs // MACHINES_A_THREAD))
+    return whole_number("threads", threads, 1, most, EnvConfigError)
 
 
 @kjit
-def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms):
+def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
     """Copy what a machine shows into row i of each array."""
     state = env_state(w, 0)
     for j in range(observations.shape[1]):
@@ -82,7 +77,11 @@ def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, te
     for j in range(masks.shape[1]):
         masks[i, j] = action_mask(w, j).legal
     for j in range(NR_TERMS):
-        terms[i, j] = state.term[j]
+        accounts[i, j] = state.term[j]
+        accounts[i, NR_TERMS + j] = state.total[j] - state.first[j]
+    accounts[i, 2 * NR_TERMS] = state.asked
+    accounts[i, 2 * NR_TERMS + 1] = state.seen - state.asked - state.at_decision
+    accounts[i, 2 * NR_TERMS + 2] = state.illegal
     rewards[i] = state.reward
     truncated[i] = state.truncated
     elapsed_ns[i] = state.elapsed_ns
@@ -97,38 +96,76 @@ def put_action(w, action):
         state.action[j] = action[j]
 
 
+@kjit
+def begin_one(machines, which, k, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
+              elapsed_ns, accounts):  # fmt: skip
+    """`env_begin` on the k-th of the machines of these numbers, and what it shows then."""
+    i = which[k]
+    statuses[i] = env_begin(machines[i], seeds[k], jitters_ns[k])
+    show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+
+
+@kjit
+def step_one(machines, i, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
+    """`env_step` with the i-th action on machine i, and what it shows then."""
+    put_action(machines[i], actions[i])
+    statuses[i] = env_step(machines[i])
+    show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+
+
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-                   elapsed_ns, terms):  # fmt: skip
-    """`env_begin` on the machines of these numbers, and what they show then."""
+                   elapsed_ns, accounts):  # fmt: skip
+    """`begin_one` on each of the machines of these numbers."""
     for k in prange(len(which)):
-        i = which[k]
-        statuses[i] = env_begin(machines[i], seeds[k], jitters_ns[k])
-        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+        begin_one(machines, which, k, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
+                  elapsed_ns, accounts)  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin_in_turn(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
+                  elapsed_ns, accounts):  # fmt: skip
+    """`begin_machines` on the thread that calls it."""
+    for k in range(len(which)):
+        begin_one(machines, which, k, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
+                  elapsed_ns, accounts)  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def step_machines(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-                  terms):  # fmt: skip
-    """`env_step` with the i-th action on the machines of these numbers, and what they show then.
-
-    Returns how many failed, and of how many the episode is over.
-    """
+                  accounts):  # fmt: skip
+    """`step_one` on each of the machines of these numbers. Returns how many failed, and how many episodes are over."""
     failed, ended = 0, 0
     for k in prange(len(which)):
         i = which[k]
-        w = machines[i]
-        put_action(w, actions[i])
-        statuses[i] = env_step(w)
-        show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+        step_one(machines, i, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
+                 accounts)  # fmt: skip
         failed += 1 if statuses[i] == FAILED else 0
         ended += 1 if truncated[i] else 0
     return failed, ended
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms):
-    """What the machines of these numbers show now."""
-    for k in prange(len(which)):
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_in_turn(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
+                 accounts):  # fmt: skip
+    """`step_machines` on the thread that calls it."""
+    failed, ended = 0, 0
+    for k in range(len(which)):
         i = which[k]
-        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+        step_one(machines, i, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
+                 accounts)  # fmt: skip
+        failed += 1 if statuses[i] == FAILED else 0
+        ended += 1 if truncated[i] else 0
+    return failed, ended
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
+    """What the machines of these numbers show now."""
+    for k in range(len(which)):
+        i = which[k]
+        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+
+
+IN_TURN = {begin_machines: begin_in_turn, step_machines: step_in_turn, show_machines: show_machines}
+"""What does the same as a parallel function on one thread, and starts no others."""

@@ -10,7 +10,6 @@ from gymnasium.error import ResetNeeded
 from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown
 from vcpu_env.base.files import checksum
-from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
@@ -23,8 +22,12 @@ from vcpu_env.scenario import Scenario
 
 RESET_OPTIONS = ("scenario",)
 
-TRUNCATED, ELAPSED_NS, REWARD = (
-    dict(env_state.dtype.fields or {})[name][1] // 8 for name in ("truncated", "elapsed_ns", "reward")
+COUNTS = ("decisions", "unasked", "illegal")
+"""Of an episode so far: decisions answered by the agent, decisions answered by the rule, candidates not there."""
+
+TRUNCATED, ELAPSED_NS, REWARD, ASKED, SEEN, AT_DECISION, ILLEGAL = (
+    dict(env_state.dtype.fields or {})[name][1] // 8
+    for name in ("truncated", "elapsed_ns", "reward", "asked", "seen", "at_decision", "illegal")
 )
 """Where these lie in an `env_state`, in words: reading a field of a structured array takes five times as long."""
 
@@ -69,12 +72,6 @@ class SnapshotError(InputError):
     """A snapshot that is damaged, or of another version, layout or configuration."""
 
 
-def layout_of(world: World) -> str:
-    """A fingerprint of where everything lies in a world."""
-    parts = [(array.slot, name, array.dtype.descr, array.count) for name, array in world.arrays.items()]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
 def check_options(options: Any) -> None:
     """Raise EnvConfigError if these are no options of a reset."""
     if not isinstance(options, dict | None):
@@ -105,9 +102,23 @@ class Slot:
         self.machine: Machine | None = None
         self.number = 0
         self.over = True
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is kept beside the state."""
         self._described: tuple[str, str] | None = None
-        self._bounds = np.cumsum(mix.probabilities)[:-1]
+        self._bounds = np.cumsum(self.mix.probabilities)[:-1]
         self._origins: dict[tuple[int, int], Machine] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without views of the machine."""
+        return {name: self.__dict__[name] for name in ("kind", "mix", "rule", "config", "machine", "number", "over")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._prepare()
+        if self.machine is not None:
+            self._look_up()
 
     def draw(self, random: np.random.Generator, options: dict[str, Any] | None) -> Episode:
         """Draw the next episode: scenario, starting machine, seed and how long the machine runs on first.
@@ -147,6 +158,7 @@ class Slot:
         self.observation, self.mask = world["observation"]["value"], world["action_mask"]["legal"]
         self.state, self.view, self.clock = world["env_state"], world["yield_view"], world["machine_clock"]["now_ns"]
         self.action, self.term = self.state["action"][0], self.state["term"][0]
+        self.total, self.first = self.state["total"][0], self.state["first"][0]
         self.integers, self.floats = self.state.view(np.int64), self.state.view(np.float64)
         self.units = term_units(self.running.scenario)
 
@@ -172,13 +184,12 @@ class Slot:
             "time_ns": self.clock.item(),
             "elapsed_ns": self.integers.item(ELAPSED_NS),
             "reward_terms": self.terms(self.term),
+            "episode_totals": self.totals(),
         }
         if actions.nr_candidates:
             info["action_mask"] = self.mask.copy()
         if self.config.privileged:
             info["awaited"] = self.awaited()
-        if self.over:
-            info["episode_totals"] = self.totals()
         return info
 
     def awaited(self) -> int:
@@ -192,14 +203,11 @@ class Slot:
         return FIRST_CANDIDATE + int(found[0]) if len(found) else 0
 
     def totals(self) -> dict[str, float | int]:
-        """What the episode came to: the reward's terms summed up, decisions, illegal candidates."""
-        state = self.state[0]
-        return {
-            **self.terms(state["total"] - state["first"]),
-            "decisions": int(state["asked"]),
-            "unasked": int(state["seen"] - state["asked"] - state["at_decision"]),
-            "illegal": int(state["illegal"]),
-        }
+        """What the episode has come to so far: the reward's terms summed up, and `COUNTS`."""
+        word = self.integers.item
+        asked = word(ASKED)
+        counts = asked, word(SEEN) - asked - word(AT_DECISION), word(ILLEGAL)
+        return self.terms(self.total - self.first) | dict(zip(COUNTS, counts, strict=True))
 
     def terms(self, counters: np.ndarray) -> dict[str, float]:
         """Changes of the counters behind the reward's terms, by name, in the reward's units."""
@@ -215,7 +223,7 @@ class Slot:
     def _description(self) -> tuple[str, str]:
         """The machine's layout and scenario as a snapshot has them."""
         if self._described is None:
-            self._described = layout_of(self.running.world), self.running.scenario.model_dump_json()
+            self._described = self.running.world.layout, self.running.scenario.model_dump_json()
         return self._described
 
     def restore(self, snapshot: Snapshot, arguments: str) -> np.random.Generator:
@@ -228,10 +236,8 @@ class Slot:
         machine = self._machine_for(snapshot)
         random = np.random.Generator(np.random.PCG64())
         random.bit_generator.state = snapshot.random
-        rules = machine.world["decision_rules"]
-        own = rules.copy()
         machine.world.words[:] = np.frombuffer(snapshot.words, np.int64)
-        rules["target_address"], rules["penalty_address"] = own["target_address"], own["penalty_address"]
+        machine.policy.put_addresses(machine.world)
         self.machine, self.number, self.over = machine, snapshot.number, snapshot.over
         self._look_up()
         self._described = snapshot.layout, snapshot.scenario
@@ -244,7 +250,7 @@ class Slot:
         else:
             scenario = Scenario.model_validate_json(snapshot.scenario)
             machine = start(scenario, self.rule, self.kind, self.config, snapshot.number).fork()
-            layout = layout_of(machine.world)
+            layout = machine.world.layout
         if snapshot.layout != layout or len(snapshot.words) != machine.world.words.nbytes:
             raise SnapshotError(f"snapshot.layout: value {snapshot.layout} (allowed: {layout}, that of this version)")
         return machine

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from vcpu_env.envs.action import Actions, boosts
+from vcpu_env.envs.action import Actions, boosts, one_boost
 from vcpu_env.envs.compiled.observe import GROUPS, NR_CANDIDATE_FEATURES, NR_FEATURES, hidden_features
 from vcpu_env.envs.compiled.tuner import TUNER_FEATURES
-from vcpu_env.envs.compiled.types import HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
+from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, parse_filter
 from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
 from vcpu_env.machine import Machine
@@ -102,7 +102,8 @@ def equip(machine: Machine, kind: int, config: EnvConfig) -> None:
     params["max_decisions"] = config.max_decisions or 0
     params["max_penalty_scale"] = config.max_penalty_scale
     params["nr_vms"] = len(vms)
-    for i, (_, boost, scale) in enumerate(boosts(kind, config.penalty_levels)):
+    second = boosts(kind, config.penalty_levels) if kind != CANDIDATE_CHOICE else [one_boost(config.boost)]
+    for i, (_, boost, scale) in enumerate(second):
         params["boost"][0][i], params["scale"][0][i] = boost, round(scale * PENALTY_SCALE_ONE)
     if kind != HOST_TUNER and set(config.observe) != set(GROUPS):
         indices = hidden_features(frozenset(config.observe), config.nr_candidates)

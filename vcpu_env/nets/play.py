@@ -132,8 +132,7 @@ class PolicyMachine(Machine):
 
     def fork(self) -> "PolicyMachine":
         """An independent machine in the same state, with the same future."""
-        other = object.__new__(PolicyMachine)
-        other.__dict__ |= self.__dict__
-        other.world = self.world.copy()
+        other = super().fork()
+        assert isinstance(other, PolicyMachine)
         other._memory = tuple(array.copy() for array in self._memory)  # type: ignore[assignment]
         return other

@@ -26,6 +26,9 @@ from vcpu_env.policy.view import YIELD_VIEW
 PENALTY_PATCHES = frozenset(range(1, 6))
 """Patches of the series that a penalty rule needs: those that compute and charge penalties."""
 
+RULES_MODULE = "rules_"
+"""What the names of modules made of users' files begin with."""
+
 IMPORTS = ("__future__", "collections.abc", "dataclasses", "math", "numba", "numpy", "typing", "vcpu_env")
 IMPURE = (
     "__builtins__", "__import__", "breakpoint", "compile", "delattr", "eval", "exec", "globals", "id", "input",
@@ -84,7 +87,7 @@ def policy_in_file(path: str, text: str, member: str) -> Policy:
     Raises:
         PolicyError: the file does not run, or holds no such policy, or what it holds is not allowed.
     """
-    module = _run_file(path, text)
+    module = rules_module(path, text)
     try:
         policy = _policy_in_module(path, module, member)
     except PolicyError:
@@ -129,9 +132,15 @@ def _summary(function: Any) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
 
 
-def _run_file(path: str, text: str) -> types.ModuleType:
-    name = "rules_" + hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()[:16]
-    module = types.ModuleType(name)
+@functools.cache
+def rules_module(path: str, text: str) -> types.ModuleType:
+    """A user's file as a module; ``TEXT`` in it is the text that it was made of.
+
+    Raises:
+        PolicyError: the file does not run, or does what is not allowed.
+    """
+    name = RULES_MODULE + hashlib.sha256(f"{path}\0{text}".encode()).hexdigest()[:16]
+    module: Any = types.ModuleType(name)
     module.__file__ = path
     setattr(module, TEXT, text)
     sys.modules[name] = module
@@ -146,7 +155,8 @@ def _run_file(path: str, text: str) -> types.ModuleType:
         kind = type(error).__name__
         detail = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())[:400]
         raise PolicyError(f"policy: {path}, line {line}: {kind}: {detail}") from None
-    return module
+    module.TEXT = text
+    return module  # type: ignore[no-any-return]
 
 
 def refuse_impure(path: str, tree: ast.AST) -> None:

@@ -6,6 +6,7 @@ no decision.
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from vcpu_env.base.errors import InputError, shown
 from vcpu_env.base.world import World
@@ -119,19 +120,26 @@ class Policy:
         params["track"] = TRACK_V2 if {6, 7} <= self.patches else TRACK_OFF
         params["filter"] = FILTER_SERIES if 8 in self.patches else FILTER_BASE
         params["relaxed_round"] = 9 in self.patches
+        rules = world["decision_rules"]
         for point, rule in (("target", self.target_rule), ("penalty", self.penalty_rule)):
-            rules = world["decision_rules"]
-            rules[f"{point}_rule"] = RULE_KERNEL if rule is None else RULE_POINTER
-            if rule == EXTERNAL:
-                rules[f"{point}_rule"] = RULE_EXTERNAL
-            elif rule is not None:
-                rules[f"{point}_address"] = rule_address(rule, YIELD_VIEW, point)
+            kinds: dict[Any, int] = {None: RULE_KERNEL, EXTERNAL: RULE_EXTERNAL}
+            rules[f"{point}_rule"] = kinds.get(rule, RULE_POINTER)
+        self.put_addresses(world)
         if self.search is not None:
             world["decision_rules"]["target_rule"] = RULE_EXTERNAL
         for (struct, name), value in self.settings.items():
             world[struct][name] = value
         if self.keep_apart:
             stay_apart(world)
+
+    def put_addresses(self, world: World) -> None:
+        """Tell a world, also one that comes from another process, where the code of the rules lies."""
+        for point, rule in (("target", self.target_rule), ("penalty", self.penalty_rule)):
+            if rule is not None and rule != EXTERNAL:
+                world["decision_rules"][f"{point}_address"] = rule_address(rule, YIELD_VIEW, point)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Policy":
+        return self  # a value
 
 
 def stay_apart(world: World) -> None:

@@ -130,15 +130,20 @@ def test_time_and_elapsed():
     assert time_ns == start_ns + env.config.horizon_ns
 
 
-def test_totals_are_at_the_end_only():
+def test_totals_add_up_from_step_to_step():
     env = make(CANDIDATE_CHOICE, max_decisions=3, horizon_ns=5 * MSEC)
     _, info = env.reset(seed=1)
-    for step in range(3):
-        assert "episode_totals" not in info
+    expected = dict.fromkeys(info["episode_totals"], 0)
+    for step in range(4):
+        assert info["episode_totals"] == pytest.approx(expected, abs=1e-9)
+        if step == 3:
+            break
         *_, truncated, info = env.step(0)
         assert truncated == (step == 2)
-    totals = info["episode_totals"]
-    assert (totals["decisions"], totals["unasked"], totals["illegal"]) == (3, 0, 0)
+        expected["decisions"] += 1
+        for term, change in info["reward_terms"].items():
+            expected[term] += change
+    assert [type(info["episode_totals"][name]) for name in ("decisions", "unasked", "useful")] == [int, int, float]
 
 
 @pytest.mark.parametrize(

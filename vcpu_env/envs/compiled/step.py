@@ -126,7 +126,11 @@ def answer_as_agent(w):
         engine(w, 0).status = ANSWERED
     if params.kind == DIRECTED_YIELD:
         view.penalty_scale = penalty_factor(action[1], params.max_penalty_scale)
-    elif params.kind != CANDIDATE_CHOICE:
+    elif params.kind == CANDIDATE_CHOICE:
+        if candidate >= FIRST_CANDIDATE and params.boost[0] != BOOST_RULE:
+            view.boost = params.boost[0]
+            view.penalty_scale = params.scale[0]
+    else:
         level = int(action[1])
         if params.boost[level] != BOOST_RULE:
             view.boost = params.boost[level]
