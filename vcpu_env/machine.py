@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vcpu_env.base.jit import NIL, call
+from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.stall import check_stall
 from vcpu_env.build.world import build_world
@@ -47,8 +48,8 @@ class Machine:
         policy: a policy, the name of one (`vcpu_env.policy.named.POLICIES`) or of a file with one
             (`vcpu_env.policy.in_file`); in force from the scenario's `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
-        trace_events: length of the ring of scheduler events (`kernel.sched_trace`), up to 2**26; 0: they are not
-            recorded.
+        trace_events: room for so many records of what happens from time 0 on (`base.trace_ring`), up to 2**26; 0: none.
+        traced: the groups of records that are written.
 
     Raises:
         ValueError: unknown policy, workload or workload parameter, a seed outside 0..2**31-1, a ring that is none, or
@@ -66,7 +67,14 @@ class Machine:
         (1000000, 2000000, True)
     """
 
-    def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
+    def __init__(
+        self,
+        scenario: Scenario,
+        policy: Policy | str = "stock",
+        seed: int = 0,
+        trace_events: int = 0,
+        traced: int = ALL_GROUPS,
+    ):
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         if not 0 <= trace_events <= MOST_TRACE_EVENTS:
@@ -78,7 +86,7 @@ class Machine:
             self._policy_due_ns: int | None = None if self.policy.keep_apart else scenario.policy_from_ns or None
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
             self.blueprint = blueprint_of(scenario, seed)
-            self.world = build_world(self.blueprint, first, trace_events)
+            self.world = build_world(self.blueprint, first, trace_events, traced)
             start_tasks(self.world.handle)
 
     @property

@@ -60,7 +60,7 @@ STRUCTS = (
     "vm_account",
     "hidden",
     "coscheduling",
-    "sched_event",
+    "trace_record",
     "cgroup_change",
     "span_cpu",
     "sg_lb_stats",
@@ -72,6 +72,7 @@ STRUCTS = (
     "alignment",
     "vm_alignment",
     "random_key",
+    "trace_ring",
 )
 """Names of all structs; a name's place is its slot. Append only: cached code and snapshots know structs by slot."""
 

@@ -5,6 +5,7 @@ import numpy as np
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
 from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
+from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
@@ -22,7 +23,6 @@ from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.features import FEATURES, base_slice_of
-from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.types import (
     LAG_CLAMP_6_19_0,
     LAG_CLAMP_6_19_9,
@@ -74,8 +74,8 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
     return order[: vm.vcpus].tolist(), False
 
 
-def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World:
-    """Lay out and fill the world of a blueprint; `trace_events` is the length of its ring of scheduler events."""
+def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0, traced: int = ALL_GROUPS) -> World:
+    """Lay out and fill the world of a blueprint; room for so many records, of these groups (`base.trace_ring`)."""
     cgroups = CgroupEvents(plan.scenario, plan.groups, first_slot=plan.nr_slots)
     world = lay_out(plan, cgroups, trace_events)
     init_timeline(world)
@@ -89,7 +89,8 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     cgroups.fill(world, plan.seed)
     fill_guests(world, plan)
     place_host_tasks(world, plan.host_tasks, plan.parties)
-    world["sched_tunables"]["trace_events"] = trace_events
+    if trace_events:
+        world["trace_ring"]["length"], world["trace_ring"]["on"] = trace_events, traced
     policy.apply(world)
     fill_ticks(world, plan.scenario, quotas=cgroups.any)
     world["coscheduling"]["nr_vms"] = len(plan.guests)
@@ -124,7 +125,7 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> 
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
     nr_tasks = plan.nr_vcpus + len(host_tasks)
     return [
-        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
+        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs, trace_events),
         *yield_arrays(),
         *view_arrays(),
         *kvm_arrays(nr_vms, plan.nr_vcpus),
@@ -138,7 +139,6 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, trace_events: int) -> 
         *coscheduling_arrays(),
         *alignment_arrays(nr_vms),
         *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
-        *sched_trace_arrays(trace_events),
         *cgroups.arrays(),
     ]
 

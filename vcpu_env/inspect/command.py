@@ -1,0 +1,171 @@
+"""What ``vcpu-env trace`` does: check what was asked, run, write a file whole or not at all."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vcpu_env.base.trace_ring import GROUPS
+from vcpu_env.precompile import ensure_compiled
+from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
+from vcpu_env.scenario.errors import InputError
+
+if TYPE_CHECKING:
+    from vcpu_env.inspect.recorder import Recording
+
+MSEC = 1_000_000
+FORMATS = {"perfetto": ".pftrace", "jsonl": ".jsonl", "ftrace": ".ftrace"}
+"""Formats of a window, and the ends of file names that mean them."""
+
+
+class TraceRequest:
+    """What is to be recorded, checked.
+
+    Args:
+        scenario, overrides, seed: the run.
+        machine_of: makes a machine of a scenario and a seed.
+        from_ms, for_ms: the window; None: the begin of the measured time, and 20 ms.
+
+    Raises:
+        ValueError: naming the field.
+    """
+
+    def __init__(
+        self,
+        scenario: str,
+        overrides: Sequence[str],
+        machine_of: Callable[[Scenario, int], Any],
+        seed: int,
+        from_ms: float | None,
+        for_ms: float | None,
+    ):
+        self.scenario = apply_overrides(load_scenario(scenario), overrides)
+        self.machine_of = machine_of
+        if not 0 <= seed < 2**31:
+            raise InputError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
+        self.seed = seed
+        run = self.scenario.run
+        end_ns = run.warmup_ns + run.duration_ns
+        self.from_ns = run.warmup_ns if from_ms is None else moment("--from", from_ms, end_ns)
+        if self.from_ns == end_ns:
+            raise InputError(f"--from: value {from_ms:g} (allowed: ms before the run's end, {end_ns / MSEC:g})")
+        longest_ns = end_ns - self.from_ns
+        wanted_ns = min(20 * MSEC, longest_ns) if for_ms is None else moment("--for", for_ms, longest_ns)
+        if wanted_ns == 0:
+            raise InputError(f"--for: value {for_ms:g} (allowed: ms above 0)")
+        self.to_ns = self.from_ns + wanted_ns
+
+    def machine(self) -> Any:
+        """The machine at time 0; the simulator is compiled first, if it has to be."""
+        ensure_compiled()
+        return self.machine_of(self.scenario, self.seed)
+
+
+def moment(name: str, value_ms: float, last_ns: int) -> int:
+    """A time on the command line, as ns.
+
+    Raises:
+        InputError: it is none, or later than `last_ns`.
+    """
+    if not 0 <= value_ms <= last_ns / MSEC:
+        raise InputError(f"{name}: value {value_ms:g} (allowed: 0..{last_ns / MSEC:g} ms, within the run)")
+    return round(value_ms * MSEC)
+
+
+def groups_of(names: Sequence[str], format_: str) -> int:
+    """The bits of groups of records; none named: all.
+
+    Raises:
+        InputError: there is no such group, or the format needs all of them.
+    """
+    if names and format_ != "jsonl":
+        raise InputError(f"--events: given with {format_} (allowed: with jsonl)")
+    bits = 0
+    for name in names or GROUPS:
+        if name not in GROUPS:
+            raise InputError(f"--events: value '{name}' (allowed: {', '.join(GROUPS)})")
+        bits |= GROUPS[name]
+    return bits
+
+
+def format_of(name: str | None, out: Path | None) -> str:
+    """The format that is asked for, or that the file's name means.
+
+    Raises:
+        InputError: there is no such format, or none is named.
+    """
+    allowed = ", ".join(FORMATS)
+    if name is not None:
+        if name not in FORMATS:
+            raise InputError(f"--format: value '{name}' (allowed: {allowed})")
+        return name
+    for known, end in FORMATS.items():
+        if out is not None and out.name.endswith(end):
+            return known
+    raise InputError(
+        f"--format: missing (allowed: {allowed}, or a file name -o that ends in {', '.join(FORMATS.values())})"
+    )
+
+
+def check_target(out: Path | None, force: bool) -> None:
+    """Refuse a file that cannot be written, or is there already.
+
+    Raises:
+        InputError: naming it.
+    """
+    if out is None:
+        return
+    if out.is_dir() or not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+        raise InputError(f"-o: value '{out}' (allowed: a file in a directory to write to)")
+    if out.exists() and not force:
+        raise InputError(f"-o: '{out}' exists (allowed: a new file, or --force)")
+
+
+def write_parts(out: Path | None, parts: Iterable[str | bytes]) -> int:
+    """Write text or bytes to a file, or to the standard output; returns how many bytes.
+
+    Raises:
+        InputError: the file cannot be written; nothing is left of it.
+    """
+    if out is None:
+        size = 0
+        for part in parts:
+            data = part.encode() if isinstance(part, str) else part
+            size += sys.stdout.buffer.write(data)
+        return size
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part.encode() if isinstance(part, str) else part)
+            size = file.tell()
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"-o: value '{out}' (allowed: a file to write to; {error.strerror})") from None
+    return size
+
+
+def trace(request: TraceRequest, out: Path | None, name: str, groups: int, limit: int) -> None:
+    """Record a window and write it.
+
+    Raises:
+        ValueError: it cannot be recorded, or the file not be written.
+    """
+    machine = request.machine()
+    from vcpu_env.inspect.recorder import record
+
+    recording = record(machine, request.from_ns, request.to_ns, limit, groups)
+    size = write_parts(out, parts_of(recording, name))
+    if out is not None:
+        print(f"{out}: {len(recording.records):,} records, {size / 1e6:,.1f} MB", file=sys.stderr)
+
+
+def parts_of(recording: "Recording", name: str) -> Iterable[str | bytes]:
+    """A recording in one of the `FORMATS`, piece by piece."""
+    from vcpu_env.inspect import ftrace, jsonl, perfetto
+
+    if name == "perfetto":
+        return perfetto.packets(recording)
+    return jsonl.lines(recording) if name == "jsonl" else ftrace.lines(recording)
