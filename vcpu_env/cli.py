@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, trace, calibration, fit, replay, bench, realism, validate."""
+"""The console script ``vcpu-env``: list, simulate, trace, explain, diff, calibration, fit, replay, bench, ..."""
 
 import functools
 import json
@@ -331,7 +331,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (commands.trace,):
+for command in (commands.trace, commands.explain, commands.diff):
     app.command()(reported(command))
 
 

@@ -9,6 +9,7 @@ Scenario = Annotated[str, typer.Argument(help="name of a shipped scenario, or a 
 PolicyName = Annotated[
     str, typer.Option("--policy", help="policy (`vcpu-env list policies`), a rule in FILE.py, a model FILE.npz")
 ]
+RuleName = Annotated[str, typer.Option("--policy", help="policy (`vcpu-env list policies`), or a rule in FILE.py")]
 Seed = Annotated[int, typer.Option(help="seed of all randomness")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. host.hz=250")]
 
@@ -31,11 +32,49 @@ def trace(
     set_: Overrides = None,
 ) -> None:
     """Write all that happens in a window of one run: switches, wake-ups, exits, yields, interrupts, locks."""
-    from vcpu_env.inspect import command
+    from vcpu_env.inspect import trace_command as command
+    from vcpu_env.inspect.request import RunRequest
     from vcpu_env.nets.maker import machine_maker
 
     name = command.format_of(format_, out)
     groups = command.groups_of(events or [], name)
     command.check_target(out, force)
-    request = command.TraceRequest(scenario, set_ or [], machine_maker(policy), seed, from_, for_)
-    command.trace(request, out, name, groups, limit)
+    request = RunRequest(scenario, set_ or [], seed)
+    times_ns = command.window(request, from_, for_)
+    command.trace(request, machine_maker(policy), times_ns, out, name, groups, limit)
+
+
+def explain(
+    scenario: Scenario,
+    policy: RuleName = "stock",
+    seed: Seed = 0,
+    yield_: Annotated[int | None, typer.Option("--yield", min=1, help="the N-th kvm_vcpu_on_spin() of the run")] = None,
+    at: Annotated[float | None, typer.Option(help="in place of --yield: the first from here on, ms")] = None,
+    vcpu: Annotated[str | None, typer.Option(help="with --at: of this vCPU, VM:INDEX")] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="what other policies do from the same state; several, or with commas")
+    ] = None,
+    set_: Overrides = None,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of text")] = False,
+) -> None:
+    """Explain one directed yield: who spun on what, whom the scan looked at, who was taken, what came of it."""
+    from vcpu_env.inspect import explain_command as command
+    from vcpu_env.inspect.request import RunRequest
+
+    command.explain_yield(RunRequest(scenario, set_ or [], seed), policy, yield_, at, vcpu, against or [], json_)
+
+
+def diff(
+    scenario: Scenario,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="two of them: name, or a rule in FILE.py")
+    ] = None,
+    seed: Seed = 0,
+    set_: Overrides = None,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of text")] = False,
+) -> None:
+    """Find the first decision in which two policies part, what each did, and how the runs develop from there."""
+    from vcpu_env.inspect import diff_command as command
+    from vcpu_env.inspect.request import RunRequest
+
+    command.diff_policies(RunRequest(scenario, set_ or [], seed), policy or [], json_)

@@ -89,7 +89,16 @@ def record(
     if not machine.now_ns <= from_ns < to_ns:
         raise RecordError(f"window: {from_ns}..{to_ns} ns (allowed: from {machine.now_ns} ns on, not empty)")
     machine.run_until(from_ns)
-    start = machine.world.copy()
+    return record_from_here(machine, to_ns, limit, groups)
+
+
+def record_from_here(machine: Machine, to_ns: int, limit: int = DEFAULT_LIMIT, groups: int = ALL_GROUPS) -> Recording:
+    """The same from the machine's present instant on; it may stand at a decision that has been answered.
+
+    Raises:
+        RecordError, ValueError: as of `record`.
+    """
+    start, from_ns = machine.world.copy(), machine.now_ns
     machine.world = start.extended([trace_record.array(limit)])
     ring = machine.world["trace_ring"]
     ring["length"], ring["on"], ring["written"] = limit, groups, 0

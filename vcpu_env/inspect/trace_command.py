@@ -7,70 +7,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcpu_env.base.trace_ring import GROUPS
+from vcpu_env.inspect.request import MSEC, RunRequest, moment
 from vcpu_env.precompile import ensure_compiled
-from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
+from vcpu_env.scenario import Scenario
 from vcpu_env.scenario.errors import InputError
 
 if TYPE_CHECKING:
     from vcpu_env.inspect.recorder import Recording
 
-MSEC = 1_000_000
 FORMATS = {"perfetto": ".pftrace", "jsonl": ".jsonl", "ftrace": ".ftrace"}
 """Formats of a window, and the ends of file names that mean them."""
 
 
-class TraceRequest:
-    """What is to be recorded, checked.
-
-    Args:
-        scenario, overrides, seed: the run.
-        machine_of: makes a machine of a scenario and a seed.
-        from_ms, for_ms: the window; None: the begin of the measured time, and 20 ms.
+def window(request: RunRequest, from_ms: float | None, for_ms: float | None) -> tuple[int, int]:
+    """Begin and end of a window, ns; by default 20 ms from the begin of the measured time.
 
     Raises:
-        ValueError: naming the field.
+        InputError: it is not within the run.
     """
-
-    def __init__(
-        self,
-        scenario: str,
-        overrides: Sequence[str],
-        machine_of: Callable[[Scenario, int], Any],
-        seed: int,
-        from_ms: float | None,
-        for_ms: float | None,
-    ):
-        self.scenario = apply_overrides(load_scenario(scenario), overrides)
-        self.machine_of = machine_of
-        if not 0 <= seed < 2**31:
-            raise InputError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
-        self.seed = seed
-        run = self.scenario.run
-        end_ns = run.warmup_ns + run.duration_ns
-        self.from_ns = run.warmup_ns if from_ms is None else moment("--from", from_ms, end_ns)
-        if self.from_ns == end_ns:
-            raise InputError(f"--from: value {from_ms:g} (allowed: ms before the run's end, {end_ns / MSEC:g})")
-        longest_ns = end_ns - self.from_ns
-        wanted_ns = min(20 * MSEC, longest_ns) if for_ms is None else moment("--for", for_ms, longest_ns)
-        if wanted_ns == 0:
-            raise InputError(f"--for: value {for_ms:g} (allowed: ms above 0)")
-        self.to_ns = self.from_ns + wanted_ns
-
-    def machine(self) -> Any:
-        """The machine at time 0; the simulator is compiled first, if it has to be."""
-        ensure_compiled()
-        return self.machine_of(self.scenario, self.seed)
-
-
-def moment(name: str, value_ms: float, last_ns: int) -> int:
-    """A time on the command line, as ns.
-
-    Raises:
-        InputError: it is none, or later than `last_ns`.
-    """
-    if not 0 <= value_ms <= last_ns / MSEC:
-        raise InputError(f"{name}: value {value_ms:g} (allowed: 0..{last_ns / MSEC:g} ms, within the run)")
-    return round(value_ms * MSEC)
+    end_ns = request.end_ns
+    from_ns = request.scenario.run.warmup_ns if from_ms is None else moment("--from", from_ms, end_ns)
+    if from_ns == end_ns:
+        raise InputError(f"--from: value {from_ns / MSEC:g} (allowed: ms before the run's end, {end_ns / MSEC:g})")
+    longest_ns = end_ns - from_ns
+    wanted_ns = min(20 * MSEC, longest_ns) if for_ms is None else moment("--for", for_ms, longest_ns)
+    if wanted_ns == 0:
+        raise InputError(f"--for: value {for_ms:g} (allowed: ms above 0)")
+    return from_ns, from_ns + wanted_ns
 
 
 def groups_of(names: Sequence[str], format_: str) -> int:
@@ -147,16 +110,24 @@ def write_parts(out: Path | None, parts: Iterable[str | bytes]) -> int:
     return size
 
 
-def trace(request: TraceRequest, out: Path | None, name: str, groups: int, limit: int) -> None:
-    """Record a window and write it.
+def trace(
+    request: RunRequest,
+    machine_of: Callable[[Scenario, int], Any],
+    times_ns: tuple[int, int],
+    out: Path | None,
+    name: str,
+    groups: int,
+    limit: int,
+) -> None:
+    """Record a window and write it; `machine_of` makes a machine of a scenario and a seed.
 
     Raises:
         ValueError: it cannot be recorded, or the file not be written.
     """
-    machine = request.machine()
+    ensure_compiled()
     from vcpu_env.inspect.recorder import record
 
-    recording = record(machine, request.from_ns, request.to_ns, limit, groups)
+    recording = record(machine_of(request.scenario, request.seed), *times_ns, limit, groups)
     size = write_parts(out, parts_of(recording, name))
     if out is not None:
         print(f"{out}: {len(recording.records):,} records, {size / 1e6:,.1f} MB", file=sys.stderr)
