@@ -37,10 +37,17 @@ def test_lines_are_printed_and_groups_chosen():
         (["--from", 18, "--for", 3], "--for: value 3 (allowed: 0..2 ms, within the run)"),
         (["--for", 0], "--for: value 0 (allowed: ms above 0)"),
         (["--seed", -1], "seed: value -1 (allowed: 0..2147483647)"),
-        (["--format", "pcap"], "--format: value 'pcap' (allowed: perfetto, jsonl, ftrace)"),
+        (
+            ["--format", "pcap"],
+            "--format: value 'pcap' (allowed: perfetto, jsonl, ftrace, timehist, latency, exits without --at)",
+        ),
         (["--events", "net"], "--events: value 'net' (allowed: sched, kvm, yield, guest, irq, lock)"),
         (["--policy", "stok"], "policy: value 'stok'"),
         (["-o", "/nowhere/x.jsonl"], "-o: value '/nowhere/x.jsonl' (allowed: a file in a directory to write to)"),
+        (["--format", "debug"], "--format: value 'debug' (allowed: perfetto, jsonl, ftrace, timehist, latency, exits"),
+        (["--at", 3], "--format: value 'jsonl' (allowed: schedstat, debug, kvm_stat, openmetrics with --at)"),
+        (["--at", 3, "--from", 1], "--at: given with --from or --for (allowed: an instant or a window)"),
+        (["--at", 21, "--format", "debug"], "--at: value 21 (allowed: 0..20 ms, within the run)"),
         (["--limit", 10], "--limit: value 10 (allowed: from "),
     ],
 )
@@ -51,6 +58,12 @@ def test_mistakes_are_named(arguments, said):
 
 def test_a_format_is_needed(tmp_path):
     assert refused("trace", *SHORT, "-o", tmp_path / "run.txt").startswith("--format: missing (allowed: perfetto, ")
+
+
+@pytest.mark.parametrize("format_", ["schedstat", "debug", "kvm_stat", "openmetrics"])
+def test_an_instant_is_printed(format_):
+    code, printed, errors = call("trace", *SHORT, "--at", 16, "--format", format_)
+    assert (code, errors) == (0, []) and len(printed.splitlines()) > 3
 
 
 def test_groups_go_with_jsonl(tmp_path):

@@ -20,9 +20,15 @@ def trace(
     seed: Seed = 0,
     from_: Annotated[float | None, typer.Option("--from", help="begin, ms; default: of the measured time")] = None,
     for_: Annotated[float | None, typer.Option("--for", help="length, ms; default: 20")] = None,
+    at: Annotated[float | None, typer.Option(help="an instant in place of a window, ms")] = None,
     out: Annotated[Path | None, typer.Option("-o", help="the file to write; default: print it")] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="perfetto, jsonl or ftrace; default: by the file's name")
+        str | None,
+        typer.Option(
+            "--format",
+            help="perfetto, jsonl, ftrace, timehist, latency, exits; with --at: schedstat, debug, kvm_stat, "
+            "openmetrics; default: by the file's name",
+        ),
     ] = None,
     events: Annotated[
         list[str] | None, typer.Option(help="sched, kvm, yield, guest, irq or lock; several allowed; default: all")
@@ -33,13 +39,18 @@ def trace(
 ) -> None:
     """Write all that happens in a window of one run: switches, wake-ups, exits, yields, interrupts, locks."""
     from vcpu_env.inspect import trace_command as command
-    from vcpu_env.inspect.request import RunRequest
+    from vcpu_env.inspect.request import RunRequest, moment
     from vcpu_env.nets.maker import machine_maker
 
-    name = command.format_of(format_, out)
+    if at is not None and (from_, for_) != (None, None):
+        raise ValueError("--at: given with --from or --for (allowed: an instant or a window)")
+    name = command.format_of(format_, out, at is not None)
     groups = command.groups_of(events or [], name)
     command.check_target(out, force)
     request = RunRequest(scenario, set_ or [], seed)
+    if at is not None:
+        command.show(request, machine_maker(policy), moment("--at", at, request.end_ns), out, name)
+        return
     times_ns = command.window(request, from_, for_)
     command.trace(request, machine_maker(policy), times_ns, out, name, groups, limit)
 

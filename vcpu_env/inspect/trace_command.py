@@ -15,8 +15,13 @@ from vcpu_env.scenario.errors import InputError
 if TYPE_CHECKING:
     from vcpu_env.inspect.recorder import Recording
 
-FORMATS = {"perfetto": ".pftrace", "jsonl": ".jsonl", "ftrace": ".ftrace"}
+FORMATS = {
+    "perfetto": ".pftrace", "jsonl": ".jsonl", "ftrace": ".ftrace", "timehist": ".timehist", "latency": ".latency",
+    "exits": ".exits",
+}  # fmt: skip
 """Formats of a window, and the ends of file names that mean them."""
+INSTANTS = {"schedstat": ".schedstat", "debug": ".debug", "kvm_stat": ".kvm_stat", "openmetrics": ".openmetrics"}
+"""Formats of an instant, likewise."""
 
 
 def window(request: RunRequest, from_ms: float | None, for_ms: float | None) -> tuple[int, int]:
@@ -52,22 +57,23 @@ def groups_of(names: Sequence[str], format_: str) -> int:
     return bits
 
 
-def format_of(name: str | None, out: Path | None) -> str:
-    """The format that is asked for, or that the file's name means.
+def format_of(name: str | None, out: Path | None, instant: bool) -> str:
+    """The format that is asked for, or that the file's name means; of a window, or of an instant.
 
     Raises:
         InputError: there is no such format, or none is named.
     """
-    allowed = ", ".join(FORMATS)
+    formats = INSTANTS if instant else FORMATS
+    allowed = f"{', '.join(formats)} {'with' if instant else 'without'} --at"
     if name is not None:
-        if name not in FORMATS:
+        if name not in formats:
             raise InputError(f"--format: value '{name}' (allowed: {allowed})")
         return name
-    for known, end in FORMATS.items():
+    for known, end in formats.items():
         if out is not None and out.name.endswith(end):
             return known
     raise InputError(
-        f"--format: missing (allowed: {allowed}, or a file name -o that ends in {', '.join(FORMATS.values())})"
+        f"--format: missing (allowed: {allowed}; or a file -o that ends in .FORMAT, .pftrace for perfetto)"
     )
 
 
@@ -133,10 +139,33 @@ def trace(
         print(f"{out}: {len(recording.records):,} records, {size / 1e6:,.1f} MB", file=sys.stderr)
 
 
+def show(
+    request: RunRequest, machine_of: Callable[[Scenario, int], Any], at_ns: int, out: Path | None, name: str
+) -> None:
+    """Write how a machine stands at an instant.
+
+    Raises:
+        ValueError: it cannot be run so far, or the file not be written.
+    """
+    ensure_compiled()
+    from vcpu_env.inspect import instant, openmetrics, sched_debug
+
+    machine = machine_of(request.scenario, request.seed)
+    machine.run_until(at_ns)
+    writers = {"schedstat": instant.schedstat, "kvm_stat": instant.kvm_stat, "debug": sched_debug.sched_debug}
+    write_parts(out, (writers | {"openmetrics": openmetrics.openmetrics})[name](machine))
+
+
 def parts_of(recording: "Recording", name: str) -> Iterable[str | bytes]:
     """A recording in one of the `FORMATS`, piece by piece."""
-    from vcpu_env.inspect import ftrace, jsonl, perfetto
+    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perfetto, timehist
 
-    if name == "perfetto":
-        return perfetto.packets(recording)
-    return jsonl.lines(recording) if name == "jsonl" else ftrace.lines(recording)
+    writers: dict[str, Callable[[Recording], Iterable[str | bytes]]] = {
+        "perfetto": perfetto.packets,
+        "jsonl": jsonl.lines,
+        "ftrace": ftrace.lines,
+        "timehist": timehist.timehist,
+        "latency": timehist.latency,
+        "exits": kvm_exits.exits,
+    }
+    return writers[name](recording)
