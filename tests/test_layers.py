@@ -28,6 +28,7 @@ LADDER = [
     "vcpu_env.validate",  # all of it held against reality
     "vcpu_env.envs",  # Gymnasium
     "vcpu_env.nets",  # networks that decide within the machine
+    "vcpu_env.inspect",  # what happened in a run, and why
     "vcpu_env.bench",  # how fast
     "vcpu_env.cli",
     "vcpu_env",  # the package registers its environments

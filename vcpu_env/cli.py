@@ -1,5 +1,6 @@
-"""The console script ``vcpu-env``: list, simulate, calibration, fit, from-libvirt, replay, bench, realism, validate."""
+"""The console script ``vcpu-env``: list, simulate, trace, explain, diff, from-libvirt, calibration, fit, replay, ..."""
 
+import functools
 import json
 import os
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vcpu_env.inspect import commands
 
 LARGE_BYTES = 64 << 20
 """Machines from this size on are announced before they are made."""
@@ -116,6 +119,7 @@ def simulate(
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
     from vcpu_env.counters import measure
+    from vcpu_env.nets.maker import machine_maker
     from vcpu_env.precompile import ensure_compiled
     from vcpu_env.scenario import apply_overrides, load_rtapp, load_scenario
 
@@ -126,7 +130,7 @@ def simulate(
         )
     try:
         loaded = apply_overrides(load_rtapp(rtapp) if rtapp else load_scenario(scenario), set_ or [])
-        machine_of = prepare_policy(policy)
+        machine_of = machine_maker(policy)
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         ensure_compiled()
@@ -142,38 +146,6 @@ def simulate(
         print(json.dumps(counted))
         return
     print_counters(counted)
-
-
-def prepare_policy(name: str) -> Callable[[Any, int], Any]:
-    """Check a policy; returns what makes a machine of a scenario and a seed under it.
-
-    Raises:
-        ValueError: there is no such policy, or it is wrong.
-    """
-    from vcpu_env.policy.in_file import policy_of
-
-    if name.endswith(".npz"):
-        from vcpu_env.nets.learned import LearnedPolicy
-
-        try:
-            model = LearnedPolicy.of_bytes(Path(name).read_bytes(), name)
-        except OSError as error:
-            raise ValueError(f"policy: {name}: cannot be read ({error.strerror})") from None
-
-        def learned(scenario: Any, seed: int) -> Any:
-            from vcpu_env.nets.play import PolicyMachine  # compiles on import
-
-            return PolicyMachine(scenario, model, seed)
-
-        return learned
-    policy = policy_of(name)
-
-    def ruled(scenario: Any, seed: int) -> Any:
-        from vcpu_env.machine import Machine  # compiles on import
-
-        return Machine(scenario, policy, seed)
-
-    return ruled
 
 
 def print_counters(counted: dict[str, Any]) -> None:
@@ -377,6 +349,23 @@ def validate(
     except ValueError as error:
         fail(error)
     raise typer.Exit(0 if met else 1)
+
+
+def reported(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose bad input is reported on one line."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except ValueError as error:
+            fail(error)
+
+    return run
+
+
+for command in (commands.trace, commands.explain, commands.diff):
+    app.command()(reported(command))
 
 
 def with_output(run: Callable[[], object]) -> None:

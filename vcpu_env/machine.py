@@ -9,6 +9,7 @@ import vcpu_env.policy.pickled  # noqa: F401  (how policies are pickled)
 from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown, whole_number
 from vcpu_env.base.jit import NIL, call
+from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.base.world import World, aligned_words
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.stall import check_stall
@@ -51,8 +52,8 @@ class Machine:
         policy: a policy, the name of one (`vcpu_env.policy.named.POLICIES`) or of a file with one
             (`vcpu_env.policy.in_file`); in force from the scenario's `policy_from_ns`, before that the host runs stock.
         seed: of all randomness; the same seed gives the same run, bit for bit.
-        trace_events: length of the ring of scheduler events (`kernel.sched_trace`), up to 2**26; 0: they are not
-            recorded.
+        trace_events: room for so many records of what happens from time 0 on (`base.trace_ring`), up to 2**26; 0: none.
+        traced: the groups of records that are written.
 
     Raises:
         ValueError: unknown policy, workload or workload parameter, a seed outside 0..2**31-1, a ring that is none, or
@@ -70,7 +71,14 @@ class Machine:
         (1000000, 2000000, True)
     """
 
-    def __init__(self, scenario: Scenario, policy: Policy | str = "stock", seed: int = 0, trace_events: int = 0):
+    def __init__(
+        self,
+        scenario: Scenario,
+        policy: Policy | str = "stock",
+        seed: int = 0,
+        trace_events: int = 0,
+        traced: int = ALL_GROUPS,
+    ):
         if not isinstance(scenario, Scenario):
             raise InputError(f"scenario: value {shown(scenario)} (allowed: a Scenario; load_scenario() makes one)")
         if not isinstance(policy, Policy | str):
@@ -84,7 +92,7 @@ class Machine:
             self.policy.check_kernel(scenario.host.kernel)
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
             self.blueprint = blueprint_of(scenario, seed)
-            self.world = build_world(self.blueprint, first, trace_events)
+            self.world = build_world(self.blueprint, first, trace_events, traced)
             start_tasks(self.world.handle)
 
     @property

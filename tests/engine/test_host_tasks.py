@@ -172,7 +172,7 @@ def test_recording_changes_nothing():
     for machine in (plain, traced):
         machine.run_until(5 * MSEC)
     assert plain.counters() == traced.counters()
-    assert int(traced.world["rq_totals"]["nr_trace_events"][0]) > 16
+    assert int(traced.world["trace_ring"]["written"][0]) > 16
 
 
 def test_ticks_of_idle_cpus_change_nothing():
@@ -197,7 +197,7 @@ def test_without_host_tasks_there_is_nothing_of_them():
     assert machine.counters()["vms"] == []
     plain = at_once(Scenario(name="plain", host={"cpus": 2}, vms=[{"name": "vm", "vcpus": 2, "workload": "dbench"}]))
     machine = Machine(plain)
-    assert "host_task" not in machine.world.arrays and "sched_event" not in machine.world.arrays
+    assert "host_task" not in machine.world.arrays and "trace_record" not in machine.world.arrays
     assert "host_tasks" not in machine.counters()
 
 

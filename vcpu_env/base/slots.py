@@ -60,7 +60,7 @@ STRUCTS = (
     "vm_account",
     "hidden",
     "coscheduling",
-    "sched_event",
+    "trace_record",
     "cgroup_change",
     "span_cpu",
     "sg_lb_stats",
@@ -73,6 +73,7 @@ STRUCTS = (
     "vm_alignment",
     "random_key",
     "host_change",
+    "trace_ring",
 )
 """Names of all structs; a name's place is its slot. Append only: cached code and snapshots know structs by slot."""
 

@@ -80,6 +80,12 @@ class World:
         other.words[HEADER_WORDS : len(self.words)] = self.words[HEADER_WORDS:]
         return other
 
+    def narrowed(self, arrays: list[StructArray]) -> "World":
+        """A copy with the first of its struct arrays only: what `extended` has added is left out."""
+        other = World(arrays)
+        other.words[HEADER_WORDS:] = self.words[HEADER_WORDS : len(other.words)]
+        return other
+
     def copy(self) -> "World":
         """An independent copy (a fork)."""
         words = aligned_words(len(self.words))

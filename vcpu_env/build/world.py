@@ -7,6 +7,7 @@ import numpy as np
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
 from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
+from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
@@ -25,7 +26,6 @@ from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, base_slice_of
-from vcpu_env.kernel.sched_trace import sched_trace_arrays
 from vcpu_env.kernel.types import (
     KERNEL_6_19,
     KERNEL_7_3,
@@ -84,8 +84,8 @@ def vcpu_cpus(scenario: Scenario, vm: Vm, rng: np.random.Generator) -> tuple[lis
     return order[: vm.vcpus].tolist(), anywhere
 
 
-def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World:
-    """Lay out and fill the world of a blueprint; `trace_events` is the length of its ring of scheduler events."""
+def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0, traced: int = ALL_GROUPS) -> World:
+    """Lay out and fill the world of a blueprint; room for so many records, of these groups (`base.trace_ring`)."""
     cgroups = CgroupEvents(plan.scenario, plan.groups, first_slot=plan.nr_slots)
     changes = HostChanges(plan.scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
     world = lay_out(plan, cgroups, changes, trace_events)
@@ -101,7 +101,8 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0) -> World
     changes.fill(world)
     fill_guests(world, plan)
     place_host_tasks(world, plan.host_tasks, plan.parties)
-    world["sched_tunables"]["trace_events"] = trace_events
+    if trace_events:
+        world["trace_ring"]["length"], world["trace_ring"]["on"] = trace_events, traced
     policy.apply(world)
     fill_ticks(world, plan.scenario, quotas=cgroups.any)
     world["coscheduling"]["nr_vms"] = len(plan.guests)
@@ -137,7 +138,7 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, 
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
     nr_tasks = plan.nr_vcpus + len(host_tasks)
     return [
-        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
+        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs, trace_events),
         *yield_arrays(),
         *view_arrays(),
         *kvm_arrays(nr_vms, plan.nr_vcpus),
@@ -151,7 +152,6 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, 
         *coscheduling_arrays(),
         *alignment_arrays(nr_vms),
         *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
-        *sched_trace_arrays(trace_events),
         *cgroups.arrays(),
         *changes.arrays(),
     ]

@@ -17,6 +17,15 @@ from vcpu_env.engine.state import (
     host_costs,
 )
 from vcpu_env.engine.vcpu_thread import enter_guest, host_work, reschedule
+from vcpu_env.engine.yield_trace import (
+    FOUND_NONE,
+    RULED_NOBODY,
+    RULED_PLAIN,
+    trace_boost,
+    trace_nobody,
+    trace_spin,
+    trace_yield_to,
+)
 from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import HC_NONE, KVM_HC_KICK_CPU, guest_vcpu
 from vcpu_env.kernel.clock import update_rq_clock
@@ -126,6 +135,7 @@ def finish_yield(w, cpu, by_kick, now_ns):
     me, target = pcpu(w, cpu).vcpu, yield_decision(w, 0).target
     awaited = awaited_vcpu(w, me)
     yield_to_end(w, cpu, target)
+    trace_boost(w, cpu, me, now_ns)
     note_yield(w, cpu, me, target, awaited)
     if by_kick:
         sched_yield_result(w, me, 1)
@@ -141,6 +151,7 @@ def finish_yield(w, cpu, by_kick, now_ns):
 @kjit
 def plain_yield(w, cpu, now_ns):
     """yield() in place of a directed yield: the spinner gives way to whom the scheduler picks."""
+    trace_nobody(w, cpu, pcpu(w, cpu).vcpu, RULED_PLAIN, now_ns)
     sched_yield(w, cpu)
     yield_stats(w, 0).plain += 1
     kvm_vcpu(w, pcpu(w, cpu).vcpu).parked = 1
@@ -162,6 +173,7 @@ def try_yield(w, cpu, target, by_kick, now_ns):
     """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the CPU has rescheduled, or the machine stopped."""
     me = pcpu(w, cpu).vcpu
     ret = yield_to_begin(w, cpu, target)
+    trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns)
     if ret <= 0:
         return ret
     yield_decision(w, 0).target = target
@@ -191,6 +203,7 @@ def yield_loop(w, cpu, target, now_ns):
             return
         on_spin_result(w, me, target, ret)
         target = on_spin_next(w, me, now_ns)
+    trace_nobody(w, cpu, me, FOUND_NONE, now_ns)
     on_spin_finish(w, me)
     enter_guest(w, cpu, now_ns)
 
@@ -211,6 +224,7 @@ def take_target(w, cpu, answer, now_ns):
         return
     yield_decision(w, 0).boost, yield_decision(w, 0).scale = view.boost, view.penalty_scale
     if answer == NOBODY:
+        trace_nobody(w, cpu, me, RULED_NOBODY, now_ns)
         on_spin_finish(w, me)
         enter_guest(w, cpu, now_ns)
     elif view.boost == BOOST_PLAIN:
@@ -238,6 +252,7 @@ def on_spin(w, cpu, now_ns):
     engine(w, 0).decisions += 1
     update_rq_clock(w, cpu, now_ns)
     reset_boost(w)
+    trace_spin(w, cpu, me, now_ns)
     rules = decision_rules(w, 0)
     if rules.target_rule == RULE_KERNEL:
         yield_loop(w, cpu, on_spin_next(w, me, now_ns), now_ns)

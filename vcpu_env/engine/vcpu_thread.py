@@ -10,6 +10,7 @@ from vcpu_env.base.timeline import NEVER, event, set_event
 from vcpu_env.engine.alignment import vcpu_comes, vcpu_leaves
 from vcpu_env.engine.hardware import core_changes, lose_caches, thread_speed
 from vcpu_env.engine.state import engine, host_costs
+from vcpu_env.engine.yield_trace import trace_hint
 from vcpu_env.guest.entry_points import guest_run
 from vcpu_env.guest.locks import notify_preempted
 from vcpu_env.guest.run import (
@@ -22,6 +23,7 @@ from vcpu_env.guest.run import (
     start_timer,
     wake_from_halt,
 )
+from vcpu_env.guest.trace import trace_segment
 from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest_vm
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, schedule, wake_up_new_task
@@ -52,6 +54,7 @@ from vcpu_env.kvm.preempt import (
     kvm_sched_out,
     record_steal_time,
 )
+from vcpu_env.kvm.trace import trace_kvm_exit
 from vcpu_env.kvm.types import kvm, kvm_vcpu
 from vcpu_env.policy.coscheduling import delays_preemption
 
@@ -80,6 +83,7 @@ def leave_guest(w, cpu, now_ns):
     account_segment(w, v, now_ns)
     guest_vcpu(w, v).cpu = NIL
     kvm_vcpu(w, v).exits += 1
+    trace_kvm_exit(w, cpu, v, EXIT_NONE, 0, guest_vcpu(w, v).current, now_ns)
 
 
 @kjit
@@ -94,9 +98,10 @@ def note_pause(w, v, now_ns):
 @kjit
 def handle_exit(w, cpu, reason, now_ns):
     """The guest was left for a reason of its own: the host's work for it."""
-    if reason == EXIT_NONE:
-        return
     v = pcpu(w, cpu).vcpu
+    if reason == EXIT_NONE:
+        trace_segment(w, v, now_ns)
+        return
     vcpu = kvm_vcpu(w, v)
     costs = host_costs(w, 0)
     guest_vcpu(w, v).cpu = NIL
@@ -104,16 +109,19 @@ def handle_exit(w, cpu, reason, now_ns):
     vcpu.at_instruction_boundary = 0
     if reason == EXIT_HLT:
         vcpu.halt_exits += 1
+        trace_kvm_exit(w, cpu, v, reason, 0, guest_vcpu(w, v).current, now_ns)
         host_work(w, cpu, costs.hlt_exit_ns, HALT, now_ns)
     elif reason == EXIT_PAUSE:
         vcpu.pause_exits += 1
         note_pause(w, v, now_ns)
         vcpu.cpl_kernel = at_cpl0(w, v)
         grow_ple_window(w, v)
+        trace_kvm_exit(w, cpu, v, reason, ple_window_ns(w, v), guest_vcpu(w, v).current, now_ns)
         scan_ns = costs.pause_scan_ns * kvm(w, vcpu.vm).nr_vcpus
         host_work(w, cpu, costs.pause_exit_ns + scan_ns, ON_SPIN, now_ns)
     elif reason == EXIT_HYPERCALL:
         vcpu.hypercalls += 1
+        trace_kvm_exit(w, cpu, v, reason, 0, guest_vcpu(w, v).current, now_ns)
         host_work(w, cpu, costs.vm_exit_ns, HYPERCALL, now_ns)
 
 
@@ -196,6 +204,7 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
     """context_switch() with the preempt notifiers of vCPUs, then host work until the next task's entry."""
     pc = pcpu(w, cpu)
     if pc.hint_vcpu != NIL:
+        trace_hint(w, cpu, pc.hint_vcpu, following, pc.hint_awaited, now_ns)
         if following == pc.hint_vcpu:
             kvm_vcpu(w, following).ple_yield_ran += 1
             kvm_vcpu(w, following).ple_yield_useful += pc.hint_awaited

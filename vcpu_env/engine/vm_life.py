@@ -17,6 +17,7 @@ from vcpu_env.kernel.exit import kill_waiting_task
 from vcpu_env.kernel.types import TASK_DEAD, TASK_NEW, cpu_rq, task_struct
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.pcpu import GUEST, POLL, TASK, event_slots, pcpu
+from vcpu_env.kvm.trace import trace_vm_life
 from vcpu_env.kvm.types import kvm_vcpu
 
 
@@ -98,9 +99,11 @@ def vm_begins_or_ends(w, vm_id, now_ns):
     if now_ns < vm.start_ns:
         next_ns = vm.start_ns
     elif now_ns == vm.start_ns:
+        trace_vm_life(w, vm_id, 1, now_ns)
         if not vm.launched:
             begin_vm(w, vm_id, now_ns)
     else:
+        trace_vm_life(w, vm_id, 0, now_ns)
         end_vm(w, vm_id, now_ns)
         next_ns = NEVER
     set_event(w, event_slots(w, 0).vm + vm_id, next_ns)

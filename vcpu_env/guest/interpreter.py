@@ -31,6 +31,7 @@ from vcpu_env.guest.shapes import sample_duration
 from vcpu_env.guest.spinning import note_lock_wait, take
 from vcpu_env.guest.steal_time import kvm_flush_tlb_multi, kvm_smp_send_call_func_ipi
 from vcpu_env.guest.threads import block_current
+from vcpu_env.guest.trace import trace_lock_take
 from vcpu_env.guest.types import (
     COMPUTE,
     HC_NONE,
@@ -76,7 +77,7 @@ def do_lock(w, t, op, now_ns):
     th = guest_thread(w, t)
     lock = th.wait_lock if th.stage > 0 else pick_instance(w, t, op.a, op.b)
     if th.granted:
-        note_lock_wait(w, th, now_ns)
+        note_lock_wait(w, th, t, now_ns)
         take(w, lock, t)
         return 1
     began = th.wait_start_ns
@@ -84,6 +85,8 @@ def do_lock(w, t, op, now_ns):
     if th.stage > 0:
         th.wait_start_ns = began
     if result == 1:
+        if th.stage > 0:
+            trace_lock_take(w, t, lock, now_ns - began, now_ns)
         return 1
     if result == 0:
         th.stage = 0

@@ -14,6 +14,7 @@ from vcpu_env.guest.spinning import note_lock_wait, notify_spinner, start_spinni
 from vcpu_env.guest.steal_time import vcpu_is_preempted
 from vcpu_env.guest.thread_queue import append, pop, push_front, remove
 from vcpu_env.guest.threads import block_current, wake_thread
+from vcpu_env.guest.trace import trace_lock_release, trace_lock_wait
 from vcpu_env.guest.types import (
     KVM_HC_SCHED_YIELD,
     LOCK_FUTEX,
@@ -101,6 +102,7 @@ def acquire(w, t, lock, shared, now_ns):
         take(w, lock, t)
         return 1
     th.wait_start_ns = now_ns
+    trace_lock_wait(w, t, lock, now_ns)
     if lk.kind == LOCK_FUTEX:
         return -1
     if lk.kind >= LOCK_MUTEX:
@@ -148,7 +150,7 @@ def try_spinner(w, t, now_ns):
                 return -1
             return 0
         remove(w, lk.spinners, t)
-    note_lock_wait(w, th, now_ns)
+    note_lock_wait(w, th, t, now_ns)
     take(w, lock, t)
     return 1
 
@@ -214,6 +216,7 @@ def release(w, t, now_ns):
     th.nr_held -= 1
     lock = th.held[th.nr_held]
     lk = guest_lock(w, lock)
+    trace_lock_release(w, t, lock, now_ns)
     if th.held_shared[th.nr_held]:
         lk.readers -= 1
         if lk.readers > 0:

@@ -87,7 +87,7 @@ def pvq_look(w, t, now_ns):
     if th.activity == SPIN_STEAL:
         if lk.owner == NIL and lk.pending == 0:
             remove(w, lk.stealers, t)
-            note_lock_wait(w, th, now_ns)
+            note_lock_wait(w, th, t, now_ns)
             take(w, lock, t)
             return 1
         if lk.spinners.head != NIL and lk.pending == 0:
@@ -102,7 +102,7 @@ def pvq_look(w, t, now_ns):
         return 0
     remove(w, lk.spinners, t)
     lk.pending = 0
-    note_lock_wait(w, th, now_ns)
+    note_lock_wait(w, th, t, now_ns)
     take(w, lock, t)
     pv_kick_node(w, lock, now_ns)
     return 1

@@ -43,6 +43,7 @@ from vcpu_env.kvm.lapic import (
 )
 from vcpu_env.kvm.pcpu import event_slots, set_run_event
 from vcpu_env.kvm.ple import ple_window_ns
+from vcpu_env.kvm.trace import trace_irq_handle
 
 EXIT_NONE, EXIT_HLT, EXIT_PAUSE, EXIT_HYPERCALL = range(4)
 """Why the guest was left: still in it, HLT, PAUSE-loop exit, a hypercall that ends in a directed yield."""
@@ -112,6 +113,7 @@ def begin_interrupt(w, v, vector, now_ns):
         work += costs.io_ns
     g.irq = vector
     g.irq_remaining_ns = work
+    trace_irq_handle(w, v, vector, work, g.cpu, now_ns)
 
 
 @kjit

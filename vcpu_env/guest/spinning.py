@@ -4,6 +4,7 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.log2 import log2_bin
 from vcpu_env.base.random import VCPU_NOTICE, draw_of
 from vcpu_env.base.timeline import event
+from vcpu_env.guest.trace import trace_lock_take
 from vcpu_env.guest.types import (
     COMPUTE,
     SEG_SPIN,
@@ -43,11 +44,12 @@ def start_spinning(w, t, v, activity):
 
 
 @kjit
-def note_lock_wait(w, th, now_ns):
-    """Book how long a thread has waited for the lock that it takes now."""
+def note_lock_wait(w, th, t, now_ns):
+    """Book how long a thread (`t`, its struct `th`) has waited for the lock that it takes now."""
     waited_ns = now_ns - th.wait_start_ns
     guest_vcpu(w, th.vcpu).lock_wait_ns += waited_ns
     guest_vm(w, th.vm).lock_wait_log2[log2_bin(waited_ns)] += 1
+    trace_lock_take(w, t, th.wait_lock, waited_ns, now_ns)
 
 
 @kjit

@@ -17,6 +17,7 @@ from vcpu_env.guest.eevdf import (
 )
 from vcpu_env.guest.multicast import unicast_cost
 from vcpu_env.guest.steal_time import vcpu_is_preempted
+from vcpu_env.guest.trace import trace_guest_waking
 from vcpu_env.guest.types import (
     BLOCKED,
     HALTED_IDLE,
@@ -134,6 +135,8 @@ def wake_thread(w, t, waker, now_ns):
     if preempts:
         target.need_resched = 1
     g.overhead_ns += guest_costs(w, 0).wake_ns
-    if (idle or preempts) and v != waker:
+    interrupts = (idle or preempts) and v != waker
+    trace_guest_waking(w, t, v, waker, interrupts, now_ns)
+    if interrupts:
         g.overhead_ns += unicast_cost(w, v)
         send_ipi(w, waker, v, VECTOR_RESCHEDULE, now_ns)

@@ -41,7 +41,7 @@ from vcpu_env.kernel.sched_change import (
     set_load_weight,
     stop_and_migrate,
 )
-from vcpu_env.kernel.sched_trace import trace_sched_wakeup
+from vcpu_env.kernel.sched_trace import trace_sched_tick, trace_sched_waking
 from vcpu_env.kernel.select_cpu import select_task_rq, update_idle_core
 from vcpu_env.kernel.ttwu import sched_ttwu_pending, ttwu_do_activate, ttwu_queue_cond, ttwu_queue_wakelist
 from vcpu_env.kernel.types import (
@@ -194,6 +194,7 @@ def tick_running(w, cpu):
     """core.c: sched_tick(), the running task's part. A pending lazy resched becomes a real one."""
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
+    trace_sched_tick(w, cpu)
     if rq.need_resched & TIF_NEED_RESCHED_LAZY:
         resched_curr(w, cpu)
     if rq.curr != NIL:
@@ -241,7 +242,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
     rq.ttwu_count += 1
     if cpu == waker_cpu:
         rq.ttwu_local += 1
-    trace_sched_wakeup(w, cpu, p)
+    trace_sched_waking(w, cpu, p, waker_cpu, 0)
     if delayed:
         update_rq_clock(w, cpu, sched_clock(w))
         rq.clock_read_ns = rq.clock_ns
@@ -269,11 +270,12 @@ def wake_up_new_task(w, p, cpu):
     task = task_struct(w, p)
     task.state = TASK_RUNNING
     task.recent_used_cpu = cpu
+    parent_cpu = cpu
     cpu = select_task_rq(w, p, cpu, WF_FORK)
     update_rq_clock(w, cpu, sched_clock(w))
     set_task_rq(w, p, cpu)
     post_init_entity_util_avg(w, p)
-    trace_sched_wakeup(w, cpu, p)
+    trace_sched_waking(w, cpu, p, parent_cpu, 1)
     activate_task(w, cpu, p, ENQUEUE_INITIAL)
     wakeup_preempt(w, cpu, p, WF_FORK)
 

@@ -9,6 +9,7 @@ ids of one type keep that to one.
 
 from vcpu_env.base.random import random_arrays
 from vcpu_env.base.structs import Struct, StructArray
+from vcpu_env.base.trace_ring import trace_arrays
 from vcpu_env.kernel.domain_types import domain_arrays
 from vcpu_env.kernel.features import FEATURES_7_3
 
@@ -77,7 +78,6 @@ sched_tunables = Struct(
         ("reweight", "i8"),
         ("lag_clamp", "i8"),
         ("rb_copies_slices", "i8"),  # from 7.0 on, what moves within the tree hands on the least slice, too
-        ("trace_events", "i8"),  # length of `sched_trace`'s ring, 0: no trace
         ("distribute_cost_ns", "i8"),  # what a timer of bandwidth control takes for each throttled queue
         ("unthrottle_cost_ns", "i8"),  # what it takes to unthrottle a queue,
         ("tg_walk_cost_ns", "i8"),  # and for each group below
@@ -291,7 +291,6 @@ rq_totals = Struct(
         ("overloaded", "i8"),  # the root domain's hint that some CPU has two tasks; cleared by a balance of all CPUs
         ("now_ns", "i8"),  # the latest time of any CPU's clock
         ("nr_switches", "i8"),
-        ("nr_trace_events", "i8"),
         ("nr_dice", "i8"),  # taken from `newidle_dice`
     ],
     single=True,
@@ -301,8 +300,13 @@ rq_totals = Struct(
 kicked_cpus = Struct("kicked_cpus", [("head", "i8"), ("tail", "i8")], single=True)
 
 
-def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1) -> list[StructArray]:
-    """Struct arrays of a kernel; `nr_groups` does not count the root group, `levels` are those of domains."""
+def kernel_arrays(
+    nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1, trace_events: int = 0
+) -> list[StructArray]:
+    """Struct arrays of a kernel; `nr_groups` does not count the root group, `levels` are those of domains.
+
+    `trace_events` is the room for records of what happens (`base.trace_ring`).
+    """
     return [
         sched_tunables.array(),
         sched_features.array(),
@@ -315,4 +319,5 @@ def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, 
         rq_totals.array(),
         *domain_arrays(nr_cpus, levels, nr_llcs),
         *random_arrays(),
+        *trace_arrays(trace_events),
     ]

@@ -17,6 +17,7 @@ from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.on_spin import sender_bit
 from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
+from vcpu_env.kvm.trace import trace_ipi_send, trace_irq_accept
 from vcpu_env.kvm.types import APICV_AVIC, APICV_IPIV, APICV_OFF, FILTER_STRICT, kvm_params, kvm_vcpu
 
 VECTOR_TIMER, VECTOR_CALL, VECTOR_RESCHEDULE, VECTOR_IO = 1, 2, 4, 8
@@ -59,6 +60,7 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
     """kvm_apic_set_irq(): the vCPU's APIC takes the interrupt; `delay_ns` is how long a kick to its CPU travels."""
     apic = lapic(w, v)
     vcpu = kvm_vcpu(w, v)
+    trace_irq_accept(w, v, vector, apic.irr & vector != 0, apic.cpu, vcpu.blocking, now_ns)
     if apic.irr & vector == 0:
         apic.since_ns[vector_number(vector)] = now_ns
     apic.irr |= vector
@@ -107,6 +109,7 @@ def send_ipi(w, src, dst, vector, now_ns):
 def deliver_ipi(w, src, dst, vector, now_ns):
     """Deliver an IPI that tracking does not see: one of a shorthand's, of a multicast's, of IPI virtualisation's."""
     costs = lapic_costs(w, 0)
+    trace_ipi_send(w, src, dst, vector, lapic(w, src).cpu, now_ns)
     delay = costs.ipi_ns if kvm_params(w, 0).apicv == APICV_OFF else costs.posted_ipi_ns
     accept_interrupt(w, dst, vector, delay, lapic(w, src).cpu, now_ns)
 

@@ -1,0 +1,54 @@
+"""JSON lines and ftrace text: documented, whole, read back."""
+
+import json
+
+import pytest
+
+from tests.helpers.paths import DOCS
+from tests.helpers.recordings import FROM_NS, TO_NS, calm, storm
+from vcpu_env.base.trace_ring import KVM_EXIT, SCHED_SWITCH, SCHED_WAKING, YIELD_TO
+from vcpu_env.fit.events import SWITCH, WAKE, parse_events
+from vcpu_env.inspect import ftrace, jsonl
+from vcpu_env.inspect.records import KINDS
+
+pytestmark = pytest.mark.core
+
+
+def test_lines_are_json_and_in_the_window():
+    head, *rest = [json.loads(line) for line in jsonl.lines(storm())]
+    assert head["version"] == 1 and head["records"] == len(rest) == len(storm().records)
+    assert (head["from_ns"], head["to_ns"], head["policy"], head["seed"]) == (FROM_NS, TO_NS, "series-v2", 1)
+    assert head["vms"] == ["vm-1", "vm-2"] and len(head["cpus"]) == 3 and len(head["vcpus"]) == 12
+    assert all(FROM_NS <= line["t"] <= TO_NS for line in rest)
+    spins = [line for line in rest if line["event"] == "yield_siblings"]
+    assert {what for line in spins for what in line["siblings"]} >= {"self", "not_ready", "good"}
+
+
+def test_every_event_and_field_is_documented():
+    page = (DOCS / "trace.md").read_text()
+    for kind in KINDS.values():
+        assert f"`{kind.event}`" in page, kind.event
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{kind.event}` |"))
+        for name in kind.fields:
+            assert name is None or f"`{name}`" in row, (kind.event, name)
+
+
+def test_ftrace_goes_back_in():
+    """Switches and wake-ups are read by the reader of recorded traces with the times and ids that they have."""
+    recording = calm()
+    events = parse_events(ftrace.lines(recording))
+    pids = [task.pid for task in recording.tasks] + [0]
+    switches = [(e.time_ns, e.cpu, e.tid, e.other, e.blocks) for e in events if e.kind == SWITCH]
+    expected = [
+        (int(r["time_ns"]), int(r["cpu"]), pids[r["who"]], pids[r["a"]], bool(r["b"]))
+        for r in recording.of_kind(SCHED_SWITCH)
+    ]
+    assert sorted(switches) == sorted(expected)
+    wakes = sorted((e.time_ns, e.other) for e in events if e.kind == WAKE)
+    assert wakes == sorted((int(r["time_ns"]), pids[r["who"]]) for r in recording.of_kind(SCHED_WAKING) if not r["c"])
+
+
+def test_ftrace_has_events_of_kvm():
+    text = "".join(ftrace.lines(storm()))
+    assert text.count(": kvm_exit: ") == len(storm().of_kind(KVM_EXIT)) > 0
+    assert text.count(": kvm_yield: ") == len(storm().of_kind(YIELD_TO)) > 0

@@ -1,0 +1,129 @@
+"""What the numbers of a machine's records mean: a name for each kind, each field and each value that stands for a word.
+
+The names are what `vcpu-env trace --format jsonl` writes; docs/trace.md describes them.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vcpu_env.base import trace_ring as kinds
+from vcpu_env.base.jit import NIL
+from vcpu_env.engine.yield_trace import CODE_BITS, CODES_A_WORD, FOUND_NONE, RULED_NOBODY, RULED_PLAIN
+from vcpu_env.guest.types import (
+    COMPUTE,
+    LOCK_FUTEX,
+    LOCK_MUTEX,
+    LOCK_RWSEM,
+    OVERHEAD,
+    SEG_COMPUTE,
+    SEG_IRQ,
+    SEG_SPIN,
+    SPIN_CALL,
+    SPIN_LOCK,
+    SPIN_LOCK_KINDS,
+    SPIN_OWNER,
+    SPIN_STEAL,
+)
+from vcpu_env.kernel.yield_types import SKIP_NAMES
+from vcpu_env.kvm.lapic import VECTOR_CALL, VECTOR_IO, VECTOR_RESCHEDULE, VECTOR_TIMER
+from vcpu_env.kvm.pcpu import GUEST, HOST, IDLE, POLL, TASK
+
+MODES = {IDLE: "idle", HOST: "host", POLL: "poll", GUEST: "guest", TASK: "task"}
+EXITS = {0: "EXTERNAL_INTERRUPT", 1: "HLT", 2: "PAUSE_INSTRUCTION", 3: "VMCALL"}
+"""Exit reasons by the names that KVM has for those of VMX; 0: the host interrupted the guest."""
+VECTORS = {
+    0: None, VECTOR_TIMER: "timer", VECTOR_CALL: "call", VECTOR_RESCHEDULE: "reschedule", VECTOR_IO: "io",
+    OVERHEAD: "kernel",
+}  # fmt: skip
+"""`kernel` is no interrupt: work that the guest kernel does before anything else, such as a switch of threads."""
+SEGMENTS = {SEG_IRQ: "irq", SEG_COMPUTE: "compute", SEG_SPIN: "spin"}
+SPINS = {
+    COMPUTE: None, SPIN_LOCK: "lock", SPIN_OWNER: "owner", SPIN_CALL: "call", SPIN_STEAL: "steal",
+}  # fmt: skip
+LOCK_KINDS = {number: name for name, number in SPIN_LOCK_KINDS.items()} | {
+    LOCK_MUTEX: "mutex", LOCK_FUTEX: "futex", LOCK_RWSEM: "rwsem",
+}  # fmt: skip
+BOOSTS = (
+    "rule", "hint", "penalty", "credit", "transfer", "plain", "stay", "stay_credit", "minimal", "force", "borrow",
+)  # fmt: skip
+SIBLINGS = ("self", "not_ready", "halted", "refused", "relaxed", "spinning", "good")
+WHY_NOBODY = {FOUND_NONE: "all_refused", RULED_NOBODY: "rule", RULED_PLAIN: "plain_yield"}
+
+
+class Kind(NamedTuple):
+    """One kind of record.
+
+    Attributes:
+        event: its name.
+        fields: names of `who`, `a`, `b`, `c`, `d`; None: that number means nothing.
+        words: of some fields the word for each value.
+    """
+
+    event: str
+    fields: tuple[str | None, ...]
+    words: dict[str, Any] = {}
+
+
+KINDS: dict[int, Kind] = {
+    kinds.SCHED_SWITCH: Kind("sched_switch", ("prev", "next", "prev_sleeps")),
+    kinds.SCHED_WAKING: Kind("sched_waking", ("task", "waker_cpu", "waker", "new")),
+    kinds.SCHED_TICK: Kind("sched_tick", ("task", "nr_running")),
+    kinds.CPU_MODE: Kind("cpu_mode", ("vcpu", "mode", "prev_mode"), {"mode": MODES, "prev_mode": MODES}),
+    kinds.KVM_EXIT: Kind("kvm_exit", ("vcpu", "reason", "ple_window_ns", "thread"), {"reason": EXITS}),
+    kinds.VM_LIFE: Kind("vm", ("vm", "begins")),
+    kinds.YIELD_SPIN: Kind("yield_spin", ("vcpu", "awaited", "lock", "since_ns", "scan_start")),
+    kinds.YIELD_SIBLINGS: Kind("yield_siblings", ("vcpu",)),
+    kinds.YIELD_TARGET: Kind("yield_target", ("target", "lag_ns", "chain_lag_ns", "waited_ns", "nr_running")),
+    kinds.YIELD_TO: Kind("yield_to", ("vcpu", "target", "ret", "target_cpu", "hypercall")),
+    kinds.YIELD_BOOST: Kind(
+        "yield_boost",
+        ("vcpu", "boost", "penalty_ns", "skip", "credit_ns"),
+        {"boost": dict(enumerate(BOOSTS)), "skip": dict(enumerate(SKIP_NAMES))},
+    ),
+    kinds.YIELD_HINT: Kind("yield_hint", ("target", "next", "ran", "awaited")),
+    kinds.YIELD_NOBODY: Kind("yield_nobody", ("vcpu", "why"), {"why": WHY_NOBODY}),
+    kinds.GUEST_SEGMENT: Kind("guest_segment", ("vcpu", "segment", "thread", "on", "how"), {"segment": SEGMENTS}),
+    kinds.GUEST_WAKING: Kind("guest_waking", ("thread", "vcpu", "waker_vcpu", "waker", "ipi")),
+    kinds.IPI_SEND: Kind("ipi_send", ("vcpu", "target", "vector"), {"vector": VECTORS}),
+    kinds.IRQ_ACCEPT: Kind("irq_accept", ("vcpu", "vector", "merged", "blocked"), {"vector": VECTORS}),
+    kinds.IRQ_HANDLE: Kind("irq_handle", ("vcpu", "vector", "work_ns"), {"vector": VECTORS}),
+    kinds.LOCK_WAIT: Kind("lock_wait", ("thread", "lock", "holder", "kind", "vcpu"), {"kind": LOCK_KINDS}),
+    kinds.LOCK_TAKE: Kind("lock_take", ("thread", "lock", "waited_ns", None, "vcpu")),
+    kinds.LOCK_RELEASE: Kind("lock_release", ("thread", "lock", None, None, "vcpu")),
+}
+"""Every kind of record."""
+
+NUMBERS = ("who", "a", "b", "c", "d")
+NO_CPU = NIL
+
+
+def described(record: np.void) -> dict[str, Any]:
+    """A record as JSON can say it: ``t`` in ns, ``cpu``, ``event``, and the fields of its kind by name."""
+    kind = KINDS[int(record["kind"])]
+    line: dict[str, Any] = {"t": int(record["time_ns"]), "cpu": int(record["cpu"]), "event": kind.event}
+    for name, number in zip(kind.fields, NUMBERS, strict=False):
+        if name is not None:
+            value = int(record[number])
+            line[name] = kind.words[name][value] if name in kind.words else value
+    if record["kind"] == kinds.GUEST_SEGMENT:
+        line |= of_segment(record)
+    elif record["kind"] == kinds.YIELD_SIBLINGS:
+        line["siblings"] = [SIBLINGS[code] for code in sibling_codes(record)]
+    return line
+
+
+def of_segment(record: np.void) -> dict[str, Any]:
+    """What a segment's `on` and `how` mean: a vector, a lock and the kind of spinning, or kernel mode."""
+    on, how = int(record["c"]), int(record["d"])
+    if record["a"] == SEG_IRQ:
+        return {"on": VECTORS[on], "how": None}
+    if record["a"] == SEG_SPIN:
+        return {"on": on, "how": SPINS[how]}
+    return {"on": None, "how": "kernel" if how else "user"}
+
+
+def sibling_codes(record: np.void) -> list[int]:
+    """The codes of a `YIELD_SIBLINGS` record, in scan order; those beyond the VM's last vCPU read as the spinner."""
+    words = [int(record[name]) for name in ("a", "b", "c", "d")]
+    return [word >> CODE_BITS * i & (1 << CODE_BITS) - 1 for word in words for i in range(CODES_A_WORD)]
