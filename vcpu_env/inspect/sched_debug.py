@@ -6,8 +6,7 @@ import numpy as np
 
 from vcpu_env.base.jit import NIL
 from vcpu_env.inspect.names import Task, tasks_of
-from vcpu_env.inspect.siblings import group_name
-from vcpu_env.kernel.entity import entity_eligible
+from vcpu_env.inspect.siblings import group_name, levels
 from vcpu_env.kernel.types import TASK_RUNNING
 from vcpu_env.machine import Machine
 
@@ -71,7 +70,7 @@ def row(machine: Machine, p: int, task: Task, curr: int) -> str:
     """One runnable task; E: it is eligible, N: it is not."""
     w = machine.world
     se, about = w["sched_entity"][p], w["task_struct"][p]
-    able = "E" if entity_eligible(w.handle, int(se["cfs_rq"]), p) else "N"
+    able = "E" if levels(machine, p)[0]["eligible"] else "N"
     switches = int(about["nvcsw"] + about["nivcsw"])
     return (
         f"{'>R' if p == curr else ' R'} {task.comm:>15} {task.pid:5} {ms(int(se['vruntime'])):>14}   {able}   "
