@@ -5,11 +5,27 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from vcpu_env.base.interrupts import EXIT_CODE, end_on_signals
+
+
+class InterruptError(Exception):
+    """A signal has ended a command that has something to say about it: what is stored, and how to go on."""
+
 
 def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
-    """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2."""
+    """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2.
+
+    SIGINT and SIGTERM end it within a second, with one line and exit code 130.
+    """
+    end_on_signals()
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == EXIT_CODE:
+            say("interrupted")
+        sys.exit(code)
+    except InterruptError as interrupted:
+        say(f"interrupted: {interrupted}")
+        sys.exit(EXIT_CODE)
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         say(f"error: {message}")

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from vcpu_env.base.interrupts import EXIT_CODE, end_on_signals
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -300,8 +302,10 @@ def validate(
 
 def main() -> None:
     """Entry point of the console script."""
+    end_on_signals()
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == EXIT_CODE:
+            print("interrupted", file=sys.stderr)
+        raise

@@ -12,21 +12,21 @@ from a function (return its index), and keep all state in signed integers.
 """
 
 import ctypes
-import hashlib
 import inspect
 import os
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
 import numba
 import numpy as np
-import platformdirs
-from numba import cfunc, njit, types
+from numba import njit, types
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
+from vcpu_env.base.code_cache import DEBUG, CodeCache, cache_dir
+
 JIT = not numba.config.DISABLE_JIT
-DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
 
 DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
 """Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
@@ -38,38 +38,20 @@ NIL = -1
 """The id that means "none"."""
 
 
-def source_hash() -> str:
-    """Hash of every source file of the package and of the compiler's version: the name of the cache directory.
-
-    Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
-    """
-    digest = hashlib.sha256(f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode())
-    root = Path(__file__).parent.parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def cache_dir() -> Path:
-    """Directory of compiled code; ``VCPU_ENV_CACHE_DIR`` overrides the user's cache directory."""
-    root = os.environ.get("VCPU_ENV_CACHE_DIR") or platformdirs.user_cache_dir("vcpu_env")
-    return Path(root) / source_hash()
-
-
 if JIT:
-    numba.config.CACHE_DIR = str(cache_dir())
+    numba.config.CACHE_DIR = str(cache_dir())  # of a user's own functions that are kept: they call the machine's
 
 
-def kjit(function):
-    """Compile a function of the machine.
+def kjit(function, parallel=False):
+    """Compile a function of the machine, or one that runs machines.
 
     A call with a constant argument compiles no version of its own, which Numba would do for every constant: that alone
     more than doubles the time to compile the kernel. Integer semantics of C division are the writer's own affair
     (`kernel.weights`).
     """
-    compiled = njit(cache=True, error_model="numpy", nogil=True, boundscheck=DEBUG)(function)
+    compiled = njit(error_model="numpy", nogil=True, boundscheck=DEBUG, parallel=parallel)(function)
     if JIT:
+        compiled._cache = CodeCache(function)
         call_template = compiled.get_call_template
 
         def without_literals(args, kws):
@@ -78,6 +60,11 @@ def kjit(function):
 
         compiled.get_call_template = without_literals
     return compiled
+
+
+def parallel_kjit(function):
+    """`kjit` for a function whose `prange` loops run in several threads."""
+    return kjit(function, parallel=True)
 
 
 def entry_point(function):
@@ -93,7 +80,10 @@ def entry_point(function):
     if DECLARE_ONLY and function.__module__.startswith(DECLARE_ONLY):
         llvmlite.binding.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
         return types.ExternalFunction(symbol, signature)
-    callback = cfunc(signature, nopython=True, cache=True, error_model="numpy", nogil=True)(function)
+    options = {"nopython": True, "error_model": "numpy", "nogil": True}
+    callback = CFunc(function, sigutils.normalize_signature(signature), {}, options)
+    callback._cache = CodeCache(function)
+    callback.compile()
     _callbacks[symbol] = callback
     llvmlite.binding.add_symbol(symbol, callback.address)
     return types.ExternalFunction(symbol, signature)

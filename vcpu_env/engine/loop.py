@@ -1,6 +1,8 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event
 from vcpu_env.engine.alignment import alignment_tick, settle_alignment
 from vcpu_env.engine.directed_yield import hypercall, on_spin, take_answer
@@ -221,7 +223,8 @@ def dispatch(w, slot, now_ns):
 def run_until(w, end_ns):
     """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
 
-    An answer to the decision that the machine had stopped at is taken first.
+    An answer to the decision that the machine had stopped at is taken first. Where a signal has arrived, it returns
+    INTERRUPTED between two events; called again, it goes on as if it had not.
     """
     clock = machine_clock(w, 0)
     state = engine(w, 0)
@@ -229,6 +232,8 @@ def run_until(w, end_ns):
         take_answer(w, clock.now_ns)
         send_kicks(w, clock.now_ns)
     while state.status == RUNNING:
+        if stop_asked():
+            return INTERRUPTED
         slot = next_slot(w)
         when = event(w, slot).when_ns
         if when > end_ns:
