@@ -115,7 +115,7 @@ def simulate(
         loaded = apply_overrides(load_rtapp(rtapp) if rtapp else load_scenario(scenario), set_ or [])
         policy_named(policy)
         ensure_compiled()
-        from vcpu_env.machine import Machine  # compiles on import
+        from vcpu_env.machine import Machine
 
         counted = measure(Machine(loaded, policy, seed), loaded.run)
     except ValueError as error:

@@ -6,6 +6,7 @@ shows how far they are, and can be interrupted.
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcpu_env.base.code_cache import SUFFIX, CodeCache, cache_dir, digest_of, read_verified, tell, write_whole
-from vcpu_env.base.jit import JIT
+from vcpu_env.base.jit import JIT, load_entry_points
 
 if TYPE_CHECKING:
     from vcpu_env.progress import Progress
@@ -37,10 +38,12 @@ EXPECTED = {"seconds": 60.0, "files": 600}
 """Until a machine has compiled once: how long it takes, and how many functions there are."""
 
 
+@functools.cache
 def ensure_compiled() -> None:
     """Compile what every simulation needs, unless that has been done since the sources changed.
 
-    Call it before worker processes start: each of them would compile everything for itself.
+    Call it when all that is cheap to check has been checked, and before worker processes start: each of them would
+    compile everything for itself.
     """
     directory = cache_dir()
     if not JIT or is_complete(directory):
@@ -172,13 +175,16 @@ def compile_half(half: str) -> None:
     """In a process of its own: compile the host scheduler, or all above it; of the latter nothing may be run."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     if half == "kernel":
-        import vcpu_env.kernel.entry_points  # noqa: F401  (compiles on import)
+        import vcpu_env.kernel.cgroup
+        import vcpu_env.kernel.entry_points  # noqa: F401
 
+        load_entry_points()
         return
     from numba import types
 
-    from vcpu_env.engine.loop import settle, start_tasks  # run_until is compiled on import
+    from vcpu_env.engine.loop import settle, start_tasks
 
+    load_entry_points()
     settle.compile((types.int64, types.int64))
     start_tasks.compile((types.int64,))
 

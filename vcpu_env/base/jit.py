@@ -14,7 +14,6 @@ from a function (return its index), and keep all state in signed integers.
 import ctypes
 import inspect
 import os
-from typing import Any
 
 import llvmlite.binding
 import numba
@@ -31,8 +30,11 @@ JIT = not numba.config.DISABLE_JIT
 DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
 """Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
 
-_callbacks: dict[str, Any] = {}
-"""Keeps the machine code of entry points alive."""
+_declared: list[CFunc] = []
+"""Entry points that have not been needed yet, callees before their callers."""
+
+_callbacks: dict[str, CFunc] = {}
+"""Those that have, by symbol. Keeps their machine code alive."""
 
 NIL = -1
 """The id that means "none"."""
@@ -72,26 +74,46 @@ def entry_point(function):
 
     Numba copies a compiled function into every caller's module, and optimises it there again; for the large functions
     at the borders between layers that is most of the time to compile. All arguments and the result are int64.
+    Declaring one compiles nothing: importing a module is quick, and what is wrong with an input can be said at once.
     """
     if not JIT:
         return function
     signature = types.int64(*[types.int64] * len(inspect.signature(function).parameters))
-    symbol = f"{function.__module__}.{function.__name__}"
+    symbol = symbol_of(function)
     if DECLARE_ONLY and function.__module__.startswith(DECLARE_ONLY):
         llvmlite.binding.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
         return types.ExternalFunction(symbol, signature)
     options = {"nopython": True, "error_model": "numpy", "nogil": True}
     callback = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     callback._cache = CodeCache(function)
-    callback.compile()
-    _callbacks[symbol] = callback
-    llvmlite.binding.add_symbol(symbol, callback.address)
+    _declared.append(callback)
     return types.ExternalFunction(symbol, signature)
+
+
+def symbol_of(function) -> str:
+    """The symbol of an entry point."""
+    return f"{function.__module__}.{function.__name__}"
+
+
+def load_entry_points() -> None:
+    """Compile all entry points that have been declared, or load them: code that is linked now may call any of them."""
+    declared = _declared.copy()
+    _declared.clear()
+    for callback in declared:
+        callback.compile()
+        symbol = symbol_of(callback.__wrapped__)
+        _callbacks[symbol] = callback
+        llvmlite.binding.add_symbol(symbol, callback.address)
+
+
+CodeCache.before_loading = staticmethod(load_entry_points)
 
 
 def call(function, *args):
     """Call an entry point from Python. Compiled, it runs without the global interpreter lock."""
     if JIT:
+        if _declared:
+            load_entry_points()
         return _callbacks[function.symbol].ctypes(*args)
     with np.errstate(over="ignore"):  # int64 bit patterns of u64 wrap
         return function(*args)
