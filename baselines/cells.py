@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baselines.policies import PolicySource
-from vcpu_env.base.jit import source_hash
+from vcpu_env.base.code_cache import source_hash
 from vcpu_env.counters import measure
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.precompile import ensure_compiled
