@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.evaluation import ROOT
+from tests.helpers.paths import ROOT
 from vcpu_env.base import interrupts
 from vcpu_env.base.interrupts import INTERRUPTED, run_interruptibly
 from vcpu_env.base.jit import JIT, call, entry_point

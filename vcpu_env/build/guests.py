@@ -1,13 +1,18 @@
 """What runs in each VM of a scenario. To plan it compiles nothing, so that it is checked before all else."""
 
+from collections.abc import Sequence
+
 from vcpu_env.build.size import MIB, check_size, guest_structs, max_mib, size_of
-from vcpu_env.build.threads import plan_threads
 from vcpu_env.guest.plan import GuestPlan
-from vcpu_env.guest.program import Program
+from vcpu_env.guest.program import Instances, Program
 from vcpu_env.guest.types import SPIN_LOCK_KINDS
 from vcpu_env.guest.workloads import WORKLOADS, workload_parameters
 from vcpu_env.guest.workloads.described import build_described
+from vcpu_env.scenario.host_tasks import Step, Thread, uses
 from vcpu_env.scenario.model import Scenario
+
+MANY_ITEMS = 1 << 40
+"""Room for signals that nobody has waited for yet."""
 
 
 def guest_plans(scenario: Scenario) -> list[GuestPlan]:
@@ -39,3 +44,39 @@ def guest_plans(scenario: Scenario) -> list[GuestPlan]:
         if size > max_mib() * MIB:
             check_size(scenario.name, guest_structs(plans))
     return plans
+
+
+def plan_threads(plan: GuestPlan, threads: Sequence[Thread]) -> None:
+    """A VM's threads: sleeps are a device's, signals items of a queue, mutexes futexes; a turn is a unit of work."""
+    objects = {f"lock/{name}": plan.futexes(1) for name in uses(threads, "lock")}
+    objects |= {f"signal/{name}": plan.queues(1, MANY_ITEMS) for name in uses(threads, "signal")}
+    objects |= {f"barrier/{name}": plan.barriers(parties) for name, parties in uses(threads, "barrier").items()}
+    for thread in threads:
+        program = Program()
+        add_guest_steps(program, thread.program, objects)
+        program.work()
+        for _ in range(thread.count):
+            plan.thread(program)
+
+
+def add_guest_steps(program: Program, steps: Sequence[Step], objects: dict[str, Instances]) -> None:
+    """Append what the steps say."""
+    for step in steps:
+        if step.run_ns is not None:
+            program.user(step.run_ns, step.dist)
+        elif step.sleep_ns is not None:
+            program.block(step.sleep_ns, step.dist)
+        elif step.wait is not None:
+            program.get(objects[f"signal/{step.wait}"])
+        elif step.signal is not None:
+            program.put(objects[f"signal/{step.signal}"])
+        elif step.barrier is not None:
+            program.barrier(objects[f"barrier/{step.barrier}"])
+        elif step.lock is not None:
+            program.lock(objects[f"lock/{step.lock}"])
+        elif step.unlock is not None:
+            program.unlock()
+        else:
+            mark = program.here()
+            add_guest_steps(program, step.steps, objects)
+            program.repeat(step.repeat or 1, mark)

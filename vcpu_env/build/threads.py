@@ -6,16 +6,12 @@ import numpy as np
 
 from vcpu_env.base.world import World
 from vcpu_env.engine.host_tasks.program import HostProgram, HostTaskPlan
-from vcpu_env.guest.plan import GuestPlan
-from vcpu_env.guest.program import Instances, Program
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.cpumask import allow, cpu_words
 from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
 from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
 from vcpu_env.scenario.model import Scenario
 
-MANY_ITEMS = 1 << 40
-"""Room for signals that nobody has waited for yet."""
 ALL_CPUS = (-1, -1, -1, -1)
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
 
@@ -125,39 +121,3 @@ def add_steps(program: HostProgram, steps: Sequence[Step], ids: dict[str, int], 
             program.policy(POLICIES[step.policy])
         else:
             program.exit()
-
-
-def plan_threads(plan: GuestPlan, threads: Sequence[Thread]) -> None:
-    """A VM's threads: sleeps are a device's, signals items of a queue, mutexes futexes; a turn is a unit of work."""
-    objects = {f"lock/{name}": plan.futexes(1) for name in uses(threads, "lock")}
-    objects |= {f"signal/{name}": plan.queues(1, MANY_ITEMS) for name in uses(threads, "signal")}
-    objects |= {f"barrier/{name}": plan.barriers(parties) for name, parties in uses(threads, "barrier").items()}
-    for thread in threads:
-        program = Program()
-        add_guest_steps(program, thread.program, objects)
-        program.work()
-        for _ in range(thread.count):
-            plan.thread(program)
-
-
-def add_guest_steps(program: Program, steps: Sequence[Step], objects: dict[str, Instances]) -> None:
-    """Append what the steps say."""
-    for step in steps:
-        if step.run_ns is not None:
-            program.user(step.run_ns, step.dist)
-        elif step.sleep_ns is not None:
-            program.block(step.sleep_ns, step.dist)
-        elif step.wait is not None:
-            program.get(objects[f"signal/{step.wait}"])
-        elif step.signal is not None:
-            program.put(objects[f"signal/{step.signal}"])
-        elif step.barrier is not None:
-            program.barrier(objects[f"barrier/{step.barrier}"])
-        elif step.lock is not None:
-            program.lock(objects[f"lock/{step.lock}"])
-        elif step.unlock is not None:
-            program.unlock()
-        else:
-            mark = program.here()
-            add_guest_steps(program, step.steps, objects)
-            program.repeat(step.repeat or 1, mark)

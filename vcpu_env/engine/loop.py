@@ -224,8 +224,8 @@ def run_until(w, end_ns):
     """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
 
     An answer to the decision that the machine had stopped at is taken first. Where time stands still the machine has
-    failed. Where a signal has arrived, it returns INTERRUPTED (looked at once in `MOST_EVENTS_AT_ONCE` events, a fraction
-    of a second); called again, it goes on as if it had not.
+    failed. Where a signal has arrived, it returns INTERRUPTED, in a fraction of a second (once in `MOST_EVENTS_AT_ONCE`
+    events it is looked at); called again, it goes on as if it had not.
     """
     clock = machine_clock(w, 0)
     state = engine(w, 0)
