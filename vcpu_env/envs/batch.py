@@ -330,7 +330,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """
         if not isinstance(snapshots, list) or len(snapshots) != self.num_envs:
             raise SnapshotError(f"snapshots: value {snapshots!r:.60} (allowed: a list of {self.num_envs})")
-        slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(self.num_envs)]
+        slots = [copy.copy(slot) for slot in self.slots]
         randoms = [slot.restore(snapshot, self._arguments) for slot, snapshot in zip(slots, snapshots, strict=True)]
         self._take(slots)
         self.randoms = randoms

@@ -201,11 +201,15 @@ class Slot:
     def snapshot(self, random: np.random.Generator, arguments: str) -> Snapshot:
         """Everything that the future depends on."""
         machine = self.running
-        if self._described is None:
-            self._described = layout_of(machine.world), machine.scenario.model_dump_json()
-        layout, scenario = self._described
+        layout, scenario = self._description()
         words, state = machine.world.words.tobytes(), dict(random.bit_generator.state)
         return Snapshot(__version__, layout, arguments, scenario, self.number, words, state, self.over).sealed()
+
+    def _description(self) -> tuple[str, str]:
+        """The machine's layout and scenario as a snapshot has them."""
+        if self._described is None:
+            self._described = layout_of(self.running.world), self.running.scenario.model_dump_json()
+        return self._described
 
     def restore(self, snapshot: Snapshot, arguments: str) -> np.random.Generator:
         """Become what a snapshot says. Returns the generator that its next episodes are drawn from.
@@ -214,20 +218,29 @@ class Slot:
             SnapshotError: it is damaged, or of another version, layout or configuration; nothing has changed.
         """
         check_snapshot(snapshot, arguments)
-        scenario = Scenario.model_validate_json(snapshot.scenario)
-        origin = start(scenario, self.rule, self.kind, self.config, snapshot.number)
-        layout = layout_of(origin.world)
-        if snapshot.layout != layout or len(snapshot.words) != origin.world.words.nbytes:
-            raise SnapshotError(f"snapshot.layout: value {snapshot.layout} (allowed: {layout}, that of this version)")
+        machine = self._machine_for(snapshot)
         random = np.random.Generator(np.random.PCG64())
         random.bit_generator.state = snapshot.random
-        machine = origin.fork()
+        rules = machine.world["decision_rules"]
+        own = rules.copy()
         machine.world.words[:] = np.frombuffer(snapshot.words, np.int64)
-        rules, own = machine.world["decision_rules"], origin.world["decision_rules"]
         rules["target_address"], rules["penalty_address"] = own["target_address"], own["penalty_address"]
         self.machine, self.number, self.over = machine, snapshot.number, snapshot.over
         self._look_up()
+        self._described = snapshot.layout, snapshot.scenario
         return random
+
+    def _machine_for(self, snapshot: Snapshot) -> Machine:
+        """A machine with room for a snapshot's state: a copy of the present one, if it is of that scenario."""
+        if self.machine is not None and self._description() == (snapshot.layout, snapshot.scenario):
+            machine, layout = self.machine.fork(), snapshot.layout
+        else:
+            scenario = Scenario.model_validate_json(snapshot.scenario)
+            machine = start(scenario, self.rule, self.kind, self.config, snapshot.number).fork()
+            layout = layout_of(machine.world)
+        if snapshot.layout != layout or len(snapshot.words) != machine.world.words.nbytes:
+            raise SnapshotError(f"snapshot.layout: value {snapshot.layout} (allowed: {layout}, that of this version)")
+        return machine
 
 
 def check_snapshot(snapshot: Snapshot, arguments: str) -> None:
