@@ -230,7 +230,8 @@ def drive(batch, steps: int = 30) -> list:
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_batch_forks_and_restores(env_id, mode):
-    batch, undisturbed, other = (make_vec(env_id, 3, mode, scenario=[SMALL, FLAT], **BRIEF) for _ in range(3))
+    brief = BRIEF | ({"epoch_ns": 100_000} if env_id == HOST_TUNER else {})
+    batch, undisturbed, other = (make_vec(env_id, 3, mode, scenario=[SMALL, FLAT], **brief) for _ in range(3))
     for each in (batch, undisturbed):
         each.reset(seed=4)
         results = drive(each, 17)
