@@ -10,6 +10,7 @@ from typing import Any
 
 from baselines.policies import PolicySource
 from vcpu_env.base.code_cache import source_hash
+from vcpu_env.build.stall import StalledError
 from vcpu_env.counters import measure
 from vcpu_env.policy.rules import RuleError
 from vcpu_env.precompile import ensure_compiled
@@ -65,7 +66,7 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
     """Run a cell and return what it counted between the end of the warm-up and the end of the run.
 
     Raises:
-        CellError: if the machine refuses the scenario or the policy, or a rule's answer.
+        CellError: if the machine refuses the scenario or the policy, or a rule's answer, or its time stands still.
     """
     try:
         running = cell.policy.machine(cell.scenario, cell.seed, load_object(machine))
@@ -73,7 +74,7 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
         raise CellError(f"{cell}: {error}") from None
     try:
         return table_row(cell, measure(running, cell.scenario.run))
-    except RuleError as error:
+    except (RuleError, StalledError) as error:
         raise CellError(f"{cell}: {error}") from None
 
 

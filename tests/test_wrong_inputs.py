@@ -113,7 +113,7 @@ def test_the_clock_is_looked_at():
     assert clock["check_events"][0] == 2 * MOST_EVENTS_AT_ONCE
     assert time_stands_still(world.handle, 2)
     assert clock["stalled_slot"][0] == 2
-    world = timeline()
+    world = timeline(4)
     note_stall(world.handle)
     assert world["machine_clock"]["checked_ns"][0] == NEVER
     assert time_stands_still(world.handle, 3)

@@ -16,7 +16,7 @@ VEE21 = "Ishiguro, Yasuno, Aublin, Kono, VEE 2021, doi 10.1145/3453933.3454020"
 def series(patches: Iterable[int], name: str = "", summary: str = "") -> Policy:
     """v2 with exactly these patches applied."""
     chosen = frozenset(patches)
-    label = ",".join(map(str, sorted(chosen))) or "none"
+    label = "+".join(map(str, sorted(chosen))) or "none"
     return Policy(name or f"series-v2-patches-{label}", summary or f"v2, patches {label}", chosen, source=V2)
 
 
