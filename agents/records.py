@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.envs.compiled.step import advance, look, take_action
@@ -68,7 +67,7 @@ def write_down(w, spinner, siblings):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def record(w, end_ns, every, layout, weights, key, continuous, deterministic, observed, new, mask, scratch, action,
            spinners, siblings, counts, actions):  # fmt: skip
     """As `nets.play.follow`, and every n-th decision is written down. Returns how many were."""

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from vcpu_env.base.interrupts import EXIT_CODE, end_on_signals
+
 LARGE_BYTES = 64 << 20
 """Machines from this size on are announced before they are made."""
 
@@ -124,7 +126,7 @@ def simulate(
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         ensure_compiled()
-        from vcpu_env.build.world import machine_bytes  # compiles on import
+        from vcpu_env.build.world import machine_bytes
 
         if (size := machine_bytes(loaded)) >= LARGE_BYTES:
             print(f"scenario {loaded.name}: the machine takes {size >> 20} MiB", file=sys.stderr)
@@ -361,8 +363,10 @@ def with_output(run: Callable[[], object]) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    end_on_signals()
     try:
         with_output(app)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == EXIT_CODE:
+            print("interrupted", file=sys.stderr)
+        raise

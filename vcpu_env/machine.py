@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vcpu_env.base.interrupts import run_interruptibly
 from vcpu_env.base.jit import NIL, call
 from vcpu_env.build.blueprint import blueprint_of
 from vcpu_env.build.stall import check_stall
@@ -110,15 +111,18 @@ class Machine:
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
         if self._policy_due_ns is not None and end_ns >= self._policy_due_ns:
-            call(run_until, self.world.handle, self._policy_due_ns)
+            self._run(self._policy_due_ns)
             self._policy_due_ns = None
             self.policy.apply(self.world)
         if self.policy.search is None or self._policy_due_ns is not None:
-            status = call(run_until, self.world.handle, end_ns)
+            status = self._run(end_ns)
         else:
             status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
         return bool(status == RUNNING)
+
+    def _run(self, end_ns: int) -> int:
+        return run_interruptibly(lambda: call(run_until, self.world.handle, end_ns))
 
     @property
     def decision(self) -> np.void | None:

@@ -1,6 +1,8 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event, time_stands_still
 from vcpu_env.engine.alignment import alignment_tick, settle_alignment
 from vcpu_env.engine.directed_yield import hypercall, on_spin, take_answer
@@ -222,7 +224,8 @@ def run_until(w, end_ns):
     """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
 
     An answer to the decision that the machine had stopped at is taken first. Where time stands still the machine has
-    failed.
+    failed. Where a signal has arrived, it returns INTERRUPTED, in a fraction of a second (once in `MOST_EVENTS_AT_ONCE`
+    events it is looked at); called again, it goes on as if it had not.
     """
     clock = machine_clock(w, 0)
     state = engine(w, 0)
@@ -238,8 +241,11 @@ def run_until(w, end_ns):
         clock.now_ns = when
         clock.events += 1
         dispatch(w, slot, when)
-        if clock.events >= clock.check_events and time_stands_still(w, slot):
-            state.status = FAILED
+        if clock.events >= clock.check_events:
+            if time_stands_still(w, slot):
+                state.status = FAILED
+            elif stop_asked():
+                return INTERRUPTED
     return state.status
 
 

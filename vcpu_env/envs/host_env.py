@@ -8,7 +8,6 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-import vcpu_env.envs.prepare  # noqa: F401
 from vcpu_env.base.jit import call
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions

@@ -5,7 +5,6 @@ microseconds, so it is for short episodes, or for a few of the decisions (`decis
 """
 
 import numpy as np
-from numba import njit
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
@@ -28,7 +27,7 @@ def earned(w):
     return reward
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def value_of(words, copy, w, first, second, horizon_ns):
     """What the machine `words` earns by one action in `horizon_ns`; `copy`, with the handle `w`, is overwritten."""
     copy[:] = words

@@ -7,9 +7,9 @@ from threading import Lock
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from vcpu_env.base.jit import JIT, kjit
+from vcpu_env.base.jit import JIT, kjit, parallel_kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
 from vcpu_env.engine.state import FAILED
@@ -98,7 +98,7 @@ def put_action(w, action):
         state.action[j] = action[j]
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
                    elapsed_ns, terms):  # fmt: skip
     """`env_begin` on the machines of these numbers, and what they show then."""
@@ -108,7 +108,7 @@ def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, m
         show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def step_machines(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
                   terms):  # fmt: skip
     """`env_step` with the i-th action on the machines of these numbers, and what they show then.
@@ -127,7 +127,7 @@ def step_machines(machines, which, actions, statuses, observations, masks, rewar
     return failed, ended
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms):
     """What the machines of these numbers show now."""
     for k in prange(len(which)):

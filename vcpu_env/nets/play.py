@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from vcpu_env.base.jit import kjit
+from vcpu_env.base.jit import kjit, parallel_kjit
 from vcpu_env.base.random import mix64
 from vcpu_env.engine.state import RUNNING
 from vcpu_env.envs.compiled.step import advance, env_begin, look, take_action
@@ -49,7 +49,7 @@ def follow(w, end_ns, layout, weights, key, count, continuous, deterministic, ob
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def follow_until(w, end_ns, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch,
                  action):  # fmt: skip
     """`follow`, to be called from Python."""
@@ -65,7 +65,7 @@ def count_work(w, works, sign):
         works[vm] += sign * guest_vm(w, vm).work
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mask_length, width, continuous,
                   rewards, works, decisions, statuses):  # fmt: skip
     """An episode on each machine under the network of its own row of weights.

@@ -7,9 +7,9 @@ keys and the same counts.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from vcpu_env.base.jit import kjit
+from vcpu_env.base.jit import kjit, parallel_kjit
 from vcpu_env.base.random import mix64
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.batch import HostVectorEnv
@@ -67,7 +67,7 @@ def put_action(w, action, continuous):
         state.action[j] = min(max(float(action[j]), -1.0), 1.0) if continuous else float(action[j])
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def roll_machines(machines, which, positions, statuses, layout, weights, keys, counts, continuous, deterministic,
                   observations, masks, actions, log_probs, values, rewards, elapsed_ns, dones,
                   final_values):  # fmt: skip
@@ -107,7 +107,7 @@ def roll_machines(machines, which, positions, statuses, layout, weights, keys, c
         positions[i] = t
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def value_machines(machines, layout, weights, observations, values):
     """The value of what each machine shows now."""
     for i in prange(len(values)):
