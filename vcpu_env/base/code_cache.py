@@ -14,7 +14,6 @@ import pickle
 import platform
 import sys
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +117,6 @@ class CodeCache(_Cache):
     storing = True
     """Whether this process stores what it compiles."""
 
-    before_loading: Callable[[], None] = staticmethod(lambda: None)
-    """What has to be done before any code is loaded or compiled."""
-
     def __init__(self, function: Any, directory: Path | None = None):
         self.function, self.directory = function, directory or cache_dir()
         self.enabled = True
@@ -160,7 +156,6 @@ class CodeCache(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled version for a signature; None if there is none that is whole."""
-        CodeCache.before_loading()
         target_context.refresh()
         if not self.enabled:
             return None

@@ -11,6 +11,7 @@ from a function (return its index), and keep all state in signed integers.
 import ctypes
 import inspect
 import os
+from collections import deque
 
 import llvmlite.binding
 import numba
@@ -18,6 +19,7 @@ import numpy as np
 from numba import njit, types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
 from vcpu_env.base.code_cache import DEBUG, CodeCache, cache_dir
 from vcpu_env.base.slots import check_indices
@@ -27,8 +29,11 @@ JIT = not numba.config.DISABLE_JIT
 DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
 """Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
 
-_declared: list[CFunc] = []
+_declared: deque[CFunc] = deque()
 """Entry points that have not been needed yet, callees before their callers."""
+
+_loading = False
+"""Whether they are being loaded now, by whoever holds the compiler's lock."""
 
 _callbacks: dict[str, CFunc] = {}
 """Those that have, by symbol. Keeps their machine code alive."""
@@ -51,13 +56,17 @@ def kjit(function, parallel=False):
     compiled = njit(error_model="numpy", nogil=True, boundscheck=DEBUG, parallel=parallel)(function)
     if JIT:
         compiled._cache = CodeCache(function)
-        call_template = compiled.get_call_template
+        call_template, compile_version = compiled.get_call_template, compiled.compile
 
         def without_literals(args, kws):
             plain = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
             return call_template(tuple(types.unliteral(kind) for kind in args), plain)
 
-        compiled.get_call_template = without_literals
+        def after_entry_points(signature):
+            load_entry_points()
+            return compile_version(signature)
+
+        compiled.get_call_template, compiled.compile = without_literals, after_entry_points
     return compiled
 
 
@@ -93,17 +102,28 @@ def symbol_of(function) -> str:
 
 
 def load_entry_points() -> None:
-    """Compile all entry points that have been declared, or load them: code that is linked now may call any of them."""
-    declared = _declared.copy()
-    _declared.clear()
-    for callback in declared:
-        callback.compile()
-        symbol = symbol_of(callback.__wrapped__)
-        _callbacks[symbol] = callback
-        llvmlite.binding.add_symbol(symbol, callback.address)
+    """Load all entry points that have been declared, or compile them: code that is linked now may call any of them.
 
-
-CodeCache.before_loading = staticmethod(load_entry_points)
+    It has to come before anything else is being compiled, or a function could need itself in order to be compiled. What
+    is interrupted goes on at the next call.
+    """
+    global _loading
+    if not _declared:
+        return
+    with global_compiler_lock:
+        if _loading:  # one of them needs a function
+            return
+        _loading = True
+        try:
+            while _declared:
+                callback = _declared[0]
+                callback.compile()
+                symbol = symbol_of(callback.__wrapped__)
+                _callbacks[symbol] = callback
+                llvmlite.binding.add_symbol(symbol, callback.address)
+                _declared.popleft()
+        finally:
+            _loading = False
 
 
 def call(function, *args):
@@ -113,8 +133,7 @@ def call(function, *args):
         IndexError: with `VCPU_ENV_DEBUG=1`: it has reached for a struct that the world does not have.
     """
     if JIT:
-        if _declared:
-            load_entry_points()
+        load_entry_points()
         result = _callbacks[function.symbol].ctypes(*args)
         if DEBUG:
             check_indices(args[0])
