@@ -5,7 +5,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from vcpu_env.base.interrupts import EXIT_CODE, end_on_signals
+from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
 from vcpu_env.cli import with_output
 from vcpu_env.scenario.errors import one_line
 
@@ -17,14 +17,14 @@ class InterruptError(Exception):
 def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
     """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2.
 
-    SIGINT and SIGTERM end it within a second, with one line and exit code 130.
+    SIGINT and SIGTERM end it within a second, with one line and exit code 130 or 143.
     """
     end_on_signals()
     try:
         with_output(lambda: end_of(app(standalone_mode=False)))
     except InterruptError as interrupted:
         say(f"interrupted: {interrupted}")
-        sys.exit(EXIT_CODE)
+        sys.exit(exit_code())
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         say(f"error: {one_line(message)}")
@@ -40,6 +40,7 @@ def say(line: str) -> None:
 
 def end_of(code: object) -> None:
     """End with a command's exit code; one that a signal has ended says so."""
-    if code == EXIT_CODE:
+    if code == INTERRUPTED_COMMAND:
         say("interrupted")
+        code = exit_code()
     sys.exit(code)  # type: ignore[arg-type]

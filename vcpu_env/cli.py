@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vcpu_env.base.interrupts import EXIT_CODE, end_on_signals
+from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
 
 LARGE_BYTES = 64 << 20
 """Machines from this size on are announced before they are made."""
@@ -367,6 +367,7 @@ def main() -> None:
     try:
         with_output(app)
     except SystemExit as end:
-        if end.code == EXIT_CODE:
-            print("interrupted", file=sys.stderr)
-        raise
+        if end.code != INTERRUPTED_COMMAND:
+            raise
+        print("interrupted", file=sys.stderr)
+        sys.exit(exit_code())

@@ -122,7 +122,7 @@ class Machine:
         return bool(status == RUNNING)
 
     def _run(self, end_ns: int) -> int:
-        return run_interruptibly(lambda: call(run_until, self.world.handle, end_ns))
+        return run_interruptibly(lambda: int(call(run_until, self.world.handle, end_ns)))
 
     @property
     def decision(self) -> np.void | None:

@@ -219,13 +219,20 @@ def dispatch(w, slot, now_ns):
     send_kicks(w, now_ns)
 
 
+@kjit
+def cut_short(w, end_ns):
+    """Whether `run_until` has returned because of a signal: nothing else keeps a running machine from its end."""
+    behind = machine_clock(w, 0).now_ns < end_ns or event(w, next_slot(w)).when_ns <= end_ns
+    return engine(w, 0).status == RUNNING and behind
+
+
 @entry_point
 def run_until(w, end_ns):
     """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
 
     An answer to the decision that the machine had stopped at is taken first. Where time stands still the machine has
-    failed. Where a signal has arrived, it returns INTERRUPTED, in a fraction of a second (once in `MOST_EVENTS_AT_ONCE`
-    events it is looked at); called again, it goes on as if it had not.
+    failed. Where a signal has arrived, it returns INTERRUPTED, in a fraction of a second (`EVENTS_BETWEEN_LOOKS`);
+    called again, it goes on as if it had not.
     """
     clock = machine_clock(w, 0)
     state = engine(w, 0)

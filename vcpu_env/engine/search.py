@@ -12,7 +12,7 @@ from vcpu_env.base.jit import kjit
 from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
-from vcpu_env.engine.loop import run_until
+from vcpu_env.engine.loop import cut_short, run_until
 from vcpu_env.engine.state import ANSWERED, FAILED, STOPPED_AT_DECISION, engine
 from vcpu_env.guest.useful import useful_now_ns
 from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
@@ -54,6 +54,8 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
     copy[:] = words
     answer_as_rule(copy_w, own_rule)
     most, best, kind = follow(copy_w, own_rule, end_ns), AS_KERNEL, -1
+    if cut_short(copy_w, end_ns):
+        return False
     for answer in range(FIRST_CANDIDATE + yield_view(w, 0).nr_candidates):
         if answer == AS_KERNEL:
             continue
@@ -64,7 +66,7 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
             if engine(copy_w, 0).status == FAILED:
                 words[:] = copy
                 return True
-            if stop_asked():
+            if stop_asked() or cut_short(copy_w, end_ns):
                 return False
             if useful > most:
                 most, best, kind = useful, answer, k

@@ -10,6 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from vcpu_env.base.interrupts import heard, watch_signals
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
@@ -110,6 +111,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin episodes everywhere, or where ``options["reset_mask"]`` is true. Machine i is seeded with seed + i."""
+        watch_signals()
         options = dict(options or {})
         chosen = options.pop("reset_mask", None)
         which = np.arange(self.num_envs) if chosen is None else self._chosen(chosen)
@@ -153,7 +155,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        self.run_together(begin_machines, which, seeds, jitters, self._statuses, *shown.arrays())
+        self._move(begin_machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)
@@ -218,7 +220,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
-        failed, nr_ended = self.run_together(step_machines, going, encoded, self._statuses, *shown.arrays())
+        failed, nr_ended = self._move(step_machines, going, encoded, self._statuses, *shown.arrays())
         if failed:
             self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
@@ -281,13 +283,30 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return info | {f"_{name}": self._all for name in list(info)}
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
-        """Call a parallel function of all machines."""
-        with together(self.threads):
-            return function(self._machines, *arguments)
+        """Call a parallel function of all machines. If a signal's handler raises meanwhile, all episodes are over."""
+        try:
+            with together(self.threads):
+                return function(self._machines, *arguments)
+        except BaseException:
+            self._machines = None
+            raise
+
+    def _move(self, function: Any, which: np.ndarray, *arguments: Any) -> tuple[int, int]:
+        """Begin or step these machines. Returns how many failed, and of how many the episode is over."""
+        failed, ended, cut = self.run_together(function, which, False, *arguments)
+        while cut:
+            heard()
+            more_failed, more_ended, cut = self.run_together(function, which, True, *arguments)
+            failed, ended = failed + more_failed, ended + more_ended
+        return failed, ended
 
     def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:
-        """Let a parallel function step these machines, each up to the end of its episode; then the next one begins."""
-        self.run_together(function, which, positions, self._statuses, *arguments)
+        """Let a parallel function step these machines, each up to the end of its episode; then the next one begins.
+
+        It returns how many a signal has cut short: their positions say how far they have come.
+        """
+        if self.run_together(function, which, positions, self._statuses, *arguments):
+            heard()
         self._check(which)
         ended = np.array([i for i in which if self.slots[i].integers.item(TRUNCATED)], np.intp)
         if ended.size:

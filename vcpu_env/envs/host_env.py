@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from vcpu_env.base.interrupts import INTERRUPTED, heard, watch_signals
 from vcpu_env.base.jit import call
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
@@ -81,6 +82,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode. ``options={"scenario": ...}`` chooses its scenario."""
         super().reset(seed=seed)
+        watch_signals()
         slot = self.slot
         episode = slot.draw(self.np_random, options)
         slot.load(episode.origin)
@@ -108,8 +110,15 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         return slot.observation.copy(), slot.floats.item(REWARD), False, slot.over, slot.info(actions)
 
     def _run(self, entry: Any, *arguments: int) -> None:
+        """Call an entry point of the machine. If a signal's handler raises meanwhile, the episode is over."""
         machine = self.slot.running
-        if call(entry, machine.world.handle, *arguments) == FAILED:
+        try:
+            while (status := call(entry, machine.world.handle, *arguments)) == INTERRUPTED:
+                heard()
+        except BaseException:
+            self.slot.over = True
+            raise
+        if status == FAILED:
             self.slot.over = True
             machine.check()
 
@@ -117,8 +126,13 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         """A step in parts, with a look at the machine whenever a sample of the picture is due."""
         handle = self.slot.running.world.handle
         self._run(env_step_begin)
-        while call(env_step_part, handle, gantt.next_ns):
-            gantt.sample(self.machine.world, self.machine.now_ns)
+        self.slot.over = True  # should a signal's handler raise
+        while going := call(env_step_part, handle, gantt.next_ns):
+            if going == INTERRUPTED:
+                heard()
+            else:
+                gantt.sample(self.machine.world, self.machine.now_ns)
+        self.slot.over = False
         self._run(env_step_end)
         self._watch()
 

@@ -9,7 +9,9 @@ import numba
 import numpy as np
 from numba import prange
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import JIT, kjit, parallel_kjit
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
 from vcpu_env.engine.state import FAILED
@@ -99,32 +101,42 @@ def put_action(w, action):
 
 
 @parallel_kjit
-def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-                   elapsed_ns, terms):  # fmt: skip
-    """`env_begin` on the machines of these numbers, and what they show then."""
+def begin_machines(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+                   times_ns, elapsed_ns, terms):  # fmt: skip
+    """`env_begin` on the machines of these numbers, and what they show then.
+
+    Where a signal cuts a machine short its status is INTERRUPTED, and `again` goes on with such machines only. Returns
+    how many failed, of how many the episode is over, and how many were cut short.
+    """
+    failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
         i = which[k]
-        statuses[i] = env_begin(machines[i], seeds[k], jitters_ns[k])
-        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+        if not again or statuses[i] == INTERRUPTED:
+            statuses[i] = INTERRUPTED if stop_asked() else env_begin(machines[i], seeds[k], jitters_ns[k])
+            show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+            failed += 1 if statuses[i] == FAILED else 0
+            cut += 1 if statuses[i] == INTERRUPTED else 0
+    return failed, ended, cut
 
 
 @parallel_kjit
-def step_machines(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-                  terms):  # fmt: skip
-    """`env_step` with the i-th action on the machines of these numbers, and what they show then.
-
-    Returns how many failed, and of how many the episode is over.
-    """
-    failed, ended = 0, 0
+def step_machines(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
+                  elapsed_ns, terms):  # fmt: skip
+    """As `begin_machines`: `env_step` with the i-th action."""
+    failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
         i = which[k]
         w = machines[i]
-        put_action(w, actions[i])
-        statuses[i] = env_step(w)
-        show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
-        failed += 1 if statuses[i] == FAILED else 0
-        ended += 1 if truncated[i] else 0
-    return failed, ended
+        if not again or statuses[i] == INTERRUPTED:
+            put_action(w, actions[i])
+            statuses[i] = INTERRUPTED if stop_asked() else env_step(w)
+            show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, terms)
+            failed += 1 if statuses[i] == FAILED else 0
+            if statuses[i] == INTERRUPTED:
+                cut += 1
+            elif truncated[i]:
+                ended += 1
+    return failed, ended, cut
 
 
 @parallel_kjit
