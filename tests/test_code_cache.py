@@ -51,6 +51,34 @@ def test_two_checkouts_share_one_cache(tmp_path):
     assert probe(tmp_path / "other", tmp_path / "cache") == (result, 0, "")
 
 
+@compiled_only
+def test_two_processes_fill_a_cache_at_once(tmp_path):
+    settings = {"PYTHONPATH": str(PACKAGE.parent), "VCPU_ENV_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", PROBE], env=os.environ | settings, **pipes) for _ in range(2)]
+    outputs = [process.communicate() for process in both]
+    assert [said for _, said in outputs] == ["", ""]
+    assert len({output.split()[0] for output, _ in outputs}) == 1
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and all(read_verified(path) for path in files)
+
+
+@compiled_only
+@pytest.mark.slow
+def test_a_second_checkout_compiles_nothing(tmp_path):
+    """A whole simulation in it, with this one's code."""
+    precompile.ensure_compiled()
+    directory = code_cache.cache_dir()
+    before = {path.name for path in directory.iterdir()}
+    shutil.copytree(PACKAGE, tmp_path / "vcpu_env", ignore=shutil.ignore_patterns("__pycache__"))
+    short = ("--set", "run.warmup_ns=1000000", "--set", "run.duration_ns=1000000")
+    command = [sys.executable, "-m", "vcpu_env", "simulate", "dbench-1vm-2vcpu", "--policy", "series-v2", *short]
+    settings = {"PYTHONPATH": str(tmp_path), "VCPU_ENV_CACHE_DIR": str(directory.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | settings, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in directory.iterdir()} == before
+
+
 def compiled_in(directory):
     """A small function, and whether it had to be compiled: its code is kept in that directory."""
 

@@ -56,6 +56,8 @@ def target_hash() -> str:
         numba.config.CPU_NAME or binding.get_host_cpu_name(),
         numba.config.CPU_FEATURES or binding.get_host_cpu_features().flatten(),
         numba.config.OPT,
+        numba.config.BOUNDSCHECK,
+        numba.config.DEBUGINFO_DEFAULT,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 

@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from vcpu_env.base.interrupts import heard, watch_signals
+from vcpu_env.base.interrupts import heard
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
@@ -28,15 +28,7 @@ from vcpu_env.envs.host_env import (
     WideYieldEnv,
     observation_space,
 )
-from vcpu_env.envs.parallel import (
-    Shown,
-    begin_machines,
-    checked_threads,
-    handles,
-    show_machines,
-    step_machines,
-    together,
-)
+from vcpu_env.envs.parallel import Shown, Team, begin_machines, checked_threads, show_machines, step_machines
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.policy.named import Policy
@@ -97,7 +89,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(num_envs)]
         self.randoms: list[np.random.Generator] = []
-        self._machines: Any = None
+        self._team: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
         self._all = np.ones(num_envs, np.bool_)
@@ -111,7 +103,6 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin episodes everywhere, or where ``options["reset_mask"]`` is true. Machine i is seeded with seed + i."""
-        watch_signals()
         options = dict(options or {})
         chosen = options.pop("reset_mask", None)
         which = np.arange(self.num_envs) if chosen is None else self._chosen(chosen)
@@ -127,7 +118,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         mask = np.asarray(mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
             raise ValueError(f"reset_mask: value {mask!r} (allowed: {self.num_envs} booleans, one of them true)")
-        if self._machines is None and not mask.all():
+        if not self._is_reset() and not mask.all():
             raise ResetNeeded("reset_mask: the environments have not been reset (allowed: reset() first)")
         return np.flatnonzero(mask)
 
@@ -155,7 +146,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        self._move(begin_machines, which, seeds, jitters, self._statuses, *shown.arrays())
+        self._team.move(begin_machines, which, seeds, jitters, self._statuses, *shown.arrays())
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)
@@ -181,15 +172,18 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """All episodes are over."""
-        self._machines = None
+        self._team = None
+
+    def _is_reset(self) -> bool:
+        return self._team is not None and not self._team.lost
 
     def _check_reset(self) -> None:
-        if self._machines is None:
+        if not self._is_reset():
             raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
 
     def _look_up(self) -> None:
         """Where the machines are, and the units of their rewards."""
-        self._machines = handles([slot.running.world for slot in self.slots])
+        self._team = Team([slot.running.world for slot in self.slots], self.threads)
         self._units = np.array([slot.units for slot in self.slots])
 
     def _check(self, which: np.ndarray) -> None:
@@ -220,7 +214,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
         shown = self._fresh()
-        failed, nr_ended = self._move(step_machines, going, encoded, self._statuses, *shown.arrays())
+        failed, nr_ended = self._team.move(step_machines, going, encoded, self._statuses, *shown.arrays())
         if failed:
             self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
@@ -283,28 +277,11 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return info | {f"_{name}": self._all for name in list(info)}
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
-        """Call a parallel function of all machines. If a signal's handler raises meanwhile, all episodes are over."""
-        try:
-            with together(self.threads):
-                return function(self._machines, *arguments)
-        except BaseException:
-            self._machines = None
-            raise
-
-    def _move(self, function: Any, which: np.ndarray, *arguments: Any) -> tuple[int, int]:
-        """Begin or step these machines. Returns how many failed, and of how many the episode is over."""
-        failed, ended, cut = self.run_together(function, which, False, *arguments)
-        while cut:
-            heard()
-            more_failed, more_ended, cut = self.run_together(function, which, True, *arguments)
-            failed, ended = failed + more_failed, ended + more_ended
-        return failed, ended
+        """Call a parallel function of all machines."""
+        return self._team.run(function, *arguments)
 
     def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:
-        """Let a parallel function step these machines, each up to the end of its episode; then the next one begins.
-
-        It returns how many a signal has cut short: their positions say how far they have come.
-        """
+        """Let a parallel function step these machines, each up to the end of its episode; then the next one begins."""
         if self.run_together(function, which, positions, self._statuses, *arguments):
             heard()
         self._check(which)
@@ -378,7 +355,7 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             if mine.machine is not None:
                 its.load(mine.machine)
                 its.over = mine.over
-        if self._machines is not None:
+        if self._is_reset():
             other._take(other.slots)
         return other
 

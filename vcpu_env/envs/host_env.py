@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from vcpu_env.base.interrupts import INTERRUPTED, heard, watch_signals
+from vcpu_env.base.interrupts import INTERRUPTED, heard
 from vcpu_env.base.jit import call
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
@@ -82,7 +82,6 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode. ``options={"scenario": ...}`` chooses its scenario."""
         super().reset(seed=seed)
-        watch_signals()
         slot = self.slot
         episode = slot.draw(self.np_random, options)
         slot.load(episode.origin)

@@ -6,10 +6,11 @@ microseconds, so it is for short episodes, or for a few of the decisions (`decis
 
 import numpy as np
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.engine.loop import run_until
-from vcpu_env.engine.state import FAILED, STOPPED_AT_DECISION, engine
+from vcpu_env.engine.state import STOPPED_AT_DECISION
 from vcpu_env.envs.compiled.reward import count_totals
 from vcpu_env.envs.compiled.step import answer_as_rule, take_action
 from vcpu_env.envs.compiled.types import NR_TERMS, env_params, env_state
@@ -36,9 +37,11 @@ def value_of(words, copy, w, first, second, horizon_ns):
     state.action[0], state.action[1] = first, second
     end_ns = machine_clock(w, 0).now_ns + horizon_ns
     take_action(w)
-    while engine(w, 0).status != FAILED and machine_clock(w, 0).now_ns < end_ns:  # signals wait: it is short
-        if run_until(w, end_ns) == STOPPED_AT_DECISION:
+    status = run_until(w, end_ns)
+    while status == STOPPED_AT_DECISION or status == INTERRUPTED:  # signals wait: it is short
+        if status == STOPPED_AT_DECISION:
             answer_as_rule(w)
+        status = run_until(w, end_ns)
     return earned(w) - before
 
 

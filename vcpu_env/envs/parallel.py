@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 import numba
 import numpy as np
 from numba import prange
 
-from vcpu_env.base.interrupts import INTERRUPTED
+from vcpu_env.base.interrupts import INTERRUPTED, heard
 from vcpu_env.base.jit import JIT, kjit, parallel_kjit
 from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import machine_clock
@@ -50,6 +51,35 @@ def checked_threads(threads: int | None) -> int:
     if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
         raise EnvConfigError(f"threads: value {threads!r} (allowed: 1..{most})")
     return threads or most
+
+
+class Team:
+    """Machines that parallel functions run.
+
+    Attributes:
+        lost: a signal's handler has raised meanwhile, and they may be in the middle of a step.
+    """
+
+    def __init__(self, worlds: list[World], threads: int):
+        self.handles, self.threads, self.lost = handles(worlds), threads, False
+
+    def run(self, function: Any, *arguments: Any) -> Any:
+        """Call a function of all machines."""
+        try:
+            with together(self.threads):
+                return function(self.handles, *arguments)
+        except BaseException:
+            self.lost = True
+            raise
+
+    def move(self, function: Any, which: np.ndarray, *arguments: Any) -> tuple[int, int]:
+        """Begin or step the machines of these numbers. Returns how many failed, and of how many the episode is over."""
+        failed, ended, cut = self.run(function, which, False, *arguments)
+        while cut:
+            heard()
+            more_failed, more_ended, cut = self.run(function, which, True, *arguments)
+            failed, ended = failed + more_failed, ended + more_ended
+        return failed, ended
 
 
 class Shown:

@@ -9,6 +9,7 @@ from gymnasium.error import ResetNeeded
 
 from vcpu_env import __version__
 from vcpu_env.base.files import checksum
+from vcpu_env.base.interrupts import watch_signals
 from vcpu_env.base.world import World
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
@@ -106,6 +107,7 @@ class Slot:
         Raises:
             EnvConfigError: an option that there is not, or a scenario that cannot be.
         """
+        watch_signals()
         for name in options or {}:
             if name not in RESET_OPTIONS:
                 raise EnvConfigError(f"options: value '{name}' (allowed: {', '.join(RESET_OPTIONS)})")
