@@ -24,7 +24,6 @@ from vcpu_env.machine import Machine
 from vcpu_env.nets.rollout import RolloutCollector
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.precompile import ensure_compiled
-from vcpu_env.scenario import load_scenario
 
 compiled_only = pytest.mark.skipif(not JIT, reason="uncompiled, Python itself handles signals")
 
@@ -157,8 +156,8 @@ def test_other_threads_run_as_they_are():
 @pytest.mark.parametrize("searching", [False, True])
 def test_a_run_that_was_stopped_is_the_same_bit_for_bit(searching):
     name = next(name for name, policy in POLICIES.items() if policy.search is not None) if searching else "series-v2"
-    plain, stopped = (Machine(load_scenario("dbench-2vm"), name, 3) for _ in range(2))
-    end_ns = 50 * MSEC
+    plain, stopped = (Machine(SMALL, name, 3) for _ in range(2))
+    end_ns = (25 if searching else 300) * MSEC
     plain.run_until(end_ns)
     with Stopping() as stopping:
         stopped.run_until(end_ns)
@@ -260,14 +259,16 @@ def test_commands_end_at_once(command, number, tmp_path):
     arguments = [sys.executable, "-c", AS_MODULE, *(simulate if command == "simulate" else evaluate)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(arguments, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes)
-    time.sleep(10)
+    while command == "evaluate" and not (tmp_path / "here/manifest.json").exists():
+        time.sleep(0.1)
+    time.sleep(5)
     begin = time.monotonic()
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (128 + number, "")
     assert time.monotonic() - begin < 10  # a second, on a machine that has nothing else to do
     assert "Traceback" not in errors
-    told = "interrupted" if command == "simulate" else "interrupted: 0 of 16 cells are stored; go on with: python"
+    told = "interrupted" if command == "simulate" else "interrupted: 0 of 32 cells are stored; go on with: python"
     assert errors.splitlines()[-1].startswith(told)
 
 

@@ -22,6 +22,7 @@ class Stopping:
         heard = interrupts.heard
         for module in [module for module in sys.modules.values() if vars(module).get("heard") is heard]:
             self.patch.setattr(module, "heard", self.hear)
+        interrupts._ask(1)
         self.thread = threading.Thread(target=self.ask)
         self.thread.start()
         return self
