@@ -25,6 +25,7 @@ from agents.run import Run, append_line, read_lines
 from agents.teacher import lessons
 from baselines.command import say
 from vcpu_env.base.errors import nearest
+from vcpu_env.base.interrupts import INTERRUPTED, heard
 from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.config import rule_of
 from vcpu_env.envs.parallel import handles, together
@@ -80,15 +81,17 @@ class Arena:
         machines = self.machines[: len(tried) * count]
         for i, machine in enumerate(machines):
             np.copyto(machine.world.words, self.starts[i % count][numbers[i % count]].world.words)
-        rewards, statuses = np.empty(len(machines)), np.zeros(len(machines), np.int64)
+        rewards, statuses = np.empty(len(machines)), np.full(len(machines), INTERRUPTED)
         works = np.zeros((len(machines), self.nr_vms.max()), np.int64)
-        decisions = np.empty(len(machines), np.int64)
+        decisions = np.full(len(machines), -1)
+        everything = (
+            handles([machine.world for machine in machines]), seeds, jitters, packed[0][0], weights,
+            nr_features(self.kind, self.env_config), self.actions.mask_length, self.actions.width, False,
+            rewards, works, decisions, statuses,
+        )  # fmt: skip
         with together(self.config.threads):
-            play_episodes(
-                handles([machine.world for machine in machines]), seeds, jitters, packed[0][0], weights,
-                nr_features(self.kind, self.env_config), self.actions.mask_length, self.actions.width, False,
-                rewards, works, decisions, statuses,
-            )  # fmt: skip
+            while play_episodes(*everything):
+                heard()
         for machine in machines:
             machine.check()
         self.decisions = int(decisions.sum())

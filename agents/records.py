@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from vcpu_env.base.interrupts import INTERRUPTED, run_interruptibly
 from vcpu_env.base.jit import kjit
+from vcpu_env.engine.loop import cut_short
+from vcpu_env.engine.state import engine
 from vcpu_env.envs.compiled.step import advance, look, take_action
 from vcpu_env.envs.compiled.types import env_state
 from vcpu_env.nets.learned import LearnedPolicy
@@ -68,11 +70,14 @@ def write_down(w, spinner, siblings):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def record(w, end_ns, every, layout, weights, key, continuous, deterministic, observed, new, mask, scratch, action,
-           spinners, siblings, counts, actions):  # fmt: skip
-    """As `nets.play.follow`, and every n-th decision is written down. Returns how many were."""
-    state, old, seen, kept = env_state(w, 0), len(observed) - len(new), 0, 0
+@kjit
+def record(w, end_ns, every, progress, layout, weights, key, continuous, deterministic, observed, new, mask, scratch,
+           action, spinners, siblings, counts, actions):  # fmt: skip
+    """As `nets.play.follow_until`, and every n-th decision is written down.
+
+    `progress` is how many decisions have been seen, and how many written down.
+    """
+    state, old, seen, kept = env_state(w, 0), len(observed) - len(new), progress[0], progress[1]
     advance(w, end_ns)
     while state.at_decision and kept < len(counts):
         look(w)
@@ -91,7 +96,8 @@ def record(w, end_ns, every, layout, weights, key, continuous, deterministic, ob
         put_action(w, action, continuous)
         take_action(w)
         advance(w, end_ns)
-    return kept
+    progress[0], progress[1] = seen, kept
+    return INTERRUPTED if cut_short(w, end_ns) else engine(w, 0).status
 
 
 class RecordingMachine(PolicyMachine):
@@ -102,12 +108,16 @@ class RecordingMachine(PolicyMachine):
         spinners, counts = np.zeros((most, len(SPINNER)), np.int64), np.zeros(most, np.int64)
         siblings = np.zeros((most, candidates, len(SIBLING)), np.int64)
         actions = np.zeros((most, len(self._memory[-1])), np.int64)
+        progress = np.zeros(2, np.int64)
         with np.errstate(over="ignore"):
-            kept = record(
-                self.world.handle, end_ns, every, *self._network, *self._how, *self._memory, spinners, siblings, counts,
-                actions,
+            run_interruptibly(
+                lambda: record(
+                    self.world.handle, end_ns, every, progress, *self._network, *self._how, *self._memory, spinners,
+                    siblings, counts, actions,
+                )
             )  # fmt: skip
         self.check()
+        kept = int(progress[1])
         return Records(spinners[:kept], siblings[:kept], counts[:kept], actions[:kept])
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numba import njit
 
 from agents.config import Cloning, TrainConfig
+from vcpu_env.base.jit import kjit
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.compiled.types import env_state
@@ -28,7 +28,7 @@ class Lessons:
     masks: np.ndarray
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def ask_rule(machines, address, answers, given):
     """The target and the boost that a compiled rule answers at each machine's decision; no machine is changed."""
     for i in range(len(machines)):

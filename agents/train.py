@@ -22,7 +22,7 @@ from agents.config import ConfigError, TrainConfig, load_config
 from agents.evolve import evolve
 from agents.learner import learned_policy, make_environment, make_model
 from agents.run import Run
-from baselines.command import run_command, say
+from baselines.command import InterruptError, run_command, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -155,8 +155,7 @@ def command(
         else:
             train(loaded, run)
     except KeyboardInterrupt:
-        say(f"interrupted; --resume goes on from the last checkpoint in {directory}")
-        raise typer.Exit(130) from None
+        raise InterruptError(f"--resume goes on from the last checkpoint in {directory}") from None
     say(f"{directory / 'best.npz'}: evaluate it with python -m agents.evaluate {directory / 'best.npz'}")
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from baselines.policies import PolicySource
+from vcpu_env.base.code_cache import source_hash
 from vcpu_env.base.errors import InputError
-from vcpu_env.base.jit import source_hash
 from vcpu_env.build.stall import StalledError
 from vcpu_env.counters import measure
 from vcpu_env.policy.rules import RuleError
@@ -67,7 +67,7 @@ def run_cell(cell: Cell, machine: str = MACHINE) -> Row:
     """Run a cell and return what it counted between the end of the warm-up and the end of the run.
 
     Raises:
-        CellError: if the machine refuses the scenario or the policy, or a rule's answer.
+        CellError: if the machine refuses the scenario or the policy, or a rule's answer, or its time stands still.
     """
     try:
         running = cell.policy.machine(cell.scenario, cell.seed, load_object(machine))

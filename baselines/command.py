@@ -6,13 +6,25 @@ import typer
 from typer.exceptions import TyperException
 
 from vcpu_env.base.errors import one_line
+from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
 from vcpu_env.cli import with_output
 
 
+class InterruptError(Exception):
+    """A signal has ended a command that has something to say about it: what is stored, and how to go on."""
+
+
 def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
-    """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2."""
+    """Run a command; these errors, and those of its arguments, end with one line on stderr and exit code 2.
+
+    SIGINT and SIGTERM end it within a second, with one line and exit code 130 or 143.
+    """
+    end_on_signals()
     try:
-        with_output(lambda: sys.exit(app(standalone_mode=False)))
+        with_output(lambda: end_of(app(standalone_mode=False)))
+    except InterruptError as interrupted:
+        say(f"interrupted: {interrupted}")
+        sys.exit(exit_code())
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         say(f"error: {one_line(message)}")
@@ -24,3 +36,11 @@ def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
 def say(line: str) -> None:
     """Tell the user something that is no result."""
     print(line, file=sys.stderr)
+
+
+def end_of(code: object) -> None:
+    """End with a command's exit code; one that a signal has ended says so."""
+    if code == INTERRUPTED_COMMAND:
+        say("interrupted")
+        code = exit_code()
+    sys.exit(code)  # type: ignore[arg-type]

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from baselines.cells import MACHINE, Cell, CellError, Row, compile_here, load_object, run_cell, source_id
-from baselines.command import run_command, say
+from baselines.command import InterruptError, run_command, say
 from baselines.experiment import (
     DEFAULT,
     Experiment,
@@ -34,6 +32,7 @@ from baselines.store import Store, StoreError
 from baselines.summary import compare, scores
 from vcpu_env.executors.base import Executor, ExecutorError, WorkerDiedError
 from vcpu_env.executors.make import make_executor
+from vcpu_env.progress import Progress
 from vcpu_env.scenario import ScenarioError
 
 POLICIES = "vcpu_env.policy.named:POLICIES"
@@ -98,16 +97,14 @@ def prepare(executor: Executor) -> None:
 
 
 def _run(missing: Sequence[Cell], store: Store, executor: Executor, machine: str, total: int) -> dict[str, Row]:
-    """Run cells and store each as it comes, under a progress bar."""
+    """Run cells and store each as it comes, and show how far they are."""
     found = {}
-    columns = TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("cells", total=total, completed=total - len(missing))
+    before = total - len(missing)
+    with Progress("evaluating", total, "cells", before) as progress:
         for i, row in executor.map(functools.partial(run_cell, machine=machine), missing):
             store.save(missing[i], row)
             found[missing[i].key] = row
-            progress.advance(bar)
+            progress.show(before + len(found), str(missing[i]))
     return found
 
 
@@ -170,10 +167,11 @@ def command(
     except (KeyboardInterrupt, WorkerDiedError) as error:
         cells = plan.cells().values()
         stored = sum(store.path(cell).exists() for cell in cells)
-        interrupted = isinstance(error, KeyboardInterrupt)
-        what = "interrupted" if interrupted else "error: a worker died (out of memory?)"
-        say(f"{what}: {stored} of {len(cells)} cells are stored; go on with: {again} --resume")
-        raise typer.Exit(130 if interrupted else 1) from None
+        line = f"{stored} of {len(cells)} cells are stored; go on with: {again} --resume"
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptError(line) from None
+        say(f"error: a worker died (out of memory?): {line}")
+        raise typer.Exit(1) from None
     print_report(report_console([source.label for source in plan.policies]), summary, score)
     say(f"{len(plan.cells())} cells in {store.directory}: cells.parquet, cells.csv, summary.csv, scores.csv")
     say(f"report: python -m baselines.report {store.directory}")

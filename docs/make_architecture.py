@@ -26,6 +26,7 @@ SAYS = {
     "build": "from a scenario to a state",
     "counters": "what was counted",
     "machine": "the facade",
+    "progress": "how far long work is",
     "precompile": "compile before use",
     "executors": "many runs",
     "trace": "recorded traces, again",

@@ -39,7 +39,7 @@ def progress(counted: dict[str, Any], cpus: int) -> str:
 
 def charts(scenario: Scenario, policy: str, seed: int) -> list[np.ndarray]:
     """The frames of one policy: a chart that fills from the left."""
-    from vcpu_env import Machine  # compiles on import
+    from vcpu_env import Machine
 
     machine, gantt, frames = Machine(scenario, policy, seed), Gantt(LENGTH_NS), []
     start_ns = scenario.run.warmup_ns

@@ -19,6 +19,7 @@ LADDER = [
     "vcpu_env.build",  # from a scenario to a machine's state
     "vcpu_env.counters",
     "vcpu_env.machine",  # the facade
+    "vcpu_env.progress",
     "vcpu_env.precompile",
     "vcpu_env.executors",  # processes and clusters that run many
     "vcpu_env.trace",  # recorded traces, played again
@@ -39,7 +40,7 @@ LADDER = [
 ]
 PACKAGES = ("vcpu_env", "baselines", "agents", "experiments")
 FLOOR = {name: floor for floor, name in enumerate(LADDER)}
-DOORS = {"__init__", "__main__", "cli", "counters", "machine", "precompile"}
+DOORS = {"__init__", "__main__", "cli", "counters", "machine", "precompile", "progress"}
 EDGE_LIBRARIES = {"gymnasium", "pydantic", "rich", "typer"}
 SCENARIO = "vcpu_env.scenario"
 

@@ -9,7 +9,14 @@ from gymnasium.error import InvalidAction, ResetNeeded
 
 from tests.helpers.worlds import timeline
 from vcpu_env.base.errors import InputError, one_line, shown
-from vcpu_env.base.timeline import MOST_EVENTS_AT_ONCE, MOST_STEPS_AT_ONCE, NEVER, note_stall, time_stands_still
+from vcpu_env.base.timeline import (
+    EVENTS_BETWEEN_LOOKS,
+    MOST_EVENTS_AT_ONCE,
+    MOST_STEPS_AT_ONCE,
+    NEVER,
+    note_stall,
+    time_stands_still,
+)
 from vcpu_env.scenario import Scenario, ScenarioError, load_rtapp, load_scenario, parse_scenario
 from vcpu_env.scenario.bounds import LARGEST_COST_NS, LONGEST_NS, MOST_FREE_STEPS
 from vcpu_env.scenario.free_steps import FREE, TAKES_TIME, after, either, repeated, stretch_of
@@ -107,10 +114,13 @@ def test_the_clock_is_looked_at():
     """Time stands still after so many events at one instant, or where a program was seen to take none."""
     world = timeline(4)
     clock = world["machine_clock"]
-    assert clock["check_events"][0] == MOST_EVENTS_AT_ONCE
-    clock["events"], clock["now_ns"] = MOST_EVENTS_AT_ONCE, 5
+    assert clock["check_events"][0] == EVENTS_BETWEEN_LOOKS
+    clock["events"], clock["now_ns"] = 7, 5
     assert not time_stands_still(world.handle, 1)
-    assert clock["check_events"][0] == 2 * MOST_EVENTS_AT_ONCE
+    assert clock["check_events"][0] == 7 + EVENTS_BETWEEN_LOOKS
+    clock["events"] = 6 + MOST_EVENTS_AT_ONCE
+    assert not time_stands_still(world.handle, 1)
+    clock["events"] = 7 + MOST_EVENTS_AT_ONCE
     assert time_stands_still(world.handle, 2)
     assert clock["stalled_slot"][0] == 2
     world = timeline(4)
@@ -277,6 +287,7 @@ def test_too_many_events_at_one_instant_stop_the_machine():
     machine.run_until(100_000)
     clock, next_ns = machine.world["machine_clock"], machine.world["winner"]["when_ns"][1]
     clock["check_events"], clock["checked_ns"] = clock["events"] + 1, next_ns
+    clock["checked_events"] = clock["events"] - MOST_EVENTS_AT_ONCE
     message = rf"scenario still: time stands still at {next_ns} ns, host task 'a' \(at \w+\) goes on and on there"
     with pytest.raises(StalledError, match=message):
         machine.run_until(100_000_000)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
 from vcpu_env.inspect import commands
 
 LARGE_BYTES = 64 << 20
@@ -134,7 +135,7 @@ def simulate(
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         ensure_compiled()
-        from vcpu_env.build.world import machine_bytes  # compiles on import
+        from vcpu_env.build.world import machine_bytes
 
         if (size := machine_bytes(loaded)) >= LARGE_BYTES:
             print(f"scenario {loaded.name}: the machine takes {size >> 20} MiB", file=sys.stderr)
@@ -383,8 +384,11 @@ def with_output(run: Callable[[], object]) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    end_on_signals()
     try:
         with_output(app)
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        if end.code != INTERRUPTED_COMMAND:
+            raise
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(exit_code())

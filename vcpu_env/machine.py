@@ -8,6 +8,7 @@ import numpy as np
 import vcpu_env.policy.pickled  # noqa: F401  (how policies are pickled)
 from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown, whole_number
+from vcpu_env.base.interrupts import run_interruptibly
 from vcpu_env.base.jit import NIL, call
 from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.base.world import World, aligned_words
@@ -123,15 +124,18 @@ class Machine:
                 "run_until: called at an unanswered decision (allowed: after answer_target, answer_penalty)"
             )
         if self._policy_due_ns is not None and end_ns >= self._policy_due_ns:
-            call(run_until, self.world.handle, self._policy_due_ns)
+            self._run(self._policy_due_ns)
             self._policy_due_ns = None
             self.policy.apply(self.world)
         if self.policy.search is None or self._policy_due_ns is not None:
-            status = call(run_until, self.world.handle, end_ns)
+            status = self._run(end_ns)
         else:
             status = run_search(self.world, self.policy.search, self.policy.target_rule is not None, end_ns)
         self.check()
         return bool(status == RUNNING)
+
+    def _run(self, end_ns: int) -> int:
+        return run_interruptibly(lambda: int(call(run_until, self.world.handle, end_ns)))
 
     @property
     def decision(self) -> np.void | None:

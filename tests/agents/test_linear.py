@@ -25,6 +25,8 @@ from agents.teacher import Lessons
 from tests.helpers.agent_config import EVOLVE, quick
 from tests.helpers.learned import policy_for
 from tests.helpers.network import compiled
+from tests.helpers.stopping import Stopping
+from vcpu_env.base.jit import JIT
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, WIDE_YIELD
@@ -110,6 +112,17 @@ def test_an_arena_counts_work():
     assert works.shape == (2, 1, 3) and works.sum() > 0
     assert (works[0] == works[1]).all() and (rewards[0] == rewards[1]).all()
     assert arena.fitness([arena.rule], 0) == pytest.approx([0.0])
+
+
+@pytest.mark.skipif(not JIT, reason="uncompiled, Python itself handles signals")
+def test_tries_that_were_stopped_are_the_same():
+    arena = Arena(quick(**EVOLVE), 4, 2, harm=0.0)
+    tried = [arena.rule + 0.1 * i for i in range(4)]
+    plain = arena.play(tried, 0)
+    with Stopping() as stopping:
+        stopped = arena.play(tried, 0)
+    assert stopping.heard > 0
+    assert all((before == after).all() for before, after in zip(plain, stopped, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import vcpu_env
-from vcpu_env import precompile as warm
 
 AVERAGE = """
 from vcpu_env.kernel.v6_19.entity import avg_vruntime
@@ -46,16 +45,3 @@ def test_edit_of_a_callee_is_never_missed(tmp_path):
     assert average(tmp_path) == ((1 << 20) // 3072, 2)
     weights.write_text(original)
     assert average(tmp_path) == ((1 << 20) // 2048, 2)
-
-
-def test_code_of_old_sources_is_forgotten(tmp_path, monkeypatch):
-    sources = [tmp_path / f"source-{i}" for i in range(warm.KEPT + 2)]
-    for i, source in enumerate(sources):
-        source.mkdir()
-        (source / warm.MARKER).touch()
-        os.utime(source / warm.MARKER, (i, i))
-    unfinished = tmp_path / "being-compiled"
-    unfinished.mkdir()
-    monkeypatch.setattr(warm, "cache_dir", lambda: sources[-1])
-    warm.forget_old_sources()
-    assert set(tmp_path.iterdir()) == {*sources[2:], unfinished}

@@ -9,73 +9,70 @@ from a function (return its index), and keep all state in signed integers.
 """
 
 import ctypes
-import hashlib
 import inspect
 import os
-from pathlib import Path
-from typing import Any
+from collections import deque
 
 import llvmlite.binding
 import numba
 import numpy as np
-import platformdirs
-from numba import cfunc, njit, types
+from numba import njit, types
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
+from vcpu_env.base.code_cache import DEBUG, CodeCache, cache_dir
 from vcpu_env.base.slots import check_indices
 
 JIT = not numba.config.DISABLE_JIT
-DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
 
 DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
 """Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
 
-_callbacks: dict[str, Any] = {}
-"""Keeps the machine code of entry points alive."""
+_declared: deque[CFunc] = deque()
+"""Entry points that have not been needed yet, callees before their callers."""
+
+_loading = False
+"""Whether they are being loaded now, by whoever holds the compiler's lock."""
+
+_callbacks: dict[str, CFunc] = {}
+"""Those that have, by symbol. Keeps their machine code alive."""
 
 NIL = -1
 """The id that means "none"."""
 
 
-def source_hash() -> str:
-    """Hash of every source file of the package and of the compiler's version: the name of the cache directory.
-
-    Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
-    """
-    digest = hashlib.sha256(f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode())
-    root = Path(__file__).parent.parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def cache_dir() -> Path:
-    """Directory of compiled code; ``VCPU_ENV_CACHE_DIR`` overrides the user's cache directory."""
-    root = os.environ.get("VCPU_ENV_CACHE_DIR") or platformdirs.user_cache_dir("vcpu_env")
-    return Path(root) / source_hash()
-
-
 if JIT:
-    numba.config.CACHE_DIR = str(cache_dir())
+    numba.config.CACHE_DIR = str(cache_dir())  # of a user's own functions that are kept: they call the machine's
 
 
-def kjit(function):
-    """Compile a function of the machine.
+def kjit(function, parallel=False):
+    """Compile a function of the machine, or one that runs machines.
 
     A call with a constant argument compiles no version of its own, which Numba would do for every constant: that alone
     more than doubles the time to compile the kernel. Integer semantics of C division are the writer's own affair
     (`kernel.weights`).
     """
-    compiled = njit(cache=True, error_model="numpy", nogil=True, boundscheck=DEBUG)(function)
+    compiled = njit(error_model="numpy", nogil=True, boundscheck=DEBUG, parallel=parallel)(function)
     if JIT:
-        call_template = compiled.get_call_template
+        compiled._cache = CodeCache(function)
+        call_template, compile_version = compiled.get_call_template, compiled.compile
 
         def without_literals(args, kws):
             plain = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
             return call_template(tuple(types.unliteral(kind) for kind in args), plain)
 
-        compiled.get_call_template = without_literals
+        def after_entry_points(signature):
+            load_entry_points()
+            return compile_version(signature)
+
+        compiled.get_call_template, compiled.compile = without_literals, after_entry_points
     return compiled
+
+
+def parallel_kjit(function):
+    """`kjit` for a function whose `prange` loops run in several threads."""
+    return kjit(function, parallel=True)
 
 
 def entry_point(function):
@@ -83,18 +80,50 @@ def entry_point(function):
 
     Numba copies a compiled function into every caller's module, and optimises it there again; for the large functions
     at the borders between layers that is most of the time to compile. All arguments and the result are int64.
+    Declaring one compiles nothing: importing a module is quick, and what is wrong with an input can be said at once.
     """
     if not JIT:
         return function
     signature = types.int64(*[types.int64] * len(inspect.signature(function).parameters))
-    symbol = f"{function.__module__}.{function.__name__}"
+    symbol = symbol_of(function)
     if DECLARE_ONLY and function.__module__.startswith(DECLARE_ONLY):
         llvmlite.binding.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
         return types.ExternalFunction(symbol, signature)
-    callback = cfunc(signature, nopython=True, cache=True, error_model="numpy", nogil=True)(function)
-    _callbacks[symbol] = callback
-    llvmlite.binding.add_symbol(symbol, callback.address)
+    options = {"nopython": True, "error_model": "numpy", "nogil": True}
+    callback = CFunc(function, sigutils.normalize_signature(signature), {}, options)
+    callback._cache = CodeCache(function)
+    _declared.append(callback)
     return types.ExternalFunction(symbol, signature)
+
+
+def symbol_of(function) -> str:
+    """The symbol of an entry point."""
+    return f"{function.__module__}.{function.__name__}"
+
+
+def load_entry_points() -> None:
+    """Load all entry points that have been declared, or compile them: code that is linked now may call any of them.
+
+    It has to come before anything else is being compiled, or a function could need itself in order to be compiled. What
+    is interrupted goes on at the next call.
+    """
+    global _loading
+    if not _declared:
+        return
+    with global_compiler_lock:
+        if _loading:  # one of them needs a function
+            return
+        _loading = True
+        try:
+            while _declared:
+                callback = _declared[0]
+                callback.compile()
+                symbol = symbol_of(callback.__wrapped__)
+                _callbacks[symbol] = callback
+                llvmlite.binding.add_symbol(symbol, callback.address)
+                _declared.popleft()
+        finally:
+            _loading = False
 
 
 def call(function, *args):
@@ -104,6 +133,7 @@ def call(function, *args):
         IndexError: with `VCPU_ENV_DEBUG=1`: it has reached for a struct that the world does not have.
     """
     if JIT:
+        load_entry_points()
         result = _callbacks[function.symbol].ctypes(*args)
         if DEBUG:
             check_indices(args[0])

@@ -19,6 +19,9 @@ NEVER = 1 << 62
 MOST_EVENTS_AT_ONCE = 1_000_000
 """Events at one instant after which time is taken to stand still."""
 
+EVENTS_BETWEEN_LOOKS = 1 << 16
+"""Events after which it is looked at whether time goes on, and a signal has come: about a tenth of a second."""
+
 MOST_STEPS_AT_ONCE = 10_000
 """Steps of programs within one event after which time is taken to stand still."""
 
@@ -30,8 +33,9 @@ machine_clock = Struct(
         ("now_ns", "i8"),
         ("leaves", "i8"),
         ("events", "i8"),
-        ("check_events", "i8"),  # after so many events it is looked at whether time goes on
+        ("check_events", "i8"),  # after so many events comes the next look
         ("checked_ns", "i8"),  # the time at the last look; NEVER: a program has been seen to take none
+        ("checked_events", "i8"),  # the events at the first look at that time
         ("stalled_slot", "i8"),  # whose event it was when time was found to stand still
     ],
     single=True,
@@ -52,7 +56,7 @@ def init_timeline(world) -> None:
     """Make the timeline empty, at time 0."""
     leaves = len(world["event"])
     world["machine_clock"]["leaves"] = leaves
-    world["machine_clock"]["check_events"] = MOST_EVENTS_AT_ONCE
+    world["machine_clock"]["check_events"] = EVENTS_BETWEEN_LOOKS
     world["machine_clock"]["stalled_slot"] = NIL
     world["event"]["when_ns"] = NEVER
     world["winner"]["when_ns"] = NEVER
@@ -98,9 +102,10 @@ def note_stall(w):
 def time_stands_still(w, slot):
     """Whether there have been too many events since the clock last moved; `slot` is the last one's."""
     clock = machine_clock(w, 0)
-    if clock.checked_ns == NEVER or clock.checked_ns == clock.now_ns:
+    if clock.checked_ns != NEVER and clock.checked_ns != clock.now_ns:
+        clock.checked_ns, clock.checked_events = clock.now_ns, clock.events
+    elif clock.checked_ns == NEVER or clock.events - clock.checked_events >= MOST_EVENTS_AT_ONCE:
         clock.stalled_slot = slot
         return True
-    clock.check_events = clock.events + MOST_EVENTS_AT_ONCE
-    clock.checked_ns = clock.now_ns
+    clock.check_events = clock.events + EVENTS_BETWEEN_LOOKS
     return False

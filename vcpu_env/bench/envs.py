@@ -18,9 +18,9 @@ import numba
 import numpy as np
 import typer
 from gymnasium.utils.performance import benchmark_init, benchmark_step, benchmark_vector_step
-from numba import njit
 
 import vcpu_env  # noqa: F401  (registers the ids)
+from vcpu_env.base.jit import kjit
 from vcpu_env.envs import start
 from vcpu_env.envs.register import IDS
 from vcpu_env.nets.network import act, scratch_size
@@ -198,7 +198,7 @@ def random_network(env: Any, widths: tuple[int, ...] = WIDTHS, critic: bool = Tr
     return PolicyWeights(actor=net(sum(sizes)), head="categorical", sizes=sizes, critic=net(1) if critic else ())
 
 
-@njit(cache=True, error_model="numpy")
+@kjit
 def decide_all(layout, weights, observations, masks, actions):
     """Let a network decide on each of these observations. Returns how many there are."""
     scratch = np.empty(scratch_size(layout), np.float32)

@@ -1,6 +1,8 @@
 """The only loop: take the next event, let host, KVM and guest react, kick the CPUs that were asked to reschedule."""
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import NIL, entry_point, kjit
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import NEVER, event, machine_clock, next_slot, set_event, time_stands_still
 from vcpu_env.engine.alignment import alignment_tick, settle_alignment
 from vcpu_env.engine.directed_yield import hypercall, on_spin, take_answer
@@ -232,12 +234,20 @@ def dispatch(w, slot, now_ns):
     send_kicks(w, now_ns)
 
 
+@kjit
+def cut_short(w, end_ns):
+    """Whether `run_until` has returned because of a signal: nothing else keeps a running machine from its end."""
+    behind = machine_clock(w, 0).now_ns < end_ns or event(w, next_slot(w)).when_ns <= end_ns
+    return engine(w, 0).status == RUNNING and behind
+
+
 @entry_point
 def run_until(w, end_ns):
     """Run all events up to and including `end_ns`, unless a decision has to be answered first. Returns the status.
 
     An answer to the decision that the machine had stopped at is taken first. Where time stands still the machine has
-    failed.
+    failed. Where a signal has arrived, it returns INTERRUPTED, in a fraction of a second (`EVENTS_BETWEEN_LOOKS`);
+    called again, it goes on as if it had not.
     """
     clock = machine_clock(w, 0)
     state = engine(w, 0)
@@ -253,8 +263,11 @@ def run_until(w, end_ns):
         clock.now_ns = when
         clock.events += 1
         dispatch(w, slot, when)
-        if clock.events >= clock.check_events and time_stands_still(w, slot):
-            state.status = FAILED
+        if clock.events >= clock.check_events:
+            if time_stands_still(w, slot):
+                state.status = FAILED
+            elif stop_asked():
+                return INTERRUPTED
     return state.status
 
 

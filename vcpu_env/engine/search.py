@@ -6,12 +6,13 @@ decisions that are not searched, the policy's own rule answers, so that the sear
 """
 
 import numpy as np
-from numba import njit
 
+from vcpu_env.base.interrupts import INTERRUPTED, run_interruptibly
 from vcpu_env.base.jit import kjit
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
-from vcpu_env.engine.loop import run_until
+from vcpu_env.engine.loop import cut_short, run_until
 from vcpu_env.engine.state import ANSWERED, FAILED, STOPPED_AT_DECISION, engine
 from vcpu_env.guest.useful import useful_now_ns
 from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
@@ -42,16 +43,19 @@ def follow(w, own_rule, end_ns):
     return useful_now_ns(w)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
     """Answer the decision at which the machine `words` stands; `copy` is overwritten. The rule wins ties.
 
-    If the rule fails on a copy, so does the machine, there.
+    Returns whether it has been answered: it has not if a signal has cut a try short. If the rule fails on a copy, so
+    does the machine, there.
     """
     end_ns = machine_clock(w, 0).now_ns + horizon_ns
     copy[:] = words
     answer_as_rule(copy_w, own_rule)
     most, best, kind = follow(copy_w, own_rule, end_ns), AS_KERNEL, -1
+    if cut_short(copy_w, end_ns):
+        return False
     for answer in range(FIRST_CANDIDATE + yield_view(w, 0).nr_candidates):
         if answer == AS_KERNEL:
             continue
@@ -61,16 +65,19 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
             useful = follow(copy_w, own_rule, end_ns)
             if engine(copy_w, 0).status == FAILED:
                 words[:] = copy
-                return
+                return True
+            if stop_asked() or cut_short(copy_w, end_ns):
+                return False
             if useful > most:
                 most, best, kind = useful, answer, k
     if kind < 0:
         answer_as_rule(w, own_rule)
     else:
         give(w, best, boosts[kind], scales[kind])
+    return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def search_until(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns, every_ns, end_ns):
     """Run to `end_ns`, searching one decision every `every_ns`. Returns the machine's status."""
     status = run_until(w, end_ns)
@@ -79,8 +86,9 @@ def search_until(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns, e
         if now_ns < state.next_search_ns:
             answer_as_rule(w, own_rule)
         else:
+            if not search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
+                return INTERRUPTED
             state.next_search_ns = now_ns + every_ns
-            search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns)
         status = run_until(w, end_ns)
     return status
 
@@ -91,17 +99,9 @@ def run_search(world: World, search: Search, own_rule: bool, end_ns: int) -> int
     boosts = np.array([boost for boost, _ in search.boosts])
     scales = np.array([round(scale * PENALTY_SCALE_ONE) for _, scale in search.boosts])
     with np.errstate(over="ignore"):
-        return int(
-            search_until(
-                world.words,
-                world.handle,
-                copy.words,
-                copy.handle,
-                boosts,
-                scales,
-                own_rule,
-                search.horizon_ns,
-                search.every_ns,
-                end_ns,
-            )  # fmt: skip
-        )
+        return run_interruptibly(
+            lambda: search_until(
+                world.words, world.handle, copy.words, copy.handle, boosts, scales, own_rule,
+                search.horizon_ns, search.every_ns, end_ns,
+            )
+        )  # fmt: skip

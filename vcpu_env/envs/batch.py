@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from vcpu_env.base.errors import shown, whole_number
+from vcpu_env.base.interrupts import heard
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import NR_TERMS
@@ -36,13 +37,11 @@ from vcpu_env.envs.host_env import (
     observation_space,
 )
 from vcpu_env.envs.parallel import (
-    IN_TURN,
+    Team,
     begin_machines,
     checked_threads,
-    handles,
     show_machines,
     step_machines,
-    together,
 )
 from vcpu_env.envs.shown import Shown, marked
 from vcpu_env.envs.singles import VectorOfSingles
@@ -123,7 +122,7 @@ class HostVectorEnv(VectorOfSingles):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(num_envs)]
         self.randoms: list[np.random.Generator] = []
-        self._machines: Any = None
+        self._team: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
         self._everyone = np.arange(num_envs)
@@ -145,7 +144,7 @@ class HostVectorEnv(VectorOfSingles):
         seen = self._restart(which, options, self._fresh())
         if len(which) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), which)
-            show_machines(self._machines, others, *seen.arrays())
+            show_machines(self._team.handles, others, *seen.arrays())
         self._masks = seen.masks
         return seen.observations, self._info(seen, None if chosen is None else self._among(which))
 
@@ -161,7 +160,7 @@ class HostVectorEnv(VectorOfSingles):
         if not several or not all(isinstance(one, bool | np.bool_) for one in given) or not any(given):
             allowed = f"{self.num_envs} booleans, one of them true"
             raise EnvConfigError(f"reset_mask: value {shown(mask)} (allowed: {allowed})")
-        if self._machines is None and not all(given):
+        if not self._is_reset() and not all(given):
             raise ResetNeeded("reset_mask: the environments have not been reset (allowed: reset() first)")
         return np.flatnonzero(given)
 
@@ -189,7 +188,7 @@ class HostVectorEnv(VectorOfSingles):
         self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
-        self.run_together(begin_machines, which, seeds, jitters, self._statuses, *seen.arrays())
+        self._team.move(begin_machines, which, seeds, jitters, self._statuses, *seen.arrays())
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)
@@ -215,15 +214,18 @@ class HostVectorEnv(VectorOfSingles):
 
     def close_extras(self, **kwargs: Any) -> None:
         """All episodes are over."""
-        self._machines = None
+        self._team = None
+
+    def _is_reset(self) -> bool:
+        return self._team is not None and not self._team.lost
 
     def _check_reset(self) -> None:
-        if self._machines is None:
+        if not self._is_reset():
             raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
 
     def _look_up(self) -> None:
         """Where the machines are, and the units of their rewards."""
-        self._machines = handles([slot.running.world for slot in self.slots])
+        self._team = Team([slot.running.world for slot in self.slots], self.threads)
         self._units = np.array([slot.units for slot in self.slots])
 
     def _check(self, which: np.ndarray) -> None:
@@ -254,7 +256,7 @@ class HostVectorEnv(VectorOfSingles):
         going = np.flatnonzero(~over) if any_over else self._everyone
         self.actions.check_legal(encoded, self._masks, going)
         seen = self._fresh()
-        failed, nr_ended = self.run_together(step_machines, going, encoded, self._statuses, *seen.arrays())
+        failed, nr_ended = self._team.move(step_machines, going, encoded, self._statuses, *seen.arrays())
         if failed:
             self._check(going)
         if any_over:  # NEXT_STEP: the action is ignored
@@ -291,15 +293,13 @@ class HostVectorEnv(VectorOfSingles):
         return seen.info(self._units, self._awaited(), told)
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
-        """Call a parallel function of all machines; on one thread, what does the same in turn."""
-        if self.threads == 1 and function in IN_TURN:
-            return IN_TURN[function](self._machines, *arguments)
-        with together(self.threads):
-            return function(self._machines, *arguments)
+        """Call a parallel function of all machines."""
+        return self._team.run(function, *arguments)
 
     def roll(self, function: Any, which: np.ndarray, positions: np.ndarray, *arguments: Any) -> None:
         """Let a parallel function step these machines, each up to the end of its episode; then the next one begins."""
-        self.run_together(function, which, positions, self._statuses, *arguments)
+        if self.run_together(function, which, positions, self._statuses, *arguments):
+            heard()
         self._check(which)
         ended = np.array([i for i in which if self.slots[i].integers.item(TRUNCATED)], np.intp)
         if ended.size:
@@ -308,7 +308,7 @@ class HostVectorEnv(VectorOfSingles):
     def refresh(self) -> Shown:
         """What the machines show now, after they have been stepped past this object."""
         seen = self._fresh()
-        show_machines(self._machines, self._everyone, *seen.arrays())
+        show_machines(self._team.handles, self._everyone, *seen.arrays())
         self._masks = seen.masks
         return seen
 
@@ -366,11 +366,11 @@ class HostVectorEnv(VectorOfSingles):
         """For pickle and copy: without addresses."""
         if not self.randoms:
             self._seed(None, self._everyone)  # now, or the copy would draw others
-        return self.__dict__ | {"_machines": self._machines is not None}
+        return self.__dict__ | {"_team": self._is_reset()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        running = state["_machines"]
-        self.__dict__ |= state | {"_machines": None}
+        running = state["_team"]
+        self.__dict__ |= state | {"_team": None}
         if running:
             self._look_up()
 

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-import vcpu_env.envs.prepare  # noqa: F401
+from vcpu_env.base.interrupts import INTERRUPTED, heard
 from vcpu_env.base.jit import call
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
@@ -110,8 +110,15 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         return slot.observation.copy(), slot.floats.item(REWARD), False, slot.over, slot.info(actions)
 
     def _run(self, entry: Any, *arguments: int) -> None:
+        """Call an entry point of the machine. If a signal's handler raises meanwhile, the episode is over."""
         machine = self.slot.running
-        if call(entry, machine.world.handle, *arguments) == FAILED:
+        try:
+            while (status := call(entry, machine.world.handle, *arguments)) == INTERRUPTED:
+                heard()
+        except BaseException:
+            self.slot.over = True
+            raise
+        if status == FAILED:
             self.slot.over = True
             machine.check()
 
@@ -119,8 +126,13 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         """A step in parts, with a look at the machine whenever a sample of the picture is due."""
         handle = self.slot.running.world.handle
         self._run(env_step_begin)
-        while call(env_step_part, handle, gantt.next_ns):
-            gantt.sample(self.machine.world, self.machine.now_ns)
+        self.slot.over = True  # should a signal's handler raise
+        while going := call(env_step_part, handle, gantt.next_ns):
+            if going == INTERRUPTED:
+                heard()
+            else:
+                gantt.sample(self.machine.world, self.machine.now_ns)
+        self.slot.over = False
         self._run(env_step_end)
         self._watch()
 

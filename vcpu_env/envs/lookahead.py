@@ -5,8 +5,8 @@ microseconds, so it is for short episodes, or for a few of the decisions (`decis
 """
 
 import numpy as np
-from numba import njit
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.engine.loop import run_until
@@ -28,7 +28,7 @@ def earned(w):
     return reward
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def value_of(words, copy, w, first, second, horizon_ns):
     """What the machine `words` earns by one action in `horizon_ns`; `copy`, with the handle `w`, is overwritten."""
     copy[:] = words
@@ -37,8 +37,11 @@ def value_of(words, copy, w, first, second, horizon_ns):
     state.action[0], state.action[1] = first, second
     end_ns = machine_clock(w, 0).now_ns + horizon_ns
     take_action(w)
-    while run_until(w, end_ns) == STOPPED_AT_DECISION:
-        answer_as_rule(w)
+    status = run_until(w, end_ns)
+    while status == STOPPED_AT_DECISION or status == INTERRUPTED:  # signals wait: it is short
+        if status == STOPPED_AT_DECISION:
+            answer_as_rule(w)
+        status = run_until(w, end_ns)
     return earned(w) - before
 
 

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from vcpu_env.base.errors import whole_number
-from vcpu_env.base.jit import JIT, kjit
+from vcpu_env.base.interrupts import INTERRUPTED, heard
+from vcpu_env.base.jit import JIT, kjit, parallel_kjit
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.base.world import World
 from vcpu_env.engine.state import FAILED
@@ -68,6 +71,37 @@ def checked_threads(threads: int | None, num_envs: int) -> int:
     return whole_number("threads", threads, 1, most, EnvConfigError)
 
 
+class Team:
+    """Machines that parallel functions run.
+
+    Attributes:
+        lost: a signal's handler has raised meanwhile, and they may be in the middle of a step.
+    """
+
+    def __init__(self, worlds: list[World], threads: int):
+        self.handles, self.threads, self.lost = handles(worlds), threads, False
+
+    def run(self, function: Any, *arguments: Any) -> Any:
+        """Call a parallel function of all machines; on one thread, what does the same in turn."""
+        try:
+            if self.threads == 1 and function in IN_TURN:
+                return IN_TURN[function](self.handles, *arguments)
+            with together(self.threads):
+                return function(self.handles, *arguments)
+        except BaseException:
+            self.lost = True
+            raise
+
+    def move(self, function: Any, which: np.ndarray, *arguments: Any) -> tuple[int, int]:
+        """Begin or step the machines of these numbers. Returns how many failed, and of how many the episode is over."""
+        failed, ended, cut = self.run(function, which, False, *arguments)
+        while cut:
+            heard()
+            more_failed, more_ended, cut = self.run(function, which, True, *arguments)
+            failed, ended = failed + more_failed, ended + more_ended
+        return failed, ended
+
+
 @kjit
 def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
     """Copy what a machine shows into row i of each array."""
@@ -97,69 +131,90 @@ def put_action(w, action):
 
 
 @kjit
-def begin_one(machines, which, k, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-              elapsed_ns, accounts):  # fmt: skip
-    """`env_begin` on the k-th of the machines of these numbers, and what it shows then."""
+def begin_one(machines, which, k, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+              times_ns, elapsed_ns, accounts):  # fmt: skip
+    """`env_begin` on the k-th of the machines of these numbers, and what it shows. Returns whether it was to begin."""
     i = which[k]
-    statuses[i] = env_begin(machines[i], seeds[k], jitters_ns[k])
+    if again and statuses[i] != INTERRUPTED:
+        return 0
+    statuses[i] = INTERRUPTED if stop_asked() else env_begin(machines[i], seeds[k], jitters_ns[k])
     show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+    return 1
 
 
 @kjit
-def step_one(machines, i, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
-    """`env_step` with the i-th action on machine i, and what it shows then."""
+def step_one(machines, i, again, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
+             accounts):  # fmt: skip
+    """`env_step` with the i-th action on machine i, and what it shows then. Returns whether it was to step."""
+    if again and statuses[i] != INTERRUPTED:
+        return 0
     put_action(machines[i], actions[i])
-    statuses[i] = env_step(machines[i])
+    statuses[i] = INTERRUPTED if stop_asked() else env_step(machines[i])
     show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+    return 1
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def begin_machines(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-                   elapsed_ns, accounts):  # fmt: skip
-    """`begin_one` on each of the machines of these numbers."""
+@parallel_kjit
+def begin_machines(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+                   times_ns, elapsed_ns, accounts):  # fmt: skip
+    """`begin_one` on each of the machines of these numbers.
+
+    Where a signal cuts a machine short its status is INTERRUPTED, and `again` goes on with such machines only. Returns
+    how many failed, of how many the episode is over, and how many were cut short.
+    """
+    failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
-        begin_one(machines, which, k, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-                  elapsed_ns, accounts)  # fmt: skip
+        if begin_one(machines, which, k, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+                     times_ns, elapsed_ns, accounts):  # fmt: skip
+            failed += 1 if statuses[which[k]] == FAILED else 0
+            cut += 1 if statuses[which[k]] == INTERRUPTED else 0
+    return failed, ended, cut
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def begin_in_turn(machines, which, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-                  elapsed_ns, accounts):  # fmt: skip
+@kjit
+def begin_in_turn(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+                  times_ns, elapsed_ns, accounts):  # fmt: skip
     """`begin_machines` on the thread that calls it."""
+    failed, ended, cut = 0, 0, 0
     for k in range(len(which)):
-        begin_one(machines, which, k, seeds, jitters_ns, statuses, observations, masks, rewards, truncated, times_ns,
-                  elapsed_ns, accounts)  # fmt: skip
+        if begin_one(machines, which, k, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+                     times_ns, elapsed_ns, accounts):  # fmt: skip
+            failed += 1 if statuses[which[k]] == FAILED else 0
+            cut += 1 if statuses[which[k]] == INTERRUPTED else 0
+    return failed, ended, cut
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def step_machines(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-                  accounts):  # fmt: skip
-    """`step_one` on each of the machines of these numbers. Returns how many failed, and how many episodes are over."""
-    failed, ended = 0, 0
+@parallel_kjit
+def step_machines(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
+                  elapsed_ns, accounts):  # fmt: skip
+    """As `begin_machines`: `step_one`."""
+    failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
         i = which[k]
-        step_one(machines, i, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-                 accounts)  # fmt: skip
-        failed += 1 if statuses[i] == FAILED else 0
-        ended += 1 if truncated[i] else 0
-    return failed, ended
+        if step_one(machines, i, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
+                    elapsed_ns, accounts):  # fmt: skip
+            failed += 1 if statuses[i] == FAILED else 0
+            cut += 1 if statuses[i] == INTERRUPTED else 0
+            ended += 1 if truncated[i] and statuses[i] != INTERRUPTED else 0
+    return failed, ended, cut
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def step_in_turn(machines, which, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-                 accounts):  # fmt: skip
+@kjit
+def step_in_turn(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
+                 elapsed_ns, accounts):  # fmt: skip
     """`step_machines` on the thread that calls it."""
-    failed, ended = 0, 0
+    failed, ended, cut = 0, 0, 0
     for k in range(len(which)):
         i = which[k]
-        step_one(machines, i, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-                 accounts)  # fmt: skip
-        failed += 1 if statuses[i] == FAILED else 0
-        ended += 1 if truncated[i] else 0
-    return failed, ended
+        if step_one(machines, i, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
+                    elapsed_ns, accounts):  # fmt: skip
+            failed += 1 if statuses[i] == FAILED else 0
+            cut += 1 if statuses[i] == INTERRUPTED else 0
+            ended += 1 if truncated[i] and statuses[i] != INTERRUPTED else 0
+    return failed, ended, cut
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kjit
 def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
     """What the machines of these numbers show now."""
     for k in range(len(which)):
@@ -167,5 +222,5 @@ def show_machines(machines, which, observations, masks, rewards, truncated, time
         show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
 
 
-IN_TURN = {begin_machines: begin_in_turn, step_machines: step_in_turn, show_machines: show_machines}
+IN_TURN = {begin_machines: begin_in_turn, step_machines: step_in_turn}
 """What does the same as a parallel function on one thread, and starts no others."""

@@ -10,6 +10,7 @@ from gymnasium.error import ResetNeeded
 from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown
 from vcpu_env.base.files import checksum
+from vcpu_env.base.interrupts import watch_signals
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
@@ -126,6 +127,7 @@ class Slot:
         Raises:
             EnvConfigError: an option that there is not, or a scenario that cannot be.
         """
+        watch_signals()
         check_options(options)
         choice, number = random.random(), int(random.integers(self.config.warm_starts))
         seed, jitter_ns = int(random.integers(2**31)), int(random.integers(self.config.jitter_ns + 1))

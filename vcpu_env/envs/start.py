@@ -15,6 +15,7 @@ from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
+from vcpu_env.precompile import ensure_compiled
 from vcpu_env.scenario import Scenario
 
 Kept = TypeVar("Kept")
@@ -64,6 +65,7 @@ def warmed_machine(scenario: Scenario, rule: Policy, number: int) -> Warmed:
     """A machine at the end of the scenario's warm-up. The number is its seed."""
     key = (scenario.model_dump_json(), rule_key(rule), number)
     if key not in _warmed:
+        ensure_compiled()
         machine, since_ns = Machine(scenario, rule, number), scenario.policy_from_ns
         machine.run_until(since_ns)
         before = machine.world["guest_vm"]["work"].copy()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import ray
@@ -31,11 +32,13 @@ class Ray:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         started_here = {"include_dashboard": False, "num_cpus": workers}
         cluster = {"address": address} if address is not None else started_here
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = str(error).strip().partition("\n")[0]
             raise ExecutorError(f"address: value '{address}' (allowed: that of a running cluster; {line})") from None
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
 
     def everywhere(self, function: Callable[[], Result]) -> list[Result]:
         """Call the function once on every machine of the cluster."""

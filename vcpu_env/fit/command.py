@@ -33,7 +33,7 @@ def fit_and_compare(
         raise FitError(f"-o: value '{out}' (allowed: a file in a directory to write to)")
     fitted = fit_trace(trace, comms, tids, out.stem if out else "fitted")
     ensure_compiled()
-    from vcpu_env.fit.goodness import goodness  # compiles on import
+    from vcpu_env.fit.goodness import goodness
     from vcpu_env.fit.simulate import simulate, with_reschedules
 
     fitted = with_reschedules(fitted, seed)

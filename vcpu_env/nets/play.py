@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from vcpu_env.base.jit import kjit
+from vcpu_env.base.interrupts import INTERRUPTED, run_interruptibly
+from vcpu_env.base.jit import kjit, parallel_kjit
 from vcpu_env.base.random import mix64
-from vcpu_env.engine.state import RUNNING
+from vcpu_env.base.stop import stop_asked
+from vcpu_env.engine.loop import cut_short
+from vcpu_env.engine.state import RUNNING, engine
 from vcpu_env.envs.compiled.step import advance, env_begin, look, take_action
 from vcpu_env.envs.compiled.types import env_params, env_state
 from vcpu_env.envs.config import rule_of
@@ -49,13 +52,14 @@ def follow(w, end_ns, layout, weights, key, count, continuous, deterministic, ob
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def follow_until(w, end_ns, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch,
+@kjit
+def follow_until(w, end_ns, layout, weights, key, decisions, continuous, deterministic, observed, new, mask, scratch,
                  action):  # fmt: skip
-    """`follow`, to be called from Python."""
-    return follow(
-        w, end_ns, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch, action
+    """`follow`, to be called from Python; `decisions` holds their count. Returns the machine's status."""
+    decisions[0] = follow(
+        w, end_ns, layout, weights, key, decisions[0], continuous, deterministic, observed, new, mask, scratch, action
     )
+    return INTERRUPTED if cut_short(w, end_ns) else engine(w, 0).status
 
 
 @kjit
@@ -65,28 +69,37 @@ def count_work(w, works, sign):
         works[vm] += sign * guest_vm(w, vm).work
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mask_length, width, continuous,
                   rewards, works, decisions, statuses):  # fmt: skip
     """An episode on each machine under the network of its own row of weights.
 
-    Filled in: rewards in all, work done by each VM (machines, VMs; added), decisions, statuses.
+    Filled in: rewards in all, work done by each VM (machines, VMs; added), decisions (-1: not begun), statuses
+    (INTERRUPTED: not yet over). Returns how many are not over, because of a signal; called again, they go on.
     """
+    cut = 0
     for i in prange(len(machines)):
         w = machines[i]
         own_layout, own_weights = layout.copy(), weights[i].copy()
         observed, new = np.zeros(nr_features, np.float32), np.empty(nr_features, np.float32)
         mask, action = np.empty(mask_length, np.int8), np.empty(width, np.float32)
         scratch = np.empty(scratch_size(own_layout), np.float32)
-        statuses[i] = env_begin(w, seeds[i], jitters_ns[i])
-        before = earned(w)
-        count_work(w, works[i], -1)
-        decisions[i] = follow(
-            w, env_state(w, 0).end_ns, own_layout, own_weights, 0, 0, continuous, True, observed, new, mask, scratch,
-            action,
-        )  # fmt: skip
-        rewards[i] = earned(w) - before
-        count_work(w, works[i], 1)
+        if decisions[i] < 0 and not stop_asked() and env_begin(w, seeds[i], jitters_ns[i]) != INTERRUPTED:
+            rewards[i] = -earned(w)
+            count_work(w, works[i], -1)
+            decisions[i] = 0
+        if decisions[i] >= 0 and statuses[i] == INTERRUPTED and not stop_asked():
+            end_ns = env_state(w, 0).end_ns
+            decisions[i] = follow(
+                w, end_ns, own_layout, own_weights, 0, decisions[i], continuous, True, observed, new, mask, scratch,
+                action,
+            )  # fmt: skip
+            if not cut_short(w, end_ns):
+                statuses[i] = engine(w, 0).status
+                rewards[i] += earned(w)
+                count_work(w, works[i], 1)
+        cut += 1 if statuses[i] == INTERRUPTED else 0
+    return cut
 
 
 class PolicyMachine(Machine):
@@ -106,7 +119,7 @@ class PolicyMachine(Machine):
         features = nr_features(policy.kind, policy.about.config)
         weights = replace(policy.weights, critic=())  # values are for training
         layout, packed = pack(weights)
-        self.decisions = 0
+        self._decisions = np.zeros(1, np.int64)
         self._network = layout, packed, key
         self._how = weights.head != "categorical", policy.about.deterministic
         self._memory = (
@@ -124,15 +137,23 @@ class PolicyMachine(Machine):
             RuleError: the configured rule gave an answer that is not allowed; the machine is lost.
         """
         with np.errstate(over="ignore"):
-            self.decisions = follow_until(
-                self.world.handle, end_ns, *self._network, self.decisions, *self._how, *self._memory
+            status = run_interruptibly(
+                lambda: follow_until(
+                    self.world.handle, end_ns, *self._network, self._decisions, *self._how, *self._memory
+                )
             )
         self.check()
-        return bool(self.world["engine"]["status"][0] == RUNNING)
+        return bool(status == RUNNING)
+
+    @property
+    def decisions(self) -> int:
+        """Taken by the network so far."""
+        return int(self._decisions[0])
 
     def fork(self) -> "PolicyMachine":
         """An independent machine in the same state, with the same future."""
         other = super().fork()
         assert isinstance(other, PolicyMachine)
+        other._decisions = self._decisions.copy()
         other._memory = tuple(array.copy() for array in self._memory)  # type: ignore[assignment]
         return other

@@ -7,10 +7,12 @@ keys and the same counts.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from vcpu_env.base.jit import kjit
+from vcpu_env.base.interrupts import INTERRUPTED
+from vcpu_env.base.jit import kjit, parallel_kjit
 from vcpu_env.base.random import mix64
+from vcpu_env.base.stop import stop_asked
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.compiled.step import env_step
@@ -67,11 +69,15 @@ def put_action(w, action, continuous):
         state.action[j] = min(max(float(action[j]), -1.0), 1.0) if continuous else float(action[j])
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def roll_machines(machines, which, positions, statuses, layout, weights, keys, counts, continuous, deterministic,
                   observations, masks, actions, log_probs, values, rewards, elapsed_ns, dones,
                   final_values):  # fmt: skip
-    """Let each of these machines fill its column of the buffers, up to the end of its episode or of the buffers."""
+    """Let each of these machines fill its column of the buffers, up to the end of its episode or of the buffers.
+
+    Returns how many a signal has cut short; called again, they go on.
+    """
+    cut = 0
     for k in prange(len(which)):
         i = which[k]
         w = machines[i]
@@ -81,14 +87,21 @@ def roll_machines(machines, which, positions, statuses, layout, weights, keys, c
         observed = np.empty(observations.shape[2], np.float32)
         mask = np.empty(masks.shape[2], np.int8)
         action = np.empty(actions.shape[2], np.float32)
-        t = positions[i]
+        t, stopped = positions[i], False
         while t < len(rewards):
+            stopped = stop_asked() != 0
+            if stopped:
+                break
             show_policy(w, observed, mask)
             log_prob, value = act(
                 own_layout, own_weights, observed, mask, keys[i], counts[i] + t, deterministic, scratch, action
             )
             put_action(w, action, continuous)
-            statuses[i] = env_step(w)
+            status = env_step(w)
+            stopped = status == INTERRUPTED
+            if stopped:
+                break
+            statuses[i] = status
             for j in range(len(observed)):
                 observations[t, i, j] = observed[j]
             for j in range(len(mask)):
@@ -105,9 +118,11 @@ def roll_machines(machines, which, positions, statuses, layout, weights, keys, c
                 final_values[t - 1, i] = forward(own_layout, own_weights, observed, scratch)
                 break
         positions[i] = t
+        cut += 1 if stopped else 0
+    return cut
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kjit
 def value_machines(machines, layout, weights, observations, values):
     """The value of what each machine shows now."""
     for i in prange(len(values)):

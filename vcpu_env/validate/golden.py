@@ -23,7 +23,7 @@ def sets_of(directory: Path) -> dict[str, list[Path]]:
 
 def check(path: Path) -> str:
     """The first mismatch of a file; empty if there is none."""
-    from vcpu_env.trace.replay import TraceError, check_file  # compiles on import
+    from vcpu_env.trace.replay import TraceError, check_file
 
     try:
         mismatches = check_file(path).mismatches

@@ -41,7 +41,7 @@ class Rates:
 def run(job: Job) -> Rates:
     """Run one job."""
     from vcpu_env.counters import measure
-    from vcpu_env.machine import Machine  # compiles on import
+    from vcpu_env.machine import Machine
 
     counted = measure(Machine(job.scenario, job.policy, job.seed), job.scenario.run)
     seconds = job.scenario.run.duration_ns * 1e-9

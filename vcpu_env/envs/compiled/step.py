@@ -3,10 +3,11 @@
 Decisions that the filter does not pass on are answered by the configured rule, without leaving compiled code.
 """
 
+from vcpu_env.base.interrupts import INTERRUPTED
 from vcpu_env.base.jit import NIL, entry_point, kjit
 from vcpu_env.base.random import draw, mix64, set_seed
 from vcpu_env.base.timeline import NEVER, machine_clock
-from vcpu_env.engine.loop import run_until
+from vcpu_env.engine.loop import cut_short, run_until
 from vcpu_env.engine.state import ANSWERED, RUNNING, STOPPED_AT_DECISION, engine
 from vcpu_env.envs.compiled.observe import observe
 from vcpu_env.envs.compiled.reward import begin_account, settle_step
@@ -16,12 +17,16 @@ from vcpu_env.envs.compiled.types import (
     DIRECTED_YIELD,
     EVERY_NTH,
     EVERY_SPIN,
+    FIRST_DECISION,
     HOST_TUNER,
+    JITTER,
     MAX_ACTIONS,
     PENALTY_SCALE,
     PERIOD,
+    RESTING,
     SAME_RQ,
     SAMPLED,
+    STEP,
     action_mask,
     env_params,
     env_state,
@@ -139,7 +144,7 @@ def answer_as_agent(w):
 
 @kjit
 def advance(w, end_ns):
-    """Run to the agent's next decision, at most up to `end_ns`."""
+    """Run to the agent's next decision, at most up to `end_ns`; a signal may cut it short (`cut_short`)."""
     state = env_state(w, 0)
     state.at_decision = 0
     while run_until(w, end_ns) == STOPPED_AT_DECISION:
@@ -176,21 +181,34 @@ def look(w):
 
 @entry_point
 def env_begin(w, seed, jitter_ns):
-    """Begin an episode: another future for the machine, some time of it under the rule, then the first decision."""
+    """Begin an episode: another future for the machine, some time of it under the rule, then the first decision.
+
+    Returns the status of the machine (`engine.state`), or INTERRUPTED: called again, it goes on.
+    """
     state, params = env_state(w, 0), env_params(w, 0)
-    set_seed(w, seed)
-    state.sample_key = mix64(seed)
-    state.asked, state.seen, state.illegal, state.truncated, state.next_ask_ns = 0, 0, 0, 0, 0
-    end_ns = machine_clock(w, 0).now_ns + jitter_ns
-    while run_until(w, end_ns) == STOPPED_AT_DECISION:
-        answer_as_rule(w)
-    for i in range(MAX_ACTIONS):
-        state.action[i] = 0.0
-    if params.kind == HOST_TUNER:
+    if state.under_way == RESTING:
+        set_seed(w, seed)
+        state.sample_key = mix64(seed)
+        state.asked, state.seen, state.illegal, state.truncated, state.next_ask_ns = 0, 0, 0, 0, 0
+        state.start_ns = machine_clock(w, 0).now_ns + jitter_ns
         state.at_decision = 0
+        for i in range(MAX_ACTIONS):
+            state.action[i] = 0.0
+        state.under_way = JITTER
+    if state.under_way == JITTER:
+        while run_until(w, state.start_ns) == STOPPED_AT_DECISION:
+            answer_as_rule(w)
+        if cut_short(w, state.start_ns):
+            return INTERRUPTED
+        state.under_way = FIRST_DECISION
+    if params.kind == HOST_TUNER:
         count_host(w)
     else:
-        advance(w, end_ns + params.horizon_ns)
+        end_ns = state.start_ns + params.horizon_ns
+        advance(w, end_ns)
+        if cut_short(w, end_ns):
+            return INTERRUPTED
+    state.under_way = RESTING
     state.start_ns = machine_clock(w, 0).now_ns
     state.last_ns = state.start_ns
     state.end_ns = state.start_ns + params.horizon_ns
@@ -214,12 +232,18 @@ def take_action(w):
 
 @kjit
 def go_on(w, end_ns):
-    """Run to the next decision, or the end of the epoch or the episode, but not beyond `end_ns`."""
+    """Run to the next decision, or the end of the epoch or the episode, but not beyond `end_ns`.
+
+    Returns whether a signal has cut it short.
+    """
     state = env_state(w, 0)
     if env_params(w, 0).kind == HOST_TUNER:
-        run_until(w, min(end_ns, state.next_ask_ns))
+        end_ns = min(end_ns, state.next_ask_ns)
+        run_until(w, end_ns)
     else:
-        advance(w, min(end_ns, state.end_ns))
+        end_ns = min(end_ns, state.end_ns)
+        advance(w, end_ns)
+    return cut_short(w, end_ns)
 
 
 @kjit
@@ -234,9 +258,17 @@ def finish(w):
 
 @entry_point
 def env_step(w):
-    """One step with `env_state.action`. Returns the status of the machine (`engine.state`)."""
-    take_action(w)
-    go_on(w, NEVER)
+    """One step with `env_state.action`.
+
+    Returns the status of the machine (`engine.state`), or INTERRUPTED: called again, it goes on.
+    """
+    state = env_state(w, 0)
+    if state.under_way == RESTING:
+        take_action(w)
+        state.under_way = STEP
+    if go_on(w, NEVER):
+        return INTERRUPTED
+    state.under_way = RESTING
     finish(w)
     return engine(w, 0).status
 
@@ -250,8 +282,9 @@ def env_step_begin(w):
 
 @entry_point
 def env_step_part(w, end_ns):
-    """The next part, up to `end_ns`. Returns 1 while the step goes on."""
-    go_on(w, end_ns)
+    """The next part, up to `end_ns`. Returns 1 while the step goes on; INTERRUPTED: before `end_ns`."""
+    if go_on(w, end_ns):
+        return INTERRUPTED
     state = env_state(w, 0)
     end_of_step_ns = state.end_ns
     if env_params(w, 0).kind == HOST_TUNER:

@@ -8,6 +8,9 @@ DIRECTED_YIELD, PENALTY_SCALE, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD, HOST_T
 EVERY_SPIN, SAME_RQ, RULE_ACTS, EVERY_NTH, SAMPLED, PERIOD = range(6)
 """Which decisions are asked for; the configured rule answers the others."""
 
+RESTING, JITTER, FIRST_DECISION, STEP = range(4)
+"""What a machine is in the middle of, when a signal has cut it short."""
+
 REWARD_TERMS = ("work", "useful", "spin", "unfairness", "switches", "ipi_latency")
 NR_TERMS = len(REWARD_TERMS)
 MAX_ACTIONS = 10
@@ -47,6 +50,7 @@ env_state = Struct(
         ("sample_key", "i8"),
         ("at_decision", "i8"),
         ("truncated", "i8"),
+        ("under_way", "i8"),  # RESTING between two calls, unless a signal has cut one short
         ("illegal", "i8"),  # candidates that were not there, taken as "nobody"
         ("last_ns", "i8"),
         ("elapsed_ns", "i8"),  # simulated time of the last step

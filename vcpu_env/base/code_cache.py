@@ -1,0 +1,182 @@
+"""Where compiled code is kept: one file for each compiled version of a function, verified when it is read.
+
+The directory is named after the package's source, the compiler, Python and the processor, and the files after the
+functions in it, so that it does not matter where the source lies. Every file begins with a digest of the rest: what is
+damaged is compiled again. Files appear whole (written elsewhere, then renamed), so that any number of processes may
+read and fill a directory at once; where nothing can be written, code that is there is used and the rest is compiled for
+this process only.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import platform
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+import platformdirs
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
+PACKAGE = Path(__file__).parent.parent
+SUFFIX = ".code"
+DIGEST_BYTES = 32
+
+
+def source_hash() -> str:
+    """Hash of every source file of the package and of the compiler's version.
+
+    Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
+    """
+    digest = hashlib.sha256(f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def target_hash() -> str:
+    """Hash of what else machine code depends on: Python, LLVM, the processor."""
+    binding = llvmlite.binding
+    parts = (
+        platform.python_implementation(),
+        sys.version_info[:2],
+        getattr(sys, "abiflags", ""),
+        llvmlite.__version__,
+        binding.get_process_triple(),
+        numba.config.CPU_NAME or binding.get_host_cpu_name(),
+        numba.config.CPU_FEATURES or binding.get_host_cpu_features().flatten(),
+        numba.config.OPT,
+        numba.config.BOUNDSCHECK,
+        numba.config.DEBUGINFO_DEFAULT,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _directory_name() -> str:
+    return f"{source_hash()}-{target_hash()}"
+
+
+def cache_dir() -> Path:
+    """Directory of compiled code; ``VCPU_ENV_CACHE_DIR`` overrides the user's cache directory."""
+    root = os.environ.get("VCPU_ENV_CACHE_DIR") or platformdirs.user_cache_dir("vcpu_env")
+    return Path(root) / _directory_name()
+
+
+@functools.cache
+def tell(line: str) -> None:
+    """Say something about the cache; a process says it once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def digest_of(body: bytes) -> bytes:
+    """What a file begins with."""
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+
+
+def read_verified(path: Path) -> bytes | None:
+    """What a file holds after its digest; None if it is not there, cannot be read or is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    body = data[DIGEST_BYTES:]
+    return body if body and data[:DIGEST_BYTES] == digest_of(body) else None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that no reader ever sees a part of it.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    part = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+class CodeCache(_Cache):
+    """The compiled versions of one function, as Numba's dispatchers ask for them.
+
+    Attributes:
+        directory: where they are kept; None: `cache_dir`, made when something is stored.
+    """
+
+    storing = True
+    """Whether this process stores what it compiles."""
+
+    def __init__(self, function: Any, directory: Path | None = None):
+        self.function, self.directory = function, directory or cache_dir()
+        self.enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        """The directory."""
+        return str(self.directory)
+
+    def enable(self) -> None:
+        """Use the cache."""
+        self.enabled = True
+
+    def disable(self) -> None:
+        """Do not use the cache."""
+        self.enabled = False
+
+    def flush(self) -> None:
+        """Forget all versions of the function."""
+        for path in self.directory.glob(f"{self._name()}-*{SUFFIX}"):
+            path.unlink()
+
+    def _name(self) -> str:
+        qualname = self.function.__qualname__.replace("<", "").replace(">", "")
+        return f"{self.function.__module__}.{qualname}"
+
+    def _path(self, signature: Any, codegen: Any) -> Path:
+        """The file of a version; functions outside the package are told apart by their files and what these hold."""
+        code = self.function.__code__
+        cells = tuple(cell.cell_contents for cell in self.function.__closure__ or ())
+        parts = [str(signature), repr(codegen.magic_tuple()), str(code.co_firstlineno), code.co_code.hex()]
+        digest = hashlib.sha256("\n".join(parts).encode() + (dumps(cells) if cells else b""))
+        source = Path(code.co_filename).resolve()
+        if not source.is_relative_to(PACKAGE.resolve()):
+            digest.update(str(source).encode() + (source.read_bytes() if source.exists() else b""))
+        return self.directory / f"{self._name()}-{digest.hexdigest()[:20]}{SUFFIX}"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled version for a signature; None if there is none that is whole."""
+        target_context.refresh()
+        if not self.enabled:
+            return None
+        path = self._path(sig, target_context.codegen())
+        body = read_verified(path)
+        if body is None:
+            if path.exists():
+                tell(f"compiled code in {self.directory} is damaged, as {path.name}: it is compiled again")
+            return None
+        return CompileResult._rebuild(target_context, *pickle.loads(body))
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled version, if it can be kept."""
+        if not self.enabled or not CodeCache.storing or data.library.has_dynamic_globals or data.lifted:
+            return
+        body = dumps(data._reduce())
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_whole(self._path(sig, data.codegen), digest_of(body) + body)
+        except OSError as error:
+            CodeCache.storing = False
+            tell(f"compiled code cannot be kept in {self.directory} ({error.strerror}): it is for this process only")
