@@ -47,7 +47,7 @@ BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads",
 
 def is_seed(value: Any) -> bool:
     """Whether this seeds one environment."""
-    return value is None or (isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0)
+    return value is None or (isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0))
 
 
 class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -142,7 +142,9 @@ class HostVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _seed(self, seed: int | list[int | None] | None, which: np.ndarray) -> None:
         """Seed the machines' generators as Gymnasium seeds as many single environments."""
-        given: Any = [None if seed is None else seed + i for i in range(self.num_envs)] if is_seed(seed) else seed
+        given: Any = seed
+        if is_seed(seed):
+            given = [None if given is None else int(given) + i for i in range(self.num_envs)]
         several = isinstance(given, list | tuple) and len(given) == self.num_envs
         if not several or not all(map(is_seed, given)):
             raise EnvConfigError(f"seed: value {shown(seed)} (allowed: an integer from 0, or {self.num_envs} of them)")
