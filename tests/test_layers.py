@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 LADDER = [
-    "vcpu_env.base",  # compiled functions, structs, the timeline, random streams, errors: no kernel in it
+    "vcpu_env.base",  # compiled functions, structs, the timeline, random streams, errors; no kernel
     "vcpu_env.kernel",  # Linux's scheduler, with the series' functions where the series put them
     "vcpu_env.kvm",  # PAUSE exits, the choice of a candidate, halt polling, APICs
     "vcpu_env.guest",  # what runs in the VMs
@@ -103,7 +103,7 @@ def test_below_the_machine_no_edge_library(module):
 
 @pytest.mark.parametrize("module", BELOW_MACHINE)
 def test_scenario_is_data(module):
-    """A scenario is a description: only what builds machines reads it; of the core it knows constants only, and how errors are said."""
+    """A scenario is a description: only what builds machines reads it; of the core it knows constants and errors."""
     targets = {target for target in ours(module) if target.startswith("vcpu_env.")}
     if module.startswith(SCENARIO):
         others = {target for target in targets if not target.startswith(SCENARIO)}
