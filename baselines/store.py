@@ -115,6 +115,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise StoreError(
             f"results: value '{directory}' (allowed: a directory of results; manifest.json: {error.strerror})"
         ) from None
+    except StoreError:
+        raise
     except ValueError:
         pass
     raise StoreError(f"{directory / 'manifest.json'}: not written by an evaluation")

@@ -92,6 +92,8 @@ def test_resets_of_one_and_of_a_batch():
     ):
         with pytest.raises(EnvConfigError, match=message):
             batch.reset(**arguments)
+    with pytest.raises(EnvConfigError, match=r"render_mode: value \[0\. 0\.\] \(allowed: ansi, rgb_array\)"):
+        make_vec(CANDIDATE_CHOICE, 2, render_mode=np.zeros(2))
     with pytest.raises(EnvConfigError, match=r"num_envs: value 1000000000 \(allowed: 1\.\.65536\)"):
         make_vec(CANDIDATE_CHOICE, 10**9)
 

@@ -87,7 +87,7 @@ def test_every_wrong_argument_has_its_line():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_envs": 0}, r"num_envs: value 0 \(allowed: an integer from 1\)"),
+        ({"num_envs": 0}, r"num_envs: value 0 \(allowed: 1..65536\)"),
         ({"num_envs": True}, r"num_envs: value True "),
         ({"num_envs": 2.0}, r"num_envs: value 2.0 "),
         ({"autoreset_mode": "same"}, r"autoreset_mode: value 'same' \(allowed: NextStep, SameStep, Disabled\)"),
@@ -126,11 +126,9 @@ def test_seeds_that_cannot_be(seed):
 
 def test_seeds_of_a_batch_that_cannot_be():
     batch = make_vec(CANDIDATE_CHOICE, 2)
-    for seed in (-1, [0, -5]):
-        with pytest.raises(gymnasium.error.Error, match=r"[Ss]eed"):
+    for seed in (-1, [0, -5], [1, 2, 3]):
+        with pytest.raises(EnvConfigError, match=r"seed: value .* \(allowed: an integer from 0, or 2 of them\)"):
             batch.reset(seed=seed)
-    with pytest.raises(ValueError, match=r"seed: 3 seeds \(allowed: one, or 2\)"):
-        batch.reset(seed=[1, 2, 3])
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class HostVectorEnv(VectorOfSingles):
         """Seed the machines' generators as Gymnasium seeds as many single environments."""
         given: Any = seed
         if is_seed(seed):
-            given = [None if seed is None else given + i for i in range(self.num_envs)]
+            given = [None if given is None else int(given) + i for i in range(self.num_envs)]
         several = isinstance(given, list | tuple) and len(given) == self.num_envs
         if not several or not all(map(is_seed, given)):
             raise EnvConfigError(f"seed: value {shown(seed)} (allowed: an integer from 0, or {self.num_envs} of them)")

@@ -180,7 +180,7 @@ def checked_render_mode(mode: Any, allowed: Sequence[str]) -> str | None:
     Raises:
         EnvConfigError: there is no such mode.
     """
-    if mode is not None and mode not in allowed:
+    if mode is not None and not (isinstance(mode, str) and mode in allowed):
         raise EnvConfigError(f"render_mode: value {shown(mode)} (allowed: {', '.join(allowed)})")
     return mode  # type: ignore[no-any-return]
 
