@@ -274,3 +274,14 @@ def test_names_are_never_broken(tmp_path, capsys):
     terminal.print_answer(answered(tmp_path / "out", question))
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80 and "halt-poll-off" in out
+
+
+def test_one_to_one_costs_nothing_but_the_host(tmp_path):
+    """Two VMs that compute, as many vCPUs as CPUs, on the real machine: each does what it does alone."""
+    described = workload_host("blackscholes", ["run.duration_ns=200_000_000", "vms.0.boot_ns=20_000_000"])
+    study = Study(ask(described, [1, 2], 1.0, 2, []), make_executor("inline", None, None))
+    store = Store(tmp_path / "out", False)
+    store.write_manifest(study.manifest() | {"status": "partial"})
+    one, two = study.answer(store).costs
+    assert one.kept.value == pytest.approx(1.0, abs=0.03) and one.ready.value < 0.03 and one.host.value < 0.01
+    assert two.kept.value == pytest.approx(0.5, abs=0.03) and two.ready.value == pytest.approx(0.5, abs=0.03)
