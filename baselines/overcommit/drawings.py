@@ -11,7 +11,7 @@ HEIGHT = 280
 COLOURS = ("#0072b2", "#d55e00")
 """Of what is kept, and of CPU Ready; told apart also by colour-blind eyes, on light and dark."""
 BAR = 22
-LONGEST = 26
+LONGEST = 23
 """Letters of a knob's name."""
 
 

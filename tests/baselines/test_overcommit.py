@@ -148,12 +148,14 @@ def test_what_can_be_turned_here():
     assert all(one.scenario != host() or one.policy != "stock" for one in found)
     by_name = {one.name: one.scenario for one in found}
     assert [vm.vcpus for vm in by_name["half-vcpus"].vms] == [1, 1] and by_name["hz"].host.hz == 250
+    assert [vm.pinning for vm in by_name["pin"].vms] == [((0,), (1,)), ((2,), (3,)), ((0,), (1,))]
+    assert [vm.pinning for vm in by_name["pin-sets"].vms] == [((0, 1),) * 2, ((2, 3),) * 2, ((0, 1),) * 2]
     smt = host(host={"topology": "4c2t"})
     assert setting([KNOBS["smt-off"]], smt).scenario.host.cpus == 4
     pinned = host(vms=[{"name": "vm", "vcpus": 4, "workload": "dedup", "pinning": [0, 1, 2, [2, 3]], "weight": 50}])
     assert setting([KNOBS["half-vcpus"]], pinned).scenario.vms[0].pinning == ((0,), (1,))
     assert setting([KNOBS["unpin"]], pinned).scenario.vms[0].pinning is None
-    assert set(settings([KNOBS["pin-1:1"], KNOBS["cgroups-flat"]], pinned)[1]) == {"pin-1:1", "cgroups-flat"}
+    assert set(settings([KNOBS["pin"], KNOBS["cgroups-flat"]], pinned)[1]) == {"pin", "cgroups-flat"}
     with pytest.raises(QuestionError, match="one kernel"):
         setting([KNOBS["series-v2"], KNOBS["linux-6.12"]], host())
 
