@@ -1,6 +1,7 @@
 """The two drawings of the page, as SVG in the page's own colours: the cost by ratio, and the knobs."""
 
 import html
+import math
 from collections.abc import Sequence
 
 from baselines.overcommit.answer import Cost, Effect
@@ -42,14 +43,13 @@ def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
 
 def cost_curve(costs: Sequence[Cost]) -> str:
     """What VMs keep and their CPU Ready by ratio, with intervals; of all VMs together."""
+    top = max([1.05, *(cost.kept.high for cost in costs if math.isfinite(cost.kept.high))])
     highest = max(cost.ratio for cost in costs)
     lowest = min(cost.ratio for cost in costs)
     span = highest - lowest or 1.0
 
     def x(ratio: float) -> float:
         return LEFT + (ratio - lowest) / span * (WIDTH - LEFT - RIGHT - 40)
-
-    top = max(1.05, *(cost.kept.high for cost in costs))
 
     def y(share: float) -> float:
         return TOP + (top - share) / top * (HEIGHT - TOP - BOTTOM)
@@ -61,7 +61,9 @@ def cost_curve(costs: Sequence[Cost]) -> str:
     parts += [text(x(cost.ratio), HEIGHT - BOTTOM + 20, named(cost.ratio)) for cost in costs]
     parts += [text((LEFT + WIDTH) / 2, HEIGHT - 6, "vCPUs for each CPU")]
     for name, label, colour in (("kept", "kept", COLOURS[0]), ("ready", "Ready", COLOURS[1])):
-        values = [(cost.ratio, getattr(cost, name)) for cost in costs]
+        values = [(cost.ratio, getattr(cost, name)) for cost in costs if math.isfinite(getattr(cost, name).value)]
+        if not values:
+            continue
         points = " ".join(f"{x(ratio):.1f},{y(value.value):.1f}" for ratio, value in values)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for ratio, value in values:
@@ -73,9 +75,10 @@ def cost_curve(costs: Sequence[Cost]) -> str:
 
 def knob_chart(effects: Sequence[Effect]) -> str:
     """A bar a knob with its interval, the largest gain first; hollow ones need a patch."""
+    effects = [one for one in effects if math.isfinite(one.gain.value)]
     left, height = 176, TOP + BAR * len(effects) + BOTTOM
     ends = [end for one in effects for end in (one.gain.low, one.gain.high)]
-    low, high = min(0.0, *ends), max(0.0, *ends)
+    low, high = min([0.0, *ends]), max([0.0, *ends])
     span = high - low or 0.01
 
     def x(gain: float) -> float:

@@ -12,7 +12,9 @@ from baselines.overcommit import terminal
 from baselines.overcommit.answer import are_ranked, seeds_to_rank
 from baselines.overcommit.hosts import QuestionError, alone, at_ratio, kinds_of, parse_ratio, ratio_of, workload_host
 from baselines.overcommit.knobs import DEFAULT_KNOBS, KNOBS, chosen_knobs, setting, settings
+from baselines.overcommit.page import page
 from baselines.overcommit.study import Study, ask
+from baselines.report.render import to_html
 from baselines.store import Store
 from tests.helpers.command_line import NOTICE
 from tests.helpers.evaluation import table
@@ -52,7 +54,11 @@ class SharedHost:
             luck = np.random.default_rng(self.seed).normal(1, 0.1)
             described = f"{self.scenario.host} {self.scenario.kvm} {self.policy}"
             noise = np.random.default_rng([self.seed, i, zlib.crc32(described.encode())])
-            rate = 1000 * vm.vcpus * share * luck * self.gain(vm) * noise.normal(1, self.NOISE)
+            rate = (
+                0
+                if vm.name == "stalled"
+                else 1000 * vm.vcpus * share * luck * self.gain(vm) * noise.normal(1, self.NOISE)
+            )
             wall = vm.vcpus * self.now
             counted = {
                 "name": vm.name,
@@ -122,9 +128,9 @@ def test_a_workload_has_a_host():
 
 @pytest.mark.parametrize("text", ["0", "65", "x", "1:2", "", "-1", "nan"])
 def test_ratios_that_are_none(text):
-    with pytest.raises(QuestionError, match="allowed: N:1"):
-        parse_ratio(text)
-    assert parse_ratio("1.5:1") == parse_ratio("1.5") == 1.5
+    with pytest.raises(QuestionError, match="--at: value .*allowed: N:1"):
+        parse_ratio(text, "--at")
+    assert parse_ratio("1.5:1", "--at") == parse_ratio("1.5", "--at") == 1.5
 
 
 def test_knobs():
@@ -249,13 +255,19 @@ def test_the_command(call, tmp_path):
     assert call(*arguments, "--resume")[:2] == (0, out)
 
 
+def test_the_knobs_are_listed(call):
+    code, out, _ = call("--knobs", "list")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(KNOBS)
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         ([], "HOST: missing (allowed: a scenario, or --workload)"),
         (["dedup-2vm", "--workload", "dedup"], "HOST: given with --workload (allowed: a scenario, or --workload)"),
         (["dedup-2vm", "--ratios", "2:1,0"], "--ratios: value '0' (allowed: N:1 with N above 0, up to 64)"),
-        (["dedup-2vm", "--at", "x"], "--ratios: value 'x' (allowed: N:1 with N above 0, up to 64)"),
+        (["dedup-2vm", "--at", "x"], "--at: value 'x' (allowed: N:1 with N above 0, up to 64)"),
         (["dedup-2vm", "--knobs", "hzz"], "--knobs: value 'hzz' (did you mean 'hz'?)"),
         (["--workload", "dedupe"], f"HOST: workload: value 'dedupe' (allowed: {', '.join(WORKLOADS)})"),
         (["dedup-2vm", "--set", "host.hz=7"], "host.hz: value 7 (allowed: 100, 250, 300, 1000)"),
@@ -268,6 +280,16 @@ def test_the_command(call, tmp_path):
 def test_refused(call, arguments, line):
     code, out, errors = call(*arguments)
     assert (code, out) == (2, "") and errors == [f"error: {line}"]
+
+
+def test_a_vm_that_does_nothing(tmp_path, capsys):
+    """Nothing can be said of it, and the tables say so."""
+    vms = [{"name": "stalled", "vcpus": 4, "workload": "dedup"}, {"name": "vm", "vcpus": 4, "workload": "vips"}]
+    answer = answered(tmp_path / "out", ask(host(vms=vms), [1, 2], None, 2, chosen_knobs("hz,apicv")))
+    terminal.print_answer(answer)
+    out = capsys.readouterr().out
+    assert "nan" not in out and "n/a" in out and "vips" in out
+    assert to_html(page(answer, "command")).count("nan") == 0
 
 
 def test_names_are_never_broken(tmp_path, capsys):
