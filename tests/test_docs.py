@@ -1,5 +1,6 @@
 """Pages that a command makes equal what the command prints now; the site has all of them."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 import vcpu_env
 from tests.helpers.paths import DOCS
 from vcpu_env.cli import app
-from vcpu_env.scenario import fields_page
+from vcpu_env.scenario import fields_page, parse_scenario
 
 
 def test_fields_page():
@@ -20,6 +21,13 @@ def test_fields_page():
     assert all(name in printed for model in models for name in model.model_fields)
     fields = {table + name for table, model, _ in fields_page.TABLES for name in model.model_fields}
     assert set(fields_page.ELSEWHERE) <= fields
+
+
+def test_changes_of_the_tutorial():
+    """They are a scenario's, with a host for them."""
+    text = re.search(r"```toml\n(.*?)```", (DOCS / "overcommit.md").read_text(), re.DOTALL)[1]
+    host = '[host]\ncpus = 8\n[[vms]]\nname = "db"\nvcpus = 2\nworkload = "dedup"\n'
+    assert len(parse_scenario(host + text, "tutorial").changes) == 4
 
 
 def test_workloads_page():

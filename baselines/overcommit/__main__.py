@@ -11,7 +11,7 @@ import typer
 from baselines.command import run_command, say
 from baselines.evaluate import INPUT_ERRORS
 from baselines.overcommit.hosts import QuestionError, parse_ratio, workload_host
-from baselines.overcommit.knobs import chosen_knobs
+from baselines.overcommit.knobs import KNOBS, chosen_knobs
 from baselines.overcommit.page import page
 from baselines.overcommit.study import Answer, Study, ask
 from baselines.overcommit.terminal import print_answer
@@ -69,7 +69,7 @@ def write_page(store: Store, answer: Answer, command: str) -> Path | None:
 
 @app.command()
 def command(
-    host: Annotated[str, typer.Argument(metavar="[HOST]", help="scenario, by name or TOML file")] = "",
+    host: Annotated[str, typer.Argument(metavar="HOST", help="scenario, by name or TOML file")] = "",
     workload: Annotated[
         str | None, typer.Option(metavar="NAME", help="in place of HOST: VMs of 4 vCPUs that run this, on 8 CPUs")
     ] = None,
@@ -78,7 +78,7 @@ def command(
         str | None, typer.Option(help="ratio at which knobs are compared.  [default: 2:1; of a HOST: its own]")
     ] = None,
     knobs: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="names, all or none.  [default: twelve of them]")
+        str | None, typer.Option(metavar="NAME,...", help="names, all, none, or list to see them.  [default: twelve]")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change the host")] = None,
     seeds: Annotated[int | None, typer.Option(min=2, max=10_000, help="runs of each host.  [default: 8]")] = None,
@@ -92,9 +92,13 @@ def command(
     quick: Annotated[bool, typer.Option("--quick", help="Short runs and 2 seeds: a look, not a result.")] = False,
 ) -> None:
     """Say what overcommit costs the VMs of a host by ratio, and which knob helps: tables and files."""
+    if knobs == "list":
+        for knob in KNOBS.values():
+            print(f"{knob.name:16} {knob.needs:9} {knob.what}")
+        return
     described = host_of(host, workload, [*(QUICK if quick else ()), *(set_ or [])])
-    wanted = sorted({parse_ratio(text) for text in ratios.split(",")})
-    compared = parse_ratio(at) if at else None if host else 2.0
+    wanted = sorted({parse_ratio(text, "--ratios") for text in ratios.split(",")})
+    compared = parse_ratio(at, "--at") if at else None if host else 2.0
     question = ask(described, wanted, compared, seeds or (QUICK_SEEDS if quick else 8), chosen_knobs(knobs))
     runs_on = make_executor(executor, workers, address)
     study = Study(question, runs_on)

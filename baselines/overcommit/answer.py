@@ -1,6 +1,7 @@
 """From the rows of cells to what is claimed: the cost of each ratio, and what each knob gives and whom it harms."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -209,8 +210,8 @@ def effect(setting: Setting, crowd: Crowd, plain: Crowd) -> Effect:
 
 
 def ranked(effects: Sequence[Effect]) -> list[Effect]:
-    """The largest gain first."""
-    return sorted(effects, key=lambda one: -one.gain.value)
+    """The largest gain first; what is not known, last."""
+    return sorted(effects, key=lambda one: (math.isnan(one.gain.value), -one.gain.value))
 
 
 def seeds_to_rank(effects: Sequence[Effect], first: int = 3) -> int | None:

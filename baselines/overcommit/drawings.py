@@ -1,16 +1,19 @@
 """The two drawings of the page, as SVG in the page's own colours: the cost by ratio, and the knobs."""
 
 import html
+import math
 from collections.abc import Sequence
 
 from baselines.overcommit.answer import Cost, Effect
 from baselines.overcommit.hosts import named
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 56, 16, 20, 44
-HEIGHT = 320
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 480, 50, 10, 20, 44
+HEIGHT = 280
 COLOURS = ("#0072b2", "#d55e00")
 """Of what is kept, and of CPU Ready; told apart also by colour-blind eyes, on light and dark."""
 BAR = 22
+LONGEST = 23
+"""Letters of a knob's name."""
 
 
 def text(x: float, y: float, content: str, anchor: str = "middle", colour: str = "currentColor") -> str:
@@ -40,6 +43,7 @@ def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
 
 def cost_curve(costs: Sequence[Cost]) -> str:
     """What VMs keep and their CPU Ready by ratio, with intervals; of all VMs together."""
+    top = max([1.05, *(cost.kept.high for cost in costs if math.isfinite(cost.kept.high))])
     highest = max(cost.ratio for cost in costs)
     lowest = min(cost.ratio for cost in costs)
     span = highest - lowest or 1.0
@@ -48,7 +52,7 @@ def cost_curve(costs: Sequence[Cost]) -> str:
         return LEFT + (ratio - lowest) / span * (WIDTH - LEFT - RIGHT - 40)
 
     def y(share: float) -> float:
-        return TOP + (1.05 - min(share, 1.05)) / 1.05 * (HEIGHT - TOP - BOTTOM)
+        return TOP + (top - share) / top * (HEIGHT - TOP - BOTTOM)
 
     parts = []
     for percent in range(0, 101, 20):
@@ -57,7 +61,9 @@ def cost_curve(costs: Sequence[Cost]) -> str:
     parts += [text(x(cost.ratio), HEIGHT - BOTTOM + 20, named(cost.ratio)) for cost in costs]
     parts += [text((LEFT + WIDTH) / 2, HEIGHT - 6, "vCPUs for each CPU")]
     for name, label, colour in (("kept", "kept", COLOURS[0]), ("ready", "Ready", COLOURS[1])):
-        values = [(cost.ratio, getattr(cost, name)) for cost in costs]
+        values = [(cost.ratio, getattr(cost, name)) for cost in costs if math.isfinite(getattr(cost, name).value)]
+        if not values:
+            continue
         points = " ".join(f"{x(ratio):.1f},{y(value.value):.1f}" for ratio, value in values)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for ratio, value in values:
@@ -69,19 +75,20 @@ def cost_curve(costs: Sequence[Cost]) -> str:
 
 def knob_chart(effects: Sequence[Effect]) -> str:
     """A bar a knob with its interval, the largest gain first; hollow ones need a patch."""
-    left, height = 250, TOP + BAR * len(effects) + BOTTOM
+    effects = [one for one in effects if math.isfinite(one.gain.value)]
+    left, height = 176, TOP + BAR * len(effects) + BOTTOM
     ends = [end for one in effects for end in (one.gain.low, one.gain.high)]
-    low, high = min(0.0, *ends), max(0.0, *ends)
+    low, high = min([0.0, *ends]), max([0.0, *ends])
     span = high - low or 0.01
 
     def x(gain: float) -> float:
-        return left + (gain - low) / span * (WIDTH - left - 70)
+        return left + (gain - low) / span * (WIDTH - left - 84)
 
     parts = []
     for i, one in enumerate(effects):
         top = TOP + BAR * i
         colour = COLOURS[0] if one.gain.value >= 0 else COLOURS[1]
-        name = one.setting.name if len(one.setting.name) < 36 else f"{one.setting.name[:34]}…"
+        name = one.setting.name if len(one.setting.name) <= LONGEST else f"{one.setting.name[: LONGEST - 1]}…"
         parts.append(text(left - 8, top + 15, name, "end"))
         start, end = sorted((x(0.0), x(one.gain.value)))
         fill = "none" if one.is_patch else colour
@@ -89,9 +96,9 @@ def knob_chart(effects: Sequence[Effect]) -> str:
             f'<rect x="{start:.1f}" y="{top + 4}" width="{max(1.0, end - start):.1f}" height="{BAR - 8}"'
             f' fill="{fill}" fill-opacity="0.6" stroke="{colour}"/>'
         )
-        parts.append(line(x(one.gain.low), top + BAR / 2, x(one.gain.high), top + BAR / 2, colour, 2))
-        mark = " harms" if one.harmed else ""
+        parts.append(line(x(one.gain.low), top + BAR / 2, x(one.gain.high), top + BAR / 2, "#555", 2))
+        mark = " (!)" if one.harmed else ""
         parts.append(text(max(x(one.gain.high), end) + 6, top + 15, f"{100 * one.gain.value:+.1f} %{mark}", "start"))
     parts.append(line(x(0.0), TOP - 4, x(0.0), TOP + BAR * len(effects) + 4, "currentColor", 2))
-    parts.append(text((left + WIDTH) / 2, height - 14, "change of throughput against the host without it"))
+    parts.append(text((left + WIDTH) / 2, height - 14, "change of throughput; (!) harms a VM"))
     return svg(WIDTH, height, "Knobs by what they give, with 95 % intervals", parts)

@@ -16,8 +16,8 @@ class QuestionError(InputError):
     """A question that cannot be answered: one line that says why."""
 
 
-def parse_ratio(text: str) -> float:
-    """The number that a ratio like ``1.5:1`` or ``2`` means.
+def parse_ratio(text: str, option: str) -> float:
+    """The number that a ratio like ``1.5:1`` or ``2`` means, of an option of the command line.
 
     Raises:
         QuestionError: it is none.
@@ -25,7 +25,7 @@ def parse_ratio(text: str) -> float:
     match = re.fullmatch(r"(\d{1,2}(?:\.\d{1,3})?)(?::1)?", text.strip(), re.ASCII)
     ratio = float(match[1]) if match else 0.0
     if not 0 < ratio <= LARGEST_RATIO:
-        raise QuestionError(f"--ratios: value '{text:.40}' (allowed: N:1 with N above 0, up to {LARGEST_RATIO:g})")
+        raise QuestionError(f"{option}: value '{text:.40}' (allowed: N:1 with N above 0, up to {LARGEST_RATIO:g})")
     return ratio
 
 

@@ -6,6 +6,7 @@ comes out when it is tried.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from baselines.overcommit.hosts import QuestionError, with_vms
@@ -52,11 +53,19 @@ class Knob:
         return changed
 
 
-def pinned_one_to_one(scenario: Scenario) -> Scenario:
-    """vCPU i of each VM on CPU i, modulo the CPUs."""
+def pinned(scenario: Scenario, floating: bool) -> Scenario:
+    """All vCPUs in turn over all CPUs: each on one, or those of a VM anywhere on the VM's."""
     if any(vm.pinning is not None for vm in scenario.vms):
         raise QuestionError("the VMs are pinned already")
-    return apply_overrides(scenario, ["host.placement=one_to_one"])
+    if scenario.host.placement not in ("launched", "one_per_cpu"):
+        raise QuestionError(f"host.placement is '{scenario.host.placement}'")
+    vms, first = [], 0
+    for vm in scenario.expanded_vms:
+        own = tuple((first + i) % scenario.host.cpus for i in range(vm.vcpus))
+        every = tuple(sorted(set(own)))
+        vms.append(vm.model_copy(update={"pinning": tuple(every if floating else (cpu,) for cpu in own)}))
+        first += vm.vcpus
+    return with_vms(scenario, vms, scenario.name)
 
 
 def unpinned(scenario: Scenario) -> Scenario:
@@ -105,7 +114,8 @@ TOLD = "vms.*.steal_time=reported"
 KNOBS: dict[str, Knob] = {
     knob.name: knob
     for knob in (
-        Knob("pin-1:1", "vcpupin: vCPU i on CPU i of each VM", "write", edit=pinned_one_to_one),
+        Knob("pin", "vcpupin: vCPUs in turn over all CPUs, one each", "write", edit=partial(pinned, floating=False)),
+        Knob("pin-sets", "vcpupin: each VM on as many CPUs, in turn", "write", edit=partial(pinned, floating=True)),
         Knob("unpin", "no vcpupin", "write", edit=unpinned),
         Knob(
             *("cgroups-flat", "all vCPUs in one cgroup", "restart", ("host.cgroups=flat",)),
@@ -144,14 +154,14 @@ KNOBS: dict[str, Knob] = {
 }
 
 DEFAULT_KNOBS = (
-    *("pin-1:1", "cgroups-flat", "ple-off", "halt-poll-off", "hz", "slice-10ms", "next-buddy"),
+    *("pin", "cgroups-flat", "ple-off", "halt-poll-off", "hz", "slice-10ms", "next-buddy"),
     *("pv-tlb-flush", "pv-ipi", "apicv", "half-vcpus", "series-v2"),
 )
 """The twelve of a question that names none."""
 
 
 def chosen_knobs(text: str | None) -> list[Knob]:
-    """The knobs of a list like ``pin-1:1,hz``; ``all``; none: the default ones.
+    """The knobs of a list like ``pin,hz``; ``all``; none: the default ones.
 
     Raises:
         QuestionError: there is no such knob.

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from baselines.overcommit.answer import Cost, Effect
 from baselines.overcommit.drawings import cost_curve, knob_chart
 from baselines.overcommit.hosts import named, ratio_of
-from baselines.overcommit.study import Answer, summed_ratio
+from baselines.overcommit.study import Answer
 from baselines.overcommit.terminal import duration, headline, interval, interval_of_change, percent, ranking, signed
 from baselines.report.document import BAD, GOOD, NEUTRAL, Document, Entry, Picture, Section, Table
 
 ASSUMED = (
     "The guests are simulated programs, and the host is a simulated Linux v6.19 with KVM; costs of exits, switches and"
     " cold caches are constants of the model (`docs/model.md`). Memory, disks and networks are not part of it.",
-    "A VM *alone* is the same VM on the same host without any other, with the same seeds. *Ready* is the share of its"
-    " vCPUs' life in which their threads were runnable and had no CPU (run_delay of schedstat), *steal* the part of it"
-    " in which they had lost it while they ran, *spin* the share of guest time that was spent spinning, *host* that of"
+    "A VM alone is the same VM on the same host without any other, with the same seeds. Ready is the share of its"
+    " vCPUs' life in which their threads were runnable and had no CPU (run_delay of schedstat), steal the part of it"
+    " in which they had lost it while they ran, spin the share of guest time that was spent spinning, host that of"
     " all CPU time spent in the host kernel.",
     "Intervals hold 95 % of bootstrap resamples over seeds. A VM counts as harmed if it loses more than 2 % and its"
     " interval is below zero.",
@@ -38,7 +38,7 @@ def page(answer: Answer, command: str) -> Document:
         sections.append(Section(f"Which knob helps at {at}", parts))
     sections.append(Section("What is assumed", [*ASSUMED, f"`{command}`"]))
     title = f"What overcommit costs on {answer.question.host.name}"
-    return Document(title, [*headline(answer), summed_ratio(answer.question.at[0])], sections)
+    return Document(title, headline(answer), sections)
 
 
 def first_of(costs: Sequence[Cost], ratio: float) -> Cost:

@@ -40,10 +40,11 @@ def headline(answer: Answer) -> list[str]:
     """The answer in a sentence or two."""
     own = answer.own[0]
     host = answer.question.at[0]
-    lines = [
-        f"{host.name}: {summed_ratio(host)}. A VM keeps {percent(own.kept)} of what it does alone;"
-        f" {percent(own.ready)} of its vCPUs' time is CPU Ready."
-    ]
+    keeps = f"A VM keeps {percent(own.kept)} of what it does alone"
+    if math.isnan(own.kept.value):
+        keeps = "Some VM did no work alone, a longer run.duration_ns gives it time"
+    ready = f"{percent(own.ready)} of its vCPUs' time is CPU Ready"
+    lines = [f"{host.name}: {summed_ratio(host)}. {keeps}; {ready}."]
     usable = [one for one in answer.effects if not one.is_patch and one.gain.low > 0.0]
     if usable:
         best = usable[0]

@@ -98,3 +98,28 @@ def test_a_wrong_file_is_refused(tmp_path, text, message):
 def test_what_may_be_pickled_is_refused_unread(name):
     with pytest.raises(PolicyError, match=rf"policy: value '{name}' may hold pickled code \(allowed: FILE.npz"):
         choose_policies([name], POLICIES)
+
+
+@pytest.mark.core
+def test_files_of_the_host_are_settings():
+    text = OWN + (
+        '"/sys/module/kvm/parameters/halt_poll_ns" = 7\n"/sys/kernel/debug/sched/features" = "NO_RUN_TO_PARITY"\n'
+        '"/sys/kernel/debug/sched/preempt" = "lazy"\n"/sys/kernel/debug/sched/vcpu_debooster_enabled" = 0\n'
+    )
+    world = world_of(text)
+    assert world["kvm_params"]["halt_poll_ns"][0] == 7 and world["sched_features"]["RUN_TO_PARITY"][0] == 0
+    assert world["sched_tunables"]["preempt_lazy"][0] == 1 and world["deboost_params"]["vcpu_debooster_enabled"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('"/sys/module/kvm/parameters/halt_pol_ns" = 7', "did you mean '/sys/module/kvm/parameters/halt_poll_ns'"),
+        ('"/sys/module/kvm/parameters/halt_poll_ns" = -1', "halt_poll_ns: value -1 (allowed: 0..4294967295)"),
+        ('"/sys/module/kvm/parameters/halt_poll_ns" = [1]', "halt_poll_ns: value [1] (allowed: a number or a text)"),
+    ],
+)
+def test_files_that_cannot_be_written(line, said):
+    with pytest.raises(ValueError) as error:
+        constants_in_text(OWN + line)
+    assert said in str(error.value) and "\n" not in str(error.value)

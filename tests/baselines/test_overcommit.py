@@ -12,7 +12,9 @@ from baselines.overcommit import terminal
 from baselines.overcommit.answer import are_ranked, seeds_to_rank
 from baselines.overcommit.hosts import QuestionError, alone, at_ratio, kinds_of, parse_ratio, ratio_of, workload_host
 from baselines.overcommit.knobs import DEFAULT_KNOBS, KNOBS, chosen_knobs, setting, settings
+from baselines.overcommit.page import page
 from baselines.overcommit.study import Study, ask
+from baselines.report.render import to_html
 from baselines.store import Store
 from tests.helpers.command_line import NOTICE
 from tests.helpers.evaluation import table
@@ -52,7 +54,11 @@ class SharedHost:
             luck = np.random.default_rng(self.seed).normal(1, 0.1)
             described = f"{self.scenario.host} {self.scenario.kvm} {self.policy}"
             noise = np.random.default_rng([self.seed, i, zlib.crc32(described.encode())])
-            rate = 1000 * vm.vcpus * share * luck * self.gain(vm) * noise.normal(1, self.NOISE)
+            rate = (
+                0
+                if vm.name == "stalled"
+                else 1000 * vm.vcpus * share * luck * self.gain(vm) * noise.normal(1, self.NOISE)
+            )
             wall = vm.vcpus * self.now
             counted = {
                 "name": vm.name,
@@ -122,9 +128,9 @@ def test_a_workload_has_a_host():
 
 @pytest.mark.parametrize("text", ["0", "65", "x", "1:2", "", "-1", "nan"])
 def test_ratios_that_are_none(text):
-    with pytest.raises(QuestionError, match="allowed: N:1"):
-        parse_ratio(text)
-    assert parse_ratio("1.5:1") == parse_ratio("1.5") == 1.5
+    with pytest.raises(QuestionError, match="--at: value .*allowed: N:1"):
+        parse_ratio(text, "--at")
+    assert parse_ratio("1.5:1", "--at") == parse_ratio("1.5", "--at") == 1.5
 
 
 def test_knobs():
@@ -148,12 +154,14 @@ def test_what_can_be_turned_here():
     assert all(one.scenario != host() or one.policy != "stock" for one in found)
     by_name = {one.name: one.scenario for one in found}
     assert [vm.vcpus for vm in by_name["half-vcpus"].vms] == [1, 1] and by_name["hz"].host.hz == 250
+    assert [vm.pinning for vm in by_name["pin"].vms] == [((0,), (1,)), ((2,), (3,)), ((0,), (1,))]
+    assert [vm.pinning for vm in by_name["pin-sets"].vms] == [((0, 1),) * 2, ((2, 3),) * 2, ((0, 1),) * 2]
     smt = host(host={"topology": "4c2t"})
     assert setting([KNOBS["smt-off"]], smt).scenario.host.cpus == 4
     pinned = host(vms=[{"name": "vm", "vcpus": 4, "workload": "dedup", "pinning": [0, 1, 2, [2, 3]], "weight": 50}])
     assert setting([KNOBS["half-vcpus"]], pinned).scenario.vms[0].pinning == ((0,), (1,))
     assert setting([KNOBS["unpin"]], pinned).scenario.vms[0].pinning is None
-    assert set(settings([KNOBS["pin-1:1"], KNOBS["cgroups-flat"]], pinned)[1]) == {"pin-1:1", "cgroups-flat"}
+    assert set(settings([KNOBS["pin"], KNOBS["cgroups-flat"]], pinned)[1]) == {"pin", "cgroups-flat"}
     with pytest.raises(QuestionError, match="one kernel"):
         setting([KNOBS["series-v2"], KNOBS["linux-6.12"]], host())
 
@@ -247,13 +255,19 @@ def test_the_command(call, tmp_path):
     assert call(*arguments, "--resume")[:2] == (0, out)
 
 
+def test_the_knobs_are_listed(call):
+    code, out, _ = call("--knobs", "list")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(KNOBS)
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         ([], "HOST: missing (allowed: a scenario, or --workload)"),
         (["dedup-2vm", "--workload", "dedup"], "HOST: given with --workload (allowed: a scenario, or --workload)"),
         (["dedup-2vm", "--ratios", "2:1,0"], "--ratios: value '0' (allowed: N:1 with N above 0, up to 64)"),
-        (["dedup-2vm", "--at", "x"], "--ratios: value 'x' (allowed: N:1 with N above 0, up to 64)"),
+        (["dedup-2vm", "--at", "x"], "--at: value 'x' (allowed: N:1 with N above 0, up to 64)"),
         (["dedup-2vm", "--knobs", "hzz"], "--knobs: value 'hzz' (did you mean 'hz'?)"),
         (["--workload", "dedupe"], f"HOST: workload: value 'dedupe' (allowed: {', '.join(WORKLOADS)})"),
         (["dedup-2vm", "--set", "host.hz=7"], "host.hz: value 7 (allowed: 100, 250, 300, 1000)"),
@@ -268,9 +282,30 @@ def test_refused(call, arguments, line):
     assert (code, out) == (2, "") and errors == [f"error: {line}"]
 
 
+def test_a_vm_that_does_nothing(tmp_path, capsys):
+    """Nothing can be said of it, and the tables say so."""
+    vms = [{"name": "stalled", "vcpus": 4, "workload": "dedup"}, {"name": "vm", "vcpus": 4, "workload": "vips"}]
+    answer = answered(tmp_path / "out", ask(host(vms=vms), [1, 2], None, 2, chosen_knobs("hz,apicv")))
+    terminal.print_answer(answer)
+    out = capsys.readouterr().out
+    assert "nan" not in out and "n/a" in out and "vips" in out
+    assert to_html(page(answer, "command")).count("nan") == 0
+
+
 def test_names_are_never_broken(tmp_path, capsys):
     vms = [{"name": "a-very-long-name-of-a-vm-that-goes-on", "vcpus": 8, "workload": "micro-pingpong"}]
     question = ask(host(vms=vms), [1], None, 2, chosen_knobs("hz,apicv,halt-poll-off"))
     terminal.print_answer(answered(tmp_path / "out", question))
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80 and "halt-poll-off" in out
+
+
+def test_one_to_one_costs_nothing_but_the_host(tmp_path):
+    """Two VMs that compute, as many vCPUs as CPUs, on the real machine: each does what it does alone."""
+    described = workload_host("blackscholes", ["run.duration_ns=200_000_000", "vms.0.boot_ns=20_000_000"])
+    study = Study(ask(described, [1, 2], 1.0, 2, []), make_executor("inline", None, None))
+    store = Store(tmp_path / "out", False)
+    store.write_manifest(study.manifest() | {"status": "partial"})
+    one, two = study.answer(store).costs
+    assert one.kept.value == pytest.approx(1.0, abs=0.03) and one.ready.value < 0.03 and one.host.value < 0.01
+    assert two.kept.value == pytest.approx(0.5, abs=0.03) and two.ready.value == pytest.approx(0.5, abs=0.03)

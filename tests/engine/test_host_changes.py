@@ -4,6 +4,7 @@ import pytest
 
 from tests.helpers.at_once import at_once
 from tests.helpers.invariants import assert_invariants, next_event_ns
+from tests.helpers.run_hash import run_hash_elsewhere
 from tests.helpers.scenarios import VM, refused
 from vcpu_env.engine.host_changes import PARAMETERS
 from vcpu_env.kernel.features import FEATURES
@@ -156,3 +157,27 @@ def test_refused(line, change):
 
 def test_two_wrong_changes():
     refused("changes.0.value: value 2 (allowed: 0..1)", changes=[write(f"{KVM}ipi_tracking_enabled", 2)])
+
+
+SCENARIO = f"""
+host = {{ cpus = 2, cgroups = "libvirt" }}
+vms = [
+    {{ name = "vm", vcpus = 2, workload = "dedup", pinning = [[0, 1], 1] }},
+    {{ name = "io", vcpus = 2, workload = "dbench", vhost_ns = 9000, iothreads = 1, params.block_per_s = 9000 }},
+]
+changes = [
+    {{ at_ns = 2_000_000, vm = "vm", vcpu = 0, cpus = [1] }},
+    {{ at_ns = 3_000_000, file = "{SCHED}features", value = "NEXT_BUDDY" }},
+    {{ at_ns = 4_000_000, vm = "io", cpus = [0] }},
+    {{ at_ns = 5_000_000, file = "{KVM}halt_poll_ns", value = 0 }},
+    {{ at_ns = 6_000_000, vm = "vm", cpus = [0, 1] }},
+]
+"""
+
+
+def test_compiled_and_uncompiled_runs_are_equal(tmp_path):
+    file = tmp_path / "changed.toml"
+    file.write_text(SCENARIO)
+    run = (str(file), "series-v2", 3, 9 * MSEC)
+    compiled = run_hash_elsewhere(*run, NUMBA_DISABLE_JIT="0")
+    assert run_hash_elsewhere(*run, NUMBA_DISABLE_JIT="1") == compiled
