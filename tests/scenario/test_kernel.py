@@ -23,9 +23,14 @@ def test_defaults():
     assert (new.kernel, new.preempt, new.cgroup_mode, new.features["HRTICK"]) == ("7.3", "lazy", "concur", True)
 
 
+def test_a_version_needs_no_quotes():
+    assert changed("host.kernel=7.3").host == on_7_3().host
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (["host.kernel=7.2"], r"host.kernel: value '7.2' \(allowed: 6.19, 7.3\)"),
         (['host.kernel="7.2"'], r"host.kernel: value '7.2' \(allowed: 6.19, 7.3\)"),
         (['host.cgroup_mode="max"'], r"host.cgroup_mode: value 'max' \(allowed: only with kernel '7.3'\)"),
         (["host.features.HRTICK=true"], r"host.features.HRTICK: value True"),
