@@ -47,7 +47,7 @@ def layouts(sweeps: Sweeps) -> Table:
     """Stock in flat and libvirt's cgroups against a group for each VM, on the same kernel."""
     rows: list[Row] = []
     for kernel in ("6.19", "7.3"):
-        found = [beside(sweeps["layouts"], f"{kernel}, {name}", f"{kernel}, per_vm") for name in ("flat", "libvirt")]
+        found = [beside(sweeps["layouts"], f"{kernel}-{name}", f"{kernel}-per_vm") for name in ("flat", "libvirt")]
         for flat, libvirt in zip(*found, strict=True):
             rows.append(
                 {"kernel": kernel, "scenario": flat[0].scenario.name}
