@@ -3,55 +3,17 @@
 As v6.19's twin it shares no line with the core. Groups are only a weight: no load tracking, hence not the mode "tasks".
 """
 
-from dataclasses import dataclass, field
 from itertools import count
 
 from .eevdf import FEATURES, Load
+from .flat_tasks import ONE, Group, Node, Task
 
-ONE = 1 << 20
 LEAST = 2
 LARGEST_WEIGHT = 88761 << 10
 
 
 def towards_zero(a: int, b: int) -> int:
     return a // b if a >= 0 else -(-a // b)
-
-
-@dataclass(eq=False)
-class Node:
-    """What weighs something in a group: a task, or a group in the group above."""
-
-    name: str
-    above: "Group | None"
-    weight: int = ONE
-
-
-@dataclass(eq=False)
-class Group(Node):
-    shares: int = ONE
-    members: list[Node] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Task(Node):
-    slice: int = 0
-    custom: bool = False
-    nice: int = 0
-    policy: str = "normal"
-    state: str = "new"
-    queued: bool = False
-    delayed: bool = False
-    relative: bool = False
-    h_load: int = 0
-    v: int = 0
-    d: int = 0
-    lag: int = 0
-    vprot: int = 0
-    since: int = 0
-    ran: int = 0
-
-    def virtual(self, ns: int) -> int:
-        return ns * ONE // self.h_load
 
 
 class Rq:
