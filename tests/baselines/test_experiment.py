@@ -132,6 +132,11 @@ def test_a_wrong_experiment_is_refused(text, line):
             experiment.ExperimentError,
             "variants: 'dbench-2vm [b]' is the same as 'dbench-2vm [a]' (allowed: ones that differ)",
         ),
+        (
+            SMALL.replace("ipi", "proportional-yield") + 'set = ["host.kernel=7.3"]',
+            experiment.ExperimentError,
+            "policies: value 'proportional-yield' (allowed on host.kernel 6.19 only; dbench-2vm has 7.3)",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(text, error, line):
