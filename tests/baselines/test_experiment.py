@@ -86,7 +86,7 @@ def test_variants_and_grid_multiply():
     assert (scenario.host.cgroups, scenario.host.hz, scenario.vms[0].lock) == ("flat", 1000, "fifo")
     assert (scenario.kvm.apicv, scenario.run.duration_ns) == ("apicv", 5_000_000)
     assert plan.seeds == range(100, 102)
-    assert plan.cases[3].layout == f"{plan.cases[3].variant}: launched, flat cgroups, fifo locks"
+    assert plan.cases[3].layout == f"{plan.cases[3].variant}: launched, flat cgroups, fifo locks, Linux 6.19"
 
 
 def test_paths_start_at_the_experiment(tmp_path, monkeypatch):
