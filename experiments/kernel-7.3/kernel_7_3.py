@@ -7,7 +7,7 @@ import numpy as np
 
 from baselines.summary import Comparison
 from experiments.measures import DONE, RAN, SAME_RQ, against, mean_share, rate, share
-from experiments.rows import Row, by_scenario, by_variant, pairs
+from experiments.rows import Row, by_scenario, by_variant, changes
 from experiments.study import Sweep
 from experiments.tables import Table, write
 
@@ -37,10 +37,31 @@ def stock(sweeps: Sweeps) -> Table:
 
 def gains(sweeps: Sweeps) -> Table:
     """The series and its rivals, each against the stock kernel of its variant."""
+    return Table("gains", changes(sweeps["kernels"], RIVALS, by_variant))
+
+
+def small(sweeps: Sweeps) -> Table:
+    """The same on small hosts."""
+    sweep = sweeps["small"]
+    return Table("small", changes(sweep, [p for p in sweep.policies if p != "stock"], by_variant))
+
+
+def defaults(sweeps: Sweeps) -> Table:
+    """Stock 7.3 against stock 6.19, with 7.3's own defaults and with 6.19's."""
+    found = [beside(sweeps["small"], name, "6.19") for name in ("7.3", "7.3-full-ticks")]
     return Table(
-        "gains",
-        [by_variant(base) | {c.policy: c.change for c in found} for base, found in pairs(sweeps["kernels"], RIVALS)],
+        "defaults",
+        [
+            by_scenario(own[0]) | {"lazy preemption, HRTICK": against(*own), "full preemption, ticks": against(*old)}
+            for own, old in zip(*found, strict=True)
+        ],
     )
+
+
+def governor(sweeps: Sweeps) -> Table:
+    """Guests that keep to fewer vCPUs, beside yields."""
+    sweep = sweeps["governor"]
+    return Table("governor", changes(sweep, [p for p in sweep.policies if p != "stock"], by_variant))
 
 
 def layouts(sweeps: Sweeps) -> Table:
@@ -92,7 +113,10 @@ def sizes(sweeps: Sweeps) -> Table:
     )
 
 
+TABLES = (stock, gains, defaults, small, layouts, bystander, sizes, governor)
+
+
 def write_study(sweeps: Sweeps, directory: Path, out: Path) -> None:
     """Write every table, and those that the README has."""
-    tables = [stock(sweeps), gains(sweeps), layouts(sweeps), bystander(sweeps), sizes(sweeps)]
+    tables = [table(sweeps) for table in TABLES]
     write(tables, {}, directory / "README.md", out)
