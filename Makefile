@@ -31,6 +31,7 @@ evaluate: $(VENV)/.simulator
 study: $(VENV)/.dev
 	$(BIN)/python -m experiments series-review
 	$(BIN)/python -m experiments sensitivity
+	$(BIN)/python -m experiments kernel-7.3
 
 realism: $(VENV)/.simulator
 	$(BIN)/vcpu-env realism --seconds 1 --repeat 5 --out results/realism

@@ -239,6 +239,13 @@ def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Seque
     _check_distinct(cases)
     seeds = range(experiment.first_seed, experiment.first_seed + experiment.seeds)
     policies = choose_policies(experiment.policies, known)
+    for case, policy in itertools.product(cases, policies):
+        if case.scenario.host.kernel not in policy.kernels:
+            allowed = ", ".join(sorted(policy.kernels))
+            raise ExperimentError(
+                f"policies: value '{policy.label}' (allowed on host.kernel {allowed} only; {case} has"
+                f" {case.scenario.host.kernel})"
+            )
     return Plan(experiment.name, experiment.title, cases, policies, seeds)
 
 

@@ -18,6 +18,7 @@ from vcpu_env.base.errors import nearest
 from vcpu_env.policy.fingerprint import fingerprint
 from vcpu_env.policy.in_file import PolicyError, is_rule_file, policy_in_file, split, text_of
 from vcpu_env.policy.named import Policy
+from vcpu_env.policy.policy import KERNELS
 from vcpu_env.policy.rules import EXTERNAL
 from vcpu_env.scenario import Scenario
 
@@ -39,6 +40,7 @@ class PolicySource:
         text: that file's content: what runs is what was hashed, whatever becomes of the file meanwhile.
         member: name in the file; empty for choose_target and choose_penalty.
         content: likewise of a learned policy's file.
+        kernels: the host kernels on which it has a meaning.
     """
 
     label: str
@@ -50,6 +52,7 @@ class PolicySource:
     text: str = ""
     member: str = ""
     content: bytes = b""
+    kernels: frozenset[str] = KERNELS
 
     def load(self) -> Policy | str:
         """The policy, or the name under which the machine knows it."""
@@ -97,7 +100,8 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
         policy = known[name]
         _refuse_external(name, policy)
         oracle, knobs = bool(getattr(policy, "oracle", False)), bool(getattr(policy, "knobs", False))
-        return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), oracle, knobs)
+        kernels = getattr(policy, "kernels", KERNELS)
+        return PolicySource(name, getattr(policy, "summary", ""), fingerprint(policy), oracle, knobs, kernels=kernels)
     if name.endswith(PICKLED):
         raise PolicyError(f"policy: value '{name}' may hold pickled code (allowed: FILE.npz, FILE.py or a name)")
     if name.endswith(".npz"):
@@ -107,7 +111,9 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
     policy = constants_in_file(path, text) if path.endswith(".toml") else policy_in_file(path, text, member)
     _refuse_external(name, policy)
     digest = hashlib.sha256(f"{text}\0{fingerprint(policy)}".encode()).hexdigest()
-    return PolicySource(policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member)
+    return PolicySource(
+        policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member, kernels=policy.kernels
+    )
 
 
 def _choose_learned(path: str) -> PolicySource:

@@ -1,5 +1,6 @@
 """``python -m experiments STUDY``: run a study's sweeps; write its tables, its drawings, and those in its README."""
 
+import re
 import runpy
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def command(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="series-review or sensitivity.")],
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="kernel-7.3, series-review or sensitivity.")],
     only: Annotated[list[str] | None, typer.Option(metavar="SWEEP", help="Run this sweep, and write nothing.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: all cores]")] = None,
     results: Annotated[
@@ -42,7 +43,7 @@ def command(
     store = Store(results or Path("results") / (f"{study}-quick" if quick else study), resume=True)
     run_cells(plans, store, make_executor("process", workers))
     if not only:
-        script = directory / f"{study.replace('-', '_')}.py"
+        script = directory / f"{re.sub('[-.]', '_', study)}.py"
         write_study = runpy.run_path(str(script))["write_study"]
         write_study(read_sweeps(plans, store), directory, out or directory)
 

@@ -86,7 +86,7 @@ def test_variants_and_grid_multiply():
     assert (scenario.host.cgroups, scenario.host.hz, scenario.vms[0].lock) == ("flat", 1000, "fifo")
     assert (scenario.kvm.apicv, scenario.run.duration_ns) == ("apicv", 5_000_000)
     assert plan.seeds == range(100, 102)
-    assert plan.cases[3].layout == f"{plan.cases[3].variant}: launched, flat cgroups, fifo locks"
+    assert plan.cases[3].layout == f"{plan.cases[3].variant}: launched, flat cgroups, fifo locks, Linux 6.19"
 
 
 def test_paths_start_at_the_experiment(tmp_path, monkeypatch):
@@ -131,6 +131,11 @@ def test_a_wrong_experiment_is_refused(text, line):
             SMALL + '[[variants]]\nname = "a"\n[[variants]]\nname = "b"\nset = ["host.cgroups=per_vm"]',
             experiment.ExperimentError,
             "variants: 'dbench-2vm [b]' is the same as 'dbench-2vm [a]' (allowed: ones that differ)",
+        ),
+        (
+            SMALL.replace("ipi", "proportional-yield") + 'set = ["host.kernel=7.3"]',
+            experiment.ExperimentError,
+            "policies: value 'proportional-yield' (allowed on host.kernel 6.19 only; dbench-2vm has 7.3)",
         ),
     ],
 )

@@ -23,13 +23,18 @@ def test_defaults():
     assert (new.kernel, new.preempt, new.cgroup_mode, new.features["HRTICK"]) == ("7.3", "lazy", "concur", True)
 
 
+def test_a_version_needs_no_quotes():
+    assert changed("host.kernel=7.3").host == on_7_3().host
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (['host.kernel="7.2"'], r"host.kernel: value '7.2' \(allowed: '6.19' or '7.3'\)"),
+        (["host.kernel=7.2"], r"host.kernel: value '7.2' \(allowed: 6.19, 7.3\)"),
+        (['host.kernel="7.2"'], r"host.kernel: value '7.2' \(allowed: 6.19, 7.3\)"),
         (['host.cgroup_mode="max"'], r"host.cgroup_mode: value 'max' \(allowed: only with kernel '7.3'\)"),
         (["host.features.HRTICK=true"], r"host.features.HRTICK: value True"),
-        (['host.kernel="7.3"', 'host.cgroup_mode="fair"'], r"host.cgroup_mode: value 'fair' \(allowed: 'up', 'smp'"),
+        (['host.kernel="7.3"', 'host.cgroup_mode="fair"'], r"host.cgroup_mode: value 'fair' \(allowed: up, smp,"),
         (['host.kernel="7.3"', 'host.lag_clamp="6.19.9"'], r"host.lag_clamp: value '6.19.9' \(allowed: only with ker"),
         (['host.kernel="7.3"', 'host.reweight="fixed"'], r"host.reweight: value 'fixed' \(allowed: only with kernel"),
         (['host.kernel="7.3"', "host.features.PARANOID_AVG=true"], r"host.features.PARANOID_AVG: value True"),
@@ -47,7 +52,6 @@ def test_policies_without_meaning_are_refused(policy):
 
 
 def test_ports_are_labelled():
-    labels = {
-        name: POLICIES[name].on_7_3 for name in ("stock", "ipi", "series-v2", "strict-borrow", "hierarchical-forfeit")
-    }
-    assert list(labels.values()) == ["as it is", "as it is", "ported", "ported", "no meaning"]
+    names = ("stock", "ipi", "series-v2", "strict-borrow", "hierarchical-forfeit")
+    labels = [POLICIES[name].on_7_3 for name in names]
+    assert labels == ["as it is", "as it is", "ported", "ported", "no meaning"]

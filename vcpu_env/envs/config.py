@@ -238,7 +238,7 @@ def kernels_of(mix: ScenarioMix, rule: Policy) -> list[str]:
     Raises:
         EnvConfigError: the rule has no meaning on one of them.
     """
-    kernels = sorted({str(scenario.host.kernel) for scenario in mix.scenarios})
+    kernels: list[str] = sorted({scenario.host.kernel for scenario in mix.scenarios})
     for kernel in kernels:
         try:
             rule.check_kernel(kernel)

@@ -65,6 +65,10 @@ class GuestPlan:
         self.programs.append(program)
 
 
+GOVERNOR_HIGH_BP, GOVERNOR_LOW_BP = 500, 200
+"""Defaults of the steal governor's thresholds, in hundredths of a per cent."""
+
+
 @dataclass
 class Offsets:
     """Where the next VM's objects go in a world's arrays."""
@@ -114,6 +118,8 @@ def place_guest(world: World, vm: int, plan: GuestPlan, at: Offsets) -> None:
 
     guest = world["guest_vm"]
     guest["first_vcpu"][vm], guest["nr_vcpus"][vm] = at.vcpu, plan.vcpus
+    guest["nr_preferred"][vm] = plan.vcpus
+    guest["governor_high_bp"][vm], guest["governor_low_bp"][vm] = GOVERNOR_HIGH_BP, GOVERNOR_LOW_BP
     guest["first_thread"][vm], guest["nr_threads"][vm] = at.thread, len(threads)
     at.vcpu += plan.vcpus
     at.thread += len(threads)

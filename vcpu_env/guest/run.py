@@ -4,12 +4,13 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.timeline import MOST_STEPS_AT_ONCE, NEVER, note_stall, set_event
 from vcpu_env.guest.balance import periodic_balance
 from vcpu_env.guest.calls import answer_calls, call_finished
-from vcpu_env.guest.eevdf import entity_tick
+from vcpu_env.guest.eevdf import entity_tick, update_curr
 from vcpu_env.guest.interpreter import advance, holds_spinlock
 from vcpu_env.guest.locks import notify_owner_spinners, try_spinner, yields_to_holder
 from vcpu_env.guest.pvqspinlock import pv_wait, pvq_halts, pvq_spin_ns, pvq_still_waits
 from vcpu_env.guest.rcu import EXPEDITED, NORMAL, grace_period, note_quiescent_state
-from vcpu_env.guest.threads import pick_thread, wake_thread
+from vcpu_env.guest.steal_governor import evacuate, governor_tick
+from vcpu_env.guest.threads import is_preferred, pick_thread, wake_thread
 from vcpu_env.guest.types import (
     AWAKE,
     COMPUTE,
@@ -126,8 +127,10 @@ def end_tick(w, v, now_ns):
     if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
         if g.current == NIL or not holds_spinlock(w, guest_thread(w, g.current)):
             note_quiescent_state(w, v, NORMAL, now_ns)
-    if vm.balance_ns > 0:
+    if vm.balance_ns > 0 and is_preferred(w, v):
         periodic_balance(w, v, now_ns)
+    if vm.governor_interval_ns > 0:
+        governor_tick(w, v, now_ns)
 
 
 @kjit
@@ -224,6 +227,9 @@ def guest_run(w, v, now_ns):
                 notify_owner_spinners(w, t, now_ns)
             if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
                 note_quiescent_state(w, v, NORMAL, now_ns)
+            if t != NIL and not is_preferred(w, v):
+                update_curr(w, v, now_ns)
+                evacuate(w, v, now_ns)
             if not pick_thread(w, v, now_ns) and g.overhead_ns == 0:
                 return enter_halt(w, v, HALTED_IDLE)
             continue

@@ -30,6 +30,13 @@ from vcpu_env.kvm.lapic import VECTOR_RESCHEDULE, send_ipi
 
 
 @kjit
+def is_preferred(w, v):
+    """Whether a vCPU is one that the guest's threads should use; without a steal governor all are."""
+    vm = guest_vm(w, guest_vcpu(w, v).vm)
+    return v - vm.first_vcpu < vm.nr_preferred
+
+
+@kjit
 def busiest_sibling(w, v):
     """The sibling with most threads queued, NIL if none has any."""
     vm = guest_vm(w, guest_vcpu(w, v).vm)
@@ -46,7 +53,7 @@ def busiest_sibling(w, v):
 @kjit
 def pull_thread(w, v):
     """newidle balance of the guest: move one queued thread here from the sibling that has most of them."""
-    busiest = busiest_sibling(w, v)
+    busiest = busiest_sibling(w, v) if is_preferred(w, v) else NIL
     if busiest != NIL:
         migrate_thread(w, guest_vcpu(w, busiest).run_queue.head, busiest, v)
 
@@ -106,17 +113,20 @@ def looks_idle(w, v):
 def select_vcpu(w, t):
     """Where a woken thread goes: its vCPU if that is idle, else the next idle sibling, else its vCPU all the same.
 
-    One whose dequeue would still be delayed has never left its vCPU.
+    One whose dequeue would still be delayed has never left its vCPU. Of vCPUs only preferred ones count; one whose own
+    is none goes to the lowest idle one, else to a preferred one by its number.
     """
-    prev = guest_thread(w, t).vcpu
-    if looks_idle(w, prev) or is_delayed(w, t):
+    th = guest_thread(w, t)
+    prev, vm = th.vcpu, guest_vm(w, th.vm)
+    wanted = is_preferred(w, prev)
+    if (wanted and looks_idle(w, prev)) or is_delayed(w, t):
         return prev
-    vm = guest_vm(w, guest_thread(w, t).vm)
-    for i in range(1, vm.nr_vcpus):
-        v = vm.first_vcpu + (prev - vm.first_vcpu + i) % vm.nr_vcpus
-        if looks_idle(w, v):
+    first = prev - vm.first_vcpu + 1 if wanted else 0
+    for i in range(vm.nr_vcpus - 1):
+        v = vm.first_vcpu + (first + i) % vm.nr_vcpus
+        if looks_idle(w, v) and is_preferred(w, v):
             return v
-    return prev
+    return prev if wanted else vm.first_vcpu + th.index % vm.nr_preferred
 
 
 @kjit

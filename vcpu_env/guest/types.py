@@ -188,6 +188,13 @@ guest_vm = Struct(
         ("tick_ns", "i8"),
         ("tick_phase_ns", "i8"),
         ("slice_ns", "i8"),
+        ("nr_preferred", "i8"),  # the first so many vCPUs are those that threads should use (`guest.steal_governor`)
+        ("governor_interval_ns", "i8"),  # 0: no governor
+        ("governor_high_bp", "i8"),  # above that ratio of steal time, in 1/10000, a vCPU is given up
+        ("governor_low_bp", "i8"),
+        ("governor_next_ns", "i8"),
+        ("governor_last_ns", "i8"),
+        ("governor_steal_ns", "i8"),  # of all vCPUs, then
     ],
 )
 

@@ -190,6 +190,16 @@ def with_boost(name: str, summary: str, boost: int) -> Policy:
     return simple(name, summary, kernel_loop_with(boost), ported=True)
 
 
+def steal_governor(interval_ms: int, name: str, summary: str) -> Policy:
+    """Guests with a steal governor, all of them, at the default thresholds."""
+    return Policy(
+        name,
+        summary,
+        settings={("guest_vm", "governor_interval_ns"): interval_ms * 1_000_000},
+        source="steal governor and preferred CPUs, v14, accepted for Linux 7.4 (needs a guest that has it)",
+    )
+
+
 RIVALS = (
     Policy("no-ple", "no PAUSE exits: a spinner spins on", settings={("kvm_params", "ple_gap"): 0}, source="ple_gap=0"),
     simple("ignore", "PAUSE exits, but nobody is yielded to", nobody),
@@ -241,6 +251,8 @@ RIVALS = (
         keep_apart=True,
         source="Ousterhout, ICDCS 1982, at ticks",
     ),
+    steal_governor(1000, "steal-governor", "guests that lose over 5 % of their time keep to fewer vCPUs, one a second"),
+    steal_governor(100, "steal-governor-100ms", "the same, looking ten times a second, as often as it may"),
     Policy(
         "delayed-preemption",
         "a vCPU whose guest says that it holds a lock keeps its CPU up to 0.5 ms longer",

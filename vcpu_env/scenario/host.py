@@ -224,6 +224,12 @@ class Host(Part):
         " default: quiet, on a host without VMs none",
     )
 
+    @field_validator("kernel", mode="before")
+    @classmethod
+    def name_of_kernel(cls, name: object) -> object:
+        """7.3 is a name, though it looks like a number."""
+        return str(name) if isinstance(name, float) else name
+
     @field_validator("placement", mode="before")
     @classmethod
     def renamed_placement(cls, name: object) -> object:

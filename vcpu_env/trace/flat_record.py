@@ -80,10 +80,10 @@ class FlatRecorder:
         self.tasks = Rows(list(scenario.tasks), list(scenario.tasks.values()), len(TASK))
         self.groups = Rows(queues[nr_cpus:], list(entities), len(GROUP))
         self.queues = Rows(queues, list(range(len(queues))), len(QUEUE))
-        entities_of: dict[int, Any] = {id: name for name, id in scenario.tasks.items()} | {
+        self.entities: dict[int, str | None] = {NIL: None}
+        self.entities |= {id: name for name, id in scenario.tasks.items()} | {
             id: groups[1 + i // nr_cpus] for i, id in enumerate(entities)
         }
-        self.entities = entities_of | {NIL: None}
         self.totals: dict[str, Any] = {}
         self.index = 0
 

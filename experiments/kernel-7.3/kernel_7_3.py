@@ -1,0 +1,122 @@
+"""The tables of the study of v7.3 beside v6.19: one function for each, from the sweep that it needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from baselines.summary import Comparison
+from experiments.measures import DONE, RAN, SAME_RQ, against, mean_share, rate, share
+from experiments.rows import Row, by_scenario, by_variant, changes
+from experiments.study import Sweep
+from experiments.tables import Table, write
+
+Sweeps = Mapping[str, Sweep]
+RIVALS = ["ipi", "debooster", "series-v2", "strict-borrow", "forfeit-none"]
+
+
+def beside(sweep: Sweep, variant: str, other: str) -> list[tuple[Comparison, Comparison]]:
+    """Stock in two variants of every scenario."""
+    return list(zip(sweep.of("stock", variant=variant), sweep.of("stock", variant=other), strict=True))
+
+
+def stock(sweeps: Sweeps) -> Table:
+    """Stock 7.3 against stock 6.19, and what becomes of directed yields on each."""
+    return Table(
+        "stock",
+        [
+            by_scenario(new)
+            | {"throughput of 7.3 against 6.19": against(new, old)}
+            | {f"{name}: yields/s": rate(c.cells, DONE) for name, c in (("6.19", old), ("7.3", new))}
+            | {f"{name}: same run queue, %": share(c.cells, SAME_RQ, DONE) for name, c in (("6.19", old), ("7.3", new))}
+            | {f"{name}: hinted ran next, %": share(c.cells, RAN, DONE) for name, c in (("6.19", old), ("7.3", new))}
+            for new, old in beside(sweeps["kernels"], "7.3", "6.19")
+        ],
+    )
+
+
+def gains(sweeps: Sweeps) -> Table:
+    """The series and its rivals, each against the stock kernel of its variant."""
+    return Table("gains", changes(sweeps["kernels"], RIVALS, by_variant))
+
+
+def small(sweeps: Sweeps) -> Table:
+    """The same on small hosts."""
+    sweep = sweeps["small"]
+    return Table("small", changes(sweep, [p for p in sweep.policies if p != "stock"], by_variant))
+
+
+def defaults(sweeps: Sweeps) -> Table:
+    """Stock 7.3 against stock 6.19, with 7.3's own defaults and with 6.19's."""
+    found = [beside(sweeps["small"], name, "6.19") for name in ("7.3", "7.3-full-ticks")]
+    return Table(
+        "defaults",
+        [
+            by_scenario(own[0]) | {"lazy preemption, HRTICK": against(*own), "full preemption, ticks": against(*old)}
+            for own, old in zip(*found, strict=True)
+        ],
+    )
+
+
+def governor(sweeps: Sweeps) -> Table:
+    """Guests that keep to fewer vCPUs, beside yields."""
+    sweep = sweeps["governor"]
+    return Table("governor", changes(sweep, [p for p in sweep.policies if p != "stock"], by_variant))
+
+
+def layouts(sweeps: Sweeps) -> Table:
+    """Stock in flat and libvirt's cgroups against a group for each VM, on the same kernel."""
+    rows: list[Row] = []
+    for kernel in ("6.19", "7.3"):
+        found = [beside(sweeps["layouts"], f"{kernel}-{name}", f"{kernel}-per_vm") for name in ("flat", "libvirt")]
+        for flat, libvirt in zip(*found, strict=True):
+            rows.append(
+                {"kernel": kernel, "scenario": flat[0].scenario.name}
+                | {"flat against per_vm": against(*flat), "libvirt against per_vm": against(*libvirt)}
+            )
+    return Table("layouts", rows)
+
+
+def bystander(sweeps: Sweeps) -> Table:
+    """Shares of the CPU, of which each VM is entitled to a third."""
+    sweep = sweeps["bystander"]
+    return Table(
+        "bystander",
+        [
+            {"kernel": c.case.variant, "policy": c.policy}
+            | {f"{vm.name}, %": mean_share(c.cells, i) for i, vm in enumerate(c.scenario.expanded_vms)}
+            | {"yields/s": rate(c.cells, DONE)}
+            for variant in sweep.variants
+            for policy in sweep.policies
+            for c in sweep.of(policy, variant=variant)
+        ],
+    )
+
+
+def used(c: Comparison, vm: int) -> float:
+    """How much (%) of the CPUs that its vCPUs are pinned to a VM gets, mean over seeds."""
+    vcpus = c.scenario.expanded_vms[vm].vcpus
+    return float(np.mean([100 * row["vm_run_ns"][vm] / (row["time_ns"] * vcpus) for row in c.cells]))
+
+
+def sizes(sweeps: Sweeps) -> Table:
+    """VMs of equal weight and different size that share a CPU."""
+    sweep = sweeps["sizes"]
+    return Table(
+        "sizes",
+        [
+            {"kernel": c.case.variant}
+            | {f"{vm.name}: of its CPUs, %": used(c, i) for i, vm in enumerate(c.scenario.expanded_vms)}
+            for variant in sweep.variants
+            for c in sweep.of("stock", variant=variant)
+        ],
+    )
+
+
+TABLES = (stock, gains, defaults, small, layouts, bystander, sizes, governor)
+
+
+def write_study(sweeps: Sweeps, directory: Path, out: Path) -> None:
+    """Write every table, and those that the README has."""
+    tables = [table(sweeps) for table in TABLES]
+    write(tables, {}, directory / "README.md", out)
