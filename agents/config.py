@@ -27,6 +27,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vcpu_env.envs.config import EnvConfig
+from vcpu_env.envs.register import id_of
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.errors import InputError, error_lines, nearest
 from vcpu_env.scenario.model import Name
@@ -207,7 +208,7 @@ class TrainConfig(Part):
     @property
     def environment_id(self) -> str:
         """For `gymnasium.make`."""
-        return f"vcpu_env/{self.environment}-v0"
+        return id_of(self.environment)
 
     @property
     def digest(self) -> str:

@@ -18,7 +18,7 @@ from vcpu_env.envs.action import boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES, Feature
 from vcpu_env.envs.compiled.tuner import CONSTANTS, TUNER_FEATURES
 from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.register import IDS
+from vcpu_env.envs.register import IDS, id_of
 
 PAGES = Path(__file__).parent / "environments"
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -38,7 +38,7 @@ def page_name(name: str) -> str:
 
 def environment(name: str) -> Any:
     """The environment of a page, as made without arguments."""
-    return gymnasium.make(f"vcpu_env/{name}-v0").unwrapped
+    return gymnasium.make(id_of(name)).unwrapped
 
 
 def spaces_table(name: str) -> str:
@@ -49,8 +49,8 @@ def spaces_table(name: str) -> str:
     rows = [
         ("Action space", f"`{env.action_space}`"),
         ("Observation space", f"`Box({box.shape}, float32)`, within {low}..1"),
-        ("Import", f'`gymnasium.make("vcpu_env/{name}-v0")` after `import vcpu_env`'),
-        ("Batched", f'`gymnasium.make_vec("vcpu_env/{name}-v0", num_envs=64)`'),
+        ("Import", f'`gymnasium.make("{id_of(name)}")` after `import vcpu_env`'),
+        ("Batched", f'`gymnasium.make_vec("{id_of(name)}", num_envs=64)`'),
     ]
     return table("| | |", "|---|---|", rows)
 
@@ -104,7 +104,7 @@ def ids_table(_: str) -> str:
         env, cls = environment(name), getattr(host_env, f"{name}Env")
         summary = (cls.__doc__ or "").partition("\n")[0]
         shape = env.observation_space.shape[0]
-        rows.append((f"[`vcpu_env/{name}-v0`]({page_name(name)})", summary, f"`{env.action_space}`", shape))
+        rows.append((f"[`{id_of(name)}`]({page_name(name)})", summary, f"`{env.action_space}`", shape))
     return table("| id | decides | action space | features |", "|---|---|---|---:|", rows)
 
 
@@ -123,8 +123,8 @@ BLOCKS: dict[str, Callable[[str], str]] = {
 def decisions(name: str, scenario: str, horizon_ns: int, decision_filter: str, counted: str) -> float:
     """Decisions per simulated second, all answered as the rule would."""
     env = gymnasium.make(
-        f"vcpu_env/{name}-v0", scenario=scenario, horizon_ns=horizon_ns, decision_filter=decision_filter,
-        warm_starts=1, jitter_ns=0, privileged=False,
+        id_of(name), scenario=scenario, horizon_ns=horizon_ns, decision_filter=decision_filter,
+        warm_starts=1, jitter_ns=0, rule="series-v2",
     ).unwrapped  # fmt: skip
     action: Any = 1 if name == "CandidateChoice" else [0.0]
     env.reset(seed=0)

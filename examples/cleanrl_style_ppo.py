@@ -21,7 +21,7 @@ gym.register_envs(vcpu_env)
 class Args:
     """CleanRL's names; the totals are small so that the example is short."""
 
-    env_id: str = "vcpu_env/PenaltyScale-v0"
+    env_id: str = "vcpu_env/PenaltyScale-v1"
     seed: int = 1
     total_timesteps: int = 4096
     learning_rate: float = 3e-4

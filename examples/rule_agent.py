@@ -13,7 +13,7 @@ EPISODES = 4
 AS_KERNEL, FIRST_CANDIDATE = 1, 2
 
 gymnasium.register_envs(vcpu_env)
-env = gymnasium.make("vcpu_env/CandidateChoice-v0", scenario="dedup-2vm", rule="series-v2")
+env = gymnasium.make("vcpu_env/CandidateChoice-v1", scenario="dedup-2vm", rule="series-v2")
 K = env.get_wrapper_attr("config").nr_candidates
 NAMES = feature_names(K)
 RECEIVER, WAITED, PRESENT = (

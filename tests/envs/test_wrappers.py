@@ -17,7 +17,7 @@ from tests.helpers.small_env import (
     same,
 )
 from vcpu_env import MaskInObservation
-from vcpu_env.envs.register import LENIENT
+from vcpu_env.envs.register import LENIENT, id_of
 
 
 @pytest.mark.parametrize("env_id", CHOOSING)
@@ -54,7 +54,7 @@ def test_no_mask_no_wrapper(env_id):
 
 @pytest.mark.parametrize("name", LENIENT)
 def test_a_lenient_id_takes_any_candidate(name):
-    lenient = gymnasium.make(f"vcpu_env:vcpu_env/{name}Lenient-v0", scenario=SMALL, **SHORT[f"vcpu_env/{name}-v0"])
+    lenient = gymnasium.make("vcpu_env:" + id_of(name, "Lenient"), scenario=SMALL, **SHORT[id_of(name)])
     lenient.reset(seed=1)
     lenient.action_space.seed(1)
     for _ in range(20):
@@ -62,7 +62,7 @@ def test_a_lenient_id_takes_any_candidate(name):
         if over:
             break
     assert info["episode_totals"]["illegal"] > 0
-    batch = gymnasium.make_vec(f"vcpu_env/{name}Lenient-v0", 2, scenario=SMALL, **SHORT[f"vcpu_env/{name}-v0"])
+    batch = gymnasium.make_vec(id_of(name, "Lenient"), 2, scenario=SMALL, **SHORT[id_of(name)])
     assert not batch.config.strict
 
 

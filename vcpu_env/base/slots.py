@@ -72,6 +72,7 @@ STRUCTS = (
     "alignment",
     "vm_alignment",
     "random_key",
+    "rule_curve",
 )
 """Names of all structs; a name's place is its slot. Append only: cached code and snapshots know structs by slot."""
 
