@@ -4,6 +4,7 @@ A table lies between ``<!-- begin NAME -->`` and ``<!-- end -->`` and comes from
 of rates is measured, in simulated time and so without noise, only with ``--rates``: that takes some minutes.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -108,6 +109,25 @@ def ids_table(_: str) -> str:
     return table("| id | decides | action space | features |", "|---|---|---|---:|", rows)
 
 
+def reference_table(name: str) -> str:
+    """What players earn, as ``python -m agents.reference`` measured it."""
+    measured = json.loads((PAGES / "reference.json").read_text())[id_of(name)]
+    rows = [
+        (
+            row["player"],
+            f"{row['earned']:.3f}",
+            f"{row['gain']:+.3f} ± {row['gain_error']:.3f}" if index else "",
+            f"{row['gain'] / abs(measured['rows'][0]['earned']):+.1%}" if index else "",
+            f"{row['signal']:+.2f}" if index else "",
+            f"{row['alone']:+.2f}" if index else "",
+            "" if row["decisions"] is None else f"{row['decisions']:,.0f}",
+        )
+        for index, row in enumerate(measured["rows"])
+    ]
+    columns = "| player | return | more than the rule | | signal | unpaired | decisions |"
+    return table(columns, "|---|---:|---:|---:|---:|---:|---:|", rows)
+
+
 BLOCKS: dict[str, Callable[[str], str]] = {
     "spaces": spaces_table,
     "arguments": arguments_table,
@@ -116,6 +136,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "ids": ids_table,
     "features": lambda _: feature_table(FEATURES, 0),
     "candidate_features": lambda _: feature_table(CANDIDATE_FEATURES, len(FEATURES), per_candidate=True),
+    "reference": reference_table,
     "tuner_features": lambda _: feature_table(TUNER_FEATURES, 0),
 }
 
