@@ -17,7 +17,7 @@ import numpy as np
 import typer
 from gymnasium.utils import seeding
 
-from baselines.command import run_command
+from baselines.command import run_command, say
 from vcpu_env.base.files import write_whole
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.batch import HostVectorEnv
@@ -94,16 +94,17 @@ class Table:
     Args:
         name: of the environment.
         episodes: to report, and as many to choose on.
+        threads: that run machines; they change no result.
     """
 
-    def __init__(self, name: str, episodes: int):
-        self.name, self.episodes = name, episodes
+    def __init__(self, name: str, episodes: int, threads: int = 1):
+        self.name, self.episodes, self.threads = name, episodes, threads
         self.rules: dict[int, np.ndarray] = {}
 
     def make(self, **arguments: Any) -> HostVectorEnv:
         """A batch of as many machines as there are episodes."""
         env: Any = gymnasium.make_vec(
-            id_of(self.name), num_envs=self.episodes, autoreset_mode="SameStep", **arguments
+            id_of(self.name), num_envs=self.episodes, autoreset_mode="SameStep", threads=self.threads, **arguments
         ).unwrapped
         return env  # type: ignore[no-any-return]
 
@@ -259,9 +260,8 @@ def fixed_players(env: HostVectorEnv) -> dict[str, Player]:
     return players
 
 
-def rows_of(name: str, episodes: int, policies: list[LearnedPolicy]) -> Iterator[Row]:
+def rows_of(table: Table, policies: list[LearnedPolicy]) -> Iterator[Row]:
     """The table of one environment."""
-    table = Table(name, episodes)
     env = table.make()
     rule = table.rule(REPORT_SEED)
     yield row(f"the rule: {env.rule.name}", rule, rule, None)
@@ -276,16 +276,13 @@ def rows_of(name: str, episodes: int, policies: list[LearnedPolicy]) -> Iterator
             yield table.learned(policy)
 
 
-def measured(names: list[str], episodes: int, policies: list[LearnedPolicy]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each id with its scenario, its rule and its rows."""
-    for name in names:
-        env = Table(name, 1).make()
-        rows = []
-        for result in rows_of(name, episodes, policies):
-            typer.echo(f"{id_of(name)}: {result.player}: {result.earned:.3f}, {result.gain:+.3f}", err=True)
-            rows.append(rounded(result))
-        scenario = env.mix.scenarios[0].name
-        yield id_of(name), {"scenario": scenario, "horizon_ns": env.config.horizon_ns, "rows": rows}
+def measured(table: Table, policies: list[LearnedPolicy]) -> dict[str, Any]:
+    """The table of one environment as it is kept, with its scenario and the length of its episodes."""
+    env, rows = table.make(), []
+    for result in rows_of(table, policies):
+        say(f"{id_of(table.name)}: {result.player}: {result.earned:.3f}, {result.gain:+.3f}")
+        rows.append(rounded(result))
+    return {"scenario": env.mix.scenarios[0].name, "horizon_ns": env.config.horizon_ns, "rows": rows}
 
 
 def checked_names(names: list[str] | None) -> list[str]:
@@ -306,6 +303,7 @@ def command(
         list[str] | None, typer.Argument(metavar="[NAME]...", help="All, if none is named.")
     ] = None,
     episodes: Annotated[int, typer.Option(min=2, max=4096, help="To report, and as many to choose on.")] = 64,
+    threads: Annotated[int, typer.Option(min=1, help="That run machines; no result depends on it.")] = 1,
     policy: Annotated[list[Path] | None, typer.Option(metavar="FILE.npz", help="Trained policies to add.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where the tables are kept; others there stay.")] = OUT,
 ) -> None:
@@ -313,9 +311,9 @@ def command(
     names = checked_names(environments)
     policies = [LearnedPolicy.load(path) for path in policy or ()]
     kept = json.loads(out.read_text("utf-8")) if out.exists() else {}
-    for env_id, table in measured(names, episodes, policies):
-        kept[env_id] = table
-        ordered = {id_of(name): kept[id_of(name)] for name in IDS if id_of(name) in kept}
+    for name in names:
+        kept[id_of(name)] = measured(Table(name, episodes, threads), policies)
+        ordered = {id_of(each): kept[id_of(each)] for each in IDS if id_of(each) in kept}
         write_whole(out, (json.dumps(ordered, indent=1) + "\n").encode())
 
 
