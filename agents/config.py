@@ -211,6 +211,12 @@ class TrainConfig(Part):
         return id_of(self.environment)
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What the environment is made with. The boost is named always: an id's own default may be another."""
+        given = self.environment_arguments
+        return {name: getattr(given, name) for name in given.model_fields_set} | {"boost": given.boost}
+
+    @property
     def digest(self) -> str:
         """Fingerprint of the whole configuration."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]

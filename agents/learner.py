@@ -35,10 +35,9 @@ def make_environment(config: TrainConfig, stage: Stage) -> VecEnv:
     Raises:
         ConfigError: its arguments are not allowed.
     """
-    arguments = config.environment_arguments.model_dump(exclude_unset=True)
+    arguments = config.arguments
     if config.algorithm == "ppo" and config.environment != "PenaltyScale":
         arguments["strict"] = False  # it knows no masks: a candidate that is not there means nobody
-    arguments.setdefault("boost", config.environment_arguments.boost)
     try:
         env: VecEnv = make_sb3(
             config.environment_id,

@@ -125,7 +125,9 @@ def reference_table(name: str) -> str:
         for index, row in enumerate(measured["rows"])
     ]
     columns = "| player | return | more than the rule | | signal | unpaired | decisions |"
-    return table(columns, "|---|---:|---:|---:|---:|---:|---:|", rows)
+    count, length = measured["rows"][0]["episodes"], measured["horizon_ns"] / MS
+    what = f"{count} episodes of {length:g} ms of `{measured['scenario']}`:\n\n"
+    return what + table(columns, "|---|---:|---:|---:|---:|---:|---:|", rows)
 
 
 BLOCKS: dict[str, Callable[[str], str]] = {
