@@ -39,6 +39,9 @@ CHOICE_SEED, REPORT_SEED = 10_000, 20_000
 RULES = ("stock", "series-v2", "vee21", "unserved-credit", "strict-credit", "strict-borrow")
 """Policies that are tried as the rule where candidates are chosen."""
 
+ROUNDING = 1e-9
+"""Returns are summed up in another order where the agent is asked; smaller differences are none."""
+
 Player = Callable[[HostVectorEnv, dict[str, Any]], Any]
 """Actions of all machines, from the batch and its last info."""
 
@@ -75,7 +78,7 @@ class Row:
 
 def row(player: str, earned: np.ndarray, rule: np.ndarray, decisions: float | None) -> Row:
     """Results from the returns of a player and of the rule in the same episodes."""
-    gains = earned - rule
+    gains = np.where(np.abs(earned - rule) < ROUNDING, 0.0, earned - rule)
     spread, alone = float(gains.std(ddof=1)), float(rule.std(ddof=1))
     mean = float(gains.mean())
     error = spread / len(gains) ** 0.5
