@@ -15,7 +15,7 @@ BATCH = 1024
 def clone(config: TrainConfig, cloning: Cloning, model: Any) -> float:
     """Teach a model's policy. Returns the share of the teacher's decisions that it then takes as likeliest action."""
     taught = lessons(config, cloning, model.get_env().unwrapped.environment)
-    torch.set_num_threads(config.torch_threads)  # the machines' first parallel call has changed it
+    torch.set_num_threads(config.torch_threads)  # sums depend on their number
     statistics, observations = model.get_vec_normalize_env(), taught.observations
     if statistics is not None:
         statistics.obs_rms.update(observations)

@@ -28,10 +28,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vcpu_env.base.errors import InputError, nearest
 from vcpu_env.envs.config import EnvConfig
+from vcpu_env.envs.register import id_of
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.errors import error_lines
+from vcpu_env.scenario.load import list_scenarios
 from vcpu_env.scenario.model import Name
-from vcpu_env.scenario.splits import SPLITS
+from vcpu_env.scenario.splits import DIAGNOSTIC, SPLITS, split_of
 from vcpu_env.scenario.toml_text import read_toml
 
 SHIPPED = resources.files("agents") / "configs"
@@ -60,7 +62,9 @@ TRAINING = tuple(name for name in SPLITS["train"] if not name.startswith("blacks
 class Stage(Part):
     """Scenarios that episodes are drawn from, up to some step."""
 
-    scenarios: tuple[str, ...] = Field(default=TRAINING, description="shipped names, of the training split")
+    scenarios: tuple[str, ...] = Field(
+        default=TRAINING, description="shipped names, of the training split or diagnostic"
+    )
     weights: tuple[float, ...] = Field(default=(), description="of the scenarios; all alike if empty")
     until: float = Field(default=1.0, gt=0, le=1, description="share of all steps at which the stage ends")
 
@@ -68,7 +72,7 @@ class Stage(Part):
     def check(self) -> Self:
         """Refuse scenarios that are kept for choosing and reporting."""
         for name in self.scenarios:
-            if name not in SPLITS["train"]:
+            if name not in SPLITS["train"] and (name not in list_scenarios() or split_of(name) != DIAGNOSTIC):
                 raise ValueError(f": value '{name}' ({nearest(name, SPLITS['train'])}; the training split)")
         if self.weights and (len(self.weights) != len(self.scenarios) or min(self.weights) <= 0):
             raise ValueError(f": weights {list(self.weights)} (allowed: a number above 0 for each scenario)")
@@ -208,7 +212,13 @@ class TrainConfig(Part):
     @property
     def environment_id(self) -> str:
         """For `gymnasium.make`."""
-        return f"vcpu_env/{self.environment}-v0"
+        return id_of(self.environment)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the environment is made with. The boost is named always: an id's own default may be another."""
+        given = self.environment_arguments
+        return {name: getattr(given, name) for name in given.model_fields_set} | {"boost": given.boost}
 
     @property
     def digest(self) -> str:

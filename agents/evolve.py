@@ -146,7 +146,7 @@ def first_mean(config: TrainConfig, arena: Arena) -> np.ndarray:
         return arena.rule
     cloning = config.cloning
     taught = lessons(config, cloning, make_environment(config, config.stages[0]).unwrapped.environment)
-    torch.set_num_threads(config.torch_threads)  # the machines' first parallel call has changed it
+    torch.set_num_threads(config.torch_threads)  # sums depend on their number
     return imitate(taught, arena.actions, arena.rule, cloning.epochs, cloning.learning_rate, config.seed)
 
 

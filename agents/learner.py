@@ -35,7 +35,7 @@ def make_environment(config: TrainConfig, stage: Stage) -> VecEnv:
     Raises:
         ConfigError: its arguments are not allowed.
     """
-    arguments = config.environment_arguments.model_dump(exclude_unset=True)
+    arguments = config.arguments
     if config.algorithm == "ppo" and config.environment != "PenaltyScale":
         arguments["strict"] = False  # it knows no masks: a candidate that is not there means nobody
     try:

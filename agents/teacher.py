@@ -72,7 +72,7 @@ def lessons_of_rule(env: HostVectorEnv, name: str, count: int) -> Lessons:
 
 def lessons_of_lookahead(config: TrainConfig, mix: Any, horizon_ns: int, count: int) -> Lessons:
     """What search by forking does, one environment after the other decision."""
-    arguments = config.environment_arguments.model_dump(exclude_unset=True)
+    arguments = config.arguments
     env: Any = gymnasium.make(config.environment_id, scenario=mix, rule=config.rule, **arguments).unwrapped
     observation, _ = env.reset(seed=config.seed)
     search = Lookahead(env, horizon_ns)

@@ -48,7 +48,7 @@ class Watch(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Between two rollouts."""
-        torch.set_num_threads(self.run.config.torch_threads)  # the machines' first parallel call has changed it
+        torch.set_num_threads(self.run.config.torch_threads)  # sums depend on their number
         steps = self.model.num_timesteps
         self.bar.update(self.task, completed=steps)
         if steps == 0:

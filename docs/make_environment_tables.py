@@ -4,6 +4,7 @@ A table lies between ``<!-- begin NAME -->`` and ``<!-- end -->`` and comes from
 of rates is measured, in simulated time and so without noise, only with ``--rates``: that takes some minutes.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from vcpu_env.envs.action import boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES, Feature
 from vcpu_env.envs.compiled.tuner import CONSTANTS, TUNER_FEATURES
 from vcpu_env.envs.config import EnvConfig
-from vcpu_env.envs.register import IDS
+from vcpu_env.envs.register import IDS, id_of
 
 PAGES = Path(__file__).parent / "environments"
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -38,7 +39,7 @@ def page_name(name: str) -> str:
 
 def environment(name: str) -> Any:
     """The environment of a page, as made without arguments."""
-    return gymnasium.make(f"vcpu_env/{name}-v0").unwrapped
+    return gymnasium.make(id_of(name)).unwrapped
 
 
 def spaces_table(name: str) -> str:
@@ -49,8 +50,8 @@ def spaces_table(name: str) -> str:
     rows = [
         ("Action space", f"`{env.action_space}`"),
         ("Observation space", f"`Box({box.shape}, float32)`, within {low}..1"),
-        ("Import", f'`gymnasium.make("vcpu_env/{name}-v0")` after `import vcpu_env`'),
-        ("Batched", f'`gymnasium.make_vec("vcpu_env/{name}-v0", num_envs=64)`'),
+        ("Import", f'`gymnasium.make("{id_of(name)}")` after `import vcpu_env`'),
+        ("Batched", f'`gymnasium.make_vec("{id_of(name)}", num_envs=64)`'),
     ]
     return table("| | |", "|---|---|", rows)
 
@@ -104,8 +105,29 @@ def ids_table(_: str) -> str:
         env, cls = environment(name), getattr(host_env, f"{name}Env")
         summary = (cls.__doc__ or "").partition("\n")[0]
         shape = env.observation_space.shape[0]
-        rows.append((f"[`vcpu_env/{name}-v0`]({page_name(name)})", summary, f"`{env.action_space}`", shape))
+        rows.append((f"[`{id_of(name)}`]({page_name(name)})", summary, f"`{env.action_space}`", shape))
     return table("| id | decides | action space | features |", "|---|---|---|---:|", rows)
+
+
+def reference_table(name: str) -> str:
+    """What players earn, as ``python -m agents.reference`` measured it."""
+    measured = json.loads((PAGES / "reference.json").read_text())[id_of(name)]
+    rows = [
+        (
+            row["player"],
+            f"{row['earned']:.3f}",
+            f"{row['gain']:+.3f} ± {row['gain_error']:.3f}" if index else "",
+            f"{row['gain'] / abs(measured['rows'][0]['earned']):+.1%}" if index else "",
+            f"{row['signal']:+.2f}" if index else "",
+            f"{row['alone']:+.2f}" if index else "",
+            "" if row["decisions"] is None else f"{row['decisions']:,.0f}",
+        )
+        for index, row in enumerate(measured["rows"])
+    ]
+    columns = "| player | return | more than the rule | | signal | unpaired | decisions |"
+    count, length = measured["rows"][0]["episodes"], measured["horizon_ns"] / MS
+    what = f"{count} episodes of {length:g} ms of `{measured['scenario']}`:\n\n"
+    return what + table(columns, "|---|---:|---:|---:|---:|---:|---:|", rows)
 
 
 BLOCKS: dict[str, Callable[[str], str]] = {
@@ -116,6 +138,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "ids": ids_table,
     "features": lambda _: feature_table(FEATURES, 0),
     "candidate_features": lambda _: feature_table(CANDIDATE_FEATURES, len(FEATURES), per_candidate=True),
+    "reference": reference_table,
     "tuner_features": lambda _: feature_table(TUNER_FEATURES, 0),
 }
 
@@ -123,8 +146,8 @@ BLOCKS: dict[str, Callable[[str], str]] = {
 def decisions(name: str, scenario: str, horizon_ns: int, decision_filter: str, counted: str) -> float:
     """Decisions per simulated second, all answered as the rule would."""
     env = gymnasium.make(
-        f"vcpu_env/{name}-v0", scenario=scenario, horizon_ns=horizon_ns, decision_filter=decision_filter,
-        warm_starts=1, jitter_ns=0, privileged=False,
+        id_of(name), scenario=scenario, horizon_ns=horizon_ns, decision_filter=decision_filter,
+        warm_starts=1, jitter_ns=0, rule="series-v2",
     ).unwrapped  # fmt: skip
     action: Any = 1 if name == "CandidateChoice" else [0.0]
     env.reset(seed=0)

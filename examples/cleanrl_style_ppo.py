@@ -11,17 +11,14 @@ import torch
 from torch import nn, optim
 from torch.distributions import Normal
 
-import vcpu_env
 from vcpu_env import POLICIES, apply_overrides, load_scenario
-
-gym.register_envs(vcpu_env)
 
 
 @dataclass
 class Args:
     """CleanRL's names; the totals are small so that the example is short."""
 
-    env_id: str = "vcpu_env/PenaltyScale-v0"
+    env_id: str = "vcpu_env:vcpu_env/PenaltyScale-v1"
     seed: int = 1
     total_timesteps: int = 4096
     learning_rate: float = 3e-4

@@ -8,7 +8,7 @@ from vcpu_env import make_sb3
 
 STEPS = 4096
 
-env = make_sb3("vcpu_env/CandidateChoice-v0", num_envs=16, scenario="dedup-2vm")
+env = make_sb3("vcpu_env:vcpu_env/CandidateChoice-v1", num_envs=16, scenario="dedup-2vm")
 model = MaskablePPO("MlpPolicy", env, n_steps=128, batch_size=512, n_epochs=4, seed=0, device="cpu", verbose=1)
 model.learn(STEPS)
 Path("results").mkdir(exist_ok=True)

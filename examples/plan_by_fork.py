@@ -7,14 +7,14 @@ what one better choice every 100 us can do, not a policy for a host. Between its
 import gymnasium
 import numpy as np
 
-import vcpu_env
-
 AS_KERNEL = 1
 LOOKAHEAD_NS = 1_000_000
 
-gymnasium.register_envs(vcpu_env)
 env = gymnasium.make(
-    "vcpu_env/CandidateChoice-v0", scenario="dedup-2vm", decision_filter="period_ns:100_000", horizon_ns=5_000_000
+    "vcpu_env:vcpu_env/CandidateChoice-v1",
+    scenario="dedup-2vm",
+    decision_filter="period_ns:100_000",
+    horizon_ns=5_000_000,
 ).unwrapped
 
 

@@ -2,10 +2,7 @@
 
 import gymnasium
 
-import vcpu_env
-
-gymnasium.register_envs(vcpu_env)
-env = gymnasium.make("vcpu_env/CandidateChoice-v0", scenario="dedup-2vm")
+env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v1", scenario="dedup-2vm")
 env.action_space.seed(0)
 
 for episode in range(3):

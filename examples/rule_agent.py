@@ -6,14 +6,12 @@ Yield to whom the spinner's last IPI went, else to the candidate that has waited
 import gymnasium
 import numpy as np
 
-import vcpu_env
 from vcpu_env.envs.compiled.observe import feature_names
 
 EPISODES = 4
 AS_KERNEL, FIRST_CANDIDATE = 1, 2
 
-gymnasium.register_envs(vcpu_env)
-env = gymnasium.make("vcpu_env/CandidateChoice-v0", scenario="dedup-2vm", rule="series-v2")
+env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v1", scenario="dedup-2vm", rule="series-v2", boost="rule")
 K = env.get_wrapper_attr("config").nr_candidates
 NAMES = feature_names(K)
 RECEIVER, WAITED, PRESENT = (

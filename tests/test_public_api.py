@@ -57,7 +57,7 @@ def test_importing_is_light():
         "vcpu_env.load_scenario('dedup-2vm'); import gymnasium\n"
         "print(heavy, 'numba' in sys.modules, sum(name.startswith('vcpu_env/') for name in gymnasium.registry))"
     )
-    assert run("-c", code).stdout == "set() False 6\n"
+    assert run("-c", code).stdout == "set() False 10\n"  # six, four of them leniently, too
 
 
 def test_texts_import_public_names_from_the_package():

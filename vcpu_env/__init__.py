@@ -2,7 +2,7 @@
 
 The host's scheduler (Linux v6.19) is reproduced exactly; on it run KVM's directed yield, the patch series that changes
 it, guests that spin, and the policies to be compared or learned. Importing the package registers its Gymnasium
-environments: ``gymnasium.make("vcpu_env/CandidateChoice-v0")``.
+environments: ``gymnasium.make("vcpu_env/CandidateChoice-v1")``.
 
 What is listed in `PUBLIC` is stable: it keeps its name and meaning from one minor version to the next. Each name is
 loaded when it is first used, so that importing the package is cheap and compiles nothing.

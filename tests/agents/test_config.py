@@ -33,6 +33,7 @@ def test_a_file_and_changes_of_it(tmp_path):
         ({"frame_stack": 4}, r"frame_stack: value 4 \(allowed: 1, or rollouts = 'python'\)"),
         ({"rule": "series-v9"}, r"rule: value 'series-v9' \(did you mean"),
         ({"stages": [{"scenarios": ["dedup-4vm"]}]}, r"stages.0: value 'dedup-4vm' \(.*the training split\)"),
+        ({"stages": [{"scenarios": ["host-libvirts"]}]}, r"stages.0: value 'host-libvirts' \(.*the training split\)"),
         ({"stages": [{"until": 0.5}]}, r"stages: until \[0.5\] \(allowed: rising, the last 1\)"),
         ({"validation": {"scenarios": ["dedup-4vm"]}}, r"validation.scenarios: value 'dedup-4vm' .*not the test split"),
         ({"cloning": {"teacher": "oracle-naive"}}, r"cloning.teacher: value 'oracle-naive' \("),

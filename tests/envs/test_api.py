@@ -26,6 +26,7 @@ from tests.helpers.small_env import (
     same,
     scenario_for,
 )
+from vcpu_env.envs.register import VERSIONS, id_of
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,17 @@ def test_a_package_prefix_imports_the_package(env_id):
     env = gymnasium.make(f"vcpu_env:{env_id}")
     assert env.spec.id == env_id
     assert env.spec.vector_entry_point is not None
+
+
+@pytest.mark.parametrize("name", [name for name, version in VERSIONS.items() if version])
+@pytest.mark.parametrize("make_one", [gymnasium.make, gymnasium.make_vec])
+def test_an_old_id_is_refused_and_the_new_one_named(name, make_one):
+    for old in range(VERSIONS[name]):
+        with (
+            pytest.warns(DeprecationWarning, match="out of date"),
+            pytest.raises(gymnasium.error.DeprecatedEnv, match=f"Please use `{id_of(name)}` instead"),
+        ):
+            make_one(f"vcpu_env/{name}-v{old}")
 
 
 @pytest.mark.parametrize("env_id", IDS)

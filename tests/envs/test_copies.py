@@ -155,8 +155,6 @@ def test_a_batch_is_copied(env_id, mode):
     others = [way(batch) for way in WAYS]
     seen = drive(others[0])
     assert all(same(drive(each), seen) for each in (*others[1:], batch, undisturbed))
-    with pytest.raises(ValueError, match="read-only"):
-        others[0]._all[0] = False
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -164,7 +162,7 @@ def test_sb3_s_batch_is_copied(way):
     pytest.importorskip("stable_baselines3")
     from vcpu_env.envs.sb3 import make_sb3
 
-    environment = make_sb3(CANDIDATE_CHOICE, 2, scenario=SMALL, horizon_ns=300_000, warm_starts=1)
+    environment = make_sb3(CANDIDATE_CHOICE, 2, False, scenario=SMALL, horizon_ns=300_000, warm_starts=1)
     environment.seed(3)
     environment.reset()
     for _ in range(5):

@@ -16,8 +16,8 @@ tables = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(tables)
 
 HEADINGS = [
-    "Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments", "Info",
-    "Vectorized environment", "Version History", "References",
+    "Description", "Action Space", "Observation Space", "Rewards", "Reference Returns", "Starting State",
+    "Episode End", "Arguments", "Info", "Vectorized environment", "Version History", "References",
 ]  # fmt: skip
 OF_CLASS = ["Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments"]
 

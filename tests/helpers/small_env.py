@@ -8,10 +8,11 @@ import numpy as np
 import vcpu_env  # noqa: F401  (registers the ids)
 from tests.helpers.at_once import at_once
 from vcpu_env.envs.register import IDS as NAMES
+from vcpu_env.envs.register import id_of
 from vcpu_env.scenario import Scenario
 
 MSEC = 1_000_000
-IDS = tuple(f"vcpu_env/{name}-v0" for name in NAMES)
+IDS = tuple(map(id_of, NAMES))
 DIRECTED_YIELD, PENALTY_SCALE, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD, HOST_TUNER = IDS
 CHOOSING = (DIRECTED_YIELD, CANDIDATE_CHOICE, JOINT_YIELD, WIDE_YIELD)
 """The environments whose agent chooses a candidate."""
@@ -37,10 +38,17 @@ STACKED = small("stacked", "vips", vcpus=8, count=2, placement="one_to_one")
 """vCPU i and i + 4 of each VM share a CPU: yields to one's own queue, so penalties."""
 
 SHORT = dict.fromkeys(IDS, {"horizon_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_starts": 2}) | {
-    PENALTY_SCALE: {"horizon_ns": 60 * MSEC, "jitter_ns": 200_000, "warm_starts": 2},
+    PENALTY_SCALE: {"horizon_ns": 60 * MSEC, "jitter_ns": 200_000, "warm_starts": 2, "rule": "series-v2"},
+    CANDIDATE_CHOICE: {
+        "horizon_ns": 1 * MSEC,
+        "jitter_ns": 200_000,
+        "warm_starts": 2,
+        "rule": "series-v2",
+        "boost": "rule",
+    },
     HOST_TUNER: {"horizon_ns": 4 * MSEC, "epoch_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_starts": 2},
 }
-"""Arguments that make episodes of a few to a few hundred steps."""
+"""Arguments that make episodes of a few to a few hundred steps; the series decides what the agent does not."""
 
 
 def scenario_for(env_id: str) -> Scenario:

@@ -74,6 +74,7 @@ STRUCTS = (
     "random_key",
     "host_change",
     "trace_ring",
+    "rule_curve",
 )
 """Names of all structs; a name's place is its slot. Append only: cached code and snapshots know structs by slot."""
 

@@ -22,7 +22,7 @@ from gymnasium.utils.performance import benchmark_init, benchmark_step, benchmar
 import vcpu_env  # noqa: F401  (registers the ids)
 from vcpu_env.base.jit import kjit
 from vcpu_env.envs import start
-from vcpu_env.envs.register import IDS
+from vcpu_env.envs.register import IDS, id_of
 from vcpu_env.nets.network import act, scratch_size
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.rollout import RolloutCollector
@@ -33,8 +33,8 @@ BATCHES = (1, 8, 64, 256)
 FILTERS = ("every_spin", "rule_acts", "every_nth:64", "sampled:0.01", "period_ns:100000", "same_rq")
 WIDTHS = (64, 64)
 ROLLOUT_STEPS = 64
-CHOICE = "vcpu_env/CandidateChoice-v0"
-WIDE = "vcpu_env/WideYield-v0"
+CHOICE = id_of("CandidateChoice")
+WIDE = id_of("WideYield")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def single_table(effort: Effort) -> Table:
     """One environment of each id, stepped from Python."""
     rows = {}
     for name in IDS:
-        env_id = f"vcpu_env/{name}-v0"
+        env_id = id_of(name)
         unmasked = gymnasium.make(env_id, scenario=SCENARIO, strict=False)
         official = effort.median(partial(benchmark_step, unmasked, effort.seconds, seed=0))
         masked, rule = Played(env_id, "random"), Played(env_id, "rule")

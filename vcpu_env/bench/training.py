@@ -9,6 +9,7 @@ from gymnasium import spaces
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.vec_env import VecEnv
 
+from vcpu_env.envs.register import id_of
 from vcpu_env.envs.sb3 import Sb3VecEnv, make_sb3
 
 COUNT = 64
@@ -66,7 +67,7 @@ def training_rates(rate: Callable[[Callable[[], int]], float]) -> dict[str, tupl
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ours = make_sb3("vcpu_env/CandidateChoice-v0", COUNT)
+        ours = make_sb3(id_of("CandidateChoice"), COUNT)
         free = FreeVecEnv(ours.observation_space, ours.action_space)
         return {"CandidateChoice": rates(ours, rate), "an environment that costs nothing": rates(free, rate)}
     finally:

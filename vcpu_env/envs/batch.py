@@ -84,7 +84,7 @@ class HostVectorEnv(VectorOfSingles):
         self,
         num_envs: int = 1,
         scenario: Any = USUAL,
-        rule: Policy | str = "series-v2",
+        rule: Policy | str = USUAL,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         threads: int | None = None,
@@ -105,7 +105,7 @@ class HostVectorEnv(VectorOfSingles):
         super().__init__()
         self.num_envs = num_envs
         self.config = env_config(self.single.defaults, arguments, BATCH_ARGUMENTS)
-        self.rule = rule_of(rule, self.config.privileged)
+        self.rule = rule_of(self.single.usual_rule if rule is USUAL else rule, self.config.privileged)
         self.kind = self.single.kind
         self.mix = scenario_mix(self.single.scenario if scenario is USUAL else scenario)
         self.metadata = {
@@ -189,6 +189,9 @@ class HostVectorEnv(VectorOfSingles):
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
         self._team.move(begin_machines, which, seeds, jitters, self._statuses, *seen.arrays())
+        if self.config.over_rule:
+            for i in which:
+                self.slots[i].follow_rule()
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)

@@ -98,6 +98,9 @@ class EnvConfig(BaseModel):
     reward: dict[str, float] = Field(
         default={"useful": 1.0, "unfairness": -0.1}, description="weights of the reward's terms"
     )
+    over_rule: bool = Field(
+        default=False, description="the reward is what a step earns more than the rule on the same seed"
+    )
     horizon_ns: int = Field(default=10_000_000, ge=1_000, le=10**13, description="simulated time of an episode")
     max_decisions: int | None = Field(default=None, ge=1, le=2**40, description="most decisions of an episode")
     epoch_ns: int = Field(default=10_000_000, ge=1_000, le=10**13, description="HostTuner: time between two actions")
@@ -113,7 +116,7 @@ class EnvConfig(BaseModel):
     def without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As of pydantic, without fields that came later where they are the default: fingerprints of before stay."""
         fields = handler(self)
-        later = {"boost": "rule"}
+        later = {"boost": "rule", "over_rule": False}
         return {name: value for name, value in fields.items() if name not in later or value != later[name]}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "EnvConfig":

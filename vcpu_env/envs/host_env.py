@@ -61,13 +61,14 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 25}
     kind: ClassVar[int]
     scenario: ClassVar[str] = "dedup-2vm"
+    usual_rule: ClassVar[str] = "series-v2"
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(
-        self, scenario: Any = USUAL, rule: Policy | str = "series-v2", render_mode: str | None = None, **arguments: Any
+        self, scenario: Any = USUAL, rule: Policy | str = USUAL, render_mode: str | None = None, **arguments: Any
     ):
         self.config = env_config(self.defaults, arguments, ARGUMENTS)
-        self.rule = rule_of(rule, self.config.privileged)
+        self.rule = rule_of(self.usual_rule if rule is USUAL else rule, self.config.privileged)
         self.mix = scenario_mix(self.scenario if scenario is USUAL else scenario)
         self.metadata = {**type(self).metadata, "kernels": kernels_of(self.mix, self.rule)}
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
@@ -87,6 +88,8 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         episode = slot.draw(self.np_random, options)
         slot.load(episode.origin)
         self._run(env_begin, episode.seed, episode.jitter_ns)
+        if self.config.over_rule:
+            slot.follow_rule()
         if self._gantt is not None:
             self._gantt.clear()
             self._watch()
@@ -248,7 +251,7 @@ class DirectedYieldEnv(HostEnv):
 
 
 class PenaltyScaleEnv(HostEnv):
-    """How large the penalty is, where the series computes one: at most once in 6 ms and CPU.
+    """How large the penalty is, where the series computes one.
 
     ## Action Space
     ``Box(-1, 1, (1,))``: no penalty at -1, the series' own at 0, else ``max_penalty_scale**a`` times that.
@@ -263,14 +266,16 @@ class PenaltyScaleEnv(HostEnv):
     A machine warmed up under the rule, its random streams keyed by the seed.
 
     ## Episode End
-    Truncation after ``horizon_ns`` (500 ms) or ``max_decisions``; never terminated.
+    Truncation after ``horizon_ns`` (4 ms) or ``max_decisions``; never terminated.
 
     ## Arguments
     See `HostEnv`; ``docs/environments/penalty_scale.md``.
     """
 
     kind = PENALTY_SCALE
-    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 500_000_000}
+    scenario = "host-libvirt"
+    usual_rule = "series-v2-no-limiter"
+    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 4_000_000}
 
 
 class CandidateChoiceEnv(HostEnv):
@@ -289,13 +294,15 @@ class CandidateChoiceEnv(HostEnv):
     A machine warmed up under the rule, its random streams keyed by the seed.
 
     ## Episode End
-    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+    Truncation after ``horizon_ns`` (3 ms) or ``max_decisions``; never terminated.
 
     ## Arguments
     See `HostEnv`; ``docs/environments/candidate_choice.md``.
     """
 
     kind = CANDIDATE_CHOICE
+    usual_rule = "strict-borrow"
+    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 3_000_000, "boost": "borrow_1"}
 
 
 class JointYieldEnv(HostEnv):

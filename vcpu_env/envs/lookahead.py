@@ -11,21 +11,10 @@ from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
 from vcpu_env.engine.loop import run_until
 from vcpu_env.engine.state import STOPPED_AT_DECISION
-from vcpu_env.envs.compiled.reward import count_totals
+from vcpu_env.envs.compiled.reward import earned
 from vcpu_env.envs.compiled.step import answer_as_rule, take_action
-from vcpu_env.envs.compiled.types import NR_TERMS, env_params, env_state
+from vcpu_env.envs.compiled.types import env_state
 from vcpu_env.envs.host_env import HostEnv
-
-
-@kjit
-def earned(w):
-    """The reward that all time so far comes to."""
-    count_totals(w)
-    total, scale = env_state(w, 0).total, env_params(w, 0).reward_scale
-    reward = 0.0
-    for k in range(NR_TERMS):
-        reward += scale[k] * total[k]
-    return reward
 
 
 @kjit

@@ -6,16 +6,24 @@ import gymnasium
 
 IDS = ("DirectedYield", "PenaltyScale", "CandidateChoice", "JointYield", "WideYield", "HostTuner")
 
+VERSIONS = dict.fromkeys(IDS, 0) | {"PenaltyScale": 1, "CandidateChoice": 1}
+"""The version of each: it rises when what an id means without arguments changes."""
+
 LENIENT = ("DirectedYield", "CandidateChoice", "JointYield", "WideYield")
 """Registered a second time, as ``NAMELenient``: a candidate that is not there means nobody."""
+
+
+def id_of(name: str, variant: str = "") -> str:
+    """The id of an environment: its version of today."""
+    return f"vcpu_env/{name}{variant}-v{VERSIONS[name]}"
 
 
 def register_environments() -> None:
     """Register every name in `IDS`, and those in `LENIENT` leniently, unless that has been done."""
     for name in IDS:
-        register(name, f"vcpu_env/{name}-v0", {})
+        register(name, id_of(name), {})
     for name in LENIENT:
-        register(name, f"vcpu_env/{name}Lenient-v0", {"strict": False})
+        register(name, id_of(name, "Lenient"), {"strict": False})
 
 
 def register(name: str, env_id: str, arguments: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ class VectorOfSingles(VectorEnv[np.ndarray, Any, np.ndarray]):
         """A single environment for each machine, to look at: it shows what the machine is now."""
         if not self._singles:
             mix = list(zip(self.mix.scenarios, self.mix.probabilities, strict=True))
-            arguments = self.config.model_dump(exclude_unset=True)
+            arguments = {name: getattr(self.config, name) for name in self.config.model_fields_set}
             self._singles = [self.single(mix, self.rule, self.render_mode, **arguments) for _ in range(self.num_envs)]
         for i, env in enumerate(self._singles):
             env.slot, env.spec = self.slots[i], self.spec

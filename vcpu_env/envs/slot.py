@@ -11,7 +11,9 @@ from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown
 from vcpu_env.base.files import checksum
 from vcpu_env.base.interrupts import watch_signals
+from vcpu_env.base.jit import call
 from vcpu_env.envs.action import Actions
+from vcpu_env.envs.compiled.step import env_follow_rule
 from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
 from vcpu_env.envs.start import start, term_units
@@ -110,6 +112,7 @@ class Slot:
         self._described: tuple[str, str] | None = None
         self._bounds = np.cumsum(self.mix.probabilities)[:-1]
         self._origins: dict[tuple[int, int], Machine] = {}
+        self._twin: Machine | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: without views of the machine."""
@@ -153,6 +156,14 @@ class Slot:
         else:
             np.copyto(self.machine.world.words, origin.world.words)
         self.over = False
+
+    def follow_rule(self) -> int:
+        """Let a twin play the episode that has just begun as the rule. Returns the twin's status."""
+        machine = self.running
+        if self._twin is None or self._twin.world.words.size != machine.world.words.size:
+            self._twin = machine.fork()
+        np.copyto(self._twin.world.words, machine.world.words)
+        return int(call(env_follow_rule, machine.world.handle, self._twin.world.handle))
 
     def _look_up(self) -> None:
         """Keep the views of what is read after every step."""

@@ -20,6 +20,7 @@ from vcpu_env.envs.action import Actions, boosts
 from vcpu_env.envs.compiled.observe import CANDIDATE_FEATURES, FEATURES
 from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, JOINT_YIELD, PENALTY_SCALE, WIDE_YIELD
 from vcpu_env.envs.config import EnvConfig, rule_of
+from vcpu_env.envs.register import VERSIONS
 from vcpu_env.envs.start import nr_features
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.weights import PolicyWeights, parts_in_file, refuse, sealed
@@ -30,13 +31,14 @@ FORMAT = 1
 PART = "description"
 """Name of the JSON text among the arrays of the file."""
 
-KINDS = {
-    "vcpu_env/CandidateChoice-v0": CANDIDATE_CHOICE,
-    "vcpu_env/JointYield-v0": JOINT_YIELD,
-    "vcpu_env/WideYield-v0": WIDE_YIELD,
-    "vcpu_env/PenaltyScale-v0": PENALTY_SCALE,
+NAMES = {
+    "CandidateChoice": CANDIDATE_CHOICE,
+    "JointYield": JOINT_YIELD,
+    "WideYield": WIDE_YIELD,
+    "PenaltyScale": PENALTY_SCALE,
 }
-"""Environments whose agent can be a network."""
+KINDS = {f"vcpu_env/{name}-v{version}": kind for name, kind in NAMES.items() for version in range(VERSIONS[name] + 1)}
+"""Environments whose agent can be a network; versions differ in defaults, and a policy's description has them all."""
 
 
 class Description(BaseModel):

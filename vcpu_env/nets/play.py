@@ -11,10 +11,10 @@ from vcpu_env.base.random import mix64
 from vcpu_env.base.stop import stop_asked
 from vcpu_env.engine.loop import cut_short
 from vcpu_env.engine.state import RUNNING, engine
+from vcpu_env.envs.compiled.reward import earned
 from vcpu_env.envs.compiled.step import advance, env_begin, look, take_action
 from vcpu_env.envs.compiled.types import env_params, env_state
 from vcpu_env.envs.config import rule_of
-from vcpu_env.envs.lookahead import earned
 from vcpu_env.envs.start import equip, nr_features
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.machine import Machine

@@ -14,9 +14,10 @@ What changes from one to the next is what a policy could have learnt by heart: w
 The nine published cells, dbench, dedup and vips in 2 to 4 VMs, are three in each; a table of all nine says which are
 which. Each split has blackscholes as its null control, which no policy may change. Scenarios in none are *diagnostic*:
 one VM without overcommit, where no policy has anything to do, the micro-benchmarks, which isolate one mechanism each
-and say nothing about performance; hosts with threads that are no vCPUs, whose numbers are assumed; VMs limited by
-quota (*quota-*, `cpu.max`), unlike any published run; hosts with SMT, several caches or NUMA nodes (all splits have
-equal cores around one cache, as far as is known of the published runs); three sizes of host for the simulator's speed.
+and say nothing about performance; hosts with threads that are no vCPUs, whose numbers are assumed, or with libvirt's
+cgroups (*host-*); VMs limited by quota (*quota-*, `cpu.max`), unlike any published run; hosts with SMT, several
+caches or NUMA nodes (all splits have equal cores around one cache, as far as is known of the published runs); three
+sizes of host for the simulator's speed.
 """
 
 from collections import Counter

@@ -11,7 +11,14 @@ Times count what is under way up to now, so that totals agree with `Machine.coun
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.timeline import machine_clock
-from vcpu_env.envs.compiled.types import NR_TERMS, env_params, env_state, vm_account
+from vcpu_env.envs.compiled.types import (
+    NR_CURVE_POINTS,
+    NR_TERMS,
+    env_params,
+    env_state,
+    rule_curve,
+    vm_account,
+)
 from vcpu_env.guest.types import SEG_SPIN, guest_totals, guest_vcpu, guest_vm
 from vcpu_env.guest.useful import unbooked_useful_ns
 from vcpu_env.kernel.types import rq_totals, sched_tunables
@@ -81,7 +88,29 @@ def begin_account(w):
     for k in range(NR_TERMS):
         state.first[k] = state.total[k]
         state.term[k] = 0
-    state.reward = 0.0
+    state.reward = state.rule_earned = 0.0
+
+
+@kjit
+def earned(w):
+    """The reward that all time so far comes to."""
+    count_totals(w)
+    total, scale = env_state(w, 0).total, env_params(w, 0).reward_scale
+    reward = 0.0
+    for k in range(NR_TERMS):
+        reward += scale[k] * total[k]
+    return reward
+
+
+@kjit
+def rule_earned(w):
+    """What the rule has earned by now in this episode."""
+    state = env_state(w, 0)
+    span_ns = max(state.end_ns - state.start_ns, 1)
+    parts = min(max(machine_clock(w, 0).now_ns - state.start_ns, 0), span_ns) * float(NR_CURVE_POINTS) / span_ns
+    k = min(int(parts), NR_CURVE_POINTS - 1)
+    before = rule_curve(w, k).earned
+    return before + (parts - k) * (rule_curve(w, k + 1).earned - before)
 
 
 @kjit
@@ -95,4 +124,8 @@ def settle_step(w):
     for k in range(NR_TERMS):
         state.term[k] = state.total[k] - state.term[k]
         reward += params.reward_scale[k] * state.term[k]
+    if params.over_rule:
+        by_now = rule_earned(w)
+        reward -= by_now - state.rule_earned
+        state.rule_earned = by_now
     state.reward = reward

@@ -10,7 +10,7 @@ from vcpu_env.base.timeline import NEVER, machine_clock
 from vcpu_env.engine.loop import cut_short, run_until
 from vcpu_env.engine.state import ANSWERED, RUNNING, STOPPED_AT_DECISION, engine
 from vcpu_env.envs.compiled.observe import observe
-from vcpu_env.envs.compiled.reward import begin_account, settle_step
+from vcpu_env.envs.compiled.reward import begin_account, earned, settle_step
 from vcpu_env.envs.compiled.tuner import count_host, observe_host_tuner, tune
 from vcpu_env.envs.compiled.types import (
     CANDIDATE_CHOICE,
@@ -21,6 +21,7 @@ from vcpu_env.envs.compiled.types import (
     HOST_TUNER,
     JITTER,
     MAX_ACTIONS,
+    NR_CURVE_POINTS,
     PENALTY_SCALE,
     PERIOD,
     RESTING,
@@ -30,6 +31,7 @@ from vcpu_env.envs.compiled.types import (
     action_mask,
     env_params,
     env_state,
+    rule_curve,
 )
 from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
 from vcpu_env.kvm.types import kvm_params
@@ -215,6 +217,25 @@ def env_begin(w, seed, jitter_ns):
     begin_account(w)
     look(w)
     return engine(w, 0).status
+
+
+@entry_point
+def env_follow_rule(w, twin):
+    """Fill in `rule_curve` of an episode that has just begun: `twin`, a copy of the machine, plays it as the rule."""
+    state = env_state(w, 0)
+    span_ns = state.end_ns - state.start_ns
+    before = earned(twin)
+    if env_state(twin, 0).at_decision:
+        answer_as_rule(twin)
+    for k in range(1, NR_CURVE_POINTS + 1):
+        end_ns = state.start_ns + span_ns // NR_CURVE_POINTS * k + span_ns % NR_CURVE_POINTS * k // NR_CURVE_POINTS
+        status = run_until(twin, end_ns)
+        while status == STOPPED_AT_DECISION or status == INTERRUPTED:  # signals wait: it is one episode
+            if status == STOPPED_AT_DECISION:
+                answer_as_rule(twin)
+            status = run_until(twin, end_ns)
+        rule_curve(w, k).earned = earned(twin) - before
+    return engine(twin, 0).status
 
 
 @kjit

@@ -16,6 +16,8 @@ NR_TERMS = len(REWARD_TERMS)
 MAX_ACTIONS = 10
 NR_HOST_COUNTERS = 12
 MAX_BOOSTS = 16
+NR_CURVE_POINTS = 256
+"""What the rule has earned is known at so many equal parts of an episode, and in between by a straight line."""
 
 env_params = Struct(
     "env_params",
@@ -31,6 +33,7 @@ env_params = Struct(
         ("own_penalty_rule", "i8"),
         ("nr_vms", "i8"),
         ("nr_hidden", "i8"),  # observation features that read 0
+        ("over_rule", "i8"),  # the reward is what the step earns more than the rule on the same seed
         ("max_penalty_scale", "f8"),
         ("boost", "i8", (MAX_BOOSTS,)),  # what the second action dimension means
         ("scale", "i8", (MAX_BOOSTS,)),
@@ -56,6 +59,7 @@ env_state = Struct(
         ("elapsed_ns", "i8"),  # simulated time of the last step
         ("action", "f8", (MAX_ACTIONS,)),
         ("reward", "f8"),
+        ("rule_earned", "f8"),  # over_rule: what the rule had earned by the last step
         ("total", "i8", (NR_TERMS,)),  # counters behind the reward terms, at the last step
         ("first", "i8", (NR_TERMS,)),  # and when the episode began
         ("term", "i8", (NR_TERMS,)),  # their change in the last step
@@ -78,6 +82,8 @@ vm_account = Struct(
 observation = Struct("observation", [("value", "f4")])
 action_mask = Struct("action_mask", [("legal", "i1")])
 hidden = Struct("hidden", [("index", "i8")])
+rule_curve = Struct("rule_curve", [("earned", "f8")])
+"""What the rule earns on the episode's seed: at its start, and at the end of each of `NR_CURVE_POINTS` equal parts."""
 
 
 def env_arrays(nr_features: int, nr_mask: int, nr_vms: int) -> list[StructArray]:
@@ -89,4 +95,5 @@ def env_arrays(nr_features: int, nr_mask: int, nr_vms: int) -> list[StructArray]
         action_mask.array(max(nr_mask, 1)),
         vm_account.array(nr_vms),
         hidden.array(nr_features),
+        rule_curve.array(NR_CURVE_POINTS + 1),
     ]
