@@ -8,7 +8,7 @@ vCPU, spins on it, or has one that has no CPU itself.
 from collections.abc import Iterator
 
 from vcpu_env.base.jit import NIL
-from vcpu_env.base.trace_ring import CPU_MODE, GUEST_SEGMENT, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING
+from vcpu_env.base.trace_ring import GUEST_SEGMENT, HALT_POLL, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING
 from vcpu_env.guest.types import SEG_COMPUTE, SEG_IRQ, SEG_SPIN, SPIN_CALL
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS, VECTORS
@@ -76,9 +76,8 @@ def vcpu_changes(recording: Recording) -> Iterator[Change]:
         elif kind == KVM_EXIT:
             current[who] = c
             yield time_ns, who, HOST_STATES[a], c
-        elif kind == CPU_MODE:
-            if a == POLL:
-                yield time_ns, who, POLLING, current[who]
+        elif kind == HALT_POLL:
+            yield time_ns, who, POLLING, current[who]
         elif kind == SCHED_SWITCH:
             if NIL < who < nr_vcpus:
                 yield time_ns, who, HALTED if b else PREEMPTED, current[who]

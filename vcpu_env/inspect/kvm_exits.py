@@ -4,10 +4,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from vcpu_env.base.trace_ring import CPU_MODE, KVM_EXIT
+from vcpu_env.base.trace_ring import KVM_ENTRY, KVM_EXIT
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS
-from vcpu_env.kvm.pcpu import GUEST
 
 
 def exit_times(recording: Recording) -> dict[str, list[int]]:
@@ -17,7 +16,7 @@ def exit_times(recording: Recording) -> dict[str, list[int]]:
     for time_ns, kind, _, who, a, _, _, _ in recording.records.tolist():
         if kind == KVM_EXIT:
             left[who] = time_ns, EXITS[a]
-        elif kind == CPU_MODE and a == GUEST and who in left:
+        elif kind == KVM_ENTRY and who in left:
             begin_ns, reason = left.pop(who)
             times[reason].append(time_ns - begin_ns)
     return dict(times)
