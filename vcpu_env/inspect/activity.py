@@ -5,7 +5,7 @@ the exit's reason), polls in a halt, is halted, has been preempted, or was woken
 vCPU, spins on it, or has one that has no CPU itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.trace_ring import GUEST_SEGMENT, HALT_POLL, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING
@@ -69,7 +69,7 @@ def vcpu_changes(recording: Recording) -> Iterator[Change]:
     for v, (state, thread) in enumerate(states_at_start(recording)):
         current[v] = thread
         yield recording.from_ns, v, state, thread
-    for time_ns, kind, _, who, a, b, c, d in recording.records.tolist():
+    for time_ns, kind, _, who, a, b, c, d in recording.entries:
         if kind == GUEST_SEGMENT:
             current[who] = b
             yield time_ns, who, segment_state(a, c, d), b
@@ -94,7 +94,7 @@ def coarse(state: str) -> str:
     return WITHOUT_CPU if state in (PREEMPTED, WOKEN, HALTED) else RUNS
 
 
-def thread_changes(changes: Iterator[Change]) -> Iterator[Change]:
+def thread_changes(changes: Iterable[Change]) -> Iterator[Change]:
     """Every change of a guest thread's state, from those of the vCPUs; a thread without a vCPU is ABSENT."""
     on_vcpu: dict[int, tuple[int, str]] = {}
     for time_ns, v, state, thread in changes:
@@ -108,7 +108,7 @@ def thread_changes(changes: Iterator[Change]) -> Iterator[Change]:
             yield time_ns, thread, shown, v
 
 
-def slices(changes: Iterator[Change], end_ns: int) -> Iterator[tuple[int, int, int, str]]:
+def slices(changes: Iterable[Change], end_ns: int) -> Iterator[tuple[int, int, int, str]]:
     """(who, begin, end, state): times in ns in which a state lasts; in the order in which they end."""
     since: dict[int, tuple[int, str]] = {}
     for time_ns, who, state, _ in changes:

@@ -34,7 +34,7 @@ def lines(recording: Recording) -> Iterator[str]:
     pids = [task.pid for task in recording.tasks] + [0]
     swapper = [*comms[:-1], "swapper"]
     found = []
-    for time_ns, kind, cpu, who, a, b, c, _ in recording.records.tolist():
+    for time_ns, kind, cpu, who, a, b, c, _ in recording.entries:
         flags = "d..2."
         if kind == SCHED_SWITCH:
             state = "S" if b else "R"

@@ -13,7 +13,7 @@ def exit_times(recording: Recording) -> dict[str, list[int]]:
     """Of each reason, the times (ns) from exit to entry of those exits after which the vCPU entered again."""
     times: dict[str, list[int]] = defaultdict(list)
     left: dict[int, tuple[int, str]] = {}
-    for time_ns, kind, _, who, a, _, _, _ in recording.records.tolist():
+    for time_ns, kind, _, who, a, _, _, _ in recording.entries:
         if kind == KVM_EXIT:
             left[who] = time_ns, EXITS[a]
         elif kind == KVM_ENTRY and who in left:

@@ -22,7 +22,7 @@ class RecordError(InputError):
     """A window that cannot be recorded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """A window of a run.
 
@@ -42,6 +42,11 @@ class Recording:
     start: World
     end: World
 
+    @cached_property
+    def entries(self) -> list[tuple[int, ...]]:
+        """The records as tuples: time, kind, CPU, who, a, b, c, d."""
+        return self.records.tolist()
+
     @property
     def nr_cpus(self) -> int:
         """CPUs of the host."""
@@ -56,6 +61,12 @@ class Recording:
     def tasks(self) -> list[Task]:
         """All tasks of the host, by id."""
         return tasks_of(self.plan)
+
+    @cached_property
+    def vm_spans(self) -> list[tuple[int, int]]:
+        """Of each VM its first vCPU, and how many it has."""
+        kvm = self.start["kvm"]
+        return list(zip(kvm["first_vcpu"].tolist(), kvm["nr_vcpus"].tolist(), strict=True))
 
     @cached_property
     def threads(self) -> list[str]:

@@ -153,7 +153,7 @@ def outcome_of(found: Yield) -> int:
 def yield_table(recording: Recording) -> dict[str, Any]:
     """The columns of the table of yields, and the verdicts of the scans as (index in the VM, verdict) pairs."""
     found, cpus = yields(recording), recording.nr_cpus
-    first = [int(recording.start["kvm"]["first_vcpu"][task.vm or 0]) for task in recording.tasks[: recording.nr_vcpus]]
+    first = [recording.vm_spans[task.vm or 0][0] for task in recording.tasks[: recording.nr_vcpus]]
     siblings: list[int] = []
     scans, numbers, number = [0], [], int(recording.start["engine"]["decisions"][0])
     for y in found:
