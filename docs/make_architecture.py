@@ -36,6 +36,7 @@ SAYS = {
     "validate": "held against reality",
     "envs": "Gymnasium",
     "nets": "networks inside the machine",
+    "inspect": "what happened, and why",
     "bench": "how fast",
     "cli": "vcpu-env",
     "baselines": "evaluation, statistics, reports",

@@ -151,12 +151,12 @@ def test_switches_alone_are_the_same_switches():
 
 def test_every_kind_has_a_name_and_words():
     assert sorted(KINDS) == list(range(NR_KINDS))
-    seen = {described(entry)["event"] for entry in storm().records}
+    seen = {described(entry)["event"] for entry in storm().entries}
     assert {"sched_switch", "kvm_exit", "yield_siblings", "yield_hint", "guest_segment", "irq_handle"} <= seen
 
 
 def test_codes_are_read_back():
-    entry = storm().of_kind(YIELD_SIBLINGS)[0]
+    entry = storm().of_kind(YIELD_SIBLINGS).tolist()[0]
     assert set(sibling_codes(entry)) <= set(range(len(SIBLINGS)))
 
 

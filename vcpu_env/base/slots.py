@@ -2,7 +2,7 @@
 
 Word *s* of the header is the byte offset of the struct array in slot *s*, word ``COUNTS_AT + s`` its length; both are 0
 for a struct that the world does not have. After them come two words for the first wrong index that compiled code has
-met in debug mode.
+met in debug mode, and one that says what is traced.
 """
 
 import ctypes
@@ -82,7 +82,10 @@ COUNTS_AT = len(STRUCTS)
 FAULT_AT = 2 * len(STRUCTS)
 """Slot + 1 of the struct that was reached with a wrong index, 0: none; the next word is the index."""
 
-HEADER_WORDS = -(-(FAULT_AT + 2) // 8) * 8
+TRACE_AT = FAULT_AT + 2
+"""The groups of records that are written (`base.trace_ring`)."""
+
+HEADER_WORDS = -(-(TRACE_AT + 1) // 8) * 8
 """Rounded up to cache lines."""
 
 

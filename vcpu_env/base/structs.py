@@ -43,10 +43,11 @@ class StructView:
 
 
 class PyWorld:
-    """Uncompiled mode: stands for the state array ``w``; holds one structured view per slot."""
+    """Uncompiled mode: stands for the state array ``w``; holds its header, and one structured view per slot."""
 
-    def __init__(self, views):
+    def __init__(self, views, header):
         self.views = views
+        self.header = header
 
 
 class Struct:

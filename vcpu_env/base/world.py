@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from vcpu_env.base.jit import JIT
-from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, HEADER_WORDS, STRUCTS
+from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, HEADER_WORDS, STRUCTS, TRACE_AT
 from vcpu_env.base.structs import PyWorld, StructArray
 
 ALIGN_BYTES = 64
@@ -67,12 +67,21 @@ class World:
             words[:FAULT_AT] = header
         check_layout(header, end // 8, words)
         self.words = words
-        self.handle = words.ctypes.data if JIT else PyWorld({a.slot: self[a.name] for a in arrays})
+        self.handle = words.ctypes.data if JIT else PyWorld({a.slot: self[a.name] for a in arrays}, words)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The structured view of one struct array; writing to it changes the machine."""
         array, start = self.arrays[name], self._offsets[name]
         return self.words.view(np.uint8)[start : start + array.count * array.dtype.itemsize].view(array.dtype)
+
+    @property
+    def traced(self) -> int:
+        """The groups of records that are written, bits of `base.trace_ring.GROUPS`; only where there is room."""
+        return int(self.words[TRACE_AT])
+
+    @traced.setter
+    def traced(self, groups: int) -> None:
+        self.words[TRACE_AT] = groups
 
     def extended(self, extra: list[StructArray]) -> "World":
         """A copy with more struct arrays, all zero."""

@@ -7,7 +7,7 @@ import numpy as np
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
 from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
-from vcpu_env.base.trace_ring import ALL_GROUPS
+from vcpu_env.base.trace_ring import ALL_GROUPS, trace_arrays
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
@@ -102,7 +102,7 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0, traced: 
     fill_guests(world, plan)
     place_host_tasks(world, plan.host_tasks, plan.parties)
     if trace_events:
-        world["trace_ring"]["length"], world["trace_ring"]["on"] = trace_events, traced
+        world["trace_ring"]["length"], world.traced = trace_events, traced
     policy.apply(world)
     fill_ticks(world, plan.scenario, quotas=cgroups.any)
     world["coscheduling"]["nr_vms"] = len(plan.guests)
@@ -138,7 +138,7 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, 
     nr_cpus, nr_vms = plan.scenario.host.cpus, len(guests)
     nr_tasks = plan.nr_vcpus + len(host_tasks)
     return [
-        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs, trace_events),
+        *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
         *yield_arrays(),
         *view_arrays(),
         *kvm_arrays(nr_vms, plan.nr_vcpus),
@@ -152,6 +152,7 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, 
         *coscheduling_arrays(),
         *alignment_arrays(nr_vms),
         *host_arrays(len(host_tasks), nr_host_ops(host_tasks), len(plan.parties)),
+        *trace_arrays(trace_events),
         *cgroups.arrays(),
         *changes.arrays(),
     ]

@@ -54,7 +54,7 @@ from vcpu_env.kvm.preempt import (
     kvm_sched_out,
     record_steal_time,
 )
-from vcpu_env.kvm.trace import trace_kvm_exit
+from vcpu_env.kvm.trace import trace_halt_poll, trace_kvm_entry, trace_kvm_exit
 from vcpu_env.kvm.types import kvm, kvm_vcpu
 from vcpu_env.policy.coscheduling import delays_preemption
 
@@ -141,6 +141,7 @@ def enter_guest(w, cpu, now_ns):
         kvm_vcpu(w, v).pv_tlb_flush += 1
         guest_vcpu(w, v).cold_ns += host_costs(w, 0).tlb_flush_ns
     set_mode(w, cpu, GUEST, now_ns)
+    trace_kvm_entry(w, cpu, v, now_ns)
     guest_vcpu(w, v).cpu = cpu
     guest_vcpu(w, v).speed_1024 = thread_speed(w, cpu)
     handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
@@ -274,6 +275,7 @@ def on_halt(w, cpu, now_ns):
     if limit > 0:
         if rq.nr_running == 1 and not rq.need_resched:
             set_mode(w, cpu, POLL, now_ns)
+            trace_halt_poll(w, cpu, v, limit, now_ns)
             set_run_event(w, cpu, now_ns + limit)
             return
         kvm_vcpu(w, v).halt_polled_ns = 0

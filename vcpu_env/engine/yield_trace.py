@@ -13,7 +13,7 @@ from vcpu_env.base.trace_ring import (
     YIELD_TARGET,
     YIELD_TO,
     record,
-    trace_ring,
+    traced,
 )
 from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import guest_thread, guest_vcpu
@@ -65,7 +65,7 @@ def codes_from(w, me, first, now_ns):
 @kjit
 def trace_spin(w, cpu, me, now_ns):
     """kvm_vcpu_on_spin() begins: whom the spinner waits for, and what the scan makes of each sibling."""
-    if trace_ring(w, 0).on & YIELD:
+    if traced(w, YIELD):
         vcpu, thread = kvm_vcpu(w, me), guest_thread(w, guest_vcpu(w, me).current)
         start = kvm(w, vcpu.vm).last_boosted_vcpu + 1
         record(w, now_ns, YIELD_SPIN, cpu, me, awaited_vcpu(w, me), thread.wait_lock, vcpu.spin_since_ns, start)
@@ -79,7 +79,7 @@ def trace_spin(w, cpu, me, now_ns):
 @kjit
 def trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns):
     """yield_to() returned `ret`; where it hinted: how the target stood, before any boost."""
-    if trace_ring(w, 0).on & YIELD:
+    if traced(w, YIELD):
         task, se = task_struct(w, target), sched_entity(w, target)
         if ret > 0:
             lag_ns = task_lag(w, target) if cfs_rq(w, se.cfs_rq).h_nr_queued > 0 else 0
@@ -92,7 +92,7 @@ def trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns):
 @kjit
 def trace_boost(w, cpu, me, now_ns):
     """What a yield did for its target beside the hint."""
-    if trace_ring(w, 0).on & YIELD:
+    if traced(w, YIELD):
         decision = yield_decision(w, 0)
         penalty_ns = decision.penalty if decision.applied else 0
         record(w, now_ns, YIELD_BOOST, cpu, me, decision.boost, penalty_ns, decision.skip, decision.credit_ns)
@@ -101,12 +101,12 @@ def trace_boost(w, cpu, me, now_ns):
 @kjit
 def trace_nobody(w, cpu, me, why, now_ns):
     """The spinner goes on without a directed yield."""
-    if trace_ring(w, 0).on & YIELD:
+    if traced(w, YIELD):
         record(w, now_ns, YIELD_NOBODY, cpu, me, why, 0, 0, 0)
 
 
 @kjit
 def trace_hint(w, cpu, target, following, awaited, now_ns):
     """The first pick of the target's CPU after the hint: `following` runs."""
-    if trace_ring(w, 0).on & YIELD:
+    if traced(w, YIELD):
         record(w, now_ns, YIELD_HINT, cpu, target, following, following == target, awaited, 0)

@@ -5,10 +5,10 @@ the exit's reason), polls in a halt, is halted, has been preempted, or was woken
 vCPU, spins on it, or has one that has no CPU itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vcpu_env.base.jit import NIL
-from vcpu_env.base.trace_ring import CPU_MODE, GUEST_SEGMENT, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING
+from vcpu_env.base.trace_ring import GUEST_SEGMENT, HALT_POLL, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING
 from vcpu_env.guest.types import SEG_COMPUTE, SEG_IRQ, SEG_SPIN, SPIN_CALL
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS, VECTORS
@@ -69,16 +69,15 @@ def vcpu_changes(recording: Recording) -> Iterator[Change]:
     for v, (state, thread) in enumerate(states_at_start(recording)):
         current[v] = thread
         yield recording.from_ns, v, state, thread
-    for time_ns, kind, _, who, a, b, c, d in recording.records.tolist():
+    for time_ns, kind, _, who, a, b, c, d in recording.entries:
         if kind == GUEST_SEGMENT:
             current[who] = b
             yield time_ns, who, segment_state(a, c, d), b
         elif kind == KVM_EXIT:
             current[who] = c
             yield time_ns, who, HOST_STATES[a], c
-        elif kind == CPU_MODE:
-            if a == POLL:
-                yield time_ns, who, POLLING, current[who]
+        elif kind == HALT_POLL:
+            yield time_ns, who, POLLING, current[who]
         elif kind == SCHED_SWITCH:
             if NIL < who < nr_vcpus:
                 yield time_ns, who, HALTED if b else PREEMPTED, current[who]
@@ -95,7 +94,7 @@ def coarse(state: str) -> str:
     return WITHOUT_CPU if state in (PREEMPTED, WOKEN, HALTED) else RUNS
 
 
-def thread_changes(changes: Iterator[Change]) -> Iterator[Change]:
+def thread_changes(changes: Iterable[Change]) -> Iterator[Change]:
     """Every change of a guest thread's state, from those of the vCPUs; a thread without a vCPU is ABSENT."""
     on_vcpu: dict[int, tuple[int, str]] = {}
     for time_ns, v, state, thread in changes:
@@ -109,7 +108,7 @@ def thread_changes(changes: Iterator[Change]) -> Iterator[Change]:
             yield time_ns, thread, shown, v
 
 
-def slices(changes: Iterator[Change], end_ns: int) -> Iterator[tuple[int, int, int, str]]:
+def slices(changes: Iterable[Change], end_ns: int) -> Iterator[tuple[int, int, int, str]]:
     """(who, begin, end, state): times in ns in which a state lasts; in the order in which they end."""
     since: dict[int, tuple[int, str]] = {}
     for time_ns, who, state, _ in changes:

@@ -26,10 +26,11 @@ def trace(
         str | None,
         typer.Option(
             "--format",
-            help="perfetto, jsonl, ftrace, timehist, latency, exits; with --at: schedstat, debug, kvm_stat, "
+            help="html, perfetto, jsonl, ftrace, timehist, latency, exits; with --at: schedstat, debug, kvm_stat, "
             "openmetrics; default: by the file's name",
         ),
     ] = None,
+    beside: Annotated[str | None, typer.Option(help="html: a second policy, shown below the first")] = None,
     events: Annotated[
         list[str] | None, typer.Option(help="sched, kvm, yield, guest, irq or lock; several allowed; default: all")
     ] = None,
@@ -52,7 +53,9 @@ def trace(
         command.show(request, machine_maker(policy), moment("--at", at, request.end_ns), out, name)
         return
     times_ns = command.window(request, from_, for_)
-    command.trace(request, machine_maker(policy), times_ns, out, name, groups, limit)
+    command.check_page(name, times_ns, beside)
+    other = None if beside is None else machine_maker(beside)
+    command.trace(request, machine_maker(policy), other, times_ns, out, name, groups, limit)
 
 
 def explain(

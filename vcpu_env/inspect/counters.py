@@ -1,11 +1,11 @@
 """Counters of a VM over time, for a viewer: how many vCPUs spin, wait, run; the PAUSE-loop window."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from vcpu_env.base.trace_ring import KVM_EXIT
-from vcpu_env.inspect.activity import KERNEL, PREEMPTED, USER, WOKEN, slices, vcpu_changes
+from vcpu_env.inspect.activity import KERNEL, PREEMPTED, USER, WOKEN, Change, slices
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS
 from vcpu_env.inspect.rows import PLE_ROW, vm_row
@@ -25,12 +25,12 @@ def share(state: str) -> int | None:
     return 2 if state in (USER, KERNEL) or state.startswith("irq") else None
 
 
-def counter_values(recording: Recording) -> Iterator[tuple[int, int, int]]:
-    """(row, time in ns, value from then on)."""
+def counter_values(recording: Recording, changes: Iterable[Change]) -> Iterator[tuple[int, int, int]]:
+    """(row, time in ns, value from then on), from the changes of all vCPUs."""
     length_ns = recording.to_ns - recording.from_ns
     bins = -(-length_ns // BIN_NS)
     times = np.zeros((len(recording.plan.guests), 3, bins), np.int64)
-    for v, begin_ns, end_ns, state in slices(vcpu_changes(recording), recording.to_ns):
+    for v, begin_ns, end_ns, state in slices(changes, recording.to_ns):
         counter, vm = share(state), recording.tasks[v].vm
         if counter is not None:
             add_time(times[vm, counter], begin_ns - recording.from_ns, end_ns - recording.from_ns)

@@ -47,10 +47,13 @@ def explain(
     told["against"] = {}
     for policy in against:
         other = under(stand, policy)
-        there: dict[str, Any] = {"filter": FILTERS[int(other.world["kvm_params"]["filter"][0])]}
-        there |= {"verdicts": {row["vcpu"]: row["verdict"] for row in sibling_tests(other, me)}}
-        there |= {"outcome": outcome(follow(other, horizon_ns))}
-        told["against"][policy.name] = there | {"hit": hit(there["outcome"], told["waits_for"]["awaited"])}
+        came = outcome(follow(other, horizon_ns))
+        told["against"][policy.name] = {
+            "filter": FILTERS[int(other.world["kvm_params"]["filter"][0])],
+            "verdicts": {row["vcpu"]: row["verdict"] for row in sibling_tests(other, me)},
+            "outcome": came,
+            "hit": hit(came, told["waits_for"]["awaited"]),
+        }
     return told
 
 

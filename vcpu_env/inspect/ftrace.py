@@ -7,10 +7,9 @@ flag, since nobody's program is their cause.
 from collections.abc import Iterator
 
 from vcpu_env.base.jit import NIL
-from vcpu_env.base.trace_ring import CPU_MODE, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING, YIELD_TO
+from vcpu_env.base.trace_ring import KVM_ENTRY, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING, YIELD_TO
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS
-from vcpu_env.kvm.pcpu import GUEST
 
 HEADER = """\
 # tracer: nop
@@ -35,7 +34,7 @@ def lines(recording: Recording) -> Iterator[str]:
     pids = [task.pid for task in recording.tasks] + [0]
     swapper = [*comms[:-1], "swapper"]
     found = []
-    for time_ns, kind, cpu, who, a, b, c, _ in recording.records.tolist():
+    for time_ns, kind, cpu, who, a, b, c, _ in recording.entries:
         flags = "d..2."
         if kind == SCHED_SWITCH:
             state = "S" if b else "R"
@@ -55,10 +54,9 @@ def lines(recording: Recording) -> Iterator[str]:
             vcpu = recording.tasks[who].vcpu
             rest = f"kvm_exit: vcpu {vcpu} reason {EXITS[a]} rip 0x0 info1 0x0000000000000000"
             found.append((time_ns, cpu, who, flags, rest))
-        elif kind == CPU_MODE:
-            if a == GUEST:
-                rest = f"kvm_entry: vcpu {recording.tasks[who].vcpu}, rip 0x0"
-                found.append((time_ns, cpu, who, flags, rest))
+        elif kind == KVM_ENTRY:
+            rest = f"kvm_entry: vcpu {recording.tasks[who].vcpu}, rip 0x0"
+            found.append((time_ns, cpu, who, flags, rest))
         elif kind == YIELD_TO:
             rest = f"kvm_yield: vcpu {recording.tasks[who].vcpu} target {recording.tasks[a].vcpu} pid={pids[a]} ret={b}"
             found.append((time_ns, cpu, who, flags, rest))

@@ -59,6 +59,7 @@ def vcpus_at_start(recording: Recording) -> list[dict[str, Any]]:
 
 def lines(recording: Recording) -> Iterator[str]:
     """The text, line by line."""
-    yield json.dumps(header(recording), separators=(",", ":")) + "\n"
-    for entry in recording.records:
-        yield json.dumps(described(entry), separators=(",", ":")) + "\n"
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    yield encode(header(recording)) + "\n"
+    for entry in recording.entries:
+        yield encode(described(entry)) + "\n"

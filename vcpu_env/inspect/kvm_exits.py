@@ -4,20 +4,19 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from vcpu_env.base.trace_ring import CPU_MODE, KVM_EXIT
+from vcpu_env.base.trace_ring import KVM_ENTRY, KVM_EXIT
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS
-from vcpu_env.kvm.pcpu import GUEST
 
 
 def exit_times(recording: Recording) -> dict[str, list[int]]:
     """Of each reason, the times (ns) from exit to entry of those exits after which the vCPU entered again."""
     times: dict[str, list[int]] = defaultdict(list)
     left: dict[int, tuple[int, str]] = {}
-    for time_ns, kind, _, who, a, _, _, _ in recording.records.tolist():
+    for time_ns, kind, _, who, a, _, _, _ in recording.entries:
         if kind == KVM_EXIT:
             left[who] = time_ns, EXITS[a]
-        elif kind == CPU_MODE and a == GUEST and who in left:
+        elif kind == KVM_ENTRY and who in left:
             begin_ns, reason = left.pop(who)
             times[reason].append(time_ns - begin_ns)
     return dict(times)

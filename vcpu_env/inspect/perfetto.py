@@ -34,9 +34,10 @@ def packets(recording: Recording) -> Iterator[bytes]:
     yield writer.clear()
     yield from rows(recording)
     yield from scheduler(recording)
-    for v, begin_ns, end_ns, state in slices(vcpu_changes(recording), recording.to_ns):
+    changes = list(vcpu_changes(recording))
+    for v, begin_ns, end_ns, state in slices(changes, recording.to_ns):
         yield writer.slice(task_row(v), begin_ns, end_ns, state)
-    for t, begin_ns, end_ns, state in slices(thread_changes(vcpu_changes(recording)), recording.to_ns):
+    for t, begin_ns, end_ns, state in slices(thread_changes(changes), recording.to_ns):
         yield writer.slice(thread_row(t), begin_ns, end_ns, state)
     yield from flow_events(recording, writer)
     for found in yields(recording):
@@ -45,7 +46,7 @@ def packets(recording: Recording) -> Iterator[bytes]:
         else:
             name = f"yields to {recording.tasks[found.target].comm}"
         yield writer.event(INSTANT, task_row(found.vcpu), found.time_ns, name, (), arguments(recording, found))
-    for uuid, time_ns, value in counter_values(recording):
+    for uuid, time_ns, value in counter_values(recording, changes):
         yield writer.count(uuid, time_ns, value)
     yield writer.event(INSTANT, window_row(), recording.from_ns, "begin")
     yield writer.event(INSTANT, window_row(), recording.to_ns, "end")
@@ -94,7 +95,7 @@ def scheduler(recording: Recording) -> Iterator[bytes]:
 
     for cpu, p in enumerate(recording.start["rq"]["curr"].tolist()):
         switch(recording.from_ns, cpu, NIL, p, 0)
-    for time_ns, kind, cpu, who, a, b, _, _ in recording.records.tolist():
+    for time_ns, kind, cpu, who, a, b, _, _ in recording.entries:
         if kind == SCHED_SWITCH:
             switch(time_ns, cpu, who, a, SLEEPS if b else 0)
         elif kind == SCHED_WAKING:

@@ -43,7 +43,7 @@ def flow_events(recording: Recording, writer: TrackWriter) -> Iterator[bytes]:
     """Both ends of every arrow, and the pieces of time in which a contended lock is held."""
     arrows, held, nr_vcpus = Arrows(), ContendedLocks(recording, writer), recording.nr_vcpus
     tasks, threads, locks = recording.tasks, recording.threads, recording.locks
-    for time_ns, kind, _, who, a, b, _, _ in recording.records.tolist():
+    for time_ns, kind, _, who, a, b, _, _ in recording.entries:
         if kind == IPI_SEND:
             name = f"IPI {VECTORS[b]} to {tasks[a].comm}"
             yield writer.event(INSTANT, task_row(who), time_ns, name, arrows.begin("ipi", a, b))

@@ -3,14 +3,16 @@
 Field numbers are those of Perfetto's TracePacket, TrackDescriptor, TrackEvent, InternedData and DebugAnnotation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vcpu_env.inspect.protobuf import fixed64, message, number, text
+from vcpu_env.inspect.protobuf import fixed64, message, number, text, varint
 
 SEQUENCE = 1
 BEGIN, END, INSTANT, COUNTER = 1, 2, 3, 4
 STATE_CLEARED, NEEDS_STATE = 1, 2
+TIME_TAG = 8 << 3
+"""TracePacket.timestamp, a varint."""
 BY_RANK = 3
 """TrackDescriptor.ChildTracksOrdering: EXPLICIT."""
 
@@ -26,8 +28,20 @@ class TrackWriter:
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
         self._keys: dict[str, int] = {}
-        self._events: dict[tuple[int, int, int], bytes] = {}
+        self._plain: dict[tuple[int, int, int], bytes] = {}  # events without arrows and arguments
+        self._values: dict[tuple[int, Any], bytes] = {}
+        self._times: dict[int, bytes] = {}
         self._tail = number(10, SEQUENCE) + number(13, NEEDS_STATE)
+
+    def _stamp(self, time_ns: int) -> bytes:
+        """The field of a packet's time, whose upper digits are mostly those of the packet before."""
+        upper = self._times.get(time_ns >> 14)
+        if upper is None:
+            if time_ns < 1 << 14:
+                return number(8, time_ns)
+            self._times.clear()
+            upper = self._times[time_ns >> 14] = varint(time_ns >> 14)
+        return bytes((TIME_TAG, time_ns & 0x7F | 0x80, time_ns >> 7 & 0x7F | 0x80)) + upper
 
     @staticmethod
     def clear() -> bytes:
@@ -63,19 +77,20 @@ class TrackWriter:
         uuid: int,
         time_ns: int,
         name: str = "",
-        flows: Iterable[int] = (),
+        flows: Sequence[int] = (),
         arguments: Mapping[str, Any] | None = None,
     ) -> bytes:
         """One begin, end or instant; events with a flow in common are joined by an arrow."""
-        new = b""
         iid = self._names.get(name, 0) if name else 0
+        if not (flows or arguments) and (plain := self._plain.get((kind, uuid, iid))) is not None and (iid or not name):
+            return packet(self._stamp(time_ns) + plain)
+        new = b""
         if name and not iid:
             iid = self._names[name] = len(self._names) + 1
             new = message(2, number(1, iid) + text(2, name))
-        event = self._events.get((kind, uuid, iid))
-        if event is None:
-            event = number(9, kind) + number(11, uuid) + (number(10, iid) if iid else b"")
-            self._events[kind, uuid, iid] = event
+        event = number(9, kind) + number(11, uuid) + (number(10, iid) if iid else b"")
+        if not (flows or arguments):
+            self._plain[kind, uuid, iid] = message(11, event) + self._tail
         for flow in flows:
             event += fixed64(47, flow)
         for key, value in (arguments or {}).items():
@@ -83,19 +98,22 @@ class TrackWriter:
             if not key_iid:
                 key_iid = self._keys[key] = len(self._keys) + 1
                 new += message(3, number(1, key_iid) + text(2, key))
-            event += message(4, number(1, key_iid) + value_of(value))
-        content = number(8, time_ns) + message(11, event) + self._tail
+            event += self._argument(key_iid, value)
+        content = self._stamp(time_ns) + message(11, event) + self._tail
         return packet(content + message(12, new) if new else content)
+
+    def _argument(self, key_iid: int, value: Any) -> bytes:
+        """An annotation; words come again, times do not."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return message(4, number(1, key_iid) + number(4, value))
+        known = self._values.get((key_iid, value))
+        if known is None:
+            inside = number(2, int(value)) if isinstance(value, bool) else text(6, str(value))
+            known = self._values[key_iid, value] = message(4, number(1, key_iid) + inside)
+        return known
 
     def count(self, uuid: int, time_ns: int, value: int) -> bytes:
         """A value of a counter from now on."""
         return packet(
-            number(8, time_ns) + message(11, number(9, COUNTER) + number(11, uuid) + number(30, value)) + self._tail
+            self._stamp(time_ns) + message(11, number(9, COUNTER) + number(11, uuid) + number(30, value)) + self._tail
         )
-
-
-def value_of(value: Any) -> bytes:
-    """The value of an annotation."""
-    if isinstance(value, bool):
-        return number(2, int(value))
-    return number(4, value) if isinstance(value, int) else text(6, str(value))

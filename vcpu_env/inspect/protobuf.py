@@ -3,13 +3,14 @@
 from functools import cache
 
 VARINT, FIXED64, LENGTH = 0, 1, 2
+SMALL = [bytes((number,)) for number in range(0x80)]
 
 
 def varint(number: int) -> bytes:
     """A number of up to 64 bits, seven bits a byte; a negative one as its two's complement."""
+    if 0 <= number < 0x80:
+        return SMALL[number]
     number &= (1 << 64) - 1
-    if number < 0x80:
-        return bytes((number,))
     parts = bytearray()
     while number >= 0x80:
         parts.append(number & 0x7F | 0x80)

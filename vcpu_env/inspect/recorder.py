@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vcpu_env.base.trace_ring import ALL_GROUPS, trace_record
+from vcpu_env.base.trace_ring import ALL_GROUPS, trace_arrays, trace_record
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint
 from vcpu_env.inspect.names import Task, lock_names, tasks_of, thread_names
@@ -22,7 +22,7 @@ class RecordError(InputError):
     """A window that cannot be recorded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """A window of a run.
 
@@ -42,6 +42,11 @@ class Recording:
     start: World
     end: World
 
+    @cached_property
+    def entries(self) -> list[tuple[int, ...]]:
+        """The records as tuples: time, kind, CPU, who, a, b, c, d."""
+        return self.records.tolist()
+
     @property
     def nr_cpus(self) -> int:
         """CPUs of the host."""
@@ -56,6 +61,12 @@ class Recording:
     def tasks(self) -> list[Task]:
         """All tasks of the host, by id."""
         return tasks_of(self.plan)
+
+    @cached_property
+    def vm_spans(self) -> list[tuple[int, int]]:
+        """Of each VM its first vCPU, and how many it has."""
+        kvm = self.start["kvm"]
+        return list(zip(kvm["first_vcpu"].tolist(), kvm["nr_vcpus"].tolist(), strict=True))
 
     @cached_property
     def threads(self) -> list[str]:
@@ -99,9 +110,9 @@ def record_from_here(machine: Machine, to_ns: int, limit: int = DEFAULT_LIMIT, g
         RecordError, ValueError: as of `record`.
     """
     start, from_ns = machine.world.copy(), machine.now_ns
-    machine.world = start.extended([trace_record.array(limit)])
+    machine.world = start.extended(trace_arrays(limit))
     ring = machine.world["trace_ring"]
-    ring["length"], ring["on"], ring["written"] = limit, groups, 0
+    ring["length"], machine.world.traced = limit, groups
     machine.run_until(to_ns)
     written = int(ring["written"][0])
     if written > limit:
@@ -110,6 +121,5 @@ def record_from_here(machine: Machine, to_ns: int, limit: int = DEFAULT_LIMIT, g
             f"--limit: value {limit} (allowed: from {written} on: the window has so many records, {size:,.0f} MB)"
         )
     records = machine.world["trace_record"][:written].copy()
-    ring["length"], ring["on"], ring["written"] = 0, 0, 0
     machine.world = machine.world.narrowed(list(start.arrays.values()))
     return Recording(machine.blueprint, machine.policy.name, from_ns, to_ns, records, start, machine.world.copy())

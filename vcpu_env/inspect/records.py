@@ -3,12 +3,10 @@
 The names are what `vcpu-env trace --format jsonl` writes; docs/trace.md describes them.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vcpu_env.base import trace_ring as kinds
-from vcpu_env.base.jit import NIL
 from vcpu_env.engine.yield_trace import CODE_BITS, CODES_A_WORD, FOUND_NONE, RULED_NOBODY, RULED_PLAIN
 from vcpu_env.guest.types import (
     COMPUTE,
@@ -51,6 +49,9 @@ SIBLINGS = ("self", "not_ready", "halted", "refused", "relaxed", "spinning", "go
 WHY_NOBODY = {FOUND_NONE: "all_refused", RULED_NOBODY: "rule", RULED_PLAIN: "plain_yield"}
 
 
+MASK, SHIFTS = (1 << CODE_BITS) - 1, range(0, CODE_BITS * CODES_A_WORD, CODE_BITS)
+
+
 class Kind(NamedTuple):
     """One kind of record.
 
@@ -69,7 +70,8 @@ KINDS: dict[int, Kind] = {
     kinds.SCHED_SWITCH: Kind("sched_switch", ("prev", "next", "prev_sleeps")),
     kinds.SCHED_WAKING: Kind("sched_waking", ("task", "waker_cpu", "waker", "new")),
     kinds.SCHED_TICK: Kind("sched_tick", ("task", "nr_running")),
-    kinds.CPU_MODE: Kind("cpu_mode", ("vcpu", "mode", "prev_mode"), {"mode": MODES, "prev_mode": MODES}),
+    kinds.KVM_ENTRY: Kind("kvm_entry", ("vcpu",)),
+    kinds.HALT_POLL: Kind("halt_poll", ("vcpu", "limit_ns")),
     kinds.KVM_EXIT: Kind("kvm_exit", ("vcpu", "reason", "ple_window_ns", "thread"), {"reason": EXITS}),
     kinds.VM_LIFE: Kind("vm", ("vm", "begins")),
     kinds.YIELD_SPIN: Kind("yield_spin", ("vcpu", "awaited", "lock", "since_ns", "scan_start")),
@@ -94,36 +96,42 @@ KINDS: dict[int, Kind] = {
 }
 """Every kind of record."""
 
-NUMBERS = ("who", "a", "b", "c", "d")
-NO_CPU = NIL
+KIND, WHO = 1, 3
+"""Places in a record, as in `recorder.Recording.entries`; the numbers `a` .. `d` follow `who`."""
+
+LAYOUT = {
+    number: (
+        kind.event,
+        [(name, WHO + i, kind.words.get(name)) for i, name in enumerate(kind.fields) if name is not None],
+    )
+    for number, kind in KINDS.items()
+}
+"""Of each kind its name, and of each field the name, the place, and its words."""
 
 
-def described(record: np.void) -> dict[str, Any]:
+def described(entry: Sequence[int]) -> dict[str, Any]:
     """A record as JSON can say it: ``t`` in ns, ``cpu``, ``event``, and the fields of its kind by name."""
-    kind = KINDS[int(record["kind"])]
-    line: dict[str, Any] = {"t": int(record["time_ns"]), "cpu": int(record["cpu"]), "event": kind.event}
-    for name, number in zip(kind.fields, NUMBERS, strict=False):
-        if name is not None:
-            value = int(record[number])
-            line[name] = kind.words[name][value] if name in kind.words else value
-    if record["kind"] == kinds.GUEST_SEGMENT:
-        line |= of_segment(record)
-    elif record["kind"] == kinds.YIELD_SIBLINGS:
-        line["siblings"] = [SIBLINGS[code] for code in sibling_codes(record)]
+    kind = entry[KIND]
+    event, fields = LAYOUT[kind]
+    line: dict[str, Any] = {"t": entry[0], "cpu": entry[2], "event": event}
+    for name, place, words in fields:
+        line[name] = entry[place] if words is None else words[entry[place]]
+    if kind == kinds.GUEST_SEGMENT:
+        line |= of_segment(*entry[WHO + 1 :])
+    elif kind == kinds.YIELD_SIBLINGS:
+        line["siblings"] = [SIBLINGS[code] for code in sibling_codes(entry)]
     return line
 
 
-def of_segment(record: np.void) -> dict[str, Any]:
+def of_segment(segment: int, thread: int, on: int, how: int) -> dict[str, Any]:
     """What a segment's `on` and `how` mean: a vector, a lock and the kind of spinning, or kernel mode."""
-    on, how = int(record["c"]), int(record["d"])
-    if record["a"] == SEG_IRQ:
+    if segment == SEG_IRQ:
         return {"on": VECTORS[on], "how": None}
-    if record["a"] == SEG_SPIN:
+    if segment == SEG_SPIN:
         return {"on": on, "how": SPINS[how]}
     return {"on": None, "how": "kernel" if how else "user"}
 
 
-def sibling_codes(record: np.void) -> list[int]:
+def sibling_codes(entry: Sequence[int]) -> list[int]:
     """The codes of a `YIELD_SIBLINGS` record, in scan order; those beyond the VM's last vCPU read as the spinner."""
-    words = [int(record[name]) for name in ("a", "b", "c", "d")]
-    return [word >> CODE_BITS * i & (1 << CODE_BITS) - 1 for word in words for i in range(CODES_A_WORD)]
+    return [word >> shift & MASK for word in entry[WHO + 1 :] for shift in SHIFTS]

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from vcpu_env.inspect.recorder import Recording
 
 FORMATS = {
-    "perfetto": ".pftrace", "jsonl": ".jsonl", "ftrace": ".ftrace", "timehist": ".timehist", "latency": ".latency",
+    "html": ".html",
+    "perfetto": ".pftrace",
+    "jsonl": ".jsonl",
+    "ftrace": ".ftrace",
+    "timehist": ".timehist",
+    "latency": ".latency",
     "exits": ".exits",
-}  # fmt: skip
+}
 """Formats of a window, and the ends of file names that mean them."""
 INSTANTS = {"schedstat": ".schedstat", "debug": ".debug", "kvm_stat": ".kvm_stat", "openmetrics": ".openmetrics"}
 """Formats of an instant, likewise."""
+LONGEST_PAGE_NS = 2_000 * MSEC
+"""A page keeps times as 32-bit numbers."""
 
 
 def window(request: RunRequest, from_ms: float | None, for_ms: float | None) -> tuple[int, int]:
@@ -119,13 +126,14 @@ def write_parts(out: Path | None, parts: Iterable[str | bytes]) -> int:
 def trace(
     request: RunRequest,
     machine_of: Callable[[Scenario, int], Any],
+    beside: Callable[[Scenario, int], Any] | None,
     times_ns: tuple[int, int],
     out: Path | None,
     name: str,
     groups: int,
     limit: int,
 ) -> None:
-    """Record a window and write it; `machine_of` makes a machine of a scenario and a seed.
+    """Record a window and write it; `machine_of` makes a machine of a scenario and a seed, `beside` one to compare.
 
     Raises:
         ValueError: it cannot be recorded, or the file not be written.
@@ -133,10 +141,15 @@ def trace(
     ensure_compiled()
     from vcpu_env.inspect.recorder import record
 
-    recording = record(machine_of(request.scenario, request.seed), *times_ns, limit, groups)
-    size = write_parts(out, parts_of(recording, name))
+    recordings = [
+        record(make(request.scenario, request.seed), *times_ns, limit, groups)
+        for make in (machine_of, beside)
+        if make is not None
+    ]
+    size = write_parts(out, parts_of(recordings, name))
     if out is not None:
-        print(f"{out}: {len(recording.records):,} records, {size / 1e6:,.1f} MB", file=sys.stderr)
+        count = sum(len(recording.records) for recording in recordings)
+        print(f"{out}: {count:,} records, {size / 1e6:,.1f} MB", file=sys.stderr)
 
 
 def show(
@@ -156,10 +169,26 @@ def show(
     write_parts(out, (writers | {"openmetrics": openmetrics.openmetrics})[name](machine))
 
 
-def parts_of(recording: "Recording", name: str) -> Iterable[str | bytes]:
-    """A recording in one of the `FORMATS`, piece by piece."""
-    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perfetto, timehist
+def check_page(name: str, times_ns: tuple[int, int], beside: str | None) -> None:
+    """Refuse what only a page can show, and a window that it cannot.
 
+    Raises:
+        InputError: naming the field.
+    """
+    if beside is not None and name != "html":
+        raise InputError(f"--beside: given with {name} (allowed: with html)")
+    length_ns = times_ns[1] - times_ns[0]
+    if name == "html" and length_ns > LONGEST_PAGE_NS:
+        longest = f"{LONGEST_PAGE_NS / MSEC:g}"
+        raise InputError(f"--for: value {length_ns / MSEC:g} (allowed: up to {longest} ms for html)")
+
+
+def parts_of(recordings: "Sequence[Recording]", name: str) -> Iterable[str | bytes]:
+    """A recording in one of the `FORMATS`, piece by piece; a page may show several."""
+    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perfetto, timehist, timeline
+
+    if name == "html":
+        return timeline.page(recordings)
     writers: dict[str, Callable[[Recording], Iterable[str | bytes]]] = {
         "perfetto": perfetto.packets,
         "jsonl": jsonl.lines,
@@ -168,4 +197,4 @@ def parts_of(recording: "Recording", name: str) -> Iterable[str | bytes]:
         "latency": timehist.latency,
         "exits": kvm_exits.exits,
     }
-    return writers[name](recording)
+    return writers[name](recordings[0])

@@ -33,7 +33,7 @@ def turns(recording: Recording) -> Iterator[Turn]:
     left: dict[int, int] = {}
     ready: dict[int, int] = {}
     delays: dict[int, tuple[int, int]] = {}  # by CPU: of the turn under way
-    for time_ns, kind, cpu, who, a, b, _, _ in recording.records.tolist():
+    for time_ns, kind, cpu, who, a, b, _, _ in recording.entries:
         if kind == SCHED_WAKING:
             ready.setdefault(who, time_ns)
         elif kind == SCHED_SWITCH:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.trace_ring import (
     YIELD_BOOST,
@@ -17,7 +15,7 @@ from vcpu_env.base.trace_ring import (
     YIELD_TO,
 )
 from vcpu_env.inspect.recorder import Recording
-from vcpu_env.inspect.records import BOOSTS, SIBLINGS, WHY_NOBODY, sibling_codes
+from vcpu_env.inspect.records import BOOSTS, SIBLINGS, WHO, WHY_NOBODY, sibling_codes
 from vcpu_env.kernel.yield_types import SKIP_NAMES
 
 
@@ -62,13 +60,18 @@ class Yield:
         return self.target != NIL and self.target == self.awaited
 
 
-def siblings_of(recording: Recording, entry: np.void, start: int, begin: int) -> list[tuple[int, str]]:
+def siblings_of(recording: Recording, entry: tuple[int, ...], start: int, begin: int) -> list[tuple[int, str]]:
     """Siblings `begin` .. of a scan that starts at index `start`, from one record."""
-    vm = recording.tasks[int(entry["who"])].vm
-    assert vm is not None
-    first, count = (int(recording.start["kvm"][name][vm]) for name in ("first_vcpu", "nr_vcpus"))
+    first, count = vm_span(recording, entry[WHO])
     codes = sibling_codes(entry)[: max(0, count - begin)]
     return [(first + (start + begin + i) % count, SIBLINGS[code]) for i, code in enumerate(codes)]
+
+
+def vm_span(recording: Recording, v: int) -> tuple[int, int]:
+    """The first vCPU of a vCPU's VM, and how many it has."""
+    vm = recording.tasks[v].vm
+    assert vm is not None
+    return recording.vm_spans[vm]
 
 
 def yields(recording: Recording) -> list[Yield]:
@@ -77,43 +80,41 @@ def yields(recording: Recording) -> list[Yield]:
 
 
 def _yields(recording: Recording) -> Iterator[Yield]:
-    records = recording.records
-    records = records[(records["kind"] >= YIELD_SPIN) & (records["kind"] <= YIELD_NOBODY)]
     open_: dict[int, Yield] = {}  # by spinner
-    hinted: dict[int, list[Yield]] = {}  # by the CPU of the target
-    scan_start, target = 0, records[:0]
-    for entry in records:
-        kind, who = int(entry["kind"]), int(entry["who"])
+    hinted: dict[int, Yield] = {}  # by the CPU of the target
+    scan_start, target = 0, (0, 0, 0, 0)
+    for entry in recording.entries:
+        time_ns, kind, cpu, who, a, b, c, d = entry
+        if not YIELD_SPIN <= kind <= YIELD_NOBODY:
+            continue
         if kind == YIELD_SPIN:
-            where = int(entry["time_ns"]), int(entry["cpu"]), who
-            open_[who] = Yield(*where, int(entry["a"]), int(entry["b"]), int(entry["c"]))
-            scan_start = int(entry["d"])
+            open_[who] = Yield(time_ns, cpu, who, a, b, c)
+            scan_start = d
             yield open_[who]
         elif kind == YIELD_SIBLINGS:
             found = open_[who]
             found.siblings += siblings_of(recording, entry, scan_start, len(found.siblings))
         elif kind == YIELD_TARGET:
-            target = entry
+            target = a, b, c, d
         elif kind == YIELD_TO:
-            if entry["d"] or who not in open_:
-                open_[who] = Yield(int(entry["time_ns"]), int(entry["cpu"]), who, hypercall=bool(entry["d"]))
+            if d or who not in open_:
+                open_[who] = Yield(time_ns, cpu, who, hypercall=bool(d))
                 yield open_[who]
             found = open_[who]
-            found.attempts.append((int(entry["a"]), int(entry["b"])))
-            if entry["b"] > 0:
-                found.target, found.target_cpu = int(entry["a"]), int(entry["c"])
-                found.lag_ns, found.chain_lag_ns, found.waited_ns = (int(target[name]) for name in "abc")
-                hinted[found.target_cpu] = [found]
+            found.attempts.append((a, b))
+            if b > 0:
+                found.target, found.target_cpu = a, c
+                found.lag_ns, found.chain_lag_ns, found.waited_ns, _ = target
+                hinted[c] = found
         elif kind == YIELD_BOOST:
             found = open_.pop(who)
-            boost, found.penalty_ns, skip, found.credit_ns = (int(entry[name]) for name in "abcd")
-            found.boost, found.skip = BOOSTS[boost], SKIP_NAMES[skip]
+            found.boost, found.penalty_ns, found.skip, found.credit_ns = BOOSTS[a], b, SKIP_NAMES[c], d
         elif kind == YIELD_NOBODY:
-            if found_ := open_.pop(who, None):
-                found_.why_nobody = WHY_NOBODY[int(entry["a"])]
+            if passed := open_.pop(who, None):
+                passed.why_nobody = WHY_NOBODY[a]
         elif kind == YIELD_HINT:
-            for found in hinted.pop(int(entry["cpu"]), ()):
-                found.ran = bool(entry["b"])
+            if hint := hinted.pop(cpu, None):
+                hint.ran = bool(b)
 
 
 def arguments(recording: Recording, found: Yield) -> dict[str, Any]:

@@ -9,7 +9,6 @@ ids of one type keep that to one.
 
 from vcpu_env.base.random import random_arrays
 from vcpu_env.base.structs import Struct, StructArray
-from vcpu_env.base.trace_ring import trace_arrays
 from vcpu_env.kernel.domain_types import domain_arrays
 from vcpu_env.kernel.features import FEATURES_7_3
 
@@ -173,7 +172,7 @@ cfs_rq = Struct(
         ("curr", "i8"),  # the entity of this level that runs; 7.3 calls it h_curr
         ("curr_task", "i8"),  # of root queues of 7.3: the task that runs; 7.3 calls it curr
         ("next", "i8"),
-        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.yield_boost`
+        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.v6_19.yield_boost`
         ("nr_queued", "i8"),
         ("h_nr_queued", "i8"),
         ("h_nr_runnable", "i8"),
@@ -300,13 +299,8 @@ rq_totals = Struct(
 kicked_cpus = Struct("kicked_cpus", [("head", "i8"), ("tail", "i8")], single=True)
 
 
-def kernel_arrays(
-    nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1, trace_events: int = 0
-) -> list[StructArray]:
-    """Struct arrays of a kernel; `nr_groups` does not count the root group, `levels` are those of domains.
-
-    `trace_events` is the room for records of what happens (`base.trace_ring`).
-    """
+def kernel_arrays(nr_cpus: int, nr_tasks: int, nr_groups: int, levels: int = 1, nr_llcs: int = 1) -> list[StructArray]:
+    """Struct arrays of a kernel; `nr_groups` does not count the root group, `levels` are those of domains."""
     return [
         sched_tunables.array(),
         sched_features.array(),
@@ -319,5 +313,4 @@ def kernel_arrays(
         rq_totals.array(),
         *domain_arrays(nr_cpus, levels, nr_llcs),
         *random_arrays(),
-        *trace_arrays(trace_events),
     ]

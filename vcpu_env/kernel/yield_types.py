@@ -24,7 +24,7 @@ FORFEIT_LEAF, FORFEIT_HIERARCHICAL, FORFEIT_PROPORTIONAL = range(3)
     BOOST_RULE, BOOST_HINT, BOOST_PENALTY, BOOST_CREDIT, BOOST_TRANSFER, BOOST_PLAIN, BOOST_STAY, BOOST_STAY_CREDIT,
     BOOST_MINIMAL, BOOST_FORCE, BOOST_BORROW, NR_BOOSTS,
 ) = range(12)  # fmt: skip
-"""What a directed yield does for its target, beside the forfeit: see `kernel.yield_boost`."""
+"""What a directed yield does for its target, beside the forfeit: see `kernel.v6_19.yield_boost`."""
 
 MARGIN_FULL_DEPTH = 8
 """Queue length at which the margin of a credit reaches one base slice."""

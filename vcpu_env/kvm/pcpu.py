@@ -8,7 +8,6 @@ noticed on the way into the guest, as in `xfer_to_guest_mode_handle_work()`.
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import NEVER, event, set_event
-from vcpu_env.kvm.trace import trace_cpu_mode
 
 IDLE, HOST, POLL, GUEST, TASK = range(5)
 ENTER, ON_SPIN, HALT, HYPERCALL = range(4)
@@ -93,7 +92,6 @@ def set_mode(w, cpu, mode, now_ns):
         pc.poll_ns += past
     else:
         pc.task_ns += past
-    trace_cpu_mode(w, cpu, pc.vcpu, pc.mode, mode, now_ns)
     pc.mode = mode
     pc.since_ns = now_ns
 

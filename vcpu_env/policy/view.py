@@ -70,7 +70,7 @@ yield_view = Struct(
         ("series_penalty_ns", "i8"),
         ("awaited", "i8"),  # privileged: the vCPU that the spinner waits for, NIL if none
         # a target rule may set these: what the yield does for its target
-        ("boost", "i8"),  # BOOST_* (kernel.yield_boost); BOOST_RULE: as the kernel's own yield_to()
+        ("boost", "i8"),  # BOOST_* (kernel.v6_19.yield_boost); BOOST_RULE: as the kernel's own yield_to()
         ("penalty_scale", "i8"),  # factor of a penalty in 1/65536
     ],
     single=True,
