@@ -58,7 +58,8 @@ def from_libvirt(
     except OSError as error:
         raise LibvirtError(f"-o: value '{out}' (allowed: a file to write; {error.strerror})") from None
     print_rows(rows, sys.stdout)
-    print(f"\n{out}: {len(scenario.vms)} VMs, {ratio}; next: python -m baselines.overcommit {out}")
+    count = f"{len(scenario.vms)} VM{'s' if len(scenario.vms) > 1 else ''}"
+    print(f"\n{out}: {count}, {ratio}; next: python -m baselines.overcommit {out}")
 
 
 def print_rows(rows: Sequence[Found], stream: TextIO) -> None:

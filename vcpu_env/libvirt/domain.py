@@ -216,8 +216,9 @@ class _Reader:
             else:
                 self.found.without(element, "these threads run as all others do", scheduler)
         if covered >= set(range(self.count)):
+            instead = ", in place of its shares" if "weight" in self.vm else ""
+            how = f"weight = {LARGEST_WEIGHT}{instead}: others keep about 1 % where real-time threads leave them 5 %"
             self.vm["weight"] = LARGEST_WEIGHT
-            how = f"weight = {LARGEST_WEIGHT}: others keep about 1 % where real-time threads leave them 5 %"
             self.found.approximated("cputune/vcpusched", how)
         elif covered:
             self.found.without("cputune/vcpusched", "only some vCPUs: they run as all others do")
