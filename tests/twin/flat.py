@@ -12,6 +12,11 @@ LEAST = 2
 LARGEST_WEIGHT = 88761 << 10
 
 
+def s64(a: int) -> int:
+    """The product of a lag and a load is the one that overflows, with tiny groups beside heavy tasks."""
+    return (a + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 def towards_zero(a: int, b: int) -> int:
     return a // b if a >= 0 else -(-a // b)
 
@@ -145,7 +150,7 @@ class Rq:
         task.slice = task.slice if task.custom else self.base_slice
         if self.on["PLACE_LAG"] and others and task.lag:
             load = sum(other.h_load for other in self.competing())
-            task.v -= towards_zero(task.lag * (load + task.h_load), load)
+            task.v -= towards_zero(s64(task.lag * (load + task.h_load)), load)
         if self.on["PLACE_REL_DEADLINE"] and task.relative:
             task.d, task.relative = task.d + task.v, False
             return
