@@ -83,10 +83,12 @@ function drawAxis(width, ink) {
   }
 }
 
-function drawMarks(run, width, colour) {
+// Yields are triangles, filled if they hit; where many share a pixel, strokes, long if they hit.
+function drawMarks(run, width, colour, top, bottom) {
   const {time, cpu_row: cpuRow, vcpu_row: vcpuRow, outcome} = run.yields;
+  const dense = (view.to - view.from) / (width - labels) > 5000;
   let last = new Map(), here = -1, count = 0;
-  pen.fillStyle = colour;
+  pen.fillStyle = pen.strokeStyle = colour;
   for (let i = Math.max(0, above(time, view.from) - 1); i < time.length && time[i] <= view.to; i++) {
     const px = Math.round(x(time[i]));
     if (px < labels) continue;
@@ -97,14 +99,19 @@ function drawMarks(run, width, colour) {
       continue;
     }
     for (const place of [cpuRow[i], vcpuRow[i]]) {
-      if (last.get(place) === px) continue;
-      last.set(place, px);
       const y = run.rows[place].y;
+      if (y < top || y > bottom || last.get(place) === px) continue;
+      last.set(place, px);
+      if (dense) {
+        pen.fillRect(px, y - 2, 1, outcome[i] === 1 ? 8 : 3);
+        continue;
+      }
       pen.beginPath();
       pen.moveTo(px - 3, y - 2);
       pen.lineTo(px + 3, y - 2);
       pen.lineTo(px, y + 5);
-      if (outcome[i] === 1) pen.fill(); else { pen.strokeStyle = colour; pen.closePath(); pen.stroke(); }
+      pen.closePath();
+      if (outcome[i] === 1) pen.fill(); else pen.stroke();
     }
   }
   if ((view.to - view.from) / (width - labels) > 20000) return;  // IPIs from 20 us a pixel on
@@ -148,7 +155,7 @@ function draw() {
     drawRow(line.row, width, colours);
   }
   drawAxis(width, ink);
-  for (const run of page.runs) drawMarks(run, width, css('--mark'));
+  for (const run of page.runs) drawMarks(run, width, css('--mark'), top, bottom);
   if (picked) {
     pen.fillStyle = css('--mark');
     pen.fillRect(Math.round(x(picked.run.yields.time[picked.i])), AXIS, 1, height - AXIS);

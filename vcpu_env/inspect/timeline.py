@@ -52,6 +52,7 @@ WORDS = {
 """Words of a search: a column of the table of yields, and its value; of `penalty` any above 0."""
 
 
+@cache
 def code_of(state: str) -> int:
     """The number of a vCPU's state."""
     return OF_STATE[state] if state in OF_STATE else OF_WORD[state.partition(" ")[0]]
@@ -95,16 +96,20 @@ def chart_rows(recording: Recording) -> list[Row]:
     cpus = [Row(f"CPU {cpu}") for cpu in range(recording.nr_cpus)]
     vcpus = [Row(f"{task.process}:{task.vcpu}") for task in recording.tasks[: recording.nr_vcpus]]
     on_cpu = {int(p): cpu for cpu, p in enumerate(recording.start["rq"]["curr"]) if p != NIL}
-    for cpu, p in enumerate(recording.start["rq"]["curr"].tolist()):
-        cpus[cpu].add(0, cpu_state(recording, p, NOTHING))
-    for time_ns, v, state, cpu in with_cpus(recording, on_cpu):
-        if v == NIL or v >= recording.nr_vcpus:
-            cpus[cpu].add(time_ns - recording.from_ns, cpu_state(recording, v, NOTHING))
+    of_vm = [len(STATES) + 2 * (task.vm or 0) for task in recording.tasks[: recording.nr_vcpus]]
+    begin_ns = recording.from_ns
+    for cpu in cpus:
+        cpu.add(0, NOTHING)
+    for p, cpu_id in on_cpu.items():
+        cpus[cpu_id].add(0, of_vm[p] if p < recording.nr_vcpus else HOST_TASK)
+    for time_ns, v, state, cpu_id in with_cpus(recording, on_cpu):
+        if not 0 <= v < recording.nr_vcpus:
+            cpus[cpu_id].add(time_ns - begin_ns, NOTHING if v == NIL else HOST_TASK)
             continue
         code = code_of(state)
-        vcpus[v].add(time_ns - recording.from_ns, code)
-        if cpu != NIL:
-            cpus[cpu].add(time_ns - recording.from_ns, cpu_state(recording, v, code))
+        vcpus[v].add(time_ns - begin_ns, code)
+        if cpu_id != NIL:
+            cpus[cpu_id].add(time_ns - begin_ns, of_vm[v] + (code == SPINNING))
     return cpus + vcpus
 
 
@@ -123,17 +128,8 @@ def with_cpus(recording: Recording, on_cpu: dict[int, int]) -> Iterator[tuple[in
             following = next(switches, None)
         yield time_ns, v, state, on_cpu.get(v, NIL)
     for at_ns, _, cpu, _, p, *_ in [following, *switches] if following is not None else []:
-        yield at_ns, p if p >= recording.nr_vcpus else NIL, "", cpu
-
-
-def cpu_state(recording: Recording, p: int, code: int) -> int:
-    """The state of a CPU that this task has."""
-    if p == NIL:
-        return NOTHING
-    vm = recording.tasks[p].vm
-    if p >= recording.nr_vcpus or vm is None:
-        return HOST_TASK
-    return len(STATES) + 2 * vm + (code == SPINNING)
+        if p == NIL or p >= recording.nr_vcpus:
+            yield at_ns, p, "", cpu
 
 
 def colours(nr_vms: int, dark: bool) -> list[str | None]:
