@@ -36,7 +36,8 @@ compiled_only = pytest.mark.skipif(not JIT, reason="uncompiled, nothing is kept"
 def probe(root, cache):
     """Result, versions compiled, and what a fresh process says, with the package under `root`."""
     settings = {"PYTHONPATH": str(root), "VCPU_ENV_CACHE_DIR": str(cache), "NUMBA_DISABLE_JIT": "0"}
-    done = subprocess.run([sys.executable, "-c", PROBE], env=os.environ | settings, capture_output=True, text=True)
+    environment = os.environ | settings
+    done = subprocess.run([sys.executable, "-c", PROBE], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result, compiled = map(int, done.stdout.split())
     return result, compiled, done.stderr
@@ -49,6 +50,28 @@ def test_two_checkouts_share_one_cache(tmp_path):
     result, compiled, said = probe(tmp_path / "one", tmp_path / "cache")
     assert (compiled, said) == (1, "")
     assert probe(tmp_path / "other", tmp_path / "cache") == (result, 0, "")
+
+
+@compiled_only
+def test_code_is_compiled_again_if_what_it_is_made_from_has_changed(tmp_path):
+    """What it imports from, near or far; an edit of any other file leaves it as it is."""
+    for name in ("before", "beside", "below"):
+        shutil.copytree(PACKAGE, tmp_path / name / "vcpu_env", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, edited in (("beside", "scenario/host.py"), ("below", "base/slots.py")):
+        with (tmp_path / name / "vcpu_env" / edited).open("a") as file:
+            file.write("# edited\n")
+    result, compiled, _ = probe(tmp_path / "before", tmp_path / "cache")
+    assert compiled == 1
+    assert probe(tmp_path / "beside", tmp_path / "cache") == (result, 0, "")
+    assert probe(tmp_path / "below", tmp_path / "cache") == (result, 1, "")
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_what_compiled_code_is_made_from():
+    kernel = code_cache.imported(PACKAGE / "kernel" / "entry_points.py")
+    assert PACKAGE / "kernel" / "core.py" in kernel
+    assert PACKAGE / "base" / "jit.py" in kernel
+    assert not any(path.parent == PACKAGE / "scenario" for path in kernel)
 
 
 @compiled_only

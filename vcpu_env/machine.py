@@ -149,8 +149,8 @@ class Machine:
     def answer_target(self, answer: int, boost: int = BOOST_RULE, penalty_scale: float = 1.0) -> None:
         """Answer a target decision: 0 nobody, 1 as the kernel's loop would, 2 + i the i-th candidate of the view.
 
-        `boost` (BOOST_*, see `kernel.v6_19.yield_boost`) is what the yield does for its target, `penalty_scale` (0..1024) the
-        factor of a penalty. The answer is taken when the machine goes on.
+        `boost` (BOOST_*, see `kernel.v6_19.yield_boost`) is what the yield does for its target, `penalty_scale`
+        (0..1024) the factor of a penalty. The answer is taken when the machine goes on.
 
         Raises:
             ValueError: the machine does not wait for a target, or the answer is not allowed; nothing has changed.

@@ -1,17 +1,20 @@
 """Where compiled code is kept: one file for each compiled version of a function, verified when it is read.
 
 The directory is named after the package's source, the compiler, Python and the processor, and the files after the
-functions in it, so that it does not matter where the source lies. Every file begins with a digest of the rest: what is
-damaged is compiled again. Files appear whole (written elsewhere, then renamed), so that any number of processes may
+functions in it and what these were compiled from, so that it does not matter where the source lies; code of another
+source that was compiled from the same is taken over. Every file begins with a digest of the rest: what is damaged is
+compiled again. Files appear whole (written elsewhere, then renamed), so that any number of processes may
 read and fill a directory at once; where nothing can be written, code that is there is used and the rest is compiled for
 this process only.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import pickle
 import platform
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -29,7 +32,13 @@ from numba.core.serialize import dumps
 DEBUG = os.environ.get("VCPU_ENV_DEBUG", "") not in ("", "0")
 PACKAGE = Path(__file__).parent.parent
 SUFFIX = ".code"
+IMPORT = re.compile(r"^ *(?:from|import) (vcpu_env[\w.]*)(?: import (\([^)]*\)|.*))?", re.MULTILINE)
 DIGEST_BYTES = 32
+
+
+def compiler() -> bytes:
+    """What compiles, and how."""
+    return f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode()
 
 
 def source_hash() -> str:
@@ -37,11 +46,40 @@ def source_hash() -> str:
 
     Numba's own check sees only the file that defines a function, so an edit elsewhere would leave stale code behind.
     """
-    digest = hashlib.sha256(f"numba {numba.__version__} numpy {np.__version__} debug {DEBUG}".encode())
+    digest = hashlib.sha256(compiler())
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[Path]:
+    """Files of the package that a file of it imports from."""
+    found = set()
+    for module, names in IMPORT.findall(path.read_text()):
+        parts = PACKAGE.parent.joinpath(*module.split("."))
+        several = [parts / word for word in re.findall(r"\w+", names)]
+        found |= {file for one in (parts, *several) for file in (one.with_suffix(".py"), one / "__init__.py")}
+    return frozenset(file for file in found if file.exists() and file.parent != PACKAGE)
+
+
+@functools.cache
+def closure_hash(path: Path) -> str:
+    """Hash of a file of the package and of all that it imports from, directly or not: what its code is compiled from.
+
+    A constant, a struct or a function that compiled code uses has been imported; an edit of any other file leaves it
+    as it is.
+    """
+    reached, ahead = {path}, [path]
+    while ahead:
+        new = imported(ahead.pop()) - reached
+        reached |= new
+        ahead += new
+    digest = hashlib.sha256(compiler())
+    for file in sorted(reached):
+        digest.update(file.relative_to(PACKAGE).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def target_hash() -> str:
@@ -109,6 +147,17 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def take_over(path: Path) -> bool:
+    """Put the same code of another source in a file's place, if there is any; whether there was."""
+    target = path.parent.name.rpartition("-")[2]
+    for other in path.parent.parent.glob(f"*-{target}/{path.name}"):
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.hardlink_to(other)
+            return True
+    return False
+
+
 class CodeCache(_Cache):
     """The compiled versions of one function, as Numba's dispatchers ask for them.
 
@@ -152,7 +201,9 @@ class CodeCache(_Cache):
         parts = [str(signature), repr(codegen.magic_tuple()), str(code.co_firstlineno), code.co_code.hex()]
         digest = hashlib.sha256("\n".join(parts).encode() + (dumps(cells) if cells else b""))
         source = Path(code.co_filename).resolve()
-        if not source.is_relative_to(PACKAGE.resolve()):
+        if source.is_relative_to(PACKAGE.resolve()):
+            digest.update(closure_hash(PACKAGE / source.relative_to(PACKAGE.resolve())).encode())
+        else:
             digest.update(str(source).encode() + (source.read_bytes() if source.exists() else b""))
         return self.directory / f"{self._name()}-{digest.hexdigest()[:20]}{SUFFIX}"
 
@@ -163,6 +214,8 @@ class CodeCache(_Cache):
             return None
         path = self._path(sig, target_context.codegen())
         body = read_verified(path)
+        if body is None and not path.exists() and take_over(path):
+            body = read_verified(path)
         if body is None:
             if path.exists():
                 tell(f"compiled code in {self.directory} is damaged, as {path.name}: it is compiled again")

@@ -2,8 +2,8 @@
 
 `choose_target` is asked at each kvm_vcpu_on_spin(), `choose_penalty` at each yield that the series would penalise. Each
 is answered by the kernel's own rule, by a user's compiled rule, or from outside: then the machine stops, and takes the
-answer when it goes on. With the target goes the kind of boost (`kernel.v6_19.yield_boost`), the view's fields ``boost`` and
-``penalty_scale``.
+answer when it goes on. With the target goes the kind of boost (`kernel.v6_19.yield_boost`), the view's fields ``boost``
+and ``penalty_scale``.
 """
 
 from vcpu_env.base.jit import NIL, kjit

@@ -172,7 +172,10 @@ cfs_rq = Struct(
         ("curr", "i8"),  # the entity of this level that runs; 7.3 calls it h_curr
         ("curr_task", "i8"),  # of root queues of 7.3: the task that runs; 7.3 calls it curr
         ("next", "i8"),
-        ("next_slack_ns", "i8"),  # service by which `next` may be early; 0 in every kernel, see `kernel.v6_19.yield_boost`
+        (
+            "next_slack_ns",
+            "i8",
+        ),  # service by which `next` may be early; 0 in every kernel, see `kernel.v6_19.yield_boost`
         ("nr_queued", "i8"),
         ("h_nr_queued", "i8"),
         ("h_nr_runnable", "i8"),
