@@ -39,6 +39,9 @@ CHOICE_SEED, REPORT_SEED = 10_000, 20_000
 RULES = ("stock", "series-v2", "vee21", "unserved-credit", "strict-credit", "strict-borrow")
 """Policies that are tried as the rule where candidates are chosen."""
 
+ITS_OWN = ("nr_candidates", "max_penalty_scale", "penalty_levels", "boost", "observe")
+"""What a trained policy brings with it; scenario, reward and episodes are the environment's."""
+
 ROUNDING = 1e-9
 """Returns are summed up in another order where the agent is asked; smaller differences are none."""
 
@@ -155,13 +158,14 @@ class Table:
         return row(f"best rule: {chosen}", earned, self.rule(REPORT_SEED), None)
 
     def learned(self, policy: LearnedPolicy) -> Row:
-        """Results of a trained policy.
+        """Results of a trained policy, with its own rule and actions.
 
         Raises:
             ReferenceError: it is for another environment.
         """
-        env = self.make()
-        if policy.kind != env.kind or policy.about.config.nr_candidates != env.config.nr_candidates:
+        given = policy.about.config
+        env = self.make(rule=policy.about.rule, **{name: getattr(given, name) for name in ITS_OWN})
+        if policy.kind != env.kind:
             raise ReferenceError(
                 f"policy: {policy.name} is for {policy.about.environment} (allowed: {id_of(self.name)})"
             )
@@ -182,7 +186,7 @@ class Table:
             )  # fmt: skip
         for machine in machines:
             machine.check()
-        return row(policy.name, rewards, self.rule(REPORT_SEED), float(decisions.mean()))
+        return row(f"trained: {policy.name}", rewards, self.rule(REPORT_SEED), float(decisions.mean()))
 
 
 def actions_of(env: HostVectorEnv, candidates: np.ndarray, second: float) -> Any:

@@ -7,6 +7,7 @@ import pytest
 import vcpu_env  # noqa: F401
 from tests.helpers.at_once import at_once
 from vcpu_env.envs.lookahead import Lookahead
+from vcpu_env.envs.register import id_of
 from vcpu_env.scenario import Scenario
 
 HORIZON_NS = 200_000
@@ -22,7 +23,7 @@ SMALL = at_once(
 
 def environment(kind: str, **arguments):
     arguments = {"scenario": SMALL, "warm_starts": 1, "horizon_ns": 3_000_000, "reward": {"useful": 1.0}} | arguments
-    return gymnasium.make(f"vcpu_env/{kind}-v0", **arguments).unwrapped
+    return gymnasium.make(id_of(kind), **arguments).unwrapped
 
 
 @pytest.mark.parametrize("kind", ["CandidateChoice", "JointYield", "WideYield"])
@@ -38,7 +39,7 @@ def test_trying_changes_nothing(kind):
 
 def test_a_try_is_what_happens():
     """The value of an action is what a fork earns by it with the rule afterwards, up to the horizon."""
-    env = environment("CandidateChoice")
+    env = environment("CandidateChoice", rule="series-v2", boost="rule")
     _, info = env.reset(seed=4)
     for _ in range(30):
         values = Lookahead(env, HORIZON_NS).values()

@@ -82,7 +82,8 @@ def drive(batch, policy: PolicyWeights, steps: int, keys, first: int = 0, determ
         for i in np.flatnonzero(truncated):
             final[i] = network.forward(layout, weights, info["final_obs"][i], scratch)
         log["rewards"].append(rewards)
-        log["elapsed_ns"].append(info["elapsed_ns"])
+        last = info["final_info"]["elapsed_ns"] if truncated.any() else 0
+        log["elapsed_ns"].append(np.where(truncated, last, info["elapsed_ns"]))
         log["dones"].append(truncated)
         log["final_values"].append(final)
     log = {name: np.stack(rows) for name, rows in log.items()}
