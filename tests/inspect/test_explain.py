@@ -38,6 +38,7 @@ def test_it_says_what_was_recorded(policy, index):
     found = [y for y in yields(storm(policy)) if not y.hypercall][index]
     told = explain(by_number(machine(policy), number_of(index, policy), TO_NS), policy, horizon_ns=HORIZON_NS)
     assert (told["vcpu"], told["time_ns"], told["cpu"]) == (found.vcpu, found.time_ns, found.cpu)
+    assert told["yield"] == found.number == number_of(index, policy)
     assert told["waits_for"]["awaited"] == found.awaited and told["hit"] == found.hit
     said = [(row["vcpu"], row["verdict"]) for row in told["siblings"]]
     assert said == [(v, what) for v, what in found.siblings if what != "self"]

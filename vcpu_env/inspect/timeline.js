@@ -70,16 +70,19 @@ function drawRow(row, width, colours) {
   }
 }
 
-function drawAxis(width, ink) {
+// The times stay in sight when the rows are scrolled.
+function drawAxis(width, ink, top) {
+  pen.fillStyle = css('--paper');
+  pen.fillRect(0, top, width, AXIS);
   const span = view.to - view.from;
   let step = Math.pow(10, Math.floor(Math.log10(span / 4)));
   while (span / step > Math.max(3, (width - labels) / 110)) step *= span / step > 20 ? 5 : 2;
   pen.fillStyle = ink;
   for (let time = Math.ceil(view.from / step) * step; time <= view.to; time += step) {
     const px = Math.round(x(time));
-    pen.fillRect(px, AXIS - 5, 1, 5);
+    pen.fillRect(px, top + AXIS - 5, 1, 5);
     const digits = Math.max(0, 6 - Math.floor(Math.log10(step)));
-    pen.fillText(((page.from_ns + time) / 1e6).toFixed(Math.min(6, digits)) + ' ms', px + 3, 11);
+    pen.fillText(((page.from_ns + time) / 1e6).toFixed(Math.min(6, digits)) + ' ms', px + 3, top + 11);
   }
 }
 
@@ -154,12 +157,12 @@ function draw() {
     pen.fillText(line.row.name, 4, line.y + 11, labels - 8);
     drawRow(line.row, width, colours);
   }
-  drawAxis(width, ink);
   for (const run of page.runs) drawMarks(run, width, css('--mark'), top, bottom);
   if (picked) {
     pen.fillStyle = css('--mark');
     pen.fillRect(Math.round(x(picked.run.yields.time[picked.i])), AXIS, 1, height - AXIS);
   }
+  drawAxis(width, ink, chart.scrollTop);
 }
 function redraw() { if (!queued) { queued = true; requestAnimationFrame(draw); } }
 

@@ -151,14 +151,12 @@ def yield_table(recording: Recording) -> dict[str, Any]:
     found, cpus = yields(recording), recording.nr_cpus
     first = [recording.vm_spans[task.vm or 0][0] for task in recording.tasks[: recording.nr_vcpus]]
     siblings: list[int] = []
-    scans, numbers, number = [0], [], int(recording.start["engine"]["decisions"][0])
+    scans = [0]
     for y in found:
         if len(y.siblings) <= LARGEST_VM:
             siblings += [part for v, what in y.siblings for part in (v - first[v], SIBLINGS.index(what))]
         scans.append(len(siblings))
-        number += not y.hypercall
-        numbers.append(0 if y.hypercall else number)
-    fields = ("vcpu", "cpu", "target", "target_cpu", "awaited")
+    fields = ("number", "vcpu", "cpu", "target", "target_cpu", "awaited")
     table = {name: column([getattr(y, name) for y in found]) for name in fields} | {
         "time": column([y.time_ns - recording.from_ns for y in found]),
         "lag": column([y.lag_ns for y in found]),
@@ -169,7 +167,6 @@ def yield_table(recording: Recording) -> dict[str, Any]:
         "skip": column([SKIP_NAMES.index(y.skip) for y in found]),
         "ran": column([UNKNOWN if y.ran is None else KEPT if y.ran else LOST for y in found]),
         "outcome": column([outcome_of(y) for y in found]),
-        "number": column(numbers),
         "scan": column(scans),
         "cpu_row": column([y.cpu for y in found]),
         "vcpu_row": column([cpus + y.vcpu for y in found]),

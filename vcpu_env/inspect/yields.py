@@ -24,6 +24,7 @@ class Yield:
     """One kvm_vcpu_on_spin(), or one yield hypercall, and what came of it.
 
     Attributes:
+        number: which kvm_vcpu_on_spin() of the run, from 1 on; 0 of a hypercall.
         awaited: the vCPU that the spinner really waits for, NIL if none.
         siblings: (vCPU, what the scan makes of it) in scan order; empty of a hypercall.
         attempts: (target, what yield_to() returned), in order.
@@ -36,6 +37,7 @@ class Yield:
     time_ns: int
     cpu: int
     vcpu: int
+    number: int = 0
     awaited: int = NIL
     lock: int = NIL
     since_ns: int = NIL
@@ -83,12 +85,14 @@ def _yields(recording: Recording) -> Iterator[Yield]:
     open_: dict[int, Yield] = {}  # by spinner
     hinted: dict[int, Yield] = {}  # by the CPU of the target
     scan_start, target = 0, (0, 0, 0, 0)
+    number = int(recording.start["engine"]["decisions"][0])
     for entry in recording.entries:
         time_ns, kind, cpu, who, a, b, c, d = entry
         if not YIELD_SPIN <= kind <= YIELD_NOBODY:
             continue
         if kind == YIELD_SPIN:
-            open_[who] = Yield(time_ns, cpu, who, a, b, c)
+            number += 1
+            open_[who] = Yield(time_ns, cpu, who, number, a, b, c)
             scan_start = d
             yield open_[who]
         elif kind == YIELD_SIBLINGS:
@@ -125,6 +129,7 @@ def arguments(recording: Recording, found: Yield) -> dict[str, Any]:
         return names[v].comm if v != NIL else None
 
     told: dict[str, Any] = {
+        "yield": found.number or None,
         "spinner": name(found.vcpu),
         "awaited": name(found.awaited),
         "lock": None if found.lock == NIL else recording.locks[found.lock],
