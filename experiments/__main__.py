@@ -1,6 +1,5 @@
 """``python -m experiments STUDY``: run a study's sweeps; write its tables, its drawings, and those in its README."""
 
-import re
 import runpy
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 from baselines.command import run_command
 from baselines.evaluate import INPUT_ERRORS
 from baselines.store import Store
-from experiments.study import ROOT, StudyError, list_studies, load_plans, read_sweeps, run_cells
+from experiments.study import ROOT, StudyError, list_studies, load_plans, read_sweeps, run_cells, script_of
 from vcpu_env.executors.base import WorkerDiedError
 from vcpu_env.executors.make import make_executor
 
@@ -43,8 +42,7 @@ def command(
     store = Store(results or Path("results") / (f"{study}-quick" if quick else study), resume=True)
     run_cells(plans, store, make_executor("process", workers))
     if not only:
-        script = directory / f"{re.sub('[-.]', '_', study)}.py"
-        write_study = runpy.run_path(str(script))["write_study"]
+        write_study = runpy.run_path(str(script_of(directory)))["write_study"]
         write_study(read_sweeps(plans, store), directory, out or directory)
 
 

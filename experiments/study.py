@@ -1,6 +1,7 @@
 """A study: a directory of sweeps (experiments, `baselines.experiment`) whose cells lie in one store."""
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ class Sweep:
 def list_studies() -> list[str]:
     """Names of the studies."""
     return sorted(path.parent.name for path in ROOT.glob("*/README.md"))
+
+
+def script_of(directory: Path) -> Path:
+    """The script of a study, named as it: what is neither letter nor digit is an underscore."""
+    return directory / f"{re.sub('[^a-z0-9]', '_', directory.name)}.py"
 
 
 def load_plans(directory: Path, only: Sequence[str] = (), quick: bool = False) -> dict[str, Plan]:

@@ -30,8 +30,7 @@ def finished(request, tmp_path_factory):
 
 def test_tables_of_every_study_are_made(finished, tmp_path):
     directory, plans, store = finished
-    script = directory / f"{directory.name.replace('-', '_')}.py"
-    runpy.run_path(str(script))["write_study"](study.read_sweeps(plans, store), directory, tmp_path)
+    runpy.run_path(str(study.script_of(directory)))["write_study"](study.read_sweeps(plans, store), directory, tmp_path)
     for path in (tmp_path / "tables").glob("*.csv"):
         with path.open(newline="") as file:
             assert len(list(csv.DictReader(file))) > 0
