@@ -139,7 +139,7 @@ def test_a_snapshot_of_another_environment_is_refused(env_id):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": "0.0"}, r"snapshot.version: value 0.0 \(allowed: "),
+        ({"version": "0.0"}, r"snapshot.version: value '0\.0' \(allowed: "),
         ({"layout": "0" * 16}, r"snapshot.layout: value 0000000000000000 \(allowed: "),
         ({"words": b"1234"}, r"snapshot.layout: "),
         ({"arguments": "none"}, r"snapshot.arguments: value none \(allowed: CandidateChoiceEnv scenario=small "),
@@ -320,7 +320,7 @@ def test_a_batch_refuses_what_does_not_fit():
     for wrong, message in (
         (snapshots[:1], r"snapshots: value .*allowed: a list of 2"),
         (snapshots[0], r"snapshots: value .*allowed: a list of 2"),
-        ([snapshots[0], old], "snapshot.version: value 0.0"),
+        ([snapshots[0], old], "snapshot.version: value '0.0'"),
         ([snapshots[0], None], "snapshot: value None"),
     ):
         with pytest.raises(SnapshotError, match=message):

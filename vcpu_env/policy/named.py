@@ -48,7 +48,7 @@ def policy_named(name: str) -> Policy:
         [1, 2, 3, 4, 5, 6, 7, 8, 9]
         >>> policy_named("stok")
         Traceback (most recent call last):
-        ValueError: policy: value 'stok' (did you mean 'stock' or 'stock-6.13' or 'stock-6.12'?)
+        vcpu_env.base.errors.InputError: policy: value 'stok' (did you mean 'stock' or 'stock-6.13' or 'stock-6.12'?)
     """
     if name not in POLICIES:
         close = difflib.get_close_matches(name, POLICIES, n=3, cutoff=0.5)
