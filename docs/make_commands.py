@@ -13,6 +13,7 @@ PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = {
     "vcpu-env": "vcpu_env.cli",
     "python -m baselines.evaluate": "baselines.evaluate",
+    "python -m baselines.overcommit": "baselines.overcommit.__main__",
     "python -m baselines.report": "baselines.report.__main__",
     "python -m agents.train": "agents.train",
     "python -m agents.evaluate": "agents.evaluate",
@@ -20,6 +21,7 @@ COMMANDS = {
     "python -m agents.export": "agents.export",
     "python -m agents.tune": "agents.tune",
     "python -m agents.publish": "agents.publish",
+    "python -m agents.reference": "agents.reference",
     "python -m experiments": "experiments.__main__",
     "python -m experiments.calibration": "experiments.calibration.__main__",
 }
