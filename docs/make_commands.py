@@ -45,6 +45,7 @@ def section(name: str, module: str) -> str:
     generator = [sys.executable, "-m", "typer", module, "utils", "docs", "--name", name]
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
     text = subprocess.run(generator, check=True, capture_output=True, text=True, env=environment, cwd=ROOT).stdout
+    text = text.replace(f"{ROOT}/", "")  # defaults that lie in the checkout
     return "".join(f"#{line}" if line.startswith("#") else line for line in text.splitlines(keepends=True))
 
 
