@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not JIT, reason="the examples are of the compile
 
 
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PRINTS)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*PRINTS, "first_agent"}
 
 
 @pytest.mark.parametrize("name", PRINTS)
@@ -32,6 +32,12 @@ def test_example(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert PRINTS[name] in capsys.readouterr().out
+
+
+def test_the_first_agent_beats_the_rule(capsys):
+    runpy.run_path(str(EXAMPLES / "first_agent.py"), run_name="__main__")
+    last = capsys.readouterr().out.splitlines()[-1].replace(",", "").split()
+    assert float(last[3]) > 5 * float(last[-1])
 
 
 def returns(line):
