@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from baselines.cells import Cell, Row
 from vcpu_env.base.errors import InputError
-from vcpu_env.base.files import checksum_of_data, holds_nothing, say_unchecked, write_whole
+from vcpu_env.base.files import checksum_of_data, holds_nothing, write_whole
 
 KEY = b"vcpu_env.cell"
 """Where a cell's file says which cell it holds, so that a file under a wrong name is noticed."""
@@ -133,10 +133,9 @@ def read_rows(directory: Path) -> list[Row]:
         metadata, rows = _read_parquet(path)
     except (OSError, ValueError, pa.ArrowException):
         raise StoreError(f"{path}: cannot be read (baselines.evaluate with --resume writes it again)") from None
-    if CHECKSUM not in metadata:
-        say_unchecked(path)
-    elif metadata[CHECKSUM] != _checksum(rows):
-        raise StoreError(f"{path}: damaged (baselines.evaluate with --resume writes it again)")
+    if metadata.get(CHECKSUM) != _checksum(rows):
+        what = "damaged" if CHECKSUM in metadata else "no checksum: damaged, or written before 0.2"
+        raise StoreError(f"{path}: {what} (baselines.evaluate with --resume writes it again)")
     return rows
 
 

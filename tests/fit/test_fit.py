@@ -71,6 +71,10 @@ def test_both_formats_tell_the_same():
             FTRACE.replace("prev_state=R ==>", "prev_state=R =>"),
             "line 4: sched_switch cannot be read: 'prev_comm=swapper",
         ),
+        (
+            FTRACE.replace("prev_state=R ==>", "prev_state=1979-05-27 ==>"),
+            "line 4: sched_switch cannot be read: 'prev_comm=swapper",
+        ),
         (FTRACE + "CPU:1 [LOST 12 EVENTS]\n", "line 11: events were lost (allowed: complete recordings"),
         (FTRACE.replace("sched_waking", "sched_stat"), "no events sched:sched_waking (allowed: recordings with both)"),
         ("# nothing\n", "no events sched:sched_switch and sched:sched_waking (allowed: recordings with both)"),

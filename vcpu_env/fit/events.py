@@ -114,7 +114,10 @@ def parse_events(lines: Iterable[str]) -> list[Event]:
             if SKIPPED.match(line):
                 continue
             raise FitError(f"line {number}: '{line.strip():.40}' (allowed: lines of ftrace, perf script or trace-cmd)")
-        event = _event(match)
+        try:
+            event = _event(match)
+        except ValueError:  # a number that is none
+            event = None
         if event is None:
             raise FitError(f"line {number}: {match['event']} cannot be read: '{match['rest']:.60}'")
         if event.kind >= 0:
