@@ -130,3 +130,24 @@ def test_what_is_no_card_is_one_line(tmp_path):
             load_card(tmp_path / "a.json")
     with pytest.raises(ConfigError, match=r"b\.json: cannot be read \(No such file"):
         load_card(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("vms.*.workload=dbensh", "workload: value 'dbensh' (allowed: "),
+        ("vms.*.params.clients=0", "params.clients: value 0 (allowed: whole number 1..1000000)"),
+        ("vms.*.params.clients=1_000_000", "the machine takes "),
+    ],
+)
+def test_an_experiment_is_checked_before_anything_runs(monkeypatch, change, message):
+    monkeypatch.setenv("VCPU_ENV_MAX_MIB", "64")
+    from baselines.experiment import ExperimentError, make_plan, parse_experiment
+    from vcpu_env.policy.named import POLICIES
+
+    toml = f'scenarios = ["dbench-2vm"]\npolicies = ["stock"]\nset = ["{change}"]'
+    with pytest.raises(ExperimentError, match="scenario dbench-2vm: ") as error:
+        make_plan(parse_experiment(toml, "case"), POLICIES)
+    assert message in str(error.value)
+    with pytest.raises(ExperimentError, match=r"title: value 'a\\nb' \(allowed: a line of text\)"):
+        parse_experiment(toml + '\ntitle = "a\\nb"', "case")

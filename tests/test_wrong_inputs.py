@@ -379,24 +379,3 @@ def test_fit_looks_at_its_output_first(tmp_path):
 
     with pytest.raises(FitError, match=r"-o: value .*/no/x.toml' \(allowed: a file in a directory to write to\)"):
         fit_and_compare(tmp_path / "no-trace", [], [], tmp_path / "no" / "x.toml", 0, False)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("vms.*.workload=dbensh", "workload: value 'dbensh' (allowed: "),
-        ("vms.*.params.clients=0", "params.clients: value 0 (allowed: whole number 1..1000000)"),
-        ("vms.*.params.clients=1_000_000", "the machine takes "),
-    ],
-)
-def test_an_experiment_is_checked_before_anything_runs(monkeypatch, change, message):
-    monkeypatch.setenv("VCPU_ENV_MAX_MIB", "64")
-    from baselines.experiment import ExperimentError, make_plan, parse_experiment
-    from vcpu_env.policy.named import POLICIES
-
-    toml = f'scenarios = ["dbench-2vm"]\npolicies = ["stock"]\nset = ["{change}"]'
-    with pytest.raises(ExperimentError, match="scenario dbench-2vm: ") as error:
-        make_plan(parse_experiment(toml, "case"), POLICIES)
-    assert message in str(error.value)
-    with pytest.raises(ExperimentError, match=r"title: value 'a\\nb' \(allowed: a line of text\)"):
-        parse_experiment(toml + '\ntitle = "a\\nb"', "case")

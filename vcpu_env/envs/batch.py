@@ -43,6 +43,7 @@ from vcpu_env.envs.parallel import (
     show_machines,
     step_machines,
 )
+from vcpu_env.envs.resets import chosen_machines, seeds_of
 from vcpu_env.envs.shown import Shown, marked
 from vcpu_env.envs.singles import VectorOfSingles
 from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of, check_options
@@ -51,11 +52,6 @@ from vcpu_env.policy.named import Policy
 
 MOST_ENVS = 1 << 16
 BATCH_ARGUMENTS = ("num_envs", "max_episode_steps", "autoreset_mode", "threads", *ARGUMENTS)
-
-
-def is_seed(value: Any) -> bool:
-    """Whether this seeds one environment."""
-    return value is None or (isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0))
 
 
 def fewer(steps: int, decisions: Any) -> Any:
@@ -155,24 +151,14 @@ class HostVectorEnv(VectorOfSingles):
         return mask
 
     def _chosen(self, mask: Any) -> np.ndarray:
-        given = mask.tolist() if isinstance(mask, np.ndarray) else mask
-        several = isinstance(given, list | tuple) and len(given) == self.num_envs
-        if not several or not all(isinstance(one, bool | np.bool_) for one in given) or not any(given):
-            allowed = f"{self.num_envs} booleans, one of them true"
-            raise EnvConfigError(f"reset_mask: value {shown(mask)} (allowed: {allowed})")
-        if not self._is_reset() and not all(given):
+        which = chosen_machines(mask, self.num_envs)
+        if not self._is_reset() and len(which) < self.num_envs:
             raise ResetNeeded("reset_mask: the environments have not been reset (allowed: reset() first)")
-        return np.flatnonzero(given)
+        return which
 
     def _seed(self, seed: int | list[int | None] | None, which: np.ndarray) -> None:
         """Seed the machines' generators as Gymnasium seeds as many single environments."""
-        given: Any = seed
-        if is_seed(seed):
-            given = [None if given is None else int(given) + i for i in range(self.num_envs)]
-        several = isinstance(given, list | tuple) and len(given) == self.num_envs
-        if not several or not all(map(is_seed, given)):
-            raise EnvConfigError(f"seed: value {shown(seed)} (allowed: an integer from 0, or {self.num_envs} of them)")
-        seeds = [None if one is None else int(one) for one in given]
+        seeds = seeds_of(seed, self.num_envs)
         fresh = not self.randoms
         made = [
             seeding.np_random(seeds[i])[0] if fresh or (seeds[i] is not None and i in which) else self.randoms[i]
