@@ -1,6 +1,7 @@
 """What the commands of this package share: how they end, and how they say what is wrong."""
 
 import sys
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -24,7 +25,7 @@ def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
         with_output(lambda: end_of(app(standalone_mode=False)))
     except InterruptError as interrupted:
         say(f"interrupted: {interrupted}")
-        sys.exit(exit_code())
+        leave()
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         say(f"error: {one_line(message)}")
@@ -42,5 +43,11 @@ def end_of(code: object) -> None:
     """End with a command's exit code; one that a signal has ended says so."""
     if code == INTERRUPTED_COMMAND:
         say("interrupted")
-        code = exit_code()
+        leave()
     sys.exit(code)  # type: ignore[arg-type]
+
+
+def leave() -> NoReturn:
+    """End after a signal, and say no more: a pool that it has broken may complain when the interpreter tidies up."""
+    sys.unraisablehook = lambda _: None
+    sys.exit(exit_code())
