@@ -2,10 +2,14 @@
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+import typer
+from typer.exceptions import TyperException
 from typer.testing import CliRunner
 
 import vcpu_env
@@ -72,3 +76,33 @@ def test_a_page_that_is_none_is_refused_in_one_line():
     made = subprocess.run([sys.executable, DOCS / "pages.py", "make", "none"], capture_output=True, text=True)
     assert made.returncode == 2
     assert made.stderr.startswith("error: NAME: value 'none' (allowed: commands, ")
+
+
+def commands_of(page):
+    """Commands in a page's code blocks, one each; what follows ``#`` is for the reader."""
+    text = page.read_text().replace("\\\n", " ")
+    return re.findall(r"^    (vcpu-env [^#|>\n]+|python -m [^#|>\n]+)", text, re.MULTILINE)
+
+
+def parsed(command):
+    """Read a command's arguments as it would, and run nothing; of several commands, those of the named one."""
+    words = shlex.split(command.replace("NAME-HASH", "name"))
+    program = "vcpu-env" if words[0] == "vcpu-env" else " ".join(words[:3])
+    module = import_module(runpy.run_path(str(DOCS / "make_commands.py"))["COMMANDS"][program])
+    taken, words = typer.main.get_command(module.app), words[1 if program == "vcpu-env" else 3 :]
+    while words and words[0] in getattr(taken, "commands", {}):
+        taken, words = taken.commands[words[0]], words[1:]
+    taken.make_context(program, words)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/why.md", "docs/overcommit.md", "docs/tutorials/rule.md"])
+def test_commands_in_pages_are_understood(page):
+    found = commands_of(DOCS.parent / page)
+    assert found
+    for command in found:
+        parsed(command)
+
+
+def test_a_command_that_is_not_understood():
+    with pytest.raises(TyperException, match="unexpected extra argument"):
+        parsed("python -m baselines.evaluate --policy series-v2 vee21")
