@@ -52,7 +52,7 @@ class Records:
 @kjit
 def write_down(w, spinner, siblings):
     """Copy a decision's integers. Returns how many candidates there are."""
-    view = yield_view(w, 0)
+    view = yield_view(w)
     spinner[0], spinner[1], spinner[2] = view.kernel_mode, view.chain_lag_ns, view.slice_left_ns
     spinner[3], spinner[4], spinner[5] = view.spin_ns, view.since_yield_ns, view.ple_window_ns
     spinner[6], spinner[7], spinner[8] = view.pending_ipi, view.ipi_age_ns, view.nr_running
@@ -77,7 +77,7 @@ def record(w, end_ns, every, progress, layout, weights, key, continuous, determi
 
     `progress` is how many decisions have been seen, and how many written down.
     """
-    state, old, seen, kept = env_state(w, 0), len(observed) - len(new), progress[0], progress[1]
+    state, old, seen, kept = env_state(w), len(observed) - len(new), progress[0], progress[1]
     advance(w, end_ns)
     while state.at_decision and kept < len(counts):
         look(w)
@@ -97,7 +97,7 @@ def record(w, end_ns, every, progress, layout, weights, key, continuous, determi
         take_action(w)
         advance(w, end_ns)
     progress[0], progress[1] = seen, kept
-    return INTERRUPTED if cut_short(w, end_ns) else engine(w, 0).status
+    return INTERRUPTED if cut_short(w, end_ns) else engine(w).status
 
 
 class RecordingMachine(PolicyMachine):

@@ -33,9 +33,9 @@ def ask_rule(machines, address, answers, given):
     """The target and the boost that a compiled rule answers at each machine's decision; no machine is changed."""
     for i in range(len(machines)):
         w = machines[i]
-        view = yield_view(w, 0)
+        view = yield_view(w)
         answers[i], given[i] = AS_KERNEL, BOOST_RULE
-        if env_state(w, 0).at_decision:
+        if env_state(w).at_decision:
             answers[i] = call_rule(address, view)
             given[i] = view.boost
             view.boost, view.penalty_scale = BOOST_RULE, PENALTY_SCALE_ONE

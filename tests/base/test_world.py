@@ -25,8 +25,8 @@ def when_ns(w, slot):
     return event(w, slot).when_ns
 
 @entry_point
-def status(w, place):
-    return engine(w, place).status
+def status(w, _):
+    return engine(w).status
 
 for function, index in ((when_ns, 3), (when_ns, 8), (when_ns, -1), (status, 0)):
     world = World(timeline_arrays(8))

@@ -45,7 +45,7 @@ def back_to_user(w, now_ns):
 @kjit
 def run_until(w, now_ns, end_ns):
     """Let ticks and timers up to `end_ns` happen, at equal times the ticks first."""
-    tun = sched_tunables(w, 0)
+    tun = sched_tunables(w)
     while True:
         tick_ns = (now_ns // tun.tick_ns + 1) * tun.tick_ns
         slot = next_slot(w)

@@ -37,7 +37,7 @@ def reschedule_kicked(w, now_ns):
 @kjit
 def run_ticks(w, now_ns, ticks):
     """Let ticks happen on all CPUs that are not idle; returns the time of the last one."""
-    tun = sched_tunables(w, 0)
+    tun = sched_tunables(w)
     for _ in range(ticks):
         now_ns += tun.tick_ns
         for cpu in range(tun.nr_cpus):

@@ -163,13 +163,14 @@ class CodeCache(_Cache):
 
     Attributes:
         directory: where they are kept; None: `cache_dir`, made when something is stored.
+        variant: tells apart what one function is compiled to in several ways.
     """
 
     storing = True
     """Whether this process stores what it compiles."""
 
-    def __init__(self, function: Any, directory: Path | None = None):
-        self.function, self.directory = function, directory or cache_dir()
+    def __init__(self, function: Any, directory: Path | None = None, variant: str = ""):
+        self.function, self.directory, self.variant = function, directory or cache_dir(), variant
         self.enabled = True
 
     @property
@@ -198,7 +199,13 @@ class CodeCache(_Cache):
         """The file of a version; functions outside the package are told apart by their files and what these hold."""
         code = self.function.__code__
         cells = tuple(cell.cell_contents for cell in self.function.__closure__ or ())
-        parts = [str(signature), repr(codegen.magic_tuple()), str(code.co_firstlineno), code.co_code.hex()]
+        parts = [
+            self.variant,
+            str(signature),
+            repr(codegen.magic_tuple()),
+            str(code.co_firstlineno),
+            code.co_code.hex(),
+        ]
         digest = hashlib.sha256("\n".join(parts).encode() + (dumps(cells) if cells else b""))
         source = Path(code.co_filename).resolve()
         if source.is_relative_to(PACKAGE.resolve()):

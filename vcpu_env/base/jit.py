@@ -55,7 +55,7 @@ def kjit(function, parallel=False):
     """
     compiled = njit(error_model="numpy", nogil=True, boundscheck=DEBUG, parallel=parallel)(function)
     if JIT:
-        compiled._cache = CodeCache(function)
+        compiled._cache = CodeCache(function, variant="parallel" if parallel else "")
         call_template, compile_version = compiled.get_call_template, compiled.compile
 
         def without_literals(args, kws):

@@ -114,7 +114,7 @@ def seed_key(seed):
 @kjit
 def set_seed(w, seed):
     """Give the machine the random streams of another seed: the same state, another future."""
-    random_key(w, 0).key = seed_key(seed)
+    random_key(w).key = seed_key(seed)
 
 
 @kjit
@@ -132,7 +132,7 @@ def stream_key(key, stream, entity):
 @kjit
 def draw_of(w, stream, entity, count):
     """The `count`-th draw of one entity's stream: 32 uniform bits."""
-    return draw(stream_key(random_key(w, 0).key, stream, entity), count)
+    return draw(stream_key(random_key(w).key, stream, entity), count)
 
 
 @kjit

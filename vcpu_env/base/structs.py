@@ -6,15 +6,16 @@
     se = sched_entity(w, i)      # in a function of the machine: a reference, as ``struct sched_entity *se``
     se.vruntime += delta
 
-Compiled, an access is one load and one address computation, and an index must be a valid id. With `VCPU_ENV_DEBUG=1`
-each is checked, as it always is uncompiled.
+A struct that a world has one of takes no index: ``sched_tunables(w).base_slice_ns``. Compiled, an access is one load
+and one address computation, and an index must be a valid id. With `VCPU_ENV_DEBUG=1` each is checked, as it always is
+uncompiled.
 """
 
 import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -23,6 +24,8 @@ from numba.extending import lower_builtin, type_callable
 
 from vcpu_env.base.jit import DEBUG, JIT
 from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, STRUCTS, outside
+
+WORD_BYTES = 8
 
 
 class StructView:
@@ -58,7 +61,7 @@ class Struct:
     Args:
         name: one of `slots.STRUCTS`, which gives its slot.
         fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C.
-        single: a world has one of it, with index 0.
+        single: a world has one of it; its accessor takes no index: ``engine(w)``.
 
     Raises:
         ValueError: the name is not in `slots.STRUCTS`, or is declared twice.
@@ -81,14 +84,27 @@ class Struct:
         if JIT:
             compile_accessor(self)
 
-    def __call__(self, w, index):
+    def __call__(self, w, *indices):
         array = w.views.get(self.slot, ())
+        (index,) = indices or (0,) * self.single
         if not 0 <= index < len(array):
             raise IndexError(outside(self.name, index, len(array)))
         return StructView(array, index)
 
     def __reduce__(self):
         return declared_struct, (self.module, self.name)
+
+    def place(self, field: str) -> int:
+        """Which word of it a field is, for `write_word`.
+
+        Raises:
+            ValueError: the field is not one word.
+        """
+        fields: Any = self.dtype.fields
+        kind, offset = fields[field][:2]
+        if kind != np.int64:
+            raise ValueError(f"struct {self.name}: field {field} is {kind} (allowed: int64)")
+        return int(offset) // WORD_BYTES
 
     def array(self, count: int = 1) -> "StructArray":
         """So many of it, for the layout of a world."""
@@ -132,18 +148,53 @@ class StructArray:
         return self.struct.dtype
 
 
+def write_word(w, slot, place, value):
+    """Write to a field that is known when the machine runs only: a word of the single struct in a slot."""
+    w.views[slot].view(np.int64).reshape(-1)[place] = value
+
+
+def compile_write_word() -> None:
+    """Teach the compiler what ``write_word(w, slot, place, value)`` means."""
+
+    @type_callable(write_word)
+    def type_write(context):
+        return lambda w, slot, place, value: types.void
+
+    @lower_builtin(write_word, types.Any, types.Any, types.Any, types.Any)
+    def write(context, builder, signature, args):
+        word = context.get_value_type(types.intp)
+        w, slot, place, value = (
+            context.cast(builder, a, kind, types.intp) for a, kind in zip(args, signature.args, strict=True)
+        )
+        header = builder.inttoptr(w, word.as_pointer())
+        struct = builder.inttoptr(builder.add(w, builder.load(builder.gep(header, [slot]))), word.as_pointer())
+        builder.store(value, builder.gep(struct, [place]))
+        return context.get_dummy_value()
+
+
+if JIT:
+    compile_write_word()
+
+
 def compile_accessor(struct: Struct) -> None:
-    """Teach the compiler what ``struct(w, index)`` means."""
+    """Teach the compiler what ``struct(w, index)`` means, or ``struct(w)`` of a single one."""
     record = numba.from_dtype(struct.dtype)
+
+    def of_single(w):
+        return record
+
+    def of_array(w, index):
+        return record if isinstance(index, types.Integer | types.Boolean) else None
 
     @type_callable(struct)
     def type_accessor(context):
-        return lambda w, index: record if isinstance(index, types.Integer | types.Boolean) else None
+        return of_single if struct.single else of_array
 
-    @lower_builtin(struct, types.Any, types.Any)
+    @lower_builtin(struct, *[types.Any] * (1 if struct.single else 2))
     def reference(context, builder, signature, args):
         word = context.get_value_type(types.intp)
-        w, index = (context.cast(builder, a, kind, types.intp) for a, kind in zip(args, signature.args, strict=True))
+        w, *indices = (context.cast(builder, a, kind, types.intp) for a, kind in zip(args, signature.args, strict=True))
+        (index,) = indices or (word(0),)
         header = builder.inttoptr(w, word.as_pointer())
         if DEBUG:
             check_index(context, builder, header, struct, index)

@@ -70,7 +70,7 @@ def init_timeline(world) -> None:
 def set_event(w, slot, when_ns):
     """Let the event of `slot` happen at `when_ns`, instead of whenever it was to happen; `NEVER` cancels it."""
     event(w, slot).when_ns = when_ns
-    node = slot + machine_clock(w, 0).leaves
+    node = slot + machine_clock(w).leaves
     winner(w, node).when_ns = when_ns
     node >>= 1
     while node >= 1:
@@ -93,7 +93,7 @@ def next_slot(w):
 @kjit
 def note_stall(w):
     """A program that is under way takes no time, however long it is followed: the machine is stopped at this event."""
-    clock = machine_clock(w, 0)
+    clock = machine_clock(w)
     clock.checked_ns = NEVER
     clock.check_events = 0
 
@@ -101,7 +101,7 @@ def note_stall(w):
 @kjit
 def time_stands_still(w, slot):
     """Whether there have been too many events since the clock last moved; `slot` is the last one's."""
-    clock = machine_clock(w, 0)
+    clock = machine_clock(w)
     if clock.checked_ns != NEVER and clock.checked_ns != clock.now_ns:
         clock.checked_ns, clock.checked_events = clock.now_ns, clock.events
     elif clock.checked_ns == NEVER or clock.events - clock.checked_events >= MOST_EVENTS_AT_ONCE:

@@ -73,7 +73,7 @@ traced = compiled_traced if JIT else python_traced
 @entry_point
 def record(w, time_ns, kind, cpu, who, a, b, c, d):
     """Write one record, or only count it if there is no room. Ask `traced` first."""
-    ring = trace_ring(w, 0)
+    ring = trace_ring(w)
     if ring.written < ring.length:
         entry = trace_record(w, ring.written)
         entry.time_ns = time_ns

@@ -25,7 +25,7 @@ def fair_ticks_world(nr_tasks: int, grouped: bool) -> World:
 @kjit
 def fair_ticks(w, ticks):
     """Let `ticks` ticks pass, with the reschedules they ask for."""
-    rq, tick_ns = cpu_rq(w, 0), sched_tunables(w, 0).tick_ns
+    rq, tick_ns = cpu_rq(w, 0), sched_tunables(w).tick_ns
     for _ in range(ticks):
         update_rq_clock(w, 0, rq.clock_ns + tick_ns)
         sched_tick(w, 0)

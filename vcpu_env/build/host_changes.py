@@ -3,7 +3,7 @@
 from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import set_event
 from vcpu_env.base.world import World
-from vcpu_env.engine.host_changes import NIL, PARAMETERS, host_change_arrays
+from vcpu_env.engine.host_changes import NIL, host_change_arrays, place_of
 from vcpu_env.kernel.cpumask import cpu_words
 from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.model import Scenario
@@ -19,10 +19,9 @@ class HostChanges:
     def __init__(self, scenario: Scenario, first_slot: int):
         self.first_slot = first_slot
         self.rows = [
-            (write.at_ns, (PARAMETERS.index(write.name), write.value, NIL, (0, 0, 0, 0), 0))
-            for write in host_writes(scenario)
+            (write.at_ns, (*place_of(write.name), write.value, NIL, (0, 0, 0, 0), 0)) for write in host_writes(scenario)
         ]
-        self.rows += [(pin.at_ns, (NIL, NIL, pin.vcpu, cpu_words(pin.cpus), 0)) for pin in pins(scenario)]
+        self.rows += [(pin.at_ns, (NIL, NIL, NIL, pin.vcpu, cpu_words(pin.cpus), 0)) for pin in pins(scenario)]
         self.nr_slots = len(self.rows)
 
     def arrays(self) -> list[StructArray]:

@@ -65,10 +65,10 @@ def init_alignment(world) -> None:
 @kjit
 def book_alignment(w, now_ns):
     """Book the time since the last change of what runs."""
-    its = alignment(w, 0)
+    its = alignment(w)
     past = now_ns - its.since_ns
     its.since_ns = now_ns
-    if its.nr_busy == event_slots(w, 0).nr_cpus:
+    if its.nr_busy == event_slots(w).nr_cpus:
         its.busy_ns += past
         if its.nr_vms == 1:
             its.gang_ns += past
@@ -78,7 +78,7 @@ def book_alignment(w, now_ns):
 def book_together(w, vm, now_ns):
     """Book the time since the last change of how many vCPUs of a VM run."""
     its = vm_alignment(w, vm)
-    if its.nr_running == min(guest_vm(w, vm).nr_vcpus, event_slots(w, 0).nr_cpus):
+    if its.nr_running == min(guest_vm(w, vm).nr_vcpus, event_slots(w).nr_cpus):
         its.together_ns += now_ns - its.since_ns
     its.since_ns = now_ns
 
@@ -86,7 +86,7 @@ def book_together(w, vm, now_ns):
 @kjit
 def count_switch(w, cpu, now_ns):
     """Count a switch to a vCPU, and whether another CPU's last one was so near that both are in unison."""
-    its = alignment(w, 0)
+    its = alignment(w)
     its.vcpu_switches += 1
     counted = 0
     if cpu != its.last_cpu:
@@ -109,9 +109,9 @@ def vcpu_leaves(w, v, now_ns):
     book_alignment(w, now_ns)
     book_together(w, vm, now_ns)
     vm_alignment(w, vm).nr_running -= 1
-    alignment(w, 0).nr_busy -= 1
+    alignment(w).nr_busy -= 1
     if vm_alignment(w, vm).nr_running == 0:
-        alignment(w, 0).nr_vms -= 1
+        alignment(w).nr_vms -= 1
 
 
 @kjit
@@ -122,9 +122,9 @@ def vcpu_comes(w, cpu, v, now_ns):
     book_together(w, vm, now_ns)
     count_switch(w, cpu, now_ns)
     if vm_alignment(w, vm).nr_running == 0:
-        alignment(w, 0).nr_vms += 1
+        alignment(w).nr_vms += 1
     vm_alignment(w, vm).nr_running += 1
-    alignment(w, 0).nr_busy += 1
+    alignment(w).nr_busy += 1
 
 
 @kjit
@@ -138,7 +138,7 @@ def settle_alignment(w, nr_vms, now_ns):
 @kjit
 def runnable_vcpu(w, p):
     """Whether a task is a vCPU that runs or waits for a CPU."""
-    if p >= event_slots(w, 0).nr_vcpus or task_struct(w, p).state != TASK_RUNNING:
+    if p >= event_slots(w).nr_vcpus or task_struct(w, p).state != TASK_RUNNING:
         return False
     return sched_entity(w, p).on_rq != 0
 
@@ -146,7 +146,7 @@ def runnable_vcpu(w, p):
 @kjit
 def alignment_tick(w, cpu):
     """Count, at a CPU's tick, its runnable vCPUs and those that have a runnable sibling there."""
-    its = alignment(w, 0)
+    its = alignment(w)
     p = cpu_rq(w, cpu).cfs_tasks_head
     while p != NIL:
         if runnable_vcpu(w, p):

@@ -66,7 +66,7 @@ from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_ru
 @kjit
 def stop_for_answer(w, cpu, kind, by_kick):
     """Stop the machine: a decision has to be answered from outside."""
-    state = engine(w, 0)
+    state = engine(w)
     state.status = STOPPED_AT_DECISION
     state.decision_kind = kind
     state.decision_cpu = cpu
@@ -76,8 +76,8 @@ def stop_for_answer(w, cpu, kind, by_kick):
 @kjit
 def refuse(w, answer):
     """A rule gave an answer that is not allowed: the machine cannot go on."""
-    engine(w, 0).status = FAILED
-    engine(w, 0).refused = answer
+    engine(w).status = FAILED
+    engine(w).refused = answer
 
 
 @kjit
@@ -97,7 +97,7 @@ def note_yield(w, cpu, me, target, awaited):
     now_ns = cpu_rq(w, cpu).clock_ns
     kvm_vcpu(w, target).last_boost_ns = now_ns
     kvm_vcpu(w, me).last_yield_ns = now_ns
-    stats, decision = yield_stats(w, 0), yield_decision(w, 0)
+    stats, decision = yield_stats(w), yield_decision(w)
     stats.yields += 1
     stats.credited += decision.credit_ns > 0
     stats.credit_ns += decision.credit_ns
@@ -119,7 +119,7 @@ def note_yield(w, cpu, me, target, awaited):
 def view_penalty(w, me, target, now_ns):
     """Describe the pending penalty decision; the series' own answer is part of the view."""
     choose_penalty(w)
-    view, decision = yield_view(w, 0), yield_decision(w, 0)
+    view, decision = yield_view(w), yield_decision(w)
     fill_view(w, me, awaited_vcpu(w, me), now_ns)
     view.target = target
     view.gran_ns = decision.gran
@@ -132,7 +132,7 @@ def view_penalty(w, me, target, now_ns):
 @kjit
 def finish_yield(w, cpu, by_kick, now_ns):
     """The end of a yield_to() that succeeds: penalty, forfeit, and the schedule() of the yielder."""
-    me, target = pcpu(w, cpu).vcpu, yield_decision(w, 0).target
+    me, target = pcpu(w, cpu).vcpu, yield_decision(w).target
     awaited = awaited_vcpu(w, me)
     yield_to_end(w, cpu, target)
     trace_boost(w, cpu, me, now_ns)
@@ -141,11 +141,11 @@ def finish_yield(w, cpu, by_kick, now_ns):
         sched_yield_result(w, me, 1)
     else:
         on_spin_result(w, me, target, 1)
-    if stays(yield_decision(w, 0).boost):
+    if stays(yield_decision(w).boost):
         on_spin_finish(w, me)
-        host_work(w, cpu, host_costs(w, 0).yield_to_ns, ENTER, now_ns)
+        host_work(w, cpu, host_costs(w).yield_to_ns, ENTER, now_ns)
     else:
-        reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
+        reschedule(w, cpu, host_costs(w).yield_to_ns, now_ns)
 
 
 @kjit
@@ -153,9 +153,9 @@ def plain_yield(w, cpu, now_ns):
     """yield() in place of a directed yield: the spinner gives way to whom the scheduler picks."""
     trace_nobody(w, cpu, pcpu(w, cpu).vcpu, RULED_PLAIN, now_ns)
     sched_yield(w, cpu)
-    yield_stats(w, 0).plain += 1
+    yield_stats(w).plain += 1
     kvm_vcpu(w, pcpu(w, cpu).vcpu).parked = 1
-    reschedule(w, cpu, host_costs(w, 0).yield_to_ns, now_ns)
+    reschedule(w, cpu, host_costs(w).yield_to_ns, now_ns)
 
 
 @kjit
@@ -164,7 +164,7 @@ def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
     if penalty_ns < 0 or penalty_ns > MAX_PENALTY_NS:
         refuse(w, penalty_ns)
         return
-    yield_decision(w, 0).penalty = penalty_ns
+    yield_decision(w).penalty = penalty_ns
     finish_yield(w, cpu, by_kick, now_ns)
 
 
@@ -176,11 +176,11 @@ def try_yield(w, cpu, target, by_kick, now_ns):
     trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns)
     if ret <= 0:
         return ret
-    yield_decision(w, 0).target = target
-    if not yield_decision(w, 0).pending:
+    yield_decision(w).target = target
+    if not yield_decision(w).pending:
         finish_yield(w, cpu, by_kick, now_ns)
         return ret
-    rules = decision_rules(w, 0)
+    rules = decision_rules(w)
     if rules.penalty_rule == RULE_KERNEL:
         choose_penalty(w)
         finish_yield(w, cpu, by_kick, now_ns)
@@ -189,7 +189,7 @@ def try_yield(w, cpu, target, by_kick, now_ns):
     if rules.penalty_rule == RULE_EXTERNAL:
         stop_for_answer(w, cpu, DECISION_PENALTY, by_kick)
     else:
-        take_penalty(w, cpu, call_rule(rules.penalty_address, yield_view(w, 0)), by_kick, now_ns)
+        take_penalty(w, cpu, call_rule(rules.penalty_address, yield_view(w)), by_kick, now_ns)
     return ret
 
 
@@ -211,18 +211,18 @@ def yield_loop(w, cpu, target, now_ns):
 @kjit
 def boost_allowed(w):
     """Whether the outputs of the view are what a directed yield can do."""
-    view = yield_view(w, 0)
+    view = yield_view(w)
     return BOOST_RULE <= view.boost < NR_BOOSTS and 0 <= view.penalty_scale <= MAX_SCALE * PENALTY_SCALE_ONE
 
 
 @kjit
 def take_target(w, cpu, answer, now_ns):
     """Do what the answer to a target decision says. A chosen sibling that it can't yield to is the loop's first try."""
-    view, me = yield_view(w, 0), pcpu(w, cpu).vcpu
+    view, me = yield_view(w), pcpu(w, cpu).vcpu
     if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates or not boost_allowed(w):
         refuse(w, answer)
         return
-    yield_decision(w, 0).boost, yield_decision(w, 0).scale = view.boost, view.penalty_scale
+    yield_decision(w).boost, yield_decision(w).scale = view.boost, view.penalty_scale
     if answer == NOBODY:
         trace_nobody(w, cpu, me, RULED_NOBODY, now_ns)
         on_spin_finish(w, me)
@@ -238,7 +238,7 @@ def take_target(w, cpu, answer, now_ns):
 @kjit
 def reset_boost(w):
     """The yield that follows is the kernel's own, unless a rule or an answer says otherwise."""
-    decision = yield_decision(w, 0)
+    decision = yield_decision(w)
     decision.boost, decision.scale = BOOST_RULE, PENALTY_SCALE_ONE
 
 
@@ -249,11 +249,11 @@ def on_spin(w, cpu, now_ns):
     if not on_spin_begin(w, me, ple_yields_to_kernel_mode(w, me)):
         enter_guest(w, cpu, now_ns)
         return
-    engine(w, 0).decisions += 1
+    engine(w).decisions += 1
     update_rq_clock(w, cpu, now_ns)
     reset_boost(w)
     trace_spin(w, cpu, me, now_ns)
-    rules = decision_rules(w, 0)
+    rules = decision_rules(w)
     if rules.target_rule == RULE_KERNEL:
         yield_loop(w, cpu, on_spin_next(w, me, now_ns), now_ns)
         return
@@ -261,7 +261,7 @@ def on_spin(w, cpu, now_ns):
     if rules.target_rule == RULE_EXTERNAL:
         stop_for_answer(w, cpu, DECISION_TARGET, 0)
     else:
-        take_target(w, cpu, call_rule(rules.target_address, yield_view(w, 0)), now_ns)
+        take_target(w, cpu, call_rule(rules.target_address, yield_view(w)), now_ns)
 
 
 @kjit
@@ -288,7 +288,7 @@ def hypercall(w, cpu, now_ns):
 @kjit
 def take_answer(w, now_ns):
     """Do what was answered, from outside, to the decision that the machine had stopped at."""
-    state = engine(w, 0)
+    state = engine(w)
     state.status = RUNNING
     if state.decision_kind == DECISION_TARGET:
         take_target(w, state.decision_cpu, state.answer, now_ns)

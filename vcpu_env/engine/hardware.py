@@ -22,7 +22,7 @@ from vcpu_env.kvm.pcpu import GUEST, IDLE, pcpu
 @kjit
 def refill_ns(w, cpu, last_cpu):
     """Guest time that it costs to refill all caches after a move from `last_cpu` (NIL: never ran)."""
-    costs = host_costs(w, 0)
+    costs = host_costs(w)
     if last_cpu == NIL or cpu_rq(w, cpu).llc == cpu_rq(w, last_cpu).llc:
         return costs.cold_cache_ns
     if cpu_rq(w, cpu).node == cpu_rq(w, last_cpu).node:
@@ -33,7 +33,7 @@ def refill_ns(w, cpu, last_cpu):
 @kjit
 def lose_caches(w, cpu, v):
     """Note the guest time that vCPU `v` will lose on its new CPU. The threads of a core have their caches in common."""
-    g, costs = guest_vcpu(w, v), host_costs(w, 0)
+    g, costs = guest_vcpu(w, v), host_costs(w)
     lost = refill_ns(w, cpu, g.last_cpu)
     most = max(lost, g.cold_ns)
     if g.last_cpu == cpu or (g.last_cpu != NIL and cpu_rq(w, cpu).sibling == g.last_cpu):
@@ -49,7 +49,7 @@ def thread_speed(w, cpu):
     sibling = cpu_rq(w, cpu).sibling
     if sibling == NIL or pcpu(w, sibling).mode == IDLE:
         return FULL_SPEED
-    return host_costs(w, 0).smt_speed_1024
+    return host_costs(w).smt_speed_1024
 
 
 @kjit

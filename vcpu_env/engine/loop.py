@@ -67,7 +67,7 @@ def interrupt(w, cpu, cost_ns, now_ns):
         account_task(w, cpu, now_ns)
         host_work(w, cpu, cost_ns, ENTER, now_ns)
     elif pc.mode == HOST:
-        set_run_event(w, cpu, event(w, event_slots(w, 0).run + cpu).when_ns + cost_ns)
+        set_run_event(w, cpu, event(w, event_slots(w).run + cpu).when_ns + cost_ns)
 
 
 @kjit
@@ -80,7 +80,7 @@ def on_cgroup_event(w, slot, now_ns):
     cost_ns = cgroup_event(w, slot, now_ns)
     if cpu == NIL:
         return
-    costs, mode = host_costs(w, 0), pcpu(w, cpu).mode
+    costs, mode = host_costs(w), pcpu(w, cpu).mode
     cost_ns += costs.bandwidth_timer_ns
     if mode == IDLE and cpu_rq(w, cpu).need_resched:
         update_rq_clock(w, cpu, now_ns)
@@ -98,8 +98,8 @@ def on_tick(w, cpu, now_ns):
     """
     pc = pcpu(w, cpu)
     idle = pc.mode == IDLE
-    if idle and not engine(w, 0).exact_ticks:
-        set_event(w, event_slots(w, 0).tick + cpu, NEVER)
+    if idle and not engine(w).exact_ticks:
+        set_event(w, event_slots(w).tick + cpu, NEVER)
     else:
         set_next_tick(w, cpu, now_ns)
     update_rq_clock(w, cpu, now_ns)
@@ -108,16 +108,16 @@ def on_tick(w, cpu, now_ns):
     sched_tick(w, cpu)
     coscheduling_tick(w, cpu, now_ns)
     alignment_tick(w, cpu)
-    interrupt(w, cpu, host_costs(w, 0).tick_ns if pc.vcpu != NIL else host_costs(w, 0).task_tick_ns, now_ns)
+    interrupt(w, cpu, host_costs(w).tick_ns if pc.vcpu != NIL else host_costs(w).task_tick_ns, now_ns)
 
 
 @kjit
 def on_hrtick(w, cpu, now_ns):
     """The slice of the running task is over: an interrupt as the tick's, and the CPU reschedules (kernel 7.3)."""
-    set_event(w, event_slots(w, 0).hrtick + cpu, NEVER)
+    set_event(w, event_slots(w).hrtick + cpu, NEVER)
     update_rq_clock(w, cpu, now_ns)
     hrtick(w, cpu)
-    interrupt(w, cpu, host_costs(w, 0).tick_ns if pcpu(w, cpu).vcpu != NIL else host_costs(w, 0).task_tick_ns, now_ns)
+    interrupt(w, cpu, host_costs(w).tick_ns if pcpu(w, cpu).vcpu != NIL else host_costs(w).task_tick_ns, now_ns)
 
 
 @kjit
@@ -126,7 +126,7 @@ def on_kick(w, cpu, now_ns):
     pc = pcpu(w, cpu)
     reasons = pc.kick_reasons
     pc.kick_reasons = 0
-    set_event(w, event_slots(w, 0).kick + cpu, NEVER)
+    set_event(w, event_slots(w).kick + cpu, NEVER)
     cost_ns = cfsb_csd_unthrottle(w, cpu, now_ns) if cpu_rq(w, cpu).csd_pending & CSD_UNTHROTTLE else 0
     if cpu_rq(w, cpu).csd_pending:
         update_rq_clock(w, cpu, now_ns)
@@ -143,7 +143,7 @@ def on_kick(w, cpu, now_ns):
             kvm_vcpu(w, v).irq_exits += 1
             kvm_vcpu(w, v).at_instruction_boundary = 1
             leave_guest(w, cpu, now_ns)
-            costs = host_costs(w, 0)
+            costs = host_costs(w)
             cost_ns += costs.injection_exit_ns if lapic(w, v).irr else costs.vm_exit_ns
             host_work(w, cpu, cost_ns, ENTER, now_ns)
         elif reasons & KICK_POSTED:
@@ -189,12 +189,12 @@ def send_kicks(w, now_ns):
     A CPU in the host kernel sees the flag before it enters the guest; with lazy preemption a running guest is not
     kicked. CPUs that have to unthrottle their queues are asked to one after the other.
     """
-    cpu, costs = pop_kicked(w), host_costs(w, 0)
+    cpu, costs = pop_kicked(w), host_costs(w)
     while cpu != NIL:
         rq, mode = cpu_rq(w, cpu), pcpu(w, cpu).mode
         called = rq.csd_pending != 0
         if rq.csd_pending & CSD_UNTHROTTLE:
-            now_ns += sched_tunables(w, 0).distribute_cost_ns
+            now_ns += sched_tunables(w).distribute_cost_ns
         urgent = called or rq.need_resched & TIF_NEED_RESCHED
         if mode == IDLE:
             kick(w, cpu, KICK_RESCHED, now_ns + costs.wake_ns)
@@ -210,7 +210,7 @@ def send_kicks(w, now_ns):
 @kjit
 def dispatch(w, slot, now_ns):
     """One event."""
-    slots = event_slots(w, 0)
+    slots = event_slots(w)
     if slot < slots.kick:
         on_tick(w, slot, now_ns)
     elif slot < slots.run:
@@ -237,8 +237,8 @@ def dispatch(w, slot, now_ns):
 @kjit
 def cut_short(w, end_ns):
     """Whether `run_until` has returned because of a signal: nothing else keeps a running machine from its end."""
-    behind = machine_clock(w, 0).now_ns < end_ns or event(w, next_slot(w)).when_ns <= end_ns
-    return engine(w, 0).status == RUNNING and behind
+    behind = machine_clock(w).now_ns < end_ns or event(w, next_slot(w)).when_ns <= end_ns
+    return engine(w).status == RUNNING and behind
 
 
 @entry_point
@@ -249,8 +249,8 @@ def run_until(w, end_ns):
     failed. Where a signal has arrived, it returns INTERRUPTED, in a fraction of a second (`EVENTS_BETWEEN_LOOKS`);
     called again, it goes on as if it had not.
     """
-    clock = machine_clock(w, 0)
-    state = engine(w, 0)
+    clock = machine_clock(w)
+    state = engine(w)
     if state.status == ANSWERED:
         take_answer(w, clock.now_ns)
         send_kicks(w, clock.now_ns)
@@ -274,7 +274,7 @@ def run_until(w, end_ns):
 @kjit
 def start_tasks(w):
     """Start the VMs that exist from time 0 on, then the host's other tasks; what comes later goes on the timeline."""
-    slots = event_slots(w, 0)
+    slots = event_slots(w)
     for vm in range(slots.hrtick - slots.vm):
         vm_begins_or_ends(w, vm, 0)
     start_host_tasks(w)
@@ -284,12 +284,12 @@ def start_tasks(w):
 @kjit
 def settle(w, now_ns):
     """Book what is under way up to now, so that the counters add up to the time that has passed."""
-    for cpu in range(event_slots(w, 0).nr_cpus):
+    for cpu in range(event_slots(w).nr_cpus):
         pc = pcpu(w, cpu)
         set_mode(w, cpu, pc.mode, now_ns)
         if pc.mode == GUEST:
             account_segment(w, pc.vcpu, now_ns)
         elif pc.mode == TASK:
             account_task(w, cpu, now_ns)
-    slots = event_slots(w, 0)
+    slots = event_slots(w)
     settle_alignment(w, slots.hrtick - slots.vm, now_ns)

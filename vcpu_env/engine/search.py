@@ -23,7 +23,7 @@ from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, rule_target
 @kjit
 def give(w, answer, boost, scale):
     """Leave an answer in a machine that has stopped at a decision."""
-    view, state = yield_view(w, 0), engine(w, 0)
+    view, state = yield_view(w), engine(w)
     view.boost, view.penalty_scale = boost, scale
     state.answer, state.status = answer, ANSWERED
 
@@ -31,7 +31,7 @@ def give(w, answer, boost, scale):
 @kjit
 def answer_as_rule(w, own_rule):
     """Answer as the policy's own rule, or the kernel's loop."""
-    state = engine(w, 0)
+    state = engine(w)
     state.answer, state.status = rule_target(w, own_rule), ANSWERED
 
 
@@ -50,20 +50,20 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
     Returns whether it has been answered: it has not if a signal has cut a try short. If the rule fails on a copy, so
     does the machine, there.
     """
-    end_ns = machine_clock(w, 0).now_ns + horizon_ns
+    end_ns = machine_clock(w).now_ns + horizon_ns
     copy[:] = words
     answer_as_rule(copy_w, own_rule)
     most, best, kind = follow(copy_w, own_rule, end_ns), AS_KERNEL, -1
     if cut_short(copy_w, end_ns):
         return False
-    for answer in range(FIRST_CANDIDATE + yield_view(w, 0).nr_candidates):
+    for answer in range(FIRST_CANDIDATE + yield_view(w).nr_candidates):
         if answer == AS_KERNEL:
             continue
         for k in range(1 if answer == NOBODY else len(boosts)):  # nobody is boosted in one way only
             copy[:] = words
             give(copy_w, answer, boosts[k], scales[k])
             useful = follow(copy_w, own_rule, end_ns)
-            if engine(copy_w, 0).status == FAILED:
+            if engine(copy_w).status == FAILED:
                 words[:] = copy
                 return True
             if stop_asked() or cut_short(copy_w, end_ns):
@@ -82,7 +82,7 @@ def search_until(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns, e
     """Run to `end_ns`, searching one decision every `every_ns`. Returns the machine's status."""
     status = run_until(w, end_ns)
     while status == STOPPED_AT_DECISION:
-        state, now_ns = engine(w, 0), machine_clock(w, 0).now_ns
+        state, now_ns = engine(w), machine_clock(w).now_ns
         if now_ns < state.next_search_ns:
             answer_as_rule(w, own_rule)
         else:

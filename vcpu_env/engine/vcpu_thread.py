@@ -103,7 +103,7 @@ def handle_exit(w, cpu, reason, now_ns):
         trace_segment(w, v, now_ns)
         return
     vcpu = kvm_vcpu(w, v)
-    costs = host_costs(w, 0)
+    costs = host_costs(w)
     guest_vcpu(w, v).cpu = NIL
     vcpu.exits += 1
     vcpu.at_instruction_boundary = 0
@@ -139,7 +139,7 @@ def enter_guest(w, cpu, now_ns):
     wake_from_halt(w, v, now_ns)
     if record_steal_time(w, v) & KVM_VCPU_FLUSH_TLB:
         kvm_vcpu(w, v).pv_tlb_flush += 1
-        guest_vcpu(w, v).cold_ns += host_costs(w, 0).tlb_flush_ns
+        guest_vcpu(w, v).cold_ns += host_costs(w).tlb_flush_ns
     set_mode(w, cpu, GUEST, now_ns)
     trace_kvm_entry(w, cpu, v, now_ns)
     guest_vcpu(w, v).cpu = cpu
@@ -180,7 +180,7 @@ def sched_in(w, cpu, v, now_ns):
     g = guest_vcpu(w, v)
     vcpu = kvm_vcpu(w, v)
     pc = pcpu(w, cpu)
-    costs = host_costs(w, 0)
+    costs = host_costs(w)
     if vcpu.blocking:
         g.idle_ns += now_ns - g.sched_out_ns
         halt_finished(w, v, now_ns - g.halt_start_ns, 0, 1)
@@ -215,7 +215,7 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
         if pc.vcpu != NIL:
             sched_out(w, cpu, prev, now_ns)
             vcpu_leaves(w, prev, now_ns)
-        pc.vcpu = following if following < event_slots(w, 0).nr_vcpus else NIL
+        pc.vcpu = following if following < event_slots(w).nr_vcpus else NIL
         if following == NIL:
             set_mode(w, cpu, IDLE, now_ns)
             set_run_event(w, cpu, NEVER)
@@ -225,7 +225,7 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
             cost += sched_in(w, cpu, following, now_ns)
             vcpu_comes(w, cpu, following, now_ns)
         elif prev != NIL:
-            cost += host_costs(w, 0).task_switch_ns
+            cost += host_costs(w).task_switch_ns
         start_tick(w, cpu, now_ns)
     elif following == NIL:
         return  # the task that an idle CPU was woken for has been killed
@@ -239,19 +239,19 @@ def switch_to(w, cpu, prev, following, extra_ns, now_ns):
 @kjit
 def start_tick(w, cpu, now_ns):
     """An idle CPU has no tick; one that gets a task joins its phase again."""
-    if event(w, event_slots(w, 0).tick + cpu).when_ns == NEVER:
+    if event(w, event_slots(w).tick + cpu).when_ns == NEVER:
         set_next_tick(w, cpu, now_ns)
 
 
 @kjit
 def set_next_tick(w, cpu, now_ns):
     """A CPU's tick comes at a multiple of its period, in its phase, or by a draw up to `tick_jitter_ns` later."""
-    tick_ns, phase_ns, state = sched_tunables(w, 0).tick_ns, pcpu(w, cpu).tick_phase_ns, engine(w, 0)
+    tick_ns, phase_ns, state = sched_tunables(w).tick_ns, pcpu(w, cpu).tick_phase_ns, engine(w)
     number = (now_ns - phase_ns) // tick_ns + 1
     when_ns = number * tick_ns + phase_ns
     if state.tick_jitter_ns:
         when_ns += draw_of(w, CPU_TICK, cpu, number) * state.tick_jitter_ns >> 32
-    set_event(w, event_slots(w, 0).tick + cpu, when_ns)
+    set_event(w, event_slots(w).tick + cpu, when_ns)
 
 
 @kjit

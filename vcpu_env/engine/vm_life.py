@@ -36,13 +36,13 @@ def end_vcpu(w, v, now_ns):
     vcpu.preempted, vcpu.ready, vcpu.blocking, vcpu.asleep = 0, 0, 0, 0
     vcpu.parked, vcpu.in_spin_loop = 0, 0
     lapic(w, v).cpu = NIL
-    set_event(w, event_slots(w, 0).timer + v, NEVER)
+    set_event(w, event_slots(w).timer + v, NEVER)
 
 
 @kjit
 def end_host_tasks(w, vm_id, now_ns):
     """Kill the VM's other threads: its VMM, emulator and vhost worker."""
-    slots = event_slots(w, 0)
+    slots = event_slots(w)
     for h in range(slots.vm - slots.task):
         if host_task(w, h).vm != vm_id:
             continue
@@ -61,7 +61,7 @@ def end_host_tasks(w, vm_id, now_ns):
 @kjit
 def end_vm(w, vm_id, now_ns):
     """Kill the VM's threads: first those that wait or sleep, so that no CPU picks one, then those that have a CPU."""
-    vm, slots = guest_vm(w, vm_id), event_slots(w, 0)
+    vm, slots = guest_vm(w, vm_id), event_slots(w)
     for t in range(vm.first_thread, vm.first_thread + vm.nr_threads):
         set_event(w, slots.io + t, NEVER)
     for v in range(vm.first_vcpu, vm.first_vcpu + vm.nr_vcpus):
@@ -106,4 +106,4 @@ def vm_begins_or_ends(w, vm_id, now_ns):
         trace_vm_life(w, vm_id, 0, now_ns)
         end_vm(w, vm_id, now_ns)
         next_ns = NEVER
-    set_event(w, event_slots(w, 0).vm + vm_id, next_ns)
+    set_event(w, event_slots(w).vm + vm_id, next_ns)

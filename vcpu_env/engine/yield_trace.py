@@ -37,7 +37,7 @@ FOUND_NONE, RULED_NOBODY, RULED_PLAIN = range(3)
 @kjit
 def sibling_code(w, me, vcpu, now_ns):
     """What the scan of spinner `me` makes of a sibling at its first look. Changes nothing."""
-    v, params = kvm_vcpu(w, vcpu), kvm_params(w, 0)
+    v, params = kvm_vcpu(w, vcpu), kvm_params(w)
     if vcpu == me:
         return SELF
     if v.ready == 0:
@@ -93,7 +93,7 @@ def trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns):
 def trace_boost(w, cpu, me, now_ns):
     """What a yield did for its target beside the hint."""
     if traced(w, YIELD):
-        decision = yield_decision(w, 0)
+        decision = yield_decision(w)
         penalty_ns = decision.penalty if decision.applied else 0
         record(w, now_ns, YIELD_BOOST, cpu, me, decision.boost, penalty_ns, decision.skip, decision.credit_ns)
 

@@ -22,9 +22,9 @@ def value_of(words, copy, w, first, second, horizon_ns):
     """What the machine `words` earns by one action in `horizon_ns`; `copy`, with the handle `w`, is overwritten."""
     copy[:] = words
     before = earned(w)
-    state = env_state(w, 0)
+    state = env_state(w)
     state.action[0], state.action[1] = first, second
-    end_ns = machine_clock(w, 0).now_ns + horizon_ns
+    end_ns = machine_clock(w).now_ns + horizon_ns
     take_action(w)
     status = run_until(w, end_ns)
     while status == STOPPED_AT_DECISION or status == INTERRUPTED:  # signals wait: it is short

@@ -105,7 +105,7 @@ class Team:
 @kjit
 def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
     """Copy what a machine shows into row i of each array."""
-    state = env_state(w, 0)
+    state = env_state(w)
     for j in range(observations.shape[1]):
         observations[i, j] = observation(w, j).value
     for j in range(masks.shape[1]):
@@ -119,13 +119,13 @@ def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, ac
     rewards[i] = state.reward
     truncated[i] = state.truncated
     elapsed_ns[i] = state.elapsed_ns
-    times_ns[i] = machine_clock(w, 0).now_ns
+    times_ns[i] = machine_clock(w).now_ns
 
 
 @kjit
 def put_action(w, action):
     """Give a machine its action. A function of its own: a parallel loop drops such writes as dead code."""
-    state = env_state(w, 0)
+    state = env_state(w)
     for j in range(len(action)):
         state.action[j] = action[j]
 
@@ -154,9 +154,8 @@ def step_one(machines, i, again, actions, statuses, observations, masks, rewards
     return 1
 
 
-@parallel_kjit
-def begin_machines(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
-                   times_ns, elapsed_ns, accounts):  # fmt: skip
+def begin_each(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
+               times_ns, elapsed_ns, accounts):  # fmt: skip
     """`begin_one` on each of the machines of these numbers.
 
     Where a signal cuts a machine short its status is INTERRUPTED, and `again` goes on with such machines only. Returns
@@ -171,23 +170,9 @@ def begin_machines(machines, which, again, seeds, jitters_ns, statuses, observat
     return failed, ended, cut
 
 
-@kjit
-def begin_in_turn(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
-                  times_ns, elapsed_ns, accounts):  # fmt: skip
-    """`begin_machines` on the thread that calls it."""
-    failed, ended, cut = 0, 0, 0
-    for k in range(len(which)):
-        if begin_one(machines, which, k, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
-                     times_ns, elapsed_ns, accounts):  # fmt: skip
-            failed += 1 if statuses[which[k]] == FAILED else 0
-            cut += 1 if statuses[which[k]] == INTERRUPTED else 0
-    return failed, ended, cut
-
-
-@parallel_kjit
-def step_machines(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
-                  elapsed_ns, accounts):  # fmt: skip
-    """As `begin_machines`: `step_one`."""
+def step_each(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
+              accounts):  # fmt: skip
+    """As `begin_each`: `step_one`."""
     failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
         i = which[k]
@@ -199,19 +184,9 @@ def step_machines(machines, which, again, actions, statuses, observations, masks
     return failed, ended, cut
 
 
-@kjit
-def step_in_turn(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
-                 elapsed_ns, accounts):  # fmt: skip
-    """`step_machines` on the thread that calls it."""
-    failed, ended, cut = 0, 0, 0
-    for k in range(len(which)):
-        i = which[k]
-        if step_one(machines, i, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
-                    elapsed_ns, accounts):  # fmt: skip
-            failed += 1 if statuses[i] == FAILED else 0
-            cut += 1 if statuses[i] == INTERRUPTED else 0
-            ended += 1 if truncated[i] and statuses[i] != INTERRUPTED else 0
-    return failed, ended, cut
+begin_machines, step_machines = parallel_kjit(begin_each), parallel_kjit(step_each)
+IN_TURN = {begin_machines: kjit(begin_each), step_machines: kjit(step_each)}
+"""The same compiled for the thread that calls it, where `prange` is `range`: no others are started."""
 
 
 @kjit
@@ -220,7 +195,3 @@ def show_machines(machines, which, observations, masks, rewards, truncated, time
     for k in range(len(which)):
         i = which[k]
         show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
-
-
-IN_TURN = {begin_machines: begin_in_turn, step_machines: step_in_turn}
-"""What does the same as a parallel function on one thread, and starts no others."""

@@ -98,7 +98,7 @@ def do_lock(w, t, op, now_ns):
         return 0
     th.stage = 1
     th.in_kernel = 1
-    th.remaining_ns = guest_costs(w, 0).futex_ns
+    th.remaining_ns = guest_costs(w).futex_ns
     return 0
 
 
@@ -118,7 +118,7 @@ def do_timed(w, t, op, now_ns):
         return
     duration = sample_duration(w, op.dist, op.mean_ns, next_draw(w, t, THREAD_DURATION))
     if op.kind == OP_BLOCK:
-        set_event(w, event_slots(w, 0).io + t, now_ns + duration)
+        set_event(w, event_slots(w).io + t, now_ns + duration)
         block_current(w, th.vcpu, now_ns)
         return
     th.in_kernel = op.kind == OP_KERNEL

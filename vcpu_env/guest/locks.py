@@ -164,7 +164,7 @@ def yields_to_holder(w, t):
     th = guest_thread(w, t)
     if th.activity != SPIN_LOCK or th.spun_ns < th.yield_spun_ns:
         return False
-    th.yield_spun_ns = th.spun_ns + guest_costs(w, 0).spin_retry_ns
+    th.yield_spun_ns = th.spun_ns + guest_costs(w).spin_retry_ns
     owner = guest_lock(w, th.wait_lock).owner
     if owner == NIL or not vcpu_is_preempted(w, guest_thread(w, owner).vcpu):
         return False

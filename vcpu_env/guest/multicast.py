@@ -43,13 +43,13 @@ def count_bits(mask):
 @kjit
 def unicast_cost(w, dst):
     """The sender's time for one ICR write to one vCPU."""
-    return guest_costs(w, 0).icr_write_ns if icr_write_exits(w, dst) else 0
+    return guest_costs(w).icr_write_ns if icr_write_exits(w, dst) else 0
 
 
 @kjit
 def group_write_exits(w, vm, mask):
     """Whether one ICR write for several vCPUs leaves the guest."""
-    if kvm_params(w, 0).apicv != APICV_AVIC:
+    if kvm_params(w).apicv != APICV_AVIC:
         return True
     for i in range(vm.nr_vcpus):
         if mask >> i & 1 and lapic(w, vm.first_vcpu + i).cpu == NIL:
@@ -67,7 +67,7 @@ def cluster_mask(mask, i):
 @kjit
 def cluster_cost(w, vm, mask):
     """One write for each cluster that has a target; one that means several costs more for each of them."""
-    costs = guest_costs(w, 0)
+    costs = guest_costs(w)
     total = 0
     for first in range(0, vm.nr_vcpus, CLUSTER):
         targets = cluster_mask(mask, first)
@@ -81,7 +81,7 @@ def cluster_cost(w, vm, mask):
 @kjit
 def multicast_cost(w, vm_id, mask):
     """Time that the sender needs for an IPI to the siblings in `mask`."""
-    vm, costs = guest_vm(w, vm_id), guest_costs(w, 0)
+    vm, costs = guest_vm(w, vm_id), guest_costs(w)
     targets = count_bits(mask)
     if vm.ipi_mode == IPI_CLUSTER:
         return cluster_cost(w, vm, mask)

@@ -151,7 +151,7 @@ def pvq_halts(w, t, now_ns):
     A head that was kicked and lost the lock to a stealer finds the lock byte no longer slow: it spins another round.
     """
     th = guest_thread(w, t)
-    lk, costs = guest_lock(w, th.wait_lock), guest_costs(w, 0)
+    lk, costs = guest_lock(w, th.wait_lock), guest_costs(w)
     if lk.spinners.head != t:
         if th.spun_ns >= costs.spin_threshold_ns:
             return True
@@ -171,7 +171,7 @@ def pvq_halts(w, t, now_ns):
 @kjit
 def pvq_spin_ns(w, t):
     """How long a queued waiter, or the head, spins until it has something to decide itself."""
-    th, costs = guest_thread(w, t), guest_costs(w, 0)
+    th, costs = guest_thread(w, t), guest_costs(w)
     lk = guest_lock(w, th.wait_lock)
     left = costs.spin_threshold_ns - th.spun_ns
     if lk.spinners.head != t and waits_behind_halted(w, lk, t):
@@ -191,10 +191,10 @@ def pv_wait(w, t, now_ns):
     g = guest_vcpu(w, u.vcpu)
     if g.cpu == NIL or g.segment != SEG_SPIN:
         return
-    check_ns = PREV_CHECK_LOOPS * guest_costs(w, 0).spin_iteration_ns
+    check_ns = PREV_CHECK_LOOPS * guest_costs(w).spin_iteration_ns
     spun_ns = u.spun_ns + now_ns - g.segment_start_ns
     look_ns = now_ns + check_ns - spun_ns % check_ns
-    if look_ns < event(w, event_slots(w, 0).run + g.cpu).when_ns:
+    if look_ns < event(w, event_slots(w).run + g.cpu).when_ns:
         set_run_event(w, g.cpu, look_ns)
 
 

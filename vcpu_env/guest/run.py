@@ -75,14 +75,14 @@ def account_segment(w, v, now_ns):
     if g.segment == SEG_SPIN:
         g.spin_ns += past
         g.kernel_ns += past
-        guest_totals(w, 0).spin_ns += past
+        guest_totals(w).spin_ns += past
         th.spun_ns += past
         return
     g.smt_lost_ns += past - done
     lost = min(done * COLD_LOSS_TENTHS // 10, g.cold_ns)
     g.cold_ns -= lost
     g.cold_lost_ns += lost
-    guest_totals(w, 0).useful_ns += done - lost
+    guest_totals(w).useful_ns += done - lost
     th.remaining_ns -= done - lost
     if th.in_kernel:
         g.kernel_ns += past
@@ -94,7 +94,7 @@ def account_segment(w, v, now_ns):
 def begin_interrupt(w, v, vector, now_ns):
     """Take a vector into service: EOI first, as Linux guests do, then the handler's work."""
     g = guest_vcpu(w, v)
-    costs = guest_costs(w, 0)
+    costs = guest_costs(w)
     work = write_eoi(w, v, vector, now_ns)
     if vector == VECTOR_TIMER:
         work += costs.timer_ns
@@ -194,6 +194,21 @@ def retime_segment(w, v, now_ns):
 
 
 @kjit
+def guest_schedule(w, v, now_ns):
+    """schedule() of the guest kernel: another thread, or the same, takes the vCPU. Returns whether there is one."""
+    g = guest_vcpu(w, v)
+    t = g.current
+    if t != NIL:
+        notify_owner_spinners(w, t, now_ns)
+    if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
+        note_quiescent_state(w, v, NORMAL, now_ns)
+    if t != NIL and not is_preferred(w, v):
+        update_curr(w, v, now_ns)
+        evacuate(w, v, now_ns)
+    return pick_thread(w, v, now_ns)
+
+
+@kjit
 def guest_run(w, v, now_ns):
     """Run the vCPU from here: returns an exit reason, or EXIT_NONE with the end of its next segment on the timeline."""
     g = guest_vcpu(w, v)
@@ -223,14 +238,7 @@ def guest_run(w, v, now_ns):
             continue
         t = g.current
         if t == NIL or (g.need_resched and not holds_spinlock(w, guest_thread(w, t))):
-            if t != NIL:
-                notify_owner_spinners(w, t, now_ns)
-            if grace_period(w, 2 * g.vm + NORMAL).awaited != 0:
-                note_quiescent_state(w, v, NORMAL, now_ns)
-            if t != NIL and not is_preferred(w, v):
-                update_curr(w, v, now_ns)
-                evacuate(w, v, now_ns)
-            if not pick_thread(w, v, now_ns) and g.overhead_ns == 0:
+            if not guest_schedule(w, v, now_ns) and g.overhead_ns == 0:
                 return enter_halt(w, v, HALTED_IDLE)
             continue
         th = guest_thread(w, t)
@@ -284,7 +292,7 @@ def start_timer(w, v, now_ns):
     """Start the vCPU's tick, in its VM's phase."""
     vm = guest_vm(w, guest_vcpu(w, v).vm)
     ticks = (now_ns - vm.tick_phase_ns) // vm.tick_ns + 1
-    set_event(w, event_slots(w, 0).timer + v, vm.tick_phase_ns + ticks * vm.tick_ns)
+    set_event(w, event_slots(w).timer + v, vm.tick_phase_ns + ticks * vm.tick_ns)
 
 
 @kjit
@@ -306,7 +314,7 @@ def wake_from_halt(w, v, now_ns):
 def timer_expired(w, v, now_ns):
     """The vCPU's tick. An idle vCPU has none (NOHZ)."""
     g = guest_vcpu(w, v)
-    slot = event_slots(w, 0).timer + v
+    slot = event_slots(w).timer + v
     if g.halted == HALTED_IDLE:
         set_event(w, slot, NEVER)
         return
@@ -319,7 +327,7 @@ def device_done(w, t, now_ns):
     """The device that a thread waits for is done: an interrupt for the vCPU on which the thread slept."""
     th = guest_thread(w, t)
     g = guest_vcpu(w, th.vcpu)
-    set_event(w, event_slots(w, 0).io + t, NEVER)
+    set_event(w, event_slots(w).io + t, NEVER)
     th.next = g.io_head
     g.io_head = t
     accept_interrupt(w, th.vcpu, VECTOR_IO, 0, NIL, now_ns)

@@ -23,11 +23,11 @@ def notify_spinner(w, v, now_ns):
     g = guest_vcpu(w, v)
     if g.cpu == NIL or g.segment != SEG_SPIN:
         return
-    costs = guest_costs(w, 0)
+    costs = guest_costs(w)
     g.notice_draws += 1
     iteration = (draw_of(w, VCPU_NOTICE, v, g.notice_draws) * costs.spin_iteration_ns) >> 32
     when = now_ns + costs.notice_ns + iteration
-    if when < event(w, event_slots(w, 0).run + g.cpu).when_ns:
+    if when < event(w, event_slots(w).run + g.cpu).when_ns:
         set_run_event(w, g.cpu, when)
 
 
@@ -39,7 +39,7 @@ def start_spinning(w, t, v, activity):
     th.activity = activity
     th.in_kernel = 1
     th.spun_ns = 0
-    th.yield_spun_ns = guest_costs(w, 0).spin_retry_ns
+    th.yield_spun_ns = guest_costs(w).spin_retry_ns
     g.lock_spins += 1
 
 

@@ -60,7 +60,7 @@ def send_away(w, v, t, now_ns):
     if guest_vcpu(w, target).current != NIL:
         update_curr(w, target, now_ns)
     migrate_thread(w, t, v, target)
-    guest_vcpu(w, v).overhead_ns += guest_costs(w, 0).switch_ns
+    guest_vcpu(w, v).overhead_ns += guest_costs(w).switch_ns
     if idle:
         send_ipi(w, v, target, VECTOR_RESCHEDULE, now_ns)
 

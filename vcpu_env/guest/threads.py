@@ -61,7 +61,7 @@ def pull_thread(w, v):
 @kjit
 def run_kernel_thread(w, v):
     """A kernel thread of the vCPU that was woken takes it for its little work: always behind V, it preempts."""
-    g, costs = guest_vcpu(w, v), guest_costs(w, 0)
+    g, costs = guest_vcpu(w, v), guest_costs(w)
     g.kernel_thread_woken = 0
     g.nivcsw += g.current != NIL
     g.overhead_ns += 2 * costs.switch_ns + costs.kernel_thread_ns
@@ -87,7 +87,7 @@ def pick_thread(w, v, now_ns):
         put_prev_thread(w, v)
         g.nivcsw += 1
     set_next_thread(w, v, t)
-    g.overhead_ns += guest_costs(w, 0).switch_ns
+    g.overhead_ns += guest_costs(w).switch_ns
     return 1
 
 
@@ -144,7 +144,7 @@ def wake_thread(w, t, waker, now_ns):
     preempts = target.current != NIL and target.need_resched == 0 and pick_eevdf(w, v) == t
     if preempts:
         target.need_resched = 1
-    g.overhead_ns += guest_costs(w, 0).wake_ns
+    g.overhead_ns += guest_costs(w).wake_ns
     interrupts = (idle or preempts) and v != waker
     trace_guest_waking(w, t, v, waker, interrupts, now_ns)
     if interrupts:

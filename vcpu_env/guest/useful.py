@@ -18,8 +18,8 @@ def unbooked_useful_ns(w, v, now_ns):
 @kjit
 def useful_now_ns(w):
     """Useful time of all VMs so far."""
-    useful, now_ns = guest_totals(w, 0).useful_ns, machine_clock(w, 0).now_ns
-    for cpu in range(event_slots(w, 0).nr_cpus):
+    useful, now_ns = guest_totals(w).useful_ns, machine_clock(w).now_ns
+    for cpu in range(event_slots(w).nr_cpus):
         pc = pcpu(w, cpu)
         if pc.mode == GUEST:
             useful += unbooked_useful_ns(w, pc.vcpu, now_ns)

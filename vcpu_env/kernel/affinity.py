@@ -10,7 +10,7 @@ from vcpu_env.kernel.types import cpu_rq, sched_tunables, task_struct
 @kjit
 def cpumask_any_and_distribute(w, p, cpu):
     """cpumask.c: cpumask_any_and_distribute(). An allowed CPU, another one every time that CPU `cpu` asks."""
-    rq, nr_cpus = cpu_rq(w, cpu), sched_tunables(w, 0).nr_cpus
+    rq, nr_cpus = cpu_rq(w, cpu), sched_tunables(w).nr_cpus
     chosen = rq.distribute_cpu_mask_prev
     for _ in range(nr_cpus):
         chosen = chosen + 1 if chosen + 1 < nr_cpus else 0

@@ -38,8 +38,8 @@ def task_hot(w, p, src, dst, sd_id):
     """fair.c: task_hot(). Whether a task is thought to have its data in its CPU's cache still."""
     if task_has_idle_policy(w, p) or sched_domain(w, sd_id).flags & SD_SHARE_CPUCAPACITY:
         return False
-    se, cost = sched_entity(w, p), sched_tunables(w, 0).migration_cost_ns
-    if sched_features(w, 0).CACHE_HOT_BUDDY and cpu_rq(w, dst).nr_running and cfs_rq(w, se.cfs_rq).next == p:
+    se, cost = sched_entity(w, p), sched_tunables(w).migration_cost_ns
+    if sched_features(w).CACHE_HOT_BUDDY and cpu_rq(w, dst).nr_running and cfs_rq(w, se.cfs_rq).next == p:
         return True
     return cpu_rq(w, src).clock_ns - se.exec_start_ns < cost
 
@@ -47,7 +47,7 @@ def task_hot(w, p, src, dst, sd_id):
 @kjit
 def remember_other_cpu(w, p):
     """fair.c: can_migrate_task(), a task that may not go to the pulling CPU: note a CPU of its group that would do."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     env.some_pinned = 1
     if env.idle == CPU_NEWLY_IDLE or env.dst_pinned or env.active:
         return
@@ -64,15 +64,15 @@ def remember_other_cpu(w, p):
 @kjit
 def can_migrate_task(w, p):
     """fair.c: can_migrate_task(). Whether a queued task may be pulled."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     dst, sd = env.dst_cpu, sched_domain(w, env.sd)
     se, task = sched_entity(w, p), task_struct(w, p)
     if se.sched_delayed and env.migration_type != MIGRATE_LOAD:
         return False
-    there = task.tg * sched_tunables(w, 0).nr_cpus + dst
+    there = task.tg * sched_tunables(w).nr_cpus + dst
     if cfs_rq(w, there).throttle_count:
         return False
-    if sd.nr_balance_failed == 0 and sched_features(w, 0).PLACE_LAG:
+    if sd.nr_balance_failed == 0 and sched_features(w).PLACE_LAG:
         if ineligible_on_dst_cpu(w, p, dst):
             return False
     if not cpu_allowed(w, p, dst):
@@ -89,7 +89,7 @@ def can_migrate_task(w, p):
 @kjit
 def imbalance_of(w, p):
     """fair.c: detach_tasks(). What moving a task counts for: its load, its utilisation, or 1."""
-    kind = lb_env(w, 0).migration_type
+    kind = lb_env(w).migration_type
     if kind == MIGRATE_LOAD:
         return max(task_h_load(w, p), 1)
     if kind == MIGRATE_UTIL:
@@ -100,7 +100,7 @@ def imbalance_of(w, p):
 @kjit
 def take_task(w, p):
     """fair.c: detach_task(). The task is on its way; the attempt keeps a list of such tasks."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     detach_task(w, p, env.dst_cpu)
     task_struct(w, p).group_next = env.detached
     env.detached = p
@@ -112,7 +112,7 @@ def detach_tasks(w):
 
     Returns how many. A task that stays goes to the head of the list, so that the next attempt begins with others.
     """
-    env = lb_env(w, 0)
+    env = lb_env(w)
     rq = cpu_rq(w, env.src_cpu)
     failed = min(sched_domain(w, env.sd).nr_balance_failed, 63)
     detached = 0
@@ -142,7 +142,7 @@ def detach_tasks(w):
 @kjit
 def attach_tasks(w):
     """fair.c: attach_tasks(). What was detached arrives, the last first."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     update_rq_clock(w, env.dst_cpu, sched_clock(w))
     while env.detached != NIL:
         p = env.detached
@@ -154,7 +154,7 @@ def attach_tasks(w):
 @kjit
 def need_active_balance(w):
     """fair.c: need_active_balance(). Whether, after much else has failed, a running task has to be pushed."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     sd = sched_domain(w, env.sd)
     return env.migration_type == MIGRATE_TASK and sd.nr_balance_failed > sd.cache_nice_tries + 2
 
@@ -162,7 +162,7 @@ def need_active_balance(w):
 @kjit
 def ask_for_push(w, cpu):
     """fair.c: sched_balance_rq(). Let the source's stopper thread push what runs there to `cpu`, if that is allowed."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     rq = cpu_rq(w, env.src_cpu)
     if rq.curr == NIL or not cpu_allowed(w, rq.curr, cpu):
         return False
@@ -193,7 +193,7 @@ def active_load_balance(w, cpu):
 
     The CPU is left without a current task, as after any other switch to the stopper; the caller picks.
     """
-    rq, env = cpu_rq(w, cpu), lb_env(w, 0)
+    rq, env = cpu_rq(w, cpu), lb_env(w)
     prev = rq.curr
     if prev != NIL:
         put_prev_task_fair(w, prev)
@@ -219,7 +219,7 @@ def should_we_balance(w):
 
     A CPU that is about to go idle balances for itself, unless a task has come meanwhile.
     """
-    env = lb_env(w, 0)
+    env = lb_env(w)
     sd = sched_domain(w, env.sd)
     group = sched_group(w, sd.group)
     dst = cpu_rq(w, env.dst_cpu)
@@ -251,7 +251,7 @@ def include_all(w, sd_id):
 @kjit
 def any_left_outside(w):
     """fair.c: sched_balance_rq(), cpumask_subset(). Whether there is a CPU left to pull from, outside the own group."""
-    sd = sched_domain(w, lb_env(w, 0).sd)
+    sd = sched_domain(w, lb_env(w).sd)
     left = 0
     for i in range(sd.first, sd.first + sd.span_weight):
         left += 1 - cpu_rq(w, span_cpu(w, i).cpu).excluded
@@ -264,7 +264,7 @@ def any_left_outside(w):
 @kjit
 def set_group_imbalance(w, imbalance):
     """fair.c: sched_balance_rq(). Tell the next larger domain whether affinity keeps this one from being balanced."""
-    parent = sched_domain(w, lb_env(w, 0).sd).parent
+    parent = sched_domain(w, lb_env(w).sd).parent
     if parent != NIL:
         sched_group(w, sched_domain(w, parent).group).imbalance = imbalance
 
@@ -272,7 +272,7 @@ def set_group_imbalance(w, imbalance):
 @kjit
 def pull_from_source(w):
     """fair.c: sched_balance_rq(), more_balance. Pull from the source, if need be to other CPUs of the group as well."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     moved = 0
     while True:
         update_rq_clock(w, env.src_cpu, sched_clock(w))
@@ -292,7 +292,7 @@ def search_and_pull(w):
 
     Returns how it ended; ``env.moved`` is how many tasks came.
     """
-    env = lb_env(w, 0)
+    env = lb_env(w)
     while True:
         if not should_we_balance(w):
             env.continue_balancing = 0
@@ -318,7 +318,7 @@ def search_and_pull(w):
 @kjit
 def look_less_often(w, sd):
     """fair.c: sched_balance_rq(), out_one_pinned. The interval of a domain doubles, further if all is pinned."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     if env.idle == CPU_NEWLY_IDLE:
         return
     interval = sd.balance_interval_ms
@@ -329,7 +329,7 @@ def look_less_often(w, sd):
 @kjit
 def sched_balance_rq(w, cpu, sd_id, idle):
     """fair.c: sched_balance_rq(). One attempt of a CPU to pull tasks within a domain; returns how many came."""
-    env, sd = lb_env(w, 0), sched_domain(w, sd_id)
+    env, sd = lb_env(w), sched_domain(w, sd_id)
     env.sd, env.dst_cpu, env.src_cpu, env.idle = sd_id, cpu, NIL, idle
     env.some_pinned = env.all_pinned = env.dst_pinned = env.active = env.loop = env.moved = 0
     env.detached, env.continue_balancing = NIL, 1

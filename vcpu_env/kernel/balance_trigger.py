@@ -25,7 +25,7 @@ def sched_balance_rq(w, cpu, sd, idle):
 @kjit
 def get_sd_balance_interval(w, sd_id, busy):
     """fair.c: get_sd_balance_interval(). How long (ns, whole ticks) a CPU waits between two balances of a domain."""
-    tun = sched_tunables(w, 0)
+    tun = sched_tunables(w)
     interval = sched_domain(w, sd_id).balance_interval_ms * NSEC_PER_MSEC
     if busy:
         interval *= BUSY_FACTOR
@@ -41,8 +41,8 @@ def throw_dice(w, cpu):
 
     A replay takes the recorded draws, one after the other, as long as there are any.
     """
-    rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
-    if totals.nr_dice < sched_tunables(w, 0).recorded_dice:
+    rq, totals = cpu_rq(w, cpu), rq_totals(w)
+    if totals.nr_dice < sched_tunables(w).recorded_dice:
         totals.nr_dice += 1
         return newidle_dice(w, totals.nr_dice - 1).value
     rq.newidle_draws += 1
@@ -63,7 +63,7 @@ def update_newidle_stats(sd, success):
 @kjit
 def newidle_weight(w, cpu, sd):
     """fair.c: sched_balance_newidle(), NI_RANDOM. What a success of this attempt counts for; 0: no attempt, by dice."""
-    if not sched_features(w, 0).NI_RANDOM:
+    if not sched_features(w).NI_RANDOM:
         return 1
     ratio = 1 + sd.newidle_ratio
     if throw_dice(w, cpu) > ratio:
@@ -83,7 +83,7 @@ def newidle_domains(w, cpu):
 
     Returns whether a task has come, and when the CPU has to be served at the latest.
     """
-    rq, cost_ns = cpu_rq(w, cpu), sched_tunables(w, 0).newidle_cost_ns
+    rq, cost_ns = cpu_rq(w, cpu), sched_tunables(w).newidle_cost_ns
     spent_ns, sd_id, next_balance = 0, rq.sd, jiffies_ns(w) + NSEC_PER_SEC
     while sd_id != NIL:
         sd = sched_domain(w, sd_id)
@@ -98,7 +98,7 @@ def newidle_domains(w, cpu):
             spent_ns += cost_ns
             if cost_ns:  # in the kernel a balance that took no measurable time is not counted
                 update_newidle_stats(sd, weight if pulled else 0)
-            if pulled or not lb_env(w, 0).continue_balancing:
+            if pulled or not lb_env(w).continue_balancing:
                 return pulled, next_balance
         sd_id = sd.parent
     return False, next_balance
@@ -107,8 +107,8 @@ def newidle_domains(w, cpu):
 @kjit
 def nohz_newidle_balance(w, cpu):
     """fair.c: nohz_newidle_balance(). Whether the CPU should age the load of idle CPUs before it goes idle itself."""
-    rq, idle = cpu_rq(w, cpu), nohz(w, 0)
-    long_idle = rq.avg_idle_ns >= sched_tunables(w, 0).migration_cost_ns
+    rq, idle = cpu_rq(w, cpu), nohz(w)
+    long_idle = rq.avg_idle_ns >= sched_tunables(w).migration_cost_ns
     return long_idle and idle.has_blocked != 0 and jiffies_ns(w) >= idle.next_blocked_ns
 
 
@@ -118,14 +118,14 @@ def sched_balance_newidle(w, cpu):
 
     Not if it is usually idle too briefly for that, and, by dice, the less often the less it has helped.
     """
-    rq, tun = cpu_rq(w, cpu), sched_tunables(w, 0)
+    rq, tun = cpu_rq(w, cpu), sched_tunables(w)
     if rq.ttwu_pending:
         return False
     rq.idle_stamp_ns = rq.clock_ns
     if rq.sd == NIL:
         return False
     pulled = False
-    if rq_totals(w, 0).overloaded and rq.avg_idle_ns >= tun.newidle_cost_ns:
+    if rq_totals(w).overloaded and rq.avg_idle_ns >= tun.newidle_cost_ns:
         update_blocked_averages(w, cpu)
         pulled, next_balance = newidle_domains(w, cpu)
         pulled = pulled or rq.nr_running > 0
@@ -156,7 +156,7 @@ def sched_balance_domains(w, cpu, idle):
             if sched_balance_rq(w, cpu, sd_id, idle):
                 idle = CPU_IDLE if idle_cpu(w, cpu) else CPU_NOT_IDLE
                 busy = idle != CPU_IDLE and not sched_idle_cpu(w, cpu)
-            continue_balancing = lb_env(w, 0).continue_balancing
+            continue_balancing = lb_env(w).continue_balancing
             sd.last_balance_ns = now
         next_balance = min(next_balance, sd.last_balance_ns + get_sd_balance_interval(w, sd_id, busy))
         sd_id = sd.parent

@@ -141,7 +141,7 @@ def init_bandwidth(world, limits: Sequence[Bandwidth], phases_ns: Sequence[int],
 @kjit
 def pelt_clock(w, q, now_ns):
     """pelt.h: cfs_rq_clock_pelt(), at the CPU's time `now_ns`."""
-    if not sched_tunables(w, 0).cfs_bandwidth_used:
+    if not sched_tunables(w).cfs_bandwidth_used:
         return now_ns
     queue = cfs_rq_bandwidth(w, q)
     if queue.pelt_clock_throttled:
@@ -361,7 +361,7 @@ def tg_throttle_down(w, q):
 def mark_throttled(w, q):
     """fair.c: throttle_cfs_rq(), the second half. A queue, and all below it, may not run."""
     list_add_throttled(w, q)
-    cfs, nr_cpus = cfs_rq(w, q), sched_tunables(w, 0).nr_cpus
+    cfs, nr_cpus = cfs_rq(w, q), sched_tunables(w).nr_cpus
     tg = first_in_subtree(w, cfs.tg)
     while tg != cfs.tg:
         tg_throttle_down(w, tg * nr_cpus + cfs.cpu)

@@ -81,7 +81,7 @@ def apply_change(w, i, now_ns):
     if change.kind == CHANGE_BANDWIDTH:
         tg_set_cfs_bandwidth(w, change.tg, change.quota_ns, change.period_ns, change.burst_ns, 0, now_ns)
         return
-    for cpu in range(sched_tunables(w, 0).nr_cpus):
+    for cpu in range(sched_tunables(w).nr_cpus):
         update_rq_clock(w, cpu, now_ns)
         rq = cpu_rq(w, cpu)
         rq.clock_read_ns = rq.clock_ns
@@ -94,7 +94,7 @@ def apply_change(w, i, now_ns):
 @kjit
 def timer_cpu(w, slot):
     """The CPU that serves the timer of a slot; NIL if that is a change."""
-    groups, i = sched_tunables(w, 0).nr_groups + 1, slot - cfs_bandwidth(w, 0).period_timer
+    groups, i = sched_tunables(w).nr_groups + 1, slot - cfs_bandwidth(w, 0).period_timer
     if i < groups:
         return cfs_bandwidth(w, i).period_cpu
     return cfs_bandwidth(w, i - groups).slack_cpu if i < 2 * groups else NIL
@@ -103,7 +103,7 @@ def timer_cpu(w, slot):
 @entry_point
 def cgroup_event(w, slot, now_ns):
     """A timer of a group has expired, or a change is due. Returns for how long that keeps the timer's CPU busy (ns)."""
-    groups, i = sched_tunables(w, 0).nr_groups + 1, slot - cfs_bandwidth(w, 0).period_timer
+    groups, i = sched_tunables(w).nr_groups + 1, slot - cfs_bandwidth(w, 0).period_timer
     if i < groups:
         return sched_cfs_period_timer(w, i, now_ns)
     if i < 2 * groups:

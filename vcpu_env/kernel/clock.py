@@ -7,7 +7,7 @@ from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_tunables
 @kjit
 def update_rq_clock(w, cpu, now_ns):
     """core.c: update_rq_clock(). Let a CPU's clock be `now_ns`; it never goes back."""
-    rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
+    rq, totals = cpu_rq(w, cpu), rq_totals(w)
     if now_ns > rq.clock_ns:
         rq.clock_ns = now_ns
         totals.now_ns = max(totals.now_ns, now_ns)
@@ -27,17 +27,17 @@ def schedule_clock(w, cpu, now_ns):
 @kjit
 def set_time(w, now_ns):
     """The time is `now_ns`, though no CPU may have looked yet."""
-    rq_totals(w, 0).now_ns = max(rq_totals(w, 0).now_ns, now_ns)
+    rq_totals(w).now_ns = max(rq_totals(w).now_ns, now_ns)
 
 
 @kjit
 def sched_clock(w):
     """sched_clock_cpu(). The time."""
-    return rq_totals(w, 0).now_ns
+    return rq_totals(w).now_ns
 
 
 @kjit
 def jiffies_ns(w):
     """jiffies, as ns: when the last tick was due."""
-    now_ns = rq_totals(w, 0).now_ns
-    return now_ns - now_ns % sched_tunables(w, 0).tick_ns
+    now_ns = rq_totals(w).now_ns
+    return now_ns - now_ns % sched_tunables(w).tick_ns

@@ -78,7 +78,7 @@ from vcpu_env.kernel.yield_types import (
 @kjit
 def pop_kicked(w):
     """A CPU that was asked to reschedule since it was last popped, first asked first; NIL when there is none."""
-    kicked = kicked_cpus(w, 0)
+    kicked = kicked_cpus(w)
     cpu = kicked.head
     if cpu != NIL:
         kicked.head = cpu_rq(w, cpu).kicked_next
@@ -256,7 +256,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
     if cpu != task.cpu:
         set_task_cpu(w, p, cpu)
         flags = ENQUEUE_MIGRATED
-    if sched_features(w, 0).TTWU_QUEUE and ttwu_queue_cond(w, cpu, waker_cpu):
+    if sched_features(w).TTWU_QUEUE and ttwu_queue_cond(w, cpu, waker_cpu):
         ttwu_queue_wakelist(w, p, cpu, flags)
     else:
         update_rq_clock(w, cpu, sched_clock(w))
@@ -310,7 +310,7 @@ def yield_to_end(w, cpu, p):
 
     A boost other than the kernel's own takes the penalty's place; one that stays leaves the yielder alone.
     """
-    decision = yield_decision(w, 0)
+    decision = yield_decision(w)
     rq, p_cpu = cpu_rq(w, cpu), task_struct(w, p).cpu
     decision.credit_ns = 0
     boost = decision.boost
@@ -330,7 +330,7 @@ def yield_to(w, cpu, p):
     """syscalls.c: yield_to(), without the schedule() that follows a return of 1. Returns as `yield_to_begin`."""
     ret = yield_to_begin(w, cpu, p)
     if ret > 0:
-        if yield_decision(w, 0).pending:
+        if yield_decision(w).pending:
             choose_penalty(w)
         yield_to_end(w, cpu, p)
     return ret

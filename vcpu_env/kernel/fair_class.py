@@ -22,7 +22,7 @@ from vcpu_env.kernel.v7_3 import preempt as preempt_v7_3
 @kjit
 def is_v6_19(w):
     """Whether the machine has v6.19's fair class; else it has v7.3's."""
-    return sched_tunables(w, 0).kernel == KERNEL_6_19
+    return sched_tunables(w).kernel == KERNEL_6_19
 
 
 @kjit
@@ -145,7 +145,7 @@ def ineligible_on_dst_cpu(w, p, dst):
     """
     cpu = task_struct(w, p).cpu
     if is_v6_19(w):
-        there = task_struct(w, p).tg * sched_tunables(w, 0).nr_cpus + dst
+        there = task_struct(w, p).tg * sched_tunables(w).nr_cpus + dst
         return cfs_rq(w, there).nr_queued != 0 and not entity_v6_19.entity_eligible(w, sched_entity(w, p).cfs_rq, p)
     return cfs_rq(w, dst).h_nr_queued != 0 and not entity_v7_3.entity_eligible(w, cpu, p)
 

@@ -76,7 +76,7 @@ def update_idle_cpu_scan(w, sd_id, sum_util):
     """fair.c: update_idle_cpu_scan(). How many CPUs a wakeup may look at: the square of utilisation is against it."""
     sd = sched_domain(w, sd_id)
     shared = sched_domain_shared(w, cpu_rq(w, span_cpu(w, sd.first).cpu).llc)
-    if sd.span_weight != shared.weight or not sched_features(w, 0).SIS_UTIL:
+    if sd.span_weight != shared.weight or not sched_features(w).SIS_UTIL:
         return
     util = sum_util // shared.weight
     busy = util * util * sd.imbalance_pct * sd.imbalance_pct // (10000 * SCHED_CAPACITY_SCALE)
@@ -98,7 +98,7 @@ def has_overloaded_cpu(w, sd_id):
 @kjit
 def update_sd_lb_stats(w):
     """fair.c: update_sd_lb_stats(). Sum up every group of the domain; note the local and the busiest one."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     sd = sched_domain(w, env.sd)
     env.local, env.busiest = 0, 1
     at, g = 0, sd.group
@@ -121,7 +121,7 @@ def update_sd_lb_stats(w):
             break
     env.total_load = total_load
     if sd.parent == NIL:
-        rq_totals(w, 0).overloaded = 1 if has_overloaded_cpu(w, env.sd) else 0
+        rq_totals(w).overloaded = 1 if has_overloaded_cpu(w, env.sd) else 0
     if env.idle != CPU_NEWLY_IDLE:
         update_idle_cpu_scan(w, env.sd, sum_util)
 
@@ -129,7 +129,7 @@ def update_sd_lb_stats(w):
 @kjit
 def sibling_imbalance(w):
     """fair.c: sibling_imbalance(). How many more tasks a core the busiest group has than the local one."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     if env.idle == CPU_NOT_IDLE:
         return 0
@@ -147,14 +147,14 @@ def sibling_imbalance(w):
 @kjit
 def prefer_sibling(w):
     """Whether the busiest group would rather see its tasks spread over groups than packed into it."""
-    busiest = sg_lb_stats(w, lb_env(w, 0).busiest)
+    busiest = sg_lb_stats(w, lb_env(w).busiest)
     return sched_group(w, busiest.group).flags & SD_PREFER_SIBLING != 0
 
 
 @kjit
 def overloaded_group_is_unfair(w):
     """fair.c: sched_balance_find_src_group(), both groups overloaded: whether the other one is so by enough."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     sd, local, busiest = sched_domain(w, env.sd), sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     if local.avg_load >= busiest.avg_load or local.avg_load >= env.total_load // sd.span_weight:
         return False
@@ -164,7 +164,7 @@ def overloaded_group_is_unfair(w):
 @kjit
 def has_imbalance(w):
     """fair.c: sched_balance_find_src_group(). Whether there is anything to be pulled from the busiest group."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     if busiest.group == NIL:
         return False
@@ -190,7 +190,7 @@ def has_imbalance(w):
 @kjit
 def spare_imbalance(w):
     """fair.c: calculate_imbalance(), local group with CPUs to spare. How much to pull of what."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     sd, local, busiest = sched_domain(w, env.sd), sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     if busiest.kind > GROUP_FULLY_BUSY and not sd.flags & SD_SHARE_LLC:
         spare = max(sched_group(w, local.group).weight * SCHED_CAPACITY_SCALE - local.util, 0)
@@ -212,7 +212,7 @@ def load_imbalance(w):
 
     The kernel subtracts unsigned numbers: a busiest group below the average gives as much as the local one can take.
     """
-    env = lb_env(w, 0)
+    env = lb_env(w)
     local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     load, mean = group_avg_load(w, env.local), env.total_load // sched_domain(w, env.sd).span_weight
     if load >= busiest.avg_load or load >= mean:
@@ -226,7 +226,7 @@ def load_imbalance(w):
 @kjit
 def calculate_imbalance(w):
     """fair.c: calculate_imbalance(). Fill in how much of what is to be pulled."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     busiest_kind = sg_lb_stats(w, env.busiest).kind
     env.migration_type = MIGRATE_TASK
     if busiest_kind == GROUP_SMT_BALANCE or busiest_kind == GROUP_IMBALANCED:
@@ -240,7 +240,7 @@ def calculate_imbalance(w):
 @kjit
 def sched_balance_find_src_rq(w):
     """fair.c: sched_balance_find_src_rq(). The CPU of the busiest group with most of what is to be pulled, or NIL."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     group = sched_group(w, sg_lb_stats(w, env.busiest).group)
     busiest, most = NIL, 0
     for i in range(group.first, group.first + group.weight):
@@ -267,7 +267,7 @@ def sched_balance_find_src_rq(w):
 @kjit
 def sched_balance_find_src(w):
     """fair.c: sched_balance_find_src_group(), sched_balance_find_src_rq(). The CPU to pull from, NIL if all is well."""
-    env = lb_env(w, 0)
+    env = lb_env(w)
     env.imbalance = 0
     update_sd_lb_stats(w)
     if has_imbalance(w):

@@ -15,5 +15,5 @@ def set_task_rq(w, p, cpu):
     """sched.h: set_task_rq(). Let a task that is not queued belong to a CPU."""
     task, se = task_struct(w, p), sched_entity(w, p)
     task.cpu = cpu
-    se.cfs_rq = task.tg * sched_tunables(w, 0).nr_cpus + cpu
+    se.cfs_rq = task.tg * sched_tunables(w).nr_cpus + cpu
     se.parent = cfs_rq(w, se.cfs_rq).se

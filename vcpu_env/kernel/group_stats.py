@@ -34,7 +34,7 @@ def cpu_util_cfs(w, cpu):
     """fair.c: cpu_util_cfs(). How much of a CPU is used: lately, or by what its tasks used when they last ran."""
     cfs = cfs_rq(w, cpu)
     util = cfs.util_avg
-    if sched_features(w, 0).UTIL_EST:
+    if sched_features(w).UTIL_EST:
         util = max(util, cfs.util_est)
     return min(util, SCHED_CAPACITY_SCALE)
 

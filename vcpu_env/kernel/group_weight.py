@@ -15,7 +15,7 @@ def __sched_group_set_shares(w, tg, weight):
     if group.shares == shares:
         return
     group.shares = shares
-    nr_cpus = sched_tunables(w, 0).nr_cpus
+    nr_cpus = sched_tunables(w).nr_cpus
     for cpu in range(nr_cpus):
         rq = cpu_rq(w, cpu)
         rq.clock_read_ns = rq.clock_ns
@@ -42,7 +42,7 @@ def sched_group_set_idle(w, tg, idle):
 
     Every CPU's clock must have been updated.
     """
-    group, nr_cpus = task_group(w, tg), sched_tunables(w, 0).nr_cpus
+    group, nr_cpus = task_group(w, tg), sched_tunables(w).nr_cpus
     if group.idle == idle:
         return
     group.idle = idle

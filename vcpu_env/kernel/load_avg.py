@@ -236,7 +236,7 @@ def propagate_entity_load_avg(w, cfs, se):
 @kjit
 def update_load_avg(w, q, se_id, flags):
     """fair.c: update_load_avg(). Bring an entity and its queue up to the CPU's clock."""
-    if sched_tunables(w, 0).track_load == 0:
+    if sched_tunables(w).track_load == 0:
         return
     cfs, se = cfs_rq(w, q), sched_entity(w, se_id)
     now = cfs_rq_clock_pelt(w, q)
@@ -259,7 +259,7 @@ def update_load_avg(w, q, se_id, flags):
 @kjit
 def online_fair_sched_group(w, tg):
     """fair.c: online_fair_sched_group(), attach_entity_cfs_rq(). The entities of a new group join the queues above."""
-    tun = sched_tunables(w, 0)
+    tun = sched_tunables(w)
     nr_cpus = tun.nr_cpus
     for cpu in range(nr_cpus if tun.track_load else 0):
         se_id = cfs_rq(w, tg * nr_cpus + cpu).se
@@ -287,7 +287,7 @@ def sync_entity_load_avg(w, p):
 def remove_entity_load_avg(w, p):
     """fair.c: remove_entity_load_avg(). A task that is not queued is gone: its queue notices at its next update."""
     se = sched_entity(w, p)
-    if sched_tunables(w, 0).track_load == 0 or se.last_update_time_ns == NIL:
+    if sched_tunables(w).track_load == 0 or se.last_update_time_ns == NIL:
         return
     cfs = cfs_rq(w, se.cfs_rq)
     sync_entity_load_avg(w, p)
@@ -305,18 +305,18 @@ def migrate_task_rq_fair(w, p):
     the task ages up to now.
     """
     se = sched_entity(w, p)
-    if sched_tunables(w, 0).track_load == 0 or se.last_update_time_ns == NIL:
+    if sched_tunables(w).track_load == 0 or se.last_update_time_ns == NIL:
         return
     remove_entity_load_avg(w, p)
     cfs = cfs_rq(w, se.cfs_rq)
-    if sched_tunables(w, 0).pf_idle and cpu_rq(w, cfs.cpu).curr == NIL and not load_avg_is_decayed(se):
+    if sched_tunables(w).pf_idle and cpu_rq(w, cfs.cpu).curr == NIL and not load_avg_is_decayed(se):
         __update_load_avg_blocked_se(pelt_clock(w, se.cfs_rq, sched_clock(w)), se)
 
 
 @kjit
 def child_cfs_rq_on_list(w, q):
     """fair.c: child_cfs_rq_on_list(). Whether the blocked load of a group below is still aged on this CPU."""
-    cfs, tun = cfs_rq(w, q), sched_tunables(w, 0)
+    cfs, tun = cfs_rq(w, q), sched_tunables(w)
     for tg in range(cfs.tg + 1, tun.nr_groups + 1):
         if task_group(w, tg).parent == cfs.tg and cfs_rq(w, tg * tun.nr_cpus + cfs.cpu).on_list:
             return True
@@ -338,7 +338,7 @@ def update_blocked_averages(w, cpu):
 
     A queue whose load is gone altogether is left alone from then on.
     """
-    tun, rq = sched_tunables(w, 0), cpu_rq(w, cpu)
+    tun, rq = sched_tunables(w), cpu_rq(w, cpu)
     update_rq_clock(w, cpu, sched_clock(w))
     rq.last_blocked_load_update_ns = jiffies_ns(w)
     blocked = 0

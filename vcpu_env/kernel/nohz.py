@@ -21,7 +21,7 @@ NOHZ_BALANCE_KICK, NOHZ_STATS_KICK, NOHZ_NEXT_KICK = 0x1, 0x2, 0x8
 @kjit
 def nohz_balance_enter_idle(w, cpu):
     """fair.c: nohz_balance_enter_idle(). A CPU has gone idle: its tick stops."""
-    rq, idle = cpu_rq(w, cpu), nohz(w, 0)
+    rq, idle = cpu_rq(w, cpu), nohz(w)
     rq.has_blocked_load = 1
     if rq.nohz_tick_stopped == 0:
         rq.nohz_tick_stopped = 1
@@ -37,7 +37,7 @@ def nohz_balance_exit_idle(w, cpu):
     rq = cpu_rq(w, cpu)
     if rq.nohz_tick_stopped:
         rq.nohz_tick_stopped = 0
-        nohz(w, 0).nr_cpus -= 1
+        nohz(w).nr_cpus -= 1
         sched_domain_shared(w, rq.llc).nr_busy_cpus += 1
 
 
@@ -45,8 +45,8 @@ def nohz_balance_exit_idle(w, cpu):
 def kick_ilb(w, cpu, flags):
     """fair.c: kick_ilb(), find_new_ilb(). Send an IPI to the first idle CPU, to balance for all of them."""
     if flags & NOHZ_BALANCE_KICK:
-        nohz(w, 0).next_balance_ns = jiffies_ns(w) + sched_tunables(w, 0).tick_ns
-    for other in range(sched_tunables(w, 0).nr_cpus):
+        nohz(w).next_balance_ns = jiffies_ns(w) + sched_tunables(w).tick_ns
+    for other in range(sched_tunables(w).nr_cpus):
         rq = cpu_rq(w, other)
         if rq.nohz_tick_stopped and other != cpu and idle_cpu(w, other):
             rq.nohz_flags |= flags
@@ -57,7 +57,7 @@ def kick_ilb(w, cpu, flags):
 @kjit
 def nohz_balancer_kick(w, cpu):
     """fair.c: nohz_balancer_kick(). At a busy CPU's tick: what is to be done for the idle CPUs, if there are any."""
-    rq, idle = cpu_rq(w, cpu), nohz(w, 0)
+    rq, idle = cpu_rq(w, cpu), nohz(w)
     nohz_balance_exit_idle(w, cpu)
     if idle.nr_cpus == 0:
         return
@@ -87,7 +87,7 @@ def update_nohz_stats(w, cpu):
 @kjit
 def _nohz_idle_balance(w, this_cpu, flags):
     """fair.c: _nohz_idle_balance(). Serve all idle CPUs, from the next one round, until there is work to do here."""
-    nr_cpus, now, idle = sched_tunables(w, 0).nr_cpus, jiffies_ns(w), nohz(w, 0)
+    nr_cpus, now, idle = sched_tunables(w).nr_cpus, jiffies_ns(w), nohz(w)
     next_balance = unset = now + MAX_BALANCE_WAIT_NS
     blocked = False
     stats = flags & NOHZ_STATS_KICK
@@ -115,7 +115,7 @@ def _nohz_idle_balance(w, this_cpu, flags):
         if next_balance < unset:
             idle.next_balance_ns = next_balance
         if stats:
-            tick_ns = sched_tunables(w, 0).tick_ns
+            tick_ns = sched_tunables(w).tick_ns
             idle.next_blocked_ns = now + (BLOCKED_LOAD_INTERVAL_MS * 1_000_000 + tick_ns - 1) // tick_ns * tick_ns
     elif flags & NOHZ_NEXT_KICK:
         idle.needs_update = 1
@@ -136,7 +136,7 @@ def nohz_idle_balance(w, cpu):
 @kjit
 def enter_idle(w, cpu):
     """idle.c: do_idle(), its part in balancing: nohz_run_idle_balance(), tick_nohz_stop_tick()."""
-    if sched_tunables(w, 0).nr_cpus == 1:
+    if sched_tunables(w).nr_cpus == 1:
         return
     rq = cpu_rq(w, cpu)
     if rq.nohz_newidle:
@@ -149,7 +149,7 @@ def enter_idle(w, cpu):
 @kjit
 def sched_balance_trigger(w, cpu):
     """fair.c: sched_balance_trigger(), sched_balance_softirq(). The tick's part in balancing."""
-    if sched_tunables(w, 0).nr_cpus == 1:
+    if sched_tunables(w).nr_cpus == 1:
         return
     rq = cpu_rq(w, cpu)
     due = jiffies_ns(w) >= rq.next_balance_ns

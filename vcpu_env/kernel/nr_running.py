@@ -7,7 +7,7 @@ from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals
 @kjit
 def add_nr_running(w, cpu, count):
     """sched.h: add_nr_running(), sub_nr_running()."""
-    rq, totals = cpu_rq(w, cpu), rq_totals(w, 0)
+    rq, totals = cpu_rq(w, cpu), rq_totals(w)
     before = rq.nr_running
     rq.nr_running += count
     totals.nr_running += count

@@ -81,7 +81,7 @@ def rb_propagate(w, node, stop):
 @kjit
 def copy_slice(w, old, new):
     """The augmentation's copy(), of the least slice: `new` has the subtree that was below `old`."""
-    if sched_tunables(w, 0).rb_copies_slices:
+    if sched_tunables(w).rb_copies_slices:
         sched_entity(w, new).min_slice_ns = sched_entity(w, old).min_slice_ns
 
 

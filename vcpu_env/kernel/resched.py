@@ -11,7 +11,7 @@ def send_ipi(w, cpu):
     if rq.kicked:
         return
     rq.kicked, rq.kicked_next = 1, NIL
-    kicked = kicked_cpus(w, 0)
+    kicked = kicked_cpus(w)
     if kicked.head == NIL:
         kicked.head = cpu
     else:
@@ -47,5 +47,5 @@ def resched_curr(w, cpu):
 @kjit
 def resched_curr_lazy(w, cpu):
     """core.c: resched_curr_lazy(). As resched_curr(), but without an interrupt under lazy preemption."""
-    lazy = sched_tunables(w, 0).preempt_lazy
+    lazy = sched_tunables(w).preempt_lazy
     __resched_curr(w, cpu, TIF_NEED_RESCHED_LAZY if lazy else TIF_NEED_RESCHED)

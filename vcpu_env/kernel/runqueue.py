@@ -45,7 +45,7 @@ def sched_info_switch(w, cpu, prev, p):
     """stats.h: sched_info_switch(), and the counts of switches. `prev` leaves the CPU, `p` arrives."""
     rq = cpu_rq(w, cpu)
     rq.nr_switches += 1
-    rq_totals(w, 0).nr_switches += 1
+    rq_totals(w).nr_switches += 1
     trace_sched_switch(w, cpu, prev, p)
     if prev != NIL:
         task = task_struct(w, prev)

@@ -40,7 +40,7 @@ def first_allowed_cpu(w, p):
 def is_pinned(w, p):
     """Whether a task's affinity names just one CPU."""
     task, found = task_struct(w, p), 0
-    for word in range((sched_tunables(w, 0).nr_cpus + 63) >> 6):
+    for word in range((sched_tunables(w).nr_cpus + 63) >> 6):
         mask = task.cpus_allowed[word]
         if mask & (mask - 1):
             return False
@@ -89,7 +89,7 @@ def cpus_share_cache(w, a, b):
 @kjit
 def wake_affine(w, p, this_cpu, prev_cpu, sync):
     """fair.c: wake_affine(). The waker's CPU or the task's previous one, by idleness, then by load."""
-    feat, this_rq = sched_features(w, 0), cpu_rq(w, this_cpu)
+    feat, this_rq = sched_features(w), cpu_rq(w, this_cpu)
     if feat.WA_IDLE:
         prev_idle = idle_cpu(w, prev_cpu)
         if idle_cpu(w, this_cpu) and cpus_share_cache(w, this_cpu, prev_cpu):
@@ -154,7 +154,7 @@ def select_idle_cpu(w, p, target, has_idle_core):
     As long as there are said to be idle cores all of them are looked at, else fewer the busier the CPUs are (SIS_UTIL).
     """
     shared = sched_domain_shared(w, cpu_rq(w, target).llc)
-    left = shared.nr_idle_scan if sched_features(w, 0).SIS_UTIL else shared.weight
+    left = shared.nr_idle_scan if sched_features(w).SIS_UTIL else shared.weight
     at, end, found = cpu_rq(w, target).position, shared.first + shared.weight, NIL
     if left == 0 or shared.weight == 1:
         return NIL
@@ -241,7 +241,7 @@ def select_task_rq_fair(w, p, this_cpu, wake_flags):
 def select_fallback_rq(w, p):
     """core.c: select_fallback_rq(). A CPU that the task may use: the first one of its node, or else of the host."""
     node = cpu_rq(w, task_struct(w, p).cpu).node
-    for cpu in range(sched_tunables(w, 0).nr_cpus):
+    for cpu in range(sched_tunables(w).nr_cpus):
         if cpu_rq(w, cpu).node == node and cpu_allowed(w, p, cpu):
             return cpu
     return first_allowed_cpu(w, p)
@@ -250,7 +250,7 @@ def select_fallback_rq(w, p):
 @kjit
 def select_task_rq(w, p, this_cpu, wake_flags):
     """core.c: select_task_rq(). The CPU for a task that wakes or starts, one that its affinity allows."""
-    if sched_tunables(w, 0).nr_cpus == 1:
+    if sched_tunables(w).nr_cpus == 1:
         return task_struct(w, p).cpu
     if is_pinned(w, p):
         return first_allowed_cpu(w, p)

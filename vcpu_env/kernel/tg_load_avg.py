@@ -9,7 +9,7 @@ from vcpu_env.kernel.v7_3 import tg_load_avg as v7_3
 @kjit
 def update_tg_load_avg(w, q):
     """fair.c: update_tg_load_avg()."""
-    if sched_tunables(w, 0).kernel == KERNEL_6_19:
+    if sched_tunables(w).kernel == KERNEL_6_19:
         v6_19.update_tg_load_avg(w, q)
     else:
         v7_3.update_tg_load_avg(w, q)

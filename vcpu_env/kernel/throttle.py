@@ -111,7 +111,7 @@ def unthrottle_cfs_rq(w, q, now_ns):
 
     Returns what that takes (ns).
     """
-    cfs, queue, tun = cfs_rq(w, q), cfs_rq_bandwidth(w, q), sched_tunables(w, 0)
+    cfs, queue, tun = cfs_rq(w, q), cfs_rq_bandwidth(w, q), sched_tunables(w)
     cpu, cost_ns = cfs.cpu, tun.unthrottle_cost_ns
     charge_running(w, q, now_ns)
     if cfs.runtime_enabled and queue.runtime_remaining_ns <= 0:
@@ -194,7 +194,7 @@ def distribute_cfs_runtime(w, tg, this_cpu, now_ns):
     q = pool.throttled_head
     while q != NIL and pool.runtime_ns > 0:
         if cfs_rq_bandwidth(w, q).csd_queued == 0:
-            cost_ns += sched_tunables(w, 0).distribute_cost_ns
+            cost_ns += sched_tunables(w).distribute_cost_ns
             charge_running(w, q, now_ns)
             if give_runtime(w, q):
                 if cfs_rq(w, q).cpu == this_cpu:
@@ -283,7 +283,7 @@ def sched_cfs_slack_timer(w, tg, now_ns):
 @kjit
 def tg_set_cfs_bandwidth(w, tg, quota_ns, period_ns, burst_ns, cpu, now_ns):
     """core.c: tg_set_cfs_bandwidth(). Write a group's cpu.max and cpu.max.burst: the pool is filled, all run again."""
-    pool, nr_cpus = cfs_bandwidth(w, tg), sched_tunables(w, 0).nr_cpus
+    pool, nr_cpus = cfs_bandwidth(w, tg), sched_tunables(w).nr_cpus
     pool.quota_ns, pool.period_ns, pool.burst_ns = quota_ns, period_ns, burst_ns
     refill_cfs_bandwidth_runtime(w, tg)
     if quota_ns != RUNTIME_INF:

@@ -13,7 +13,7 @@ UTIL_EST_WEIGHT_SHIFT = 2
 @kjit
 def util_est_in_use(w):
     """Whether there is anybody who looks at estimates: balancing between CPUs."""
-    return sched_features(w, 0).UTIL_EST and sched_tunables(w, 0).track_load
+    return sched_features(w).UTIL_EST and sched_tunables(w).track_load
 
 
 @kjit

@@ -98,7 +98,7 @@ def choose_penalty(w):
 
     VEE'21's debooster has another: just enough for CFS's buddy test, which lets a target be ahead by a granularity.
     """
-    params, decision = deboost_params(w, 0), yield_decision(w, 0)
+    params, decision = deboost_params(w), yield_decision(w)
     gran, need = decision.gran, decision.need
     if params.deboost == DEBOOST_VEE21:
         decision.raw = need - decision.slack if u64_less(decision.slack, need) else 0

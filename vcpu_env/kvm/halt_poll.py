@@ -14,7 +14,7 @@ U32_MASK = 0xFFFFFFFF
 def grow_halt_poll_ns(w, vcpu):
     """kvm_main.c: grow_halt_poll_ns(). unsigned int: a large value wraps."""
     v = kvm_vcpu(w, vcpu)
-    params = kvm_params(w, 0)
+    params = kvm_params(w)
     if params.halt_poll_ns_grow != 0:
         v.halt_poll_ns = max((v.halt_poll_ns * params.halt_poll_ns_grow) & U32_MASK, params.halt_poll_ns_grow_start)
 
@@ -23,7 +23,7 @@ def grow_halt_poll_ns(w, vcpu):
 def shrink_halt_poll_ns(w, vcpu):
     """kvm_main.c: shrink_halt_poll_ns(). What falls below the value growth starts at is 0."""
     v = kvm_vcpu(w, vcpu)
-    params = kvm_params(w, 0)
+    params = kvm_params(w)
     val = v.halt_poll_ns // params.halt_poll_ns_shrink if params.halt_poll_ns_shrink != 0 else 0
     v.halt_poll_ns = 0 if val < params.halt_poll_ns_grow_start else val
 
@@ -32,7 +32,7 @@ def shrink_halt_poll_ns(w, vcpu):
 def kvm_vcpu_max_halt_poll_ns(w, vcpu):
     """kvm_main.c: kvm_vcpu_max_halt_poll_ns(). The VM's own limit, otherwise the module parameter."""
     vm = kvm(w, kvm_vcpu(w, vcpu).vm)
-    return vm.max_halt_poll_ns if vm.override_halt_poll_ns else kvm_params(w, 0).halt_poll_ns
+    return vm.max_halt_poll_ns if vm.override_halt_poll_ns else kvm_params(w).halt_poll_ns
 
 
 @kjit

@@ -17,7 +17,7 @@ APIC_DEST_NOSHORT, APIC_DEST_SELF, APIC_DEST_ALLINC, APIC_DEST_ALLBUT = 0, 1, 2,
 @kjit
 def ipi_tracking(w):
     """Whether the kernel has the tracking patches and the module parameter turns them on."""
-    params = kvm_params(w, 0)
+    params = kvm_params(w)
     return params.track != TRACK_OFF and params.ipi_tracking_enabled != 0
 
 
@@ -54,7 +54,7 @@ def ipi_window(w, vm):
 
     The cover letter names an adaptive window as future work; the factor is this project's.
     """
-    params = kvm_params(w, 0)
+    params = kvm_params(w)
     response_ns = kvm(w, vm).ipi_response_ns
     if params.adaptive_window == 0 or response_ns == 0:
         return params.ipi_window_ns
@@ -70,7 +70,7 @@ def kvm_vcpu_is_ipi_receiver(w, sender, receiver, now_ns):
     idx = kvm_vcpu(w, receiver).vcpu_idx
     if s.last_ipi_receiver == idx:
         return True
-    if kvm_params(w, 0).ipi_chain == 0 or s.last_ipi_receiver < 0 or receiver == sender:
+    if kvm_params(w).ipi_chain == 0 or s.last_ipi_receiver < 0 or receiver == sender:
         return False
     middle = kvm_vcpu(w, kvm(w, s.vm).first_vcpu + s.last_ipi_receiver)
     return (
@@ -107,13 +107,13 @@ def kvm_clear_ipi_on_eoi(w, receiver, now_ns, vector=0):
         return
     r = kvm_vcpu(w, receiver)
     sender_idx = r.last_ipi_sender
-    by_vector = kvm_params(w, 0).track == TRACK_V3
+    by_vector = kvm_params(w).track == TRACK_V3
     if not by_vector:
         kvm_vcpu_clear_ipi_context(w, receiver)
     if sender_idx < 0:
         return
     s = kvm_vcpu(w, kvm(w, r.vm).first_vcpu + sender_idx)
-    if s.last_ipi_receiver != r.vcpu_idx or now_ns - s.ipi_time_ns > kvm_params(w, 0).ipi_window_ns:
+    if s.last_ipi_receiver != r.vcpu_idx or now_ns - s.ipi_time_ns > kvm_params(w).ipi_window_ns:
         return
     if by_vector:
         if s.last_ipi_vector != vector:

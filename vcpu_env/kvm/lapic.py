@@ -64,7 +64,7 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
     if apic.irr & vector == 0:
         apic.since_ns[vector_number(vector)] = now_ns
     apic.irr |= vector
-    apicv = kvm_params(w, 0).apicv
+    apicv = kvm_params(w).apicv
     if apicv == APICV_OFF:
         vcpu.event = 1
     elif apicv != APICV_AVIC:
@@ -86,7 +86,7 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
 @kjit
 def icr_write_exits(w, dst):
     """Whether the ICR write of a unicast IPI leaves the guest."""
-    apicv = kvm_params(w, 0).apicv
+    apicv = kvm_params(w).apicv
     if apicv == APICV_AVIC:
         return lapic(w, dst).cpu == NIL
     return apicv != APICV_IPIV
@@ -98,9 +98,9 @@ def send_ipi(w, src, dst, vector, now_ns):
 
     The handler of AVIC's incomplete-IPI exit delivers nothing, so tracking does not see it either.
     """
-    if kvm_params(w, 0).apicv < APICV_IPIV:
+    if kvm_params(w).apicv < APICV_IPIV:
         kvm_track_ipi_communication(w, src, dst, now_ns, vector)
-        if kvm_params(w, 0).filter == FILTER_STRICT and lapic(w, dst).cpu == NIL:
+        if kvm_params(w).filter == FILTER_STRICT and lapic(w, dst).cpu == NIL:
             kvm_vcpu(w, dst).ipi_senders |= sender_bit(w, src)
     deliver_ipi(w, src, dst, vector, now_ns)
 
@@ -108,9 +108,9 @@ def send_ipi(w, src, dst, vector, now_ns):
 @kjit
 def deliver_ipi(w, src, dst, vector, now_ns):
     """Deliver an IPI that tracking does not see: one of a shorthand's, of a multicast's, of IPI virtualisation's."""
-    costs = lapic_costs(w, 0)
+    costs = lapic_costs(w)
     trace_ipi_send(w, src, dst, vector, lapic(w, src).cpu, now_ns)
-    delay = costs.ipi_ns if kvm_params(w, 0).apicv == APICV_OFF else costs.posted_ipi_ns
+    delay = costs.ipi_ns if kvm_params(w).apicv == APICV_OFF else costs.posted_ipi_ns
     accept_interrupt(w, dst, vector, delay, lapic(w, src).cpu, now_ns)
 
 
@@ -126,7 +126,7 @@ def take_interrupt(w, v, now_ns):
         waited_ns = now_ns - apic.since_ns[vector_number(vector)]
         apic.ipis += 1
         apic.ipi_latency_ns += waited_ns
-        ipi_totals(w, 0).latency_ns += waited_ns
+        ipi_totals(w).latency_ns += waited_ns
         apic.ipi_latency_log2[log2_bin(waited_ns)] += 1
     if apic.irr == 0:
         vcpu = kvm_vcpu(w, v)
@@ -142,9 +142,9 @@ def write_eoi(w, v, vector, now_ns):
 
     PV EOI is armed only while no other interrupt is pending; virtualised EOI never exits. Both pass IPI tracking by.
     """
-    params = kvm_params(w, 0)
+    params = kvm_params(w)
     if params.apicv != APICV_OFF or (params.pv_eoi and lapic(w, v).irr == 0):
         return 0
     kvm_vcpu(w, v).exits += 1
     kvm_clear_ipi_on_eoi(w, v, now_ns, vector)
-    return lapic_costs(w, 0).eoi_exit_ns
+    return lapic_costs(w).eoi_exit_ns

@@ -105,7 +105,7 @@ def strict_boost_filter(w, me, vcpu, yield_to_kernel_mode):
 @kjit
 def passes_filter(w, me, vcpu, yield_to_kernel_mode, now_ns):
     """The filter of the first round: the base kernel's, the series', or a rival's."""
-    kind = kvm_params(w, 0).filter
+    kind = kvm_params(w).filter
     if kind == FILTER_BASE:
         return base_filter(w, vcpu, yield_to_kernel_mode)
     if kind == FILTER_STRICT:
@@ -153,7 +153,7 @@ def scan_advance(w, me, now_ns):
     """Move the cursor to the next vCPU that passes every check but the spin-loop eligibility; NIL: the loop is over."""
     v = kvm_vcpu(w, me)
     vm = kvm(w, v.vm)
-    params = kvm_params(w, 0)
+    params = kvm_params(w)
     while v.scan_yielded <= 0:
         if v.scan_pos >= vm.nr_vcpus:
             if v.scan_round != 1 or params.relaxed_round == 0 or params.enable_relaxed_boost == 0:
@@ -201,7 +201,7 @@ def on_spin_result(w, me, target, ret):
     if ret > 0:
         v.ple_yield_ok += 1
         v.scan_boosted = idx
-        if kvm_params(w, 0).loop == LOOP_6_13:
+        if kvm_params(w).loop == LOOP_6_13:
             # the bug of these kernels: the distance from the start is taken for an index
             v.scan_boosted = (idx - v.scan_start + vm.nr_vcpus) % vm.nr_vcpus
         v.parked = 1

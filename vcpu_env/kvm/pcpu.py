@@ -101,7 +101,7 @@ def kick(w, cpu, reason, when_ns):
     """Send an IPI (or a local interrupt) to `cpu`, to arrive at `when_ns`. Kicks that are under way are merged."""
     pc = pcpu(w, cpu)
     pc.kick_reasons |= reason
-    slot = event_slots(w, 0).kick + cpu
+    slot = event_slots(w).kick + cpu
     if when_ns < event(w, slot).when_ns:
         set_event(w, slot, when_ns)
 
@@ -109,4 +109,4 @@ def kick(w, cpu, reason, when_ns):
 @kjit
 def set_run_event(w, cpu, when_ns):
     """Let the CPU's current segment or host work end at `when_ns`."""
-    set_event(w, event_slots(w, 0).run + cpu, when_ns)
+    set_event(w, event_slots(w).run + cpu, when_ns)

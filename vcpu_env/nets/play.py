@@ -31,7 +31,7 @@ def follow(w, end_ns, layout, weights, key, count, continuous, deterministic, ob
 
     `observed` is what the network sees: the last observation at its end (`new` is room for it), older ones before it.
     """
-    state, old = env_state(w, 0), len(observed) - len(new)
+    state, old = env_state(w), len(observed) - len(new)
     if not state.at_decision:
         advance(w, end_ns)
         if state.at_decision:
@@ -59,13 +59,13 @@ def follow_until(w, end_ns, layout, weights, key, decisions, continuous, determi
     decisions[0] = follow(
         w, end_ns, layout, weights, key, decisions[0], continuous, deterministic, observed, new, mask, scratch, action
     )
-    return INTERRUPTED if cut_short(w, end_ns) else engine(w, 0).status
+    return INTERRUPTED if cut_short(w, end_ns) else engine(w).status
 
 
 @kjit
 def count_work(w, works, sign):
     """Add (or take away) the units that each VM has completed so far."""
-    for vm in range(env_params(w, 0).nr_vms):
+    for vm in range(env_params(w).nr_vms):
         works[vm] += sign * guest_vm(w, vm).work
 
 
@@ -89,13 +89,13 @@ def play_episodes(machines, seeds, jitters_ns, layout, weights, nr_features, mas
             count_work(w, works[i], -1)
             decisions[i] = 0
         if decisions[i] >= 0 and statuses[i] == INTERRUPTED and not stop_asked():
-            end_ns = env_state(w, 0).end_ns
+            end_ns = env_state(w).end_ns
             decisions[i] = follow(
                 w, end_ns, own_layout, own_weights, 0, decisions[i], continuous, True, observed, new, mask, scratch,
                 action,
             )  # fmt: skip
             if not cut_short(w, end_ns):
-                statuses[i] = engine(w, 0).status
+                statuses[i] = engine(w).status
                 rewards[i] += earned(w)
                 count_work(w, works[i], 1)
         cut += 1 if statuses[i] == INTERRUPTED else 0

@@ -64,7 +64,7 @@ def show_policy(w, observed, mask):
 @kjit
 def put_action(w, action, continuous):
     """Give the machine an action; a continuous one is clipped to the space."""
-    state = env_state(w, 0)
+    state = env_state(w)
     for j in range(len(action)):
         state.action[j] = min(max(float(action[j]), -1.0), 1.0) if continuous else float(action[j])
 
@@ -109,7 +109,7 @@ def roll_machines(machines, which, positions, statuses, layout, weights, keys, c
             for j in range(len(action)):
                 actions[t, i, j] = action[j]
             log_probs[t, i], values[t, i] = log_prob, value
-            state = env_state(w, 0)
+            state = env_state(w)
             rewards[t, i], elapsed_ns[t, i] = state.reward, state.elapsed_ns
             t += 1
             if state.truncated or statuses[i] == FAILED:

@@ -60,7 +60,7 @@ def run_next(w, v):
 @kjit
 def gang_tick(w, cpu, now_ns):
     """Run this CPU's vCPU of the VM whose turn it is."""
-    params = coscheduling(w, 0)
+    params = coscheduling(w)
     if params.nr_vms == 0:
         return
     vm = kvm(w, now_ns // params.period_ns % params.nr_vms)
@@ -78,20 +78,20 @@ def gang_tick(w, cpu, now_ns):
 def relaxed_tick(w, cpu, now_ns):
     """Run the siblings of this CPU's vCPU that have waited too long."""
     curr = cpu_rq(w, cpu).curr
-    if curr == NIL or curr >= event_slots(w, 0).nr_vcpus:
+    if curr == NIL or curr >= event_slots(w).nr_vcpus:
         return
     vm = kvm(w, kvm_vcpu(w, curr).vm)
     for v in range(vm.first_vcpu, vm.first_vcpu + vm.nr_vcpus):
         task = task_struct(w, v)
         if task.cpu != cpu and waits_in_queue(w, v) and task.last_queued_ns != NIL:
-            if now_ns - task.last_queued_ns > coscheduling(w, 0).skew_ns:
+            if now_ns - task.last_queued_ns > coscheduling(w).skew_ns:
                 run_next(w, v)
 
 
 @kjit
 def coscheduling_tick(w, cpu, now_ns):
     """At the host's tick of a CPU that is not idle."""
-    mode = coscheduling(w, 0).mode
+    mode = coscheduling(w).mode
     if mode == COSCHED_GANG:
         gang_tick(w, cpu, now_ns)
     elif mode == COSCHED_RELAXED:
@@ -101,7 +101,7 @@ def coscheduling_tick(w, cpu, now_ns):
 @kjit
 def delays_preemption(w, v, now_ns):
     """Whether a vCPU that is to be preempted may enter the guest once more, because a lock is held there."""
-    params, g = coscheduling(w, 0), guest_vcpu(w, v)
+    params, g = coscheduling(w), guest_vcpu(w, v)
     if params.mode != COSCHED_DELAY or g.current == NIL or guest_thread(w, g.current).nr_held == 0:
         g.delayed_since_ns = NIL
         return False

@@ -99,7 +99,7 @@ def init_view(world: World) -> None:
 @kjit
 def fill_view(w, me, awaited, now_ns):
     """Describe the decision that vCPU `me` has to take now."""
-    view, task, vcpu = yield_view(w, 0), task_struct(w, me), kvm_vcpu(w, me)
+    view, task, vcpu = yield_view(w), task_struct(w, me), kvm_vcpu(w, me)
     se = sched_entity(w, me)
     view.now_ns = now_ns
     view.vcpu = me
@@ -135,22 +135,22 @@ def fill_view(w, me, awaited, now_ns):
 def rule_target(w, own_rule):
     """What the policy's own rule answers, or AS_KERNEL without one, where somebody else might have answered."""
     if own_rule:
-        return call_rule(decision_rules(w, 0).target_address, yield_view(w, 0))
+        return call_rule(decision_rules(w).target_address, yield_view(w))
     return AS_KERNEL
 
 
 @kjit
 def describe_host(w):
     """Fill in the view's facts about all CPUs."""
-    view, totals = yield_view(w, 0), rq_totals(w, 0)
-    view.nr_cpus = sched_tunables(w, 0).nr_cpus
+    view, totals = yield_view(w), rq_totals(w)
+    view.nr_cpus = sched_tunables(w).nr_cpus
     view.nr_busy_cpus, view.nr_runnable = totals.nr_busy_cpus, totals.nr_running
 
 
 @kjit
 def describe_candidate(w, me, i, now_ns):
     """Fill in the i-th entry of the view's lists."""
-    view, c = yield_view(w, 0), candidate(w, i)
+    view, c = yield_view(w), candidate(w, i)
     vcpu, task = kvm_vcpu(w, c.vcpu), task_struct(w, c.vcpu)
     same_rq = task.cpu == view.cpu
     view.candidate[i] = c.vcpu

@@ -38,7 +38,7 @@ def one_cpu() -> World:
 @kjit
 def penalty(w, gran, need, n):
     """The penalty of a decision; its `debounced` was set before."""
-    decision = yield_decision(w, 0)
+    decision = yield_decision(w)
     decision.gran, decision.need, decision.n = gran, need, n
     choose_penalty(w)
     return decision.penalty
@@ -47,20 +47,20 @@ def penalty(w, gran, need, n):
 @kjit
 def gran_and_need(w, y_vruntime, t_vruntime):
     """What the penalty is computed from."""
-    gran = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, sched_entity(w, 0))
+    gran = calc_delta_fair(sched_tunables(w).base_slice_ns, sched_entity(w, 0))
     return gran, yield_deboost_need(y_vruntime, t_vruntime)
 
 
 @kjit
 def debounce(w, src, dst, now):
     """Whether a pair is debounced."""
-    return yield_deboost_debounce(cpu_rq(w, 0), src, dst, now, deboost_params(w, 0).debounce_ns)
+    return yield_deboost_debounce(cpu_rq(w, 0), src, dst, now, deboost_params(w).debounce_ns)
 
 
 @kjit
 def rate_limit(w, now, restamp):
     """Whether a yield is limited."""
-    return yield_deboost_rate_limit(cpu_rq(w, 0), now, deboost_params(w, 0).rate_limit_ns, restamp)
+    return yield_deboost_rate_limit(cpu_rq(w, 0), now, deboost_params(w).rate_limit_ns, restamp)
 
 
 def penalty_line(line: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def tick(w, cpu, now_ns):
 @entry_point
 def ticks(w, now_ns):
     """One tick of every CPU, in the order of their numbers."""
-    for cpu in range(sched_tunables(w, 0).nr_cpus):
+    for cpu in range(sched_tunables(w).nr_cpus):
         tick(w, cpu, now_ns)
     return 0
 
@@ -160,7 +160,7 @@ def renice(w, p, nice, now_ns):
 @entry_point
 def set_shares(w, tg, weight, now_ns):
     """Somebody writes a group's weight, in scaled units."""
-    for cpu in range(sched_tunables(w, 0).nr_cpus):
+    for cpu in range(sched_tunables(w).nr_cpus):
         update_rq_clock(w, cpu, now_ns)
     sched_group_set_shares(w, tg, weight)
     settle(w, 0, now_ns)

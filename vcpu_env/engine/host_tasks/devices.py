@@ -17,7 +17,7 @@ from vcpu_env.kvm.pcpu import event_slots
 @kjit
 def device_event(w, t, now_ns):
     """The device that guest thread `t` waits for is done: the guest is told by it, or by the thread that serves it."""
-    slots = event_slots(w, 0)
+    slots = event_slots(w)
     if slots.vm == slots.task or host_signal(w, guest_thread(w, t).vm).server == NIL:
         device_done(w, t, now_ns)
         return

@@ -59,7 +59,7 @@ GO_ON, CPU_TAKEN, BLOCKS = range(3)
 @kjit
 def account_task(w, cpu, now_ns):
     """Book what the running host task has computed since its segment began."""
-    ht = host_task(w, cpu_rq(w, cpu).curr - event_slots(w, 0).nr_vcpus)
+    ht = host_task(w, cpu_rq(w, cpu).curr - event_slots(w).nr_vcpus)
     past = now_ns - ht.segment_start_ns
     ht.segment_start_ns = now_ns
     ht.run_ns += past
@@ -78,7 +78,7 @@ def duration(w, h, op):
 def set_task_timer(w, h, when_ns):
     """Let the task's timer expire at `when_ns`, or within its slack after that."""
     host_task(w, h).slack_used = 0
-    set_event(w, event_slots(w, 0).task + h, when_ns)
+    set_event(w, event_slots(w).task + h, when_ns)
 
 
 @kjit
@@ -152,7 +152,7 @@ def next_operation(w, h):
 @kjit
 def change_task(w, cpu, h, op, now_ns):
     """The running task changes where and how it is scheduled; off a CPU that it may not use it goes at once."""
-    p = event_slots(w, 0).nr_vcpus + h
+    p = event_slots(w).nr_vcpus + h
     if op.kind == OP_GROUP:
         sched_move_task(w, p, op.a)
     elif op.kind == OP_NICE:
@@ -194,9 +194,9 @@ def needs_no_call(w, h, op):
         host_signal(w, op.a).count = 0
         return True
     if op.kind == OP_AFFINITY:
-        return cpumask_equal(w, event_slots(w, 0).nr_vcpus + h, op.a, op.b, op.dist, op.mean_ns)
+        return cpumask_equal(w, event_slots(w).nr_vcpus + h, op.a, op.b, op.dist, op.mean_ns)
     if op.kind >= OP_GROUP:
-        task = task_struct(w, event_slots(w, 0).nr_vcpus + h)
+        task = task_struct(w, event_slots(w).nr_vcpus + h)
         now = task.tg if op.kind == OP_GROUP else task.nice if op.kind == OP_NICE else task.policy
         return now == op.a
     return False
@@ -226,7 +226,7 @@ def advance(w, cpu, h, now_ns):
         ht.stage = STAGE_CALLED
         if kind == OP_WAIT:
             begin_wait(w, cpu, h, op.a, op.b)
-        costs = host_costs(w, 0)
+        costs = host_costs(w)
         cost = costs.task_yield_ns if kind == OP_YIELD else costs.task_syscall_ns
         if cost > 0:
             host_work(w, cpu, cost, ENTER, now_ns)
@@ -251,7 +251,7 @@ def enter_task(w, cpu, now_ns):
     """The host task that has the CPU returns to user mode, unless it has to give the CPU away first."""
     update_rq_clock(w, cpu, now_ns)
     p = cpu_rq(w, cpu).curr
-    h = p - event_slots(w, 0).nr_vcpus
+    h = p - event_slots(w).nr_vcpus
     ht = host_task(w, h)
     steps = 0
     while True:
@@ -277,7 +277,7 @@ def enter_task(w, cpu, now_ns):
 @kjit
 def start_host_tasks(w):
     """The host tasks that are there from the beginning become runnable; the others have a timer for it."""
-    slots = event_slots(w, 0)
+    slots = event_slots(w)
     for h in range(slots.vm - slots.task):
         if host_task(w, h).start_ns > 0:
             set_event(w, slots.task + h, host_task(w, h).start_ns)
@@ -288,7 +288,7 @@ def start_host_tasks(w):
 @kjit
 def begin(w, h, now_ns):
     """fork(): the task becomes runnable for the first time."""
-    p = event_slots(w, 0).nr_vcpus + h
+    p = event_slots(w).nr_vcpus + h
     cpu = task_struct(w, p).cpu
     host_task(w, h).started = 1
     update_rq_clock(w, cpu, now_ns)
@@ -301,7 +301,7 @@ def task_timer(w, h, now_ns):
 
     hrtimer_interrupt(): within its slack a timer expires as soon as the CPU has another timer interrupt, here a tick.
     """
-    slots, ht = event_slots(w, 0), host_task(w, h)
+    slots, ht = event_slots(w), host_task(w, h)
     set_event(w, slots.task + h, NEVER)
     if ht.started == 0:
         begin(w, h, now_ns)
@@ -309,7 +309,7 @@ def task_timer(w, h, now_ns):
     p = slots.nr_vcpus + h
     cpu = task_struct(w, p).cpu
     idle = pcpu(w, cpu).mode == IDLE
-    at_tick = not idle and (now_ns - pcpu(w, cpu).tick_phase_ns) % sched_tunables(w, 0).tick_ns == 0
+    at_tick = not idle and (now_ns - pcpu(w, cpu).tick_phase_ns) % sched_tunables(w).tick_ns == 0
     if ht.slack_ns > 0 and ht.slack_used == 0 and not at_tick:
         ht.slack_used = 1
         latest_ns = now_ns + ht.slack_ns

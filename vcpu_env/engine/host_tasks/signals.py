@@ -31,7 +31,7 @@ def wake_first(w, cpu, s, wake_flags):
         ht.stage = STAGE_WOKEN
         return
     ht.wakeups += 1
-    try_to_wake_up(w, event_slots(w, 0).nr_vcpus + h, cpu, wake_flags)
+    try_to_wake_up(w, event_slots(w).nr_vcpus + h, cpu, wake_flags)
 
 
 @kjit

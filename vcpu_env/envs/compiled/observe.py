@@ -146,7 +146,7 @@ def share(part, whole):
 @kjit
 def observe(w):
     """Fill in the observation of the decision that the machine has stopped at, or of the end of the episode."""
-    view, params, state = yield_view(w, 0), env_params(w, 0), env_state(w, 0)
+    view, params, state = yield_view(w), env_params(w), env_state(w)
     if not state.at_decision:
         describe_host(w)  # the view is that of the last decision
     observe_host(w)
@@ -170,7 +170,7 @@ def observe(w):
 @kjit
 def observe_yielder(w):
     """The spinning vCPU, its CPU and the penalty."""
-    view = yield_view(w, 0)
+    view = yield_view(w)
     observation(w, AT.at_decision).value = 1.0
     observation(w, AT.penalty_decision).value = 0.0 if view.target == NIL else 1.0
     observation(w, AT.kernel_mode).value = float(view.kernel_mode)
@@ -194,7 +194,7 @@ def observe_yielder(w):
 @kjit
 def observe_host(w):
     """The VM, the host and the time."""
-    view, state = yield_view(w, 0), env_state(w, 0)
+    view, state = yield_view(w), env_state(w)
     at_decision = float(state.at_decision)
     observation(w, AT.nr_vcpus).value = at_decision * share(view.nr_vcpus, VCPU_SPAN)
     observation(w, AT.busy).value = share(view.nr_busy_cpus, max(float(view.nr_cpus), 1.0))
@@ -208,7 +208,7 @@ def observe_host(w):
 @kjit
 def observe_candidate(w, i, at):
     """The i-th candidate of the view, from entry `at` on."""
-    view = yield_view(w, 0)
+    view = yield_view(w)
     observation(w, at + CANDIDATE_AT.present).value = 1.0
     observation(w, at + CANDIDATE_AT.good).value = float(view.good[i])
     observation(w, at + CANDIDATE_AT.preempted).value = float(view.preempted[i])

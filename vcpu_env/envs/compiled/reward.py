@@ -34,7 +34,7 @@ def add_running(w, cpu, now_ns):
     pc = pcpu(w, cpu)
     if pc.mode != GUEST:
         return
-    g, total = guest_vcpu(w, pc.vcpu), env_state(w, 0).total
+    g, total = guest_vcpu(w, pc.vcpu), env_state(w).total
     past = max(now_ns - g.segment_start_ns, 0)
     vm_account(w, g.vm).run_ns += past
     if g.segment == SEG_SPIN:
@@ -47,12 +47,12 @@ def add_running(w, cpu, now_ns):
 def unfairness(w):
     """Half the sum over VMs of |CPU time since the episode began - the share of all that its weight is worth|."""
     run_ns, weights = 0, 0
-    for vm in range(env_params(w, 0).nr_vms):
+    for vm in range(env_params(w).nr_vms):
         account = vm_account(w, vm)
         run_ns += account.run_ns - account.run_start_ns
         weights += account.weight
     wrong = 0
-    for vm in range(env_params(w, 0).nr_vms):
+    for vm in range(env_params(w).nr_vms):
         account = vm_account(w, vm)
         # in two parts: their product would overflow after minutes
         entitled = run_ns // weights * account.weight + run_ns % weights * account.weight // weights
@@ -63,16 +63,16 @@ def unfairness(w):
 @kjit
 def count_totals(w):
     """Bring `env_state.total` up to now."""
-    now_ns = machine_clock(w, 0).now_ns
-    total, guests = env_state(w, 0).total, guest_totals(w, 0)
+    now_ns = machine_clock(w).now_ns
+    total, guests = env_state(w).total, guest_totals(w)
     total[USEFUL], total[SPIN] = guests.useful_ns, guests.spin_ns
-    total[SWITCHES], total[IPI_LATENCY] = rq_totals(w, 0).nr_switches, ipi_totals(w, 0).latency_ns
+    total[SWITCHES], total[IPI_LATENCY] = rq_totals(w).nr_switches, ipi_totals(w).latency_ns
     total[WORK] = 0
-    for vm in range(env_params(w, 0).nr_vms):
+    for vm in range(env_params(w).nr_vms):
         guest, account = guest_vm(w, vm), vm_account(w, vm)
         account.run_ns = guest.run_ns
         total[WORK] += guest.work * account.unit_ns
-    for cpu in range(sched_tunables(w, 0).nr_cpus):
+    for cpu in range(sched_tunables(w).nr_cpus):
         add_running(w, cpu, now_ns)
     total[UNFAIRNESS] = unfairness(w)
 
@@ -81,10 +81,10 @@ def count_totals(w):
 def begin_account(w):
     """An episode begins: nothing has been earned yet."""
     count_totals(w)
-    for vm in range(env_params(w, 0).nr_vms):
+    for vm in range(env_params(w).nr_vms):
         vm_account(w, vm).run_start_ns = vm_account(w, vm).run_ns
-    env_state(w, 0).total[UNFAIRNESS] = 0
-    state = env_state(w, 0)
+    env_state(w).total[UNFAIRNESS] = 0
+    state = env_state(w)
     for k in range(NR_TERMS):
         state.first[k] = state.total[k]
         state.term[k] = 0
@@ -95,7 +95,7 @@ def begin_account(w):
 def earned(w):
     """The reward that all time so far comes to."""
     count_totals(w)
-    total, scale = env_state(w, 0).total, env_params(w, 0).reward_scale
+    total, scale = env_state(w).total, env_params(w).reward_scale
     reward = 0.0
     for k in range(NR_TERMS):
         reward += scale[k] * total[k]
@@ -105,9 +105,9 @@ def earned(w):
 @kjit
 def rule_earned(w):
     """What the rule has earned by now in this episode."""
-    state = env_state(w, 0)
+    state = env_state(w)
     span_ns = max(state.end_ns - state.start_ns, 1)
-    parts = min(max(machine_clock(w, 0).now_ns - state.start_ns, 0), span_ns) * float(NR_CURVE_POINTS) / span_ns
+    parts = min(max(machine_clock(w).now_ns - state.start_ns, 0), span_ns) * float(NR_CURVE_POINTS) / span_ns
     k = min(int(parts), NR_CURVE_POINTS - 1)
     before = rule_curve(w, k).earned
     return before + (parts - k) * (rule_curve(w, k + 1).earned - before)
@@ -116,7 +116,7 @@ def rule_earned(w):
 @kjit
 def settle_step(w):
     """The terms and the reward of the step that ends now."""
-    state, params = env_state(w, 0), env_params(w, 0)
+    state, params = env_state(w), env_params(w)
     for k in range(NR_TERMS):
         state.term[k] = state.total[k]
     count_totals(w)

@@ -50,8 +50,8 @@ def penalty_factor(a, max_scale):
 @kjit
 def rule_would_act(w):
     """Whether the kernel's loop would find somebody to try."""
-    view = yield_view(w, 0)
-    params = kvm_params(w, 0)
+    view = yield_view(w)
+    params = kvm_params(w)
     relaxed = params.relaxed_round and params.enable_relaxed_boost
     for i in range(view.nr_candidates):
         if view.good[i] or (relaxed and view.preempted[i]):
@@ -62,7 +62,7 @@ def rule_would_act(w):
 @kjit
 def same_rq_target(w):
     """Whether a candidate waits on the spinner's own CPU."""
-    view = yield_view(w, 0)
+    view = yield_view(w)
     for i in range(view.nr_candidates):
         if view.same_rq[i]:
             return True
@@ -72,7 +72,7 @@ def same_rq_target(w):
 @kjit
 def asks(w):
     """Whether the decision that the machine has stopped at is the agent's."""
-    params, state, view = env_params(w, 0), env_state(w, 0), yield_view(w, 0)
+    params, state, view = env_params(w), env_state(w), yield_view(w)
     state.seen += 1
     kind = params.filter
     if kind == EVERY_SPIN:
@@ -94,7 +94,7 @@ def asks(w):
 @kjit
 def answer_as_rule(w):
     """Answer the decision as the configured policy would."""
-    params, view, rules, state = env_params(w, 0), yield_view(w, 0), decision_rules(w, 0), engine(w, 0)
+    params, view, rules, state = env_params(w), yield_view(w), decision_rules(w), engine(w)
     if view.target != NIL:
         state.answer = view.series_penalty_ns
         if params.own_penalty_rule:
@@ -107,9 +107,9 @@ def answer_as_rule(w):
 @kjit
 def legal_candidate(w, candidate):
     """The candidate of an action, or "nobody" if there is none of that number."""
-    last = FIRST_CANDIDATE + min(yield_view(w, 0).nr_candidates, env_params(w, 0).nr_candidates) - 1
+    last = FIRST_CANDIDATE + min(yield_view(w).nr_candidates, env_params(w).nr_candidates) - 1
     if candidate < NOBODY or candidate > last:
-        env_state(w, 0).illegal += 1
+        env_state(w).illegal += 1
         return NOBODY
     return candidate
 
@@ -117,20 +117,20 @@ def legal_candidate(w, candidate):
 @kjit
 def answer_as_agent(w):
     """Answer the decision with `env_state.action`."""
-    params, state, view = env_params(w, 0), env_state(w, 0), yield_view(w, 0)
+    params, state, view = env_params(w), env_state(w), yield_view(w)
     action = state.action
     state.asked += 1
     if params.kind == PENALTY_SCALE:
         factor = penalty_factor(action[0], params.max_penalty_scale)
-        engine(w, 0).answer = (view.series_penalty_ns * factor) >> 16
-        engine(w, 0).status = ANSWERED
+        engine(w).answer = (view.series_penalty_ns * factor) >> 16
+        engine(w).status = ANSWERED
         return
     candidate = legal_candidate(w, int(action[0]))
     if candidate == AS_KERNEL:
         answer_as_rule(w)
     else:
-        engine(w, 0).answer = candidate
-        engine(w, 0).status = ANSWERED
+        engine(w).answer = candidate
+        engine(w).status = ANSWERED
     if params.kind == DIRECTED_YIELD:
         view.penalty_scale = penalty_factor(action[1], params.max_penalty_scale)
     elif params.kind == CANDIDATE_CHOICE:
@@ -147,7 +147,7 @@ def answer_as_agent(w):
 @kjit
 def advance(w, end_ns):
     """Run to the agent's next decision, at most up to `end_ns`; a signal may cut it short (`cut_short`)."""
-    state = env_state(w, 0)
+    state = env_state(w)
     state.at_decision = 0
     while run_until(w, end_ns) == STOPPED_AT_DECISION:
         if asks(w):
@@ -159,10 +159,10 @@ def advance(w, end_ns):
 @kjit
 def fill_mask(w):
     """Which candidates may be chosen: nobody, as the rule would, and those that are there."""
-    params = env_params(w, 0)
+    params = env_params(w)
     if params.kind == PENALTY_SCALE or params.kind == HOST_TUNER:
         return
-    present = min(yield_view(w, 0).nr_candidates, params.nr_candidates) if env_state(w, 0).at_decision else 0
+    present = min(yield_view(w).nr_candidates, params.nr_candidates) if env_state(w).at_decision else 0
     for i in range(FIRST_CANDIDATE + params.nr_candidates):
         action_mask(w, i).legal = i < FIRST_CANDIDATE + present
 
@@ -170,11 +170,11 @@ def fill_mask(w):
 @kjit
 def look(w):
     """Observation and mask of the present moment."""
-    state = env_state(w, 0)
-    now_ns = machine_clock(w, 0).now_ns
+    state = env_state(w)
+    now_ns = machine_clock(w).now_ns
     state.elapsed_ns = now_ns - state.last_ns
     state.last_ns = now_ns
-    if env_params(w, 0).kind == HOST_TUNER:
+    if env_params(w).kind == HOST_TUNER:
         observe_host_tuner(w)
     else:
         observe(w)
@@ -187,12 +187,12 @@ def env_begin(w, seed, jitter_ns):
 
     Returns the status of the machine (`engine.state`), or INTERRUPTED: called again, it goes on.
     """
-    state, params = env_state(w, 0), env_params(w, 0)
+    state, params = env_state(w), env_params(w)
     if state.under_way == RESTING:
         set_seed(w, seed)
         state.sample_key = mix64(seed)
         state.asked, state.seen, state.illegal, state.truncated, state.next_ask_ns = 0, 0, 0, 0, 0
-        state.start_ns = machine_clock(w, 0).now_ns + jitter_ns
+        state.start_ns = machine_clock(w).now_ns + jitter_ns
         state.at_decision = 0
         for i in range(MAX_ACTIONS):
             state.action[i] = 0.0
@@ -211,21 +211,21 @@ def env_begin(w, seed, jitter_ns):
         if cut_short(w, end_ns):
             return INTERRUPTED
     state.under_way = RESTING
-    state.start_ns = machine_clock(w, 0).now_ns
+    state.start_ns = machine_clock(w).now_ns
     state.last_ns = state.start_ns
     state.end_ns = state.start_ns + params.horizon_ns
     begin_account(w)
     look(w)
-    return engine(w, 0).status
+    return engine(w).status
 
 
 @entry_point
 def env_follow_rule(w, twin):
     """Fill in `rule_curve` of an episode that has just begun: `twin`, a copy of the machine, plays it as the rule."""
-    state = env_state(w, 0)
+    state = env_state(w)
     span_ns = state.end_ns - state.start_ns
     before = earned(twin)
-    if env_state(twin, 0).at_decision:
+    if env_state(twin).at_decision:
         answer_as_rule(twin)
     for k in range(1, NR_CURVE_POINTS + 1):
         end_ns = state.start_ns + span_ns // NR_CURVE_POINTS * k + span_ns % NR_CURVE_POINTS * k // NR_CURVE_POINTS
@@ -235,17 +235,17 @@ def env_follow_rule(w, twin):
                 answer_as_rule(twin)
             status = run_until(twin, end_ns)
         rule_curve(w, k).earned = earned(twin) - before
-    return engine(twin, 0).status
+    return engine(twin).status
 
 
 @kjit
 def take_action(w):
     """Do what `env_state.action` says."""
-    state = env_state(w, 0)
-    if env_params(w, 0).kind == HOST_TUNER:
+    state = env_state(w)
+    if env_params(w).kind == HOST_TUNER:
         state.seen += 1
         state.asked += 1
-        state.next_ask_ns = min(state.end_ns, machine_clock(w, 0).now_ns + env_params(w, 0).epoch_ns)
+        state.next_ask_ns = min(state.end_ns, machine_clock(w).now_ns + env_params(w).epoch_ns)
         tune(w)
     elif state.at_decision:
         answer_as_agent(w)
@@ -257,8 +257,8 @@ def go_on(w, end_ns):
 
     Returns whether a signal has cut it short.
     """
-    state = env_state(w, 0)
-    if env_params(w, 0).kind == HOST_TUNER:
+    state = env_state(w)
+    if env_params(w).kind == HOST_TUNER:
         end_ns = min(end_ns, state.next_ask_ns)
         run_until(w, end_ns)
     else:
@@ -270,8 +270,8 @@ def go_on(w, end_ns):
 @kjit
 def finish(w):
     """The step is over: reward, whether the episode is, observation."""
-    state, params = env_state(w, 0), env_params(w, 0)
-    over = machine_clock(w, 0).now_ns >= state.end_ns and engine(w, 0).status == RUNNING
+    state, params = env_state(w), env_params(w)
+    over = machine_clock(w).now_ns >= state.end_ns and engine(w).status == RUNNING
     state.truncated = over or (params.max_decisions > 0 and state.asked >= params.max_decisions)
     settle_step(w)
     look(w)
@@ -283,7 +283,7 @@ def env_step(w):
 
     Returns the status of the machine (`engine.state`), or INTERRUPTED: called again, it goes on.
     """
-    state = env_state(w, 0)
+    state = env_state(w)
     if state.under_way == RESTING:
         take_action(w)
         state.under_way = STEP
@@ -291,14 +291,14 @@ def env_step(w):
         return INTERRUPTED
     state.under_way = RESTING
     finish(w)
-    return engine(w, 0).status
+    return engine(w).status
 
 
 @entry_point
 def env_step_begin(w):
     """The first part of a step that is watched: the action is taken."""
     take_action(w)
-    return engine(w, 0).status
+    return engine(w).status
 
 
 @entry_point
@@ -306,11 +306,11 @@ def env_step_part(w, end_ns):
     """The next part, up to `end_ns`. Returns 1 while the step goes on; INTERRUPTED: before `end_ns`."""
     if go_on(w, end_ns):
         return INTERRUPTED
-    state = env_state(w, 0)
+    state = env_state(w)
     end_of_step_ns = state.end_ns
-    if env_params(w, 0).kind == HOST_TUNER:
+    if env_params(w).kind == HOST_TUNER:
         end_of_step_ns = state.next_ask_ns
-    waits = machine_clock(w, 0).now_ns < end_of_step_ns and engine(w, 0).status == RUNNING
+    waits = machine_clock(w).now_ns < end_of_step_ns and engine(w).status == RUNNING
     return 1 if waits else 0
 
 
@@ -318,4 +318,4 @@ def env_step_part(w, end_ns):
 def env_step_end(w):
     """The last part."""
     finish(w)
-    return engine(w, 0).status
+    return engine(w).status

@@ -68,28 +68,28 @@ def tuned_scale(action):
 @kjit
 def tune(w):
     """Set the constants that `env_state.action` says."""
-    action, params = env_state(w, 0).action, deboost_params(w, 0)
+    action, params = env_state(w).action, deboost_params(w)
     params.penalty_scale = int(tuned_scale(action) * PENALTY_SCALE_ONE + 0.5)
     for i in range(len(CAP_NUM)):
         params.cap_num[i] = int(CAP_NUM[i] * factor(action, FIRST_CAP + i) * 1024.0 + 0.5)
         params.cap_den[i] = CAP_DEN[i] * 1024
     params.rate_limit_ns = int(RATE_LIMIT_NS * factor(action, RATE_LIMIT))
-    kvm_params(w, 0).ipi_window_ns = int(IPI_WINDOW_NS * factor(action, IPI_WINDOW))
-    kvm_params(w, 0).enable_relaxed_boost = action[RELAXED] >= 0.0
+    kvm_params(w).ipi_window_ns = int(IPI_WINDOW_NS * factor(action, IPI_WINDOW))
+    kvm_params(w).enable_relaxed_boost = action[RELAXED] >= 0.0
 
 
 @kjit
 def count_host(w):
     """Bring the host's counters up to now; their change since the last time is `host_term`."""
-    state, stats = env_state(w, 0), yield_stats(w, 0)
+    state, stats = env_state(w), yield_stats(w)
     term, total = state.host_term, state.host_total
     for k in range(NR_HOST_COUNTERS):
         term[k] = -total[k]
         total[k] = 0
-    total[DECISIONS] = engine(w, 0).decisions
+    total[DECISIONS] = engine(w).decisions
     total[YIELDS], total[APPLIED] = stats.yields, stats.applied
     total[LIMITED], total[CROSS_RQ] = stats.limited, stats.cross_rq
-    last = guest_vm(w, env_params(w, 0).nr_vms - 1)
+    last = guest_vm(w, env_params(w).nr_vms - 1)
     for v in range(last.first_vcpu + last.nr_vcpus):
         vcpu = kvm_vcpu(w, v)
         total[SAME_RQ_YIELDS] += vcpu.ple_yield_same_rq
@@ -97,7 +97,7 @@ def count_host(w):
         total[PAUSE_EXITS] += vcpu.pause_exits
         total[HALT_EXITS] += vcpu.halt_exits
         total[IRQ_EXITS] += vcpu.irq_exits
-    for cpu in range(sched_tunables(w, 0).nr_cpus):
+    for cpu in range(sched_tunables(w).nr_cpus):
         total[HOST_NS] += pcpu(w, cpu).host_ns
         total[IDLE_NS] += pcpu(w, cpu).idle_ns
     for k in range(NR_HOST_COUNTERS):
@@ -113,9 +113,9 @@ def rate(count, cpu_ms):
 @kjit
 def observe_host_tuner(w):
     """Fill in the observation of an epoch's end: `TUNER_FEATURES`."""
-    state = env_state(w, 0)
+    state = env_state(w)
     count_host(w)
-    term, nr_cpus = state.host_term, sched_tunables(w, 0).nr_cpus
+    term, nr_cpus = state.host_term, sched_tunables(w).nr_cpus
     cpu_ns = max(float(state.elapsed_ns), 1.0) * nr_cpus
     cpu_ms = cpu_ns / 1e6
     observation(w, TUNER_AT.useful).value = share(state.term[USEFUL], cpu_ns)
@@ -143,8 +143,8 @@ def observe_host_tuner(w):
 @kjit
 def observe_load(w):
     """Busy CPUs, load and vCPUs a CPU."""
-    nr_cpus, totals = sched_tunables(w, 0).nr_cpus, rq_totals(w, 0)
-    last = guest_vm(w, env_params(w, 0).nr_vms - 1)
+    nr_cpus, totals = sched_tunables(w).nr_cpus, rq_totals(w)
+    last = guest_vm(w, env_params(w).nr_vms - 1)
     observation(w, TUNER_AT.busy).value = share(totals.nr_busy_cpus, float(nr_cpus))
     observation(w, TUNER_AT.load).value = share(totals.nr_running, 8.0 * nr_cpus)
     observation(w, TUNER_AT.vcpus).value = share(last.first_vcpu + last.nr_vcpus, 8.0 * nr_cpus)

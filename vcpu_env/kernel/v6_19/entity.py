@@ -148,7 +148,7 @@ def update_deadline(w, se):
     if se.vruntime - se.deadline < 0:
         return False
     if se.custom_slice == 0:
-        se.slice_ns = sched_tunables(w, 0).base_slice_ns
+        se.slice_ns = sched_tunables(w).base_slice_ns
     se.deadline = se.vruntime + calc_delta_fair(se.slice_ns, se)
     return True
 
@@ -180,7 +180,7 @@ def update_curr(w, q):
 @kjit
 def update_entity_lag(w, q, se_id):
     """fair.c: update_entity_lag(). Note how far an entity is behind (+) or ahead of (-) V, within limits."""
-    se, tun = sched_entity(w, se_id), sched_tunables(w, 0)
+    se, tun = sched_entity(w, se_id), sched_tunables(w)
     vlag = avg_vruntime(w, q) - se.vruntime
     if tun.lag_clamp == LAG_CLAMP_6_19_0:
         limit = calc_delta_fair(max(2 * se.slice_ns, tun.tick_ns), se)
@@ -192,10 +192,10 @@ def update_entity_lag(w, q, se_id):
 @kjit
 def place_entity(w, q, se_id, flags):
     """fair.c: place_entity(). Give an entity that joins a queue its vruntime (V less its lag) and its deadline."""
-    cfs, se, feat = cfs_rq(w, q), sched_entity(w, se_id), sched_features(w, 0)
+    cfs, se, feat = cfs_rq(w, q), sched_entity(w, se_id), sched_features(w)
     vruntime = avg_vruntime(w, q)
     if se.custom_slice == 0:
-        se.slice_ns = sched_tunables(w, 0).base_slice_ns
+        se.slice_ns = sched_tunables(w).base_slice_ns
     if feat.PLACE_LAG and cfs.nr_queued and se.vlag:
         # Joining moves V towards the entity, so the lag is blown up to come out right afterwards.
         load = cfs.avg_load
@@ -223,8 +223,8 @@ def protect_slice(se):
 @kjit
 def set_protect_slice(w, q, se):
     """fair.c: set_protect_slice(). Protect an entity that starts to run for its slice, or the shortest one waiting."""
-    slice_ns = sched_tunables(w, 0).normalized_base_slice_ns
-    if sched_features(w, 0).RUN_TO_PARITY:
+    slice_ns = sched_tunables(w).normalized_base_slice_ns
+    if sched_features(w).RUN_TO_PARITY:
         slice_ns = cfs_rq_min_slice(w, q)
     vprot = se.deadline
     if slice_ns < se.slice_ns:
@@ -260,7 +260,7 @@ def reweight_entity(w, q, se_id, weight, inv_weight):
         reweight_load_avg(cfs, se, weight, inv_weight)
         return
     update_curr(w, q)
-    if sched_tunables(w, 0).reweight == REWEIGHT_FIXED:
+    if sched_tunables(w).reweight == REWEIGHT_FIXED:
         reweight_in_place(w, q, se_id, weight, inv_weight)
         return
     update_entity_lag(w, q, se_id)

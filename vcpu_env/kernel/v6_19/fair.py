@@ -280,7 +280,7 @@ def preempt_sync(w, cpu, wake_flags, pse, se_id):
     Never in v6.19: the waker has just been charged, so its time since then is 0.
     """
     delta = cpu_rq(w, cpu).clock_ns - sched_entity(w, se_id).exec_start_ns
-    threshold = sched_tunables(w, 0).migration_cost_ns
+    threshold = sched_tunables(w).migration_cost_ns
     if wake_flags & WF_RQ_SELECTED:
         threshold >>= 2
     return entity_before(w, pse, se_id) and delta >= threshold
@@ -289,7 +289,7 @@ def preempt_sync(w, cpu, wake_flags, pse, se_id):
 @kjit
 def check_preempt_wakeup_fair(w, cpu, p, wake_flags):
     """fair.c: check_preempt_wakeup_fair(). Whether a woken or new task takes the CPU from the running one."""
-    rq, feat = cpu_rq(w, cpu), sched_features(w, 0)
+    rq, feat = cpu_rq(w, cpu), sched_features(w)
     if rq.curr == p or rq.need_resched & TIF_NEED_RESCHED or not feat.WAKEUP_PREEMPTION:
         return
     se_id = matching_ancestor(w, rq.curr, p)

@@ -56,7 +56,7 @@ def set_next_buddy(w, se_id):
 def may_pick_buddy(w, q):
     """fair.c: __pick_eevdf(), its condition on the buddy of a queue; one with slack may also be early by that much."""
     cfs = cfs_rq(w, q)
-    if not sched_features(w, 0).PICK_BUDDY or cfs.next == NIL:
+    if not sched_features(w).PICK_BUDDY or cfs.next == NIL:
         return False
     buddy = sched_entity(w, cfs.next)
     slack = calc_delta_fair(cfs.next_slack_ns, buddy) if cfs.next_slack_ns else 0
@@ -115,7 +115,7 @@ def dequeue_entity(w, q, se_id, flags):
     clear_buddies(w, q, se_id)
     sleep = flags & DEQUEUE_SLEEP
     if sleep and not flags & (DEQUEUE_DELAYED | DEQUEUE_SPECIAL | DEQUEUE_THROTTLE):
-        if sched_features(w, 0).DELAY_DEQUEUE and not entity_eligible(w, q, se_id):
+        if sched_features(w).DELAY_DEQUEUE and not entity_eligible(w, q, se_id):
             update_load_avg(w, q, se_id, 0)
             se.sched_delayed = 1
             add_h_nr_runnable(w, se_id, -1)
@@ -124,7 +124,7 @@ def dequeue_entity(w, q, se_id, flags):
     update_load_avg(w, q, se_id, UPDATE_TG | (DO_DETACH if migrating else 0))
     se_update_runnable(w, se_id)
     update_entity_lag(w, q, se_id)
-    if sched_features(w, 0).PLACE_REL_DEADLINE and not sleep:
+    if sched_features(w).PLACE_REL_DEADLINE and not sleep:
         se.deadline -= se.vruntime
         se.rel_deadline = 1
     if cfs.curr != se_id:
@@ -140,7 +140,7 @@ def dequeue_entity(w, q, se_id, flags):
     if flags & DEQUEUE_DELAYED:
         se.sched_delayed = 0
         add_h_nr_runnable(w, se_id, 1)
-        if sched_features(w, 0).DELAY_ZERO and se.vlag > 0:
+        if sched_features(w).DELAY_ZERO and se.vlag > 0:
             se.vlag = 0
     if cfs.throttle_count and cfs.nr_queued == 0:
         stop_pelt_clock(w, q)
@@ -156,7 +156,7 @@ def requeue_delayed_entity(w, se_id):
     se = sched_entity(w, se_id)
     q = se.cfs_rq
     cfs = cfs_rq(w, q)
-    if sched_features(w, 0).DELAY_ZERO:
+    if sched_features(w).DELAY_ZERO:
         update_entity_lag(w, q, se_id)
         if se.vlag > 0:
             running = cfs.curr == se_id

@@ -37,7 +37,7 @@ def calc_group_shares(w, q):
     """
     cfs = cfs_rq(w, q)
     group = task_group(w, cfs.tg)
-    if sched_tunables(w, 0).track_load == 0:
+    if sched_tunables(w).track_load == 0:
         return group.shares
     load = max(scale_load_down(cfs.load_weight), cfs.load_avg)
     tg_weight = group.load_avg - cfs.tg_load_avg_contrib + load

@@ -54,7 +54,7 @@ from vcpu_env.kernel.yield_types import (
 @kjit
 def lag_limit(w, se):
     """The largest lag that the scheduler lets an entity keep."""
-    tun = sched_tunables(w, 0)
+    tun = sched_tunables(w)
     return calc_delta_fair(max(2 * se.slice_ns, tun.tick_ns), se)
 
 
@@ -62,8 +62,8 @@ def lag_limit(w, se):
 def credit_margin(w, q, se):
     """Lag that a credited entity is given: an eighth of its base slice for each entity queued, at most all of it."""
     depth = min(cfs_rq(w, q).nr_queued, MARGIN_FULL_DEPTH)
-    margin = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, se) * depth // MARGIN_FULL_DEPTH
-    return min(margin * deboost_params(w, 0).credit_margin_1024 >> 10, lag_limit(w, se))
+    margin = calc_delta_fair(sched_tunables(w).base_slice_ns, se) * depth // MARGIN_FULL_DEPTH
+    return min(margin * deboost_params(w).credit_margin_1024 >> 10, lag_limit(w, se))
 
 
 @kjit
@@ -163,8 +163,8 @@ def boost_minimal(w, cpu, p):
     if delta > 0:
         se.vruntime += delta
         se.deadline += delta
-        yield_decision(w, 0).penalty = delta
-        yield_decision(w, 0).applied = 1
+        yield_decision(w).penalty = delta
+        yield_decision(w).applied = 1
 
 
 @kjit
@@ -174,7 +174,7 @@ def boost_borrow(w, p):
         se = sched_entity(w, p)
         cfs = cfs_rq(w, se.cfs_rq)
         if cfs.next == p:
-            cfs.next_slack_ns = deboost_params(w, 0).borrow_ns * yield_decision(w, 0).scale // PENALTY_SCALE_ONE
+            cfs.next_slack_ns = deboost_params(w).borrow_ns * yield_decision(w).scale // PENALTY_SCALE_ONE
         p = se.parent
 
 
@@ -194,7 +194,7 @@ def boost_v3(w, cpu, p):
         return
     boost_credit(w, cpu, p)
     rq = cpu_rq(w, cpu)
-    if yield_deboost_rate_limit(rq, rq.clock_ns, deboost_params(w, 0).rate_limit_ns, False):
+    if yield_deboost_rate_limit(rq, rq.clock_ns, deboost_params(w).rate_limit_ns, False):
         return
     se_id = rq.curr
     while se_id != NIL:
@@ -208,14 +208,14 @@ def boost_v3(w, cpu, p):
 @kjit
 def boost_credit(w, cpu, p):
     """Lag credit for the target of the current yield."""
-    yield_decision(w, 0).credit_ns = credit_target(w, p)
+    yield_decision(w).credit_ns = credit_target(w, p)
 
 
 @kjit
 def boost_transfer(w, cpu, p):
     """Lag moved from the yielder to the target of the current yield."""
     service_ns = credit_target(w, p)
-    yield_decision(w, 0).credit_ns = service_ns
+    yield_decision(w).credit_ns = service_ns
     if service_ns > 0:
         charge_yielder(w, cpu, p, service_ns)
 
@@ -223,7 +223,7 @@ def boost_transfer(w, cpu, p):
 @kjit
 def boost_yield(w, cpu, p):
     """What the current yield of the running task does for its target: the penalty chosen, or the boost in its place."""
-    decision = yield_decision(w, 0)
+    decision = yield_decision(w)
     boost = decision.boost
     if decision.pending:
         yield_deboost_apply_penalty(w)
@@ -237,5 +237,5 @@ def boost_yield(w, cpu, p):
         boost_borrow(w, p)
     elif boost == BOOST_FORCE:
         boost_force(w, p)
-    elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:
+    elif boost == BOOST_RULE and deboost_params(w).deboost == DEBOOST_V3:
         boost_v3(w, cpu, p)

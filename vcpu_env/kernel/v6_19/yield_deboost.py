@@ -40,7 +40,7 @@ def yield_deboost_may(w, cpu, p):
     The limiter comes first, so a yield that is refused for another reason still uses up the slot. v2 looks at the fresh
     clock, v1 at the one that the CPU last read.
     """
-    rq, params, decision = cpu_rq(w, cpu), deboost_params(w, 0), yield_decision(w, 0)
+    rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
     if params.vcpu_debooster_enabled == 0:
         return SKIP_DISABLED
     v1 = params.deboost == DEBOOST_V1
@@ -70,7 +70,7 @@ def yield_deboost_prepare(w, cpu, p):
     Afterwards ``pending`` says whether a penalty is to be chosen. The yielder's vruntime is the one last charged: the
     series' guard before update_curr() is never true.
     """
-    rq, params, decision = cpu_rq(w, cpu), deboost_params(w, 0), yield_decision(w, 0)
+    rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
     debounced = False
     decision.cpu, decision.yielder, decision.target = cpu, rq.curr, p
     decision.lca_q, decision.lca_y, decision.lca_t = NIL, NIL, NIL
@@ -89,7 +89,7 @@ def yield_deboost_prepare(w, cpu, p):
         update_curr(w, decision.lca_q)
     decision.y_v = yielder.vruntime
     decision.t_v = sched_entity(w, decision.lca_t).vruntime
-    decision.gran = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, yielder)
+    decision.gran = calc_delta_fair(sched_tunables(w).base_slice_ns, yielder)
     decision.slack = calc_delta_fair(params.wakeup_gran_ns, yielder)
     decision.need = yield_deboost_need(decision.y_v, decision.t_v)
     if not params.live_debounce:
@@ -101,7 +101,7 @@ def yield_deboost_prepare(w, cpu, p):
 @kjit
 def yield_deboost_apply_penalty(w):
     """yield_deboost_apply_penalty(). Charge the pending decision's penalty, unless the vruntime would wrap."""
-    params, decision = deboost_params(w, 0), yield_decision(w, 0)
+    params, decision = deboost_params(w), yield_decision(w)
     decision.pending = 0
     if decision.penalty == 0:
         return

@@ -71,14 +71,14 @@ def partial_forfeit(w, cpu):
     update_curr(w, se.cfs_rq)
     if not entity_eligible(w, se.cfs_rq, se_id):
         return False
-    se.vruntime += (se.deadline - se.vruntime) * deboost_params(w, 0).forfeit_1024 >> 10
+    se.vruntime += (se.deadline - se.vruntime) * deboost_params(w).forfeit_1024 >> 10
     return True
 
 
 @kjit
 def forfeit(w, cpu):
     """The yielder's forfeit. Returns whether it gave up anything."""
-    params = deboost_params(w, 0)
+    params = deboost_params(w)
     kind = params.forfeit
     if kind == FORFEIT_LEAF:
         return yield_task_fair(w, cpu) if params.forfeit_1024 == FORFEIT_ALL else partial_forfeit(w, cpu)

@@ -129,7 +129,7 @@ def update_deadline(w, cpu, p):
     if se.vruntime - se.deadline < 0:
         return False
     if se.custom_slice == 0:
-        se.slice_ns = sched_tunables(w, 0).base_slice_ns
+        se.slice_ns = sched_tunables(w).base_slice_ns
     se.deadline = se.vruntime + calc_delta_fair(se.slice_ns, se)
     avg_vruntime(w, cpu)
     return True
@@ -182,7 +182,7 @@ def update_curr_fair(w, cpu):
 @kjit
 def entity_lag(w, cpu, p, vruntime):
     """fair.c: entity_lag(). How far a task is behind (+) or ahead of (-) V, at most the longest slice and a tick."""
-    se, tick_ns = sched_entity(w, p), sched_tunables(w, 0).tick_ns
+    se, tick_ns = sched_entity(w, p), sched_tunables(w).tick_ns
     lag = vruntime - se.vruntime
     if abs(lag) <= calc_delta_fair(se.slice_ns + tick_ns, se):
         return lag
@@ -201,7 +201,7 @@ def update_entity_lag(w, cpu, p):
     lag = entity_lag(w, cpu, p, vruntime)
     if se.sched_delayed:
         lag = max(lag, se.vlag)
-        if sched_features(w, 0).DELAY_ZERO:
+        if sched_features(w).DELAY_ZERO:
             lag = min(lag, 0)
     se.vlag = lag
     return vruntime - lag != se.vruntime
@@ -213,10 +213,10 @@ def place_entity(w, cpu, p, nr_others, flags):
 
     `nr_others` are the tasks that the CPU has beside it.
     """
-    root, se, feat = cfs_rq(w, cpu), sched_entity(w, p), sched_features(w, 0)
+    root, se, feat = cfs_rq(w, cpu), sched_entity(w, p), sched_features(w)
     vruntime = avg_vruntime(w, cpu)
     if se.custom_slice == 0:
-        se.slice_ns = sched_tunables(w, 0).base_slice_ns
+        se.slice_ns = sched_tunables(w).base_slice_ns
     if feat.PLACE_LAG and nr_others and se.vlag:
         # Joining moves V towards the task, so the lag is blown up to come out right afterwards.
         curr, load = running_task(w, cpu), root.avg_load
@@ -252,7 +252,7 @@ def set_protect_slice(w, cpu, p):
     """fair.c: set_protect_slice(). Protect a task that starts to run: for its slice, or, where a shorter one waits,
     until it is ahead of all others.
     """
-    se, feat, tun = sched_entity(w, p), sched_features(w, 0), sched_tunables(w, 0)
+    se, feat, tun = sched_entity(w, p), sched_features(w), sched_tunables(w)
     slice_ns = cfs_rq_min_slice(w, cpu) if feat.RUN_TO_PARITY else tun.normalized_base_slice_ns
     se.vprot = se.deadline
     if slice_ns < se.slice_ns:

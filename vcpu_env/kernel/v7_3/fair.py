@@ -104,14 +104,14 @@ def dequeue_task(w, p, flags):
     update_curr_eevdf(w, cpu)
     update_entity_lag(w, cpu, p)
     if sleep and not flags & (DEQUEUE_DELAYED | DEQUEUE_SPECIAL | DEQUEUE_THROTTLE):
-        if sched_features(w, 0).DELAY_DEQUEUE and not entity_eligible(w, cpu, p):
+        if sched_features(w).DELAY_DEQUEUE and not entity_eligible(w, cpu, p):
             update_load_avg(w, se.cfs_rq, p, 0)
             util_est_update(w, p)
             se.sched_delayed = 1
             add_h_nr_runnable(w, p, -1)
             return False
     dequeue_hierarchy(w, p, flags)
-    if sched_features(w, 0).PLACE_REL_DEADLINE and not sleep:
+    if sched_features(w).PLACE_REL_DEADLINE and not sleep:
         se.deadline -= se.vruntime
         se.rel_deadline = 1
     if cfs_rq(w, cpu).curr_task != p:
@@ -157,7 +157,7 @@ def pick_eevdf_tree(w, cpu):
 def may_pick_buddy(w, cpu):
     """fair.c: pick_eevdf(), its condition on the buddy; one with slack may also be early by that much."""
     root = cfs_rq(w, cpu)
-    if not sched_features(w, 0).PICK_BUDDY or root.next == NIL:
+    if not sched_features(w).PICK_BUDDY or root.next == NIL:
         return False
     buddy = sched_entity(w, root.next)
     slack = calc_delta_fair(root.next_slack_ns, buddy) if root.next_slack_ns else 0

@@ -50,7 +50,7 @@ def calc_group_shares(w, q):
 
     Where no load is tracked there is one CPU, which has all of the load.
     """
-    tun = sched_tunables(w, 0)
+    tun = sched_tunables(w)
     tg = cfs_rq(w, q).tg
     group = task_group(w, tg)
     shares = group.shares

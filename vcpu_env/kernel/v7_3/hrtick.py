@@ -25,7 +25,7 @@ def set_hrtick(w, cpu, expires_ns):
 @kjit
 def hrtick_start_fair(w, cpu, p):
     """fair.c: hrtick_start_fair(), core.c: hrtick_start(). The running task's request is over after so much time."""
-    if not sched_features(w, 0).HRTICK or cfs_rq(w, cpu).h_nr_queued <= 1:
+    if not sched_features(w).HRTICK or cfs_rq(w, cpu).h_nr_queued <= 1:
         return
     rq, se = cpu_rq(w, cpu), sched_entity(w, p)
     left = se.deadline - se.vruntime

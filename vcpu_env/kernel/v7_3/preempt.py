@@ -54,7 +54,7 @@ def preempt_sync(w, cpu, wake_flags, p, curr):
     Hardly ever: the waker has just been charged, so its time since then is 0.
     """
     delta = cpu_rq(w, cpu).clock_ns - sched_entity(w, curr).exec_start_ns
-    threshold = sched_tunables(w, 0).migration_cost_ns
+    threshold = sched_tunables(w).migration_cost_ns
     if wake_flags & WF_RQ_SELECTED:
         threshold >>= 2
     return entity_before(w, p, curr) and delta >= threshold
@@ -72,7 +72,7 @@ def is_next_pick(w, cpu, p, protect):
 @kjit
 def wakeup_decision(w, cpu, p, wake_flags):
     """fair.c: wakeup_preempt_fair(), the decision: PREEMPT_*."""
-    curr, feat = cpu_rq(w, cpu).curr, sched_features(w, 0)
+    curr, feat = cpu_rq(w, cpu).curr, sched_features(w)
     curr_is_idle, p_is_idle = task_has_idle_policy(w, curr), task_has_idle_policy(w, p)
     if curr_is_idle and not p_is_idle:
         return PREEMPT
@@ -94,7 +94,7 @@ def wakeup_decision(w, cpu, p, wake_flags):
 @entry_point
 def wakeup_preempt_fair(w, cpu, p, wake_flags):
     """fair.c: wakeup_preempt_fair(). Whether a woken or new task takes the CPU from the running one."""
-    rq, feat = cpu_rq(w, cpu), sched_features(w, 0)
+    rq, feat = cpu_rq(w, cpu), sched_features(w)
     curr = rq.curr
     if curr == p or not feat.WAKEUP_PREEMPTION:
         return 0

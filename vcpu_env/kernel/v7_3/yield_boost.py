@@ -39,15 +39,15 @@ from vcpu_env.kernel.yield_types import (
 @kjit
 def lag_limit(w, cpu, se):
     """The largest lag that the scheduler lets a task keep."""
-    return calc_delta_fair(cfs_rq_max_slice(w, cpu) + sched_tunables(w, 0).tick_ns, se)
+    return calc_delta_fair(cfs_rq_max_slice(w, cpu) + sched_tunables(w).tick_ns, se)
 
 
 @kjit
 def credit_margin(w, cpu, se):
     """Lag that a credited task is given: an eighth of its base slice for each task queued, at most all of it."""
     depth = min(cfs_rq(w, cpu).h_nr_queued, MARGIN_FULL_DEPTH)
-    margin = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, se) * depth // MARGIN_FULL_DEPTH
-    return min(margin * deboost_params(w, 0).credit_margin_1024 >> 10, lag_limit(w, cpu, se))
+    margin = calc_delta_fair(sched_tunables(w).base_slice_ns, se) * depth // MARGIN_FULL_DEPTH
+    return min(margin * deboost_params(w).credit_margin_1024 >> 10, lag_limit(w, cpu, se))
 
 
 @kjit
@@ -84,14 +84,14 @@ def charge(w, cpu, delta):
 @kjit
 def boost_credit(w, p):
     """Lag credit for the target of the current yield, at the expense of all others on its CPU."""
-    yield_decision(w, 0).credit_ns = credit_target(w, p)
+    yield_decision(w).credit_ns = credit_target(w, p)
 
 
 @kjit
 def boost_transfer(w, cpu, p):
     """Lag moved from the yielder to the target of the current yield."""
     service_ns = credit_target(w, p)
-    yield_decision(w, 0).credit_ns = service_ns
+    yield_decision(w).credit_ns = service_ns
     if service_ns > 0:
         update_curr_eevdf(w, cpu)
         charge(w, cpu, service_ns * NICE_0_LOAD // sched_entity(w, cpu_rq(w, cpu).curr).h_load)
@@ -110,8 +110,8 @@ def boost_minimal(w, cpu, p):
     missing = lead * (root.avg_load + se.h_load) - root.avg_vruntime - (se.vruntime - root.zero_vruntime) * se.h_load
     delta = charge(w, cpu, (missing + se.h_load - 1) // se.h_load)
     if delta:
-        yield_decision(w, 0).penalty = delta
-        yield_decision(w, 0).applied = 1
+        yield_decision(w).penalty = delta
+        yield_decision(w).applied = 1
 
 
 @kjit
@@ -119,7 +119,7 @@ def boost_borrow(w, p):
     """Let the hint for a waiting task be early."""
     root = cfs_rq(w, task_struct(w, p).cpu)
     if root.next == p:
-        root.next_slack_ns = deboost_params(w, 0).borrow_ns * yield_decision(w, 0).scale // PENALTY_SCALE_ONE
+        root.next_slack_ns = deboost_params(w).borrow_ns * yield_decision(w).scale // PENALTY_SCALE_ONE
 
 
 @kjit
@@ -129,7 +129,7 @@ def boost_v3(w, cpu, p):
         return
     boost_credit(w, p)
     rq = cpu_rq(w, cpu)
-    if not yield_deboost_rate_limit(rq, rq.clock_ns, deboost_params(w, 0).rate_limit_ns, False):
+    if not yield_deboost_rate_limit(rq, rq.clock_ns, deboost_params(w).rate_limit_ns, False):
         cancel_protect_slice(sched_entity(w, rq.curr))
         resched_curr(w, cpu)
 
@@ -137,7 +137,7 @@ def boost_v3(w, cpu, p):
 @entry_point
 def boost_yield(w, cpu, p):
     """What the current yield of the running task does for its target: the penalty chosen, or the boost in its place."""
-    decision = yield_decision(w, 0)
+    decision = yield_decision(w)
     boost = decision.boost
     if decision.pending:
         yield_deboost_apply_penalty(w)
@@ -151,6 +151,6 @@ def boost_yield(w, cpu, p):
         boost_borrow(w, p)
     elif boost == BOOST_FORCE:
         cpu_rq(w, task_struct(w, p).cpu).forced = p
-    elif boost == BOOST_RULE and deboost_params(w, 0).deboost == DEBOOST_V3:
+    elif boost == BOOST_RULE and deboost_params(w).deboost == DEBOOST_V3:
         boost_v3(w, cpu, p)
     return 0

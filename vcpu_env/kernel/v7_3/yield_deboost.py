@@ -33,7 +33,7 @@ def yield_deboost_may(w, cpu, p):
 
     The limiter comes first, so a yield that is refused for another reason still uses up the slot.
     """
-    rq, params, decision = cpu_rq(w, cpu), deboost_params(w, 0), yield_decision(w, 0)
+    rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
     if params.vcpu_debooster_enabled == 0:
         return SKIP_DISABLED
     same_rq = task_struct(w, p).cpu == cpu
@@ -54,7 +54,7 @@ def yield_deboost_prepare(w, cpu, p):
 
     Afterwards ``pending`` says whether a penalty is to be chosen.
     """
-    rq, params, decision = cpu_rq(w, cpu), deboost_params(w, 0), yield_decision(w, 0)
+    rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
     decision.cpu, decision.yielder, decision.target = cpu, rq.curr, p
     decision.lca_q, decision.lca_y, decision.lca_t = NIL, NIL, NIL
     decision.applied, decision.forfeit, decision.pending, decision.skip = 0, 0, 0, SKIP_NOT
@@ -72,7 +72,7 @@ def yield_deboost_prepare(w, cpu, p):
     yielder = sched_entity(w, rq.curr)
     decision.lca_q, decision.lca_y, decision.lca_t = cpu, rq.curr, p
     decision.y_v, decision.t_v = yielder.vruntime, sched_entity(w, p).vruntime
-    decision.gran = calc_delta_fair(sched_tunables(w, 0).base_slice_ns, yielder)
+    decision.gran = calc_delta_fair(sched_tunables(w).base_slice_ns, yielder)
     decision.slack = calc_delta_fair(params.wakeup_gran_ns, yielder)
     decision.need = max(decision.t_v - decision.y_v, 0)
     if not params.live_debounce:
@@ -85,7 +85,7 @@ def yield_deboost_prepare(w, cpu, p):
 @kjit
 def yield_deboost_apply_penalty(w):
     """yield_deboost_apply_penalty(). Charge the pending decision's penalty to the yielder."""
-    decision = yield_decision(w, 0)
+    decision = yield_decision(w)
     decision.pending = 0
     if decision.penalty <= 0:
         return

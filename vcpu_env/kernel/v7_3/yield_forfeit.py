@@ -13,8 +13,8 @@ def forfeit(w, cpu):
 
     Nothing where it has just been penalised, since that was charged to the same account.
     """
-    part_1024, rq = deboost_params(w, 0).forfeit_1024, cpu_rq(w, cpu)
-    if yield_decision(w, 0).applied:
+    part_1024, rq = deboost_params(w).forfeit_1024, cpu_rq(w, cpu)
+    if yield_decision(w).applied:
         return 0
     if part_1024 == FORFEIT_ALL:
         return yield_task_fair(w, cpu)
