@@ -120,6 +120,7 @@ def simulate(
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
     from vcpu_env.counters import measure
+    from vcpu_env.inspect.counted_text import counter_lines
     from vcpu_env.nets.maker import machine_maker
     from vcpu_env.precompile import ensure_compiled
     from vcpu_env.scenario import apply_overrides, load_rtapp, load_scenario
@@ -146,33 +147,8 @@ def simulate(
     if json_:
         print(json.dumps(counted))
         return
-    print_counters(counted)
-
-
-def print_counters(counted: dict[str, Any]) -> None:
-    """Counters as aligned lines, one section a group; VMs side by side."""
-    for group, values in counted.items():
-        if isinstance(values, dict):
-            print(f"\n{group}")
-            for name, value in values.items():
-                print(f"  {name:28} {value:>16,}")
-        elif group == "host_tasks":
-            print_host_tasks(values)
-        elif isinstance(values, list):
-            print(f"\n{group}")
-            for name, first in values[0].items() if values else ():
-                if not isinstance(first, list):  # histograms are for --json
-                    print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
-        else:
-            print(f"{group:30} {values:>16}" if isinstance(values, str) else f"{group:30} {values:>16,}")
-
-
-def print_host_tasks(tasks: list[dict[str, Any]]) -> None:
-    """Counters of the host's tasks, one line a task."""
-    names = list(tasks[0])[1:]
-    print("\n" + f"{'host_tasks':30} " + " ".join(f"{name:>14}" for name in names))
-    for task in tasks:
-        print(f"  {task['name']:28} " + " ".join(f"{task[name]:>14,}" for name in names))
+    for line in counter_lines(counted, loaded):
+        print(line)
 
 
 @app.command()
