@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, trace, explain, diff, from-libvirt, calibration, fit, replay, ..."""
+"""The console script ``vcpu-env``: list, simulate, trace, explain, diff, from-libvirt, compare-host, replay, ..."""
 
 import functools
 import json
@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
-from vcpu_env.inspect import commands
+from vcpu_env.inspect.commands import diff, explain, trace
+from vcpu_env.libvirt.commands import compare_host, from_libvirt
 
 LARGE_BYTES = 64 << 20
 """Machines from this size on are announced before they are made."""
@@ -195,32 +196,6 @@ def fit(
         fail(error)
 
 
-@app.command("from-libvirt")
-def from_libvirt(
-    domains: Annotated[
-        list[Path], typer.Argument(metavar="DOMAIN.xml...", help="domains, as virsh dumpxml writes them")
-    ],
-    capabilities: Annotated[
-        list[Path] | None, typer.Option(help="the host: output of virsh capabilities or lscpu -J; several allowed")
-    ] = None,
-    parameters: Annotated[
-        Path | None, typer.Option(help="KVM's: output of grep . /sys/module/kvm*/parameters/*")
-    ] = None,
-    workload: Annotated[
-        list[str] | None, typer.Option(help="VM=NAME, or NAME for all others; several allowed.  [default: kbuild]")
-    ] = None,
-    cgroup_version: Annotated[int, typer.Option(min=1, max=2, help="of the host: what <shares> mean")] = 2,
-    out: Annotated[Path | None, typer.Option("-o", help="the scenario file to write; default: print it")] = None,
-) -> None:
-    """Make a scenario of libvirt domains, and list what of them is used, approximated, or without effect."""
-    from vcpu_env.libvirt import command
-
-    try:
-        command.from_libvirt(domains, capabilities or [], parameters, workload or [], cgroup_version, out)
-    except ValueError as error:
-        fail(error)
-
-
 @app.command()
 def replay(
     files: Annotated[list[Path], typer.Argument(help="recorded traces, *.jsonl or *.jsonl.gz")],
@@ -341,8 +316,8 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (commands.trace, commands.explain, commands.diff):
-    app.command()(reported(command))
+for command in (from_libvirt, compare_host, trace, explain, diff):
+    app.command(command.__name__.replace("_", "-"))(reported(command))
 
 
 def with_output(run: Callable[[], object]) -> None:

@@ -242,7 +242,7 @@ def test_wherever_everybody_is(layout, places, target, boost, nice):
     names = [task["id"] for task in tasks]
     cpu = OneCpu(*tasks, groups=parents).wake(names[0]).wake(*names[1:])
     entities = names + [group.split("/")[-1] for group in parents]
-    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places, strict=True)})
+    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places[: len(entities)], strict=True)})
     check(cpu.world)
     goal = names[target]
     if goal == cpu.running:
@@ -284,7 +284,7 @@ def test_borrowing_wherever_everybody_is(layout, places, target, borrow_ms, nice
     names = [task["id"] for task in tasks]
     cpu = OneCpu(*tasks, groups=parents).wake(names[0]).wake(*names[1:])
     entities = names + [group.split("/")[-1] for group in parents]
-    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places, strict=True)})
+    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places[: len(entities)], strict=True)})
     if names[target] == cpu.running:
         return
     borrowed(cpu, names[target], borrow_ms)
