@@ -262,7 +262,7 @@ def failed(card: Card) -> list[str]:
     each = [
         f"* {cell.scenario}, training {member.seed} alone: worst VM {text(worst)}"
         for cell in card.cells
-        for member, worst in zip(card.members, cell.worst_vm_each)
+        for member, worst in zip(card.members, cell.worst_vm_each, strict=True)
         if worst[2] < TOLERATED
     ]
     return ["\n## Failure cases\n", *(lines or [none]), *(["", *each] if len(card.members) > 1 and each else [])]

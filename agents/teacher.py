@@ -67,7 +67,7 @@ def lessons_of_rule(env: HostVectorEnv, name: str, count: int) -> Lessons:
             actions = np.column_stack([candidates, [seconds.get(int(boost), seconds[BOOST_RULE]) for boost in given]])
         seen.append((observations, actions, env.action_masks()))
         observations, *_ = env.step(actions.reshape(env.action_space.shape or ()))
-    return Lessons(*(np.concatenate(parts) for parts in zip(*seen)))
+    return Lessons(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
 
 
 def lessons_of_lookahead(config: TrainConfig, mix: Any, horizon_ns: int, count: int) -> Lessons:
@@ -83,7 +83,7 @@ def lessons_of_lookahead(config: TrainConfig, mix: Any, horizon_ns: int, count: 
         observation, _, _, over, _ = env.step(action)
         if over:
             observation, _ = env.reset()
-    return Lessons(*(np.array(parts) for parts in zip(*seen)))
+    return Lessons(*(np.array(parts) for parts in zip(*seen, strict=True)))
 
 
 def best_action(search: Lookahead, env: Any) -> Any:

@@ -85,7 +85,7 @@ class Search:
 
     def change(self, policy: PolicySource, stock: list[np.ndarray]) -> float:
         """Geometric mean over scenarios, seeds and VMs, less one."""
-        ratios = [geometric_mean(paired_ratios(*pair)) for pair in zip(self.work(policy), stock)]
+        ratios = [geometric_mean(paired_ratios(*pair)) for pair in zip(self.work(policy), stock, strict=True)]
         return float(np.exp(np.mean([np.log(ratio).mean() for ratio in ratios])) - 1.0)
 
 

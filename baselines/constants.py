@@ -56,7 +56,7 @@ class Constants(BaseModel):
 
     def policy(self) -> Policy:
         """The whole series with these constants."""
-        caps = [round(num * scale * CAP_ONE) for (_, num, _), scale in zip(CAPS, self.cap_scales)]
+        caps = [round(num * scale * CAP_ONE) for (_, num, _), scale in zip(CAPS, self.cap_scales, strict=True)]
         settings: dict[tuple[str, str], Any] = {
             ("deboost_params", "penalty_scale"): round(self.penalty_scale * PENALTY_SCALE_ONE),
             ("deboost_params", "cap_num"): [*caps, LAST_CAP[0] * CAP_ONE],

@@ -157,7 +157,7 @@ def test_what_was_handed_out_stays(env_id):
         (o.copy(), {k: v.copy() if hasattr(v, "copy") else v for k, v in info.items()}) for _, o, _, _, info in played
     ]
     play(env, rng, 20)
-    assert all(same((step[1], step[4]), copy) for step, copy in zip(played, kept))
+    assert all(same((step[1], step[4]), copy) for step, copy in zip(played, kept, strict=True))
     assert len({id(step[1]) for step in played}) == 20
     assert len({id(step[4]["reward_terms"]) for step in played}) == 20
 

@@ -159,7 +159,7 @@ def test_a_batch_is_as_many_single_environments(env_id, mode):
             episodes += check_step(env, i, actions[i], mode, observations, rewards, truncated, info)
         if env_id in CHOOSING:
             assert (batch.action_masks() == np.stack([env.action_masks() for env in singles])).all()
-            assert all(same(a, env.sample_masks()) for a, env in zip(batch.sample_masks(), singles))
+            assert all(same(a, env.sample_masks()) for a, env in zip(batch.sample_masks(), singles, strict=True))
     assert episodes > 5
     assert len(scenarios) > 1
 

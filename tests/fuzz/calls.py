@@ -141,7 +141,7 @@ def try_batch_call(given: tuple[str, str, Any]) -> None:
         else:
             getattr(envs, call)(value)
     except (InvalidAction, SnapshotError):
-        assert all((slot.running.world.words == words).all() for slot, words in zip(envs.slots, before))
+        assert all((slot.running.world.words == words).all() for slot, words in zip(envs.slots, before, strict=True))
         raise
 
 

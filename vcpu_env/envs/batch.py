@@ -189,8 +189,8 @@ class HostVectorEnv(VectorOfSingles):
 
     def _sample(self) -> None:
         """Note for the pictures what every machine does now."""
-        for gantt, slot in zip(self._gantts, self.slots):
-            gantt.sample(slot.running.world, slot.running.now_ns)
+        for i, gantt in enumerate(self._gantts):
+            gantt.sample(self.slots[i].running.world, self.slots[i].running.now_ns)
 
     def render(self) -> tuple[Any, ...] | None:
         """The last 40 ms of each machine, seen once a step; None without a render mode."""

@@ -93,7 +93,11 @@ def test_every_feature_tells_something():
         env = make(env_id, scenario=[SMALL, posted, FLAT, STACKED], nr_candidates=2, horizon_ns=24 * MSEC)
         env.reset(seed=4)
         observations = np.array([step[1] for step in play(env, np.random.default_rng(2), 1500)])
-        moved |= {name.split("[")[0] for name, values in zip(names, observations.T) if len(set(values.tolist())) > 1}
+        moved |= {
+            name.split("[")[0]
+            for name, values in zip(names, observations.T, strict=True)
+            if len(set(values.tolist())) > 1
+        }
     assert moved == {feature.name for feature in FEATURES + CANDIDATE_FEATURES}
 
 
@@ -103,7 +107,7 @@ def test_the_last_observation_tells_of_the_host_as_it_is_then():
     while not env.slot.over:
         observation, *_, info = env.step(0)
     names = feature_names(env.config.nr_candidates)
-    shown = {name for name, value in zip(names, observation) if value != 0}
+    shown = {name for name, value in zip(names, observation, strict=True) if value != 0}
     assert shown <= {"busy", "load", "elapsed"}
     assert (observation == twin.observe(env.machine.world, env.config.nr_candidates)).all()
     assert info["action_mask"][:2].all() and not info["action_mask"][2:].any()
@@ -120,7 +124,7 @@ def test_hidden_groups_read_zero(groups):
         results.append(play(each, np.random.default_rng(1), 15))
     table = list(FEATURES) + list(CANDIDATE_FEATURES) * env.config.nr_candidates
     covered = np.array([f.group in hidden for f in table])
-    for ours, theirs in zip(*results):
+    for ours, theirs in zip(*results, strict=True):
         assert (ours[1][covered] == 0).all()
         assert (ours[1][~covered] == theirs[1][~covered]).all()
         assert ours[2:4] == theirs[2:4]
@@ -145,7 +149,7 @@ def test_the_tuner_sees_the_epoch():
     while not env.slot.over:
         action = rng.uniform(-1, 1, 10).astype(np.float32)
         observation, *_, info = env.step(action)
-        shown = dict(zip(names, observation.tolist()))
+        shown = dict(zip(names, observation.tolist(), strict=True))
         now = env.machine.counters()
         cpu_ns = 4 * info["elapsed_ns"]
         kvm = {key: now["kvm"][key] - before["kvm"][key] for key in now["kvm"]}

@@ -50,14 +50,14 @@ def terms_of(env, first: dict, last: dict) -> dict[str, float]:
     cpus, units_ns = scenario.host.cpus, env.machine.world["vm_account"]["unit_ns"].tolist()
     change = [
         {key: vm[key] - was[key] for key in vm if isinstance(vm[key], int | float)}
-        for vm, was in zip(last["vms"], first["vms"])
+        for vm, was in zip(last["vms"], first["vms"], strict=True)
     ]
     run_ns = [vm["run_ns"] for vm in change]
     shares = vm_shares(scenario)
     useful = sum(vm["user_ns"] + vm["kernel_ns"] - vm["spin_ns"] - vm["irq_ns"] - vm["cold_lost_ns"] for vm in change)
-    wrong = sum(abs(run - sum(run_ns) * share) for run, share in zip(run_ns, shares)) / 2
+    wrong = sum(abs(run - sum(run_ns) * share) for run, share in zip(run_ns, shares, strict=True)) / 2
     return {
-        "work": sum(vm["work_units"] * unit for vm, unit in zip(change, units_ns)) / 1e6 / len(change),
+        "work": sum(vm["work_units"] * unit for vm, unit in zip(change, units_ns, strict=True)) / 1e6 / len(change),
         "useful": useful / 1e6 / cpus,
         "spin": sum(vm["spin_ns"] for vm in change) / 1e6 / cpus,
         "unfairness": wrong / 1e6 / cpus,
