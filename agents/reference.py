@@ -190,7 +190,7 @@ class Table:
 
 
 def actions_of(env: HostVectorEnv, candidates: np.ndarray, second: float) -> Any:
-    """Actions of a kind that chooses candidates; `second` is the boost's number, or the penalty's scale."""
+    """Actions of a kind that chooses candidates; `second` is the boost's number, or the penalty scale's exponent."""
     if env.kind == CANDIDATE_CHOICE:
         return candidates
     if env.kind == DIRECTED_YIELD:
@@ -209,8 +209,8 @@ def at_random() -> Player:
         candidates = np.argmax(random.random(legal.shape) * legal, axis=1)
         seconds = random.integers(max(env.actions.nr_boosts, 1), size=env.num_envs)
         if env.kind == DIRECTED_YIELD:
-            scales = random.uniform(-1, 1, (env.num_envs, 1)).astype(np.float32)
-            return {"candidate": candidates, "penalty_scale": scales}
+            exponents = random.uniform(-1, 1, (env.num_envs, 1)).astype(np.float32)
+            return {"candidate": candidates, "penalty_scale": exponents}
         return candidates if env.kind == CANDIDATE_CHOICE else np.column_stack([candidates, seconds])
 
     return play

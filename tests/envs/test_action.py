@@ -309,14 +309,14 @@ def test_a_tuner_sets_the_constants():
     env.step(action)
     world = env.machine.world
     params, kvm = world["deboost_params"][0], world["kvm_params"][0]
-    assert params["penalty_scale"] == 4 * 65536
+    assert params["penalty_scale_q16"] == 4 * 65536
     original = Machine(SMALL, "series-v2").world["deboost_params"][0]
     factors = params["cap_num"][:6] / params["cap_den"][:6] / (original["cap_num"][:6] / original["cap_den"][:6])
     assert factors == pytest.approx([0.25, 0.5, 1, 2, 4, 1], rel=1e-3)
     assert params["rate_limit_ns"] == 6_000_000 // 16
     assert kvm["ipi_window_ns"] == 50_000_000_000 and kvm["enable_relaxed_boost"] == 0
     env.step(-np.ones(10, np.float32))
-    assert world["deboost_params"]["penalty_scale"][0] == 0 and world["kvm_params"]["ipi_window_ns"][0] == 50_000
+    assert world["deboost_params"]["penalty_scale_q16"][0] == 0 and world["kvm_params"]["ipi_window_ns"][0] == 50_000
 
 
 def test_a_tuner_acts_once_an_epoch():

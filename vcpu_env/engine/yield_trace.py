@@ -94,7 +94,7 @@ def trace_boost(w, cpu, me, now_ns):
     """What a yield did for its target beside the hint."""
     if traced(w, YIELD):
         decision = yield_decision(w)
-        penalty_ns = decision.penalty if decision.applied else 0
+        penalty_ns = decision.penalty_ns if decision.applied else 0
         record(w, now_ns, YIELD_BOOST, cpu, me, decision.boost, penalty_ns, decision.skip, decision.credit_ns)
 
 
