@@ -111,9 +111,9 @@ class Tunables:
 
 
 @kjit
-def set_load(w, se, weight, inv_weight):
-    """Set the weight of entity `se`."""
-    update_load_set(sched_entity(w, se), weight, inv_weight)
+def set_load(w, se_id, weight, inv_weight):
+    """Set the weight of entity `se_id`."""
+    update_load_set(sched_entity(w, se_id), weight, inv_weight)
 
 
 def build_kernel(
