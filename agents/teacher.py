@@ -59,7 +59,7 @@ def lessons_of_rule(env: HostVectorEnv, name: str, count: int) -> Lessons:
     observations, _ = env.reset(seed=0)
     while len(seen) * env.num_envs < count:
         if address is not None:
-            ask_rule(handles([slot.running.world for slot in env.slots]), address, answers, given)
+            ask_rule(handles([lane.running.world for lane in env.lanes]), address, answers, given)
         # a candidate that the environment does not show cannot be imitated: leave it to the rule
         candidates = np.where(answers < FIRST_CANDIDATE + env.config.nr_candidates, answers, AS_KERNEL)
         actions = candidates[:, None]

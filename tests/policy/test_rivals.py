@@ -169,7 +169,7 @@ def test_v3_credits_the_target_and_charges_nobody():
     assert one.v(yielder) == 100  # not eligible any more once the target has been credited: nothing is forfeited
 
 
-def test_v3_needs_no_slot_to_credit():
+def test_v3_needs_no_turn_to_credit():
     one = pair(DEBOOST_V3)
     for _ in range(3):
         one.yield_to(one.other)

@@ -58,7 +58,7 @@ deboost_params = Struct(
         ("live_debounce", "i8"),  # every directed yield counts as the last pair, limited or not
         ("live_baseline", "i8"),  # without a gap the table of baselines decides, not the granularity
         ("fresh_gap", "i8"),  # the yielder is charged before the gap is measured
-        ("late_limiter", "i8"),  # only a yield that could be penalised uses up the limiter's slot
+        ("late_limiter", "i8"),  # only a yield that could be penalised uses up the limiter's turn
         ("cap_up_to", "i8", (6,)),
         ("cap_num", "i8", (7,)),
         ("cap_den", "i8", (7,)),
@@ -107,7 +107,7 @@ yield_stats = Struct(
         ("applied", "i8"),  # penalties
         ("penalty_ns", "i8"),  # their sum, in virtual time
         ("limited", "i8"),
-        ("cross_rq", "i8"),  # the slot of the limiter was used up for a target on another run queue
+        ("cross_rq", "i8"),  # the turn of the limiter was used up for a target on another run queue
         ("wrapped", "i8"),
         ("forfeit", "i8"),
         ("credited", "i8"),  # yields whose target was credited with lag

@@ -37,7 +37,7 @@ OF_YIELDS = {
     "ran": "were followed by their target",
     "applied": "cost a penalty",
     "limited": "were too early for a penalty",
-    "cross_rq": "used up a penalty's slot for another CPU's vCPU",
+    "cross_rq": "used up a penalty's turn for another CPU's vCPU",
 }
 TUNER_FEATURES = (
     *(Feature(name, "epoch", f"{name} time of all CPUs in the epoch", "ns", "share of CPU time") for name in SHARES),

@@ -37,7 +37,7 @@ from vcpu_env.kernel.yield_types import (
 def yield_deboost_may(w, cpu, p):
     """yield_deboost_validate_tasks(), yield_deboost_find_lca(). Why this yield is not penalised, or SKIP_NOT if it is.
 
-    The limiter comes first, so a yield that is refused for another reason still uses up the slot. v2 looks at the fresh
+    The limiter comes first, so a yield that is refused for another reason still uses up the turn. v2 looks at the fresh
     clock, v1 at the one that the CPU last read.
     """
     rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)

@@ -31,7 +31,7 @@ from vcpu_env.kernel.yield_types import (
 def yield_deboost_may(w, cpu, p):
     """yield_deboost_validate_tasks(). Why this yield is not penalised, or SKIP_NOT if it is.
 
-    The limiter comes first, so a yield that is refused for another reason still uses up the slot.
+    The limiter comes first, so a yield that is refused for another reason still uses up the turn.
     """
     rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
     if params.vcpu_debooster_enabled == 0:
