@@ -1,7 +1,7 @@
 """Action spaces of the environments: what an action may be, how it is checked, how it reaches the machine.
 
 Candidate 0 is nobody, 1 is "as the configured rule would", 2 + i the i-th candidate of the observation. A penalty
-action -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
+scale is chosen by its exponent: -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
 """
 
 from typing import Any
@@ -89,9 +89,9 @@ class Actions:
         elif kind == CANDIDATE_CHOICE:
             self.width, self.space = 1, spaces.Discrete(self.nr_candidates)
         elif kind == DIRECTED_YIELD:
-            scale = spaces.Box(-1.0, 1.0, (1,), np.float32)
+            exponent = spaces.Box(-1.0, 1.0, (1,), np.float32)
             self.width = 2
-            self.space = spaces.Dict(candidate=spaces.Discrete(self.nr_candidates), penalty_scale=scale)
+            self.space = spaces.Dict(candidate=spaces.Discrete(self.nr_candidates), penalty_scale=exponent)
         else:
             self.width, self.space = 2, spaces.MultiDiscrete([self.nr_candidates, self.nr_boosts])
 
@@ -122,8 +122,8 @@ class Actions:
                     f"action: value {shown(action)} (allowed: a dict of 'candidate' and 'penalty_scale')"
                 )
             candidates = self._discrete("candidate", action["candidate"], (count,), (self.nr_candidates,))
-            scales = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
-            return np.column_stack([candidates, scales])
+            exponents = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
+            return np.column_stack([candidates, exponents])
         if not self.nr_candidates:
             return self._continuous("action", action, (count, self.width))
         sizes = (self.nr_candidates, self.nr_boosts)[: self.width]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
-from vcpu_env.envs.slot import COUNTS
+from vcpu_env.envs.lane import COUNTS
 
 NR_ACCOUNTS = 2 * NR_TERMS + len(COUNTS)
 """Columns of `Shown.accounts`: the terms of the step, their totals since the episode began, the counts."""
