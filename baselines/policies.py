@@ -54,6 +54,11 @@ class PolicySource:
     content: bytes = b""
     kernels: frozenset[str] = KERNELS
 
+    @property
+    def kind(self) -> str:
+        """What it came as: named, rule, constants or learned."""
+        return {"": "named", ".toml": "constants", ".npz": "learned"}.get(Path(self.path).suffix, "rule")
+
     def load(self) -> Policy | str:
         """The policy, or the name under which the machine knows it."""
         if self.path.endswith(".toml"):
