@@ -1,8 +1,8 @@
 """``python -m baselines.hidden FILE``: a secret for a hidden suite, and the commitment that is published before.
 
 A hidden suite is the test suite with other seeds and other numbers in it, drawn from a secret that nobody knows who
-tunes a policy. Its keeper makes the secret and publishes its SHA-256, the commitment; policies are handed in; the secret
-is revealed, and everybody can draw the same suite, check that it is the one committed to, and run it.
+tunes a policy. Its keeper makes the secret and publishes its SHA-256, the commitment; policies are handed in; then the
+secret is revealed, and everybody can draw the same suite, check that it is the one committed to, and run it.
 
 What is drawn is a function of the secret and a name alone: `draw`, BLAKE2b keyed with the secret.
 """
@@ -81,7 +81,7 @@ def drawn(secret: bytes, case: Case) -> Scenario:
 
 
 def changed(secret: bytes, name: tuple[str, ...], vm: Vm, flat: bool) -> dict[str, Any]:
-    """Fields of a VM that are drawn anew; in flat cgroups no VM has a weight, and pinned VMs keep their size."""
+    """Fields of a VM that are drawn anew; pinned VMs keep their size, flat or idle ones have no weight."""
     fields: dict[str, Any] = {}
     if vm.workload in WORKLOADS:
         times = {
@@ -93,7 +93,7 @@ def changed(secret: bytes, name: tuple[str, ...], vm: Vm, flat: bool) -> dict[st
     if vm.pinning is None and vm.vcpu_groups is None:
         vcpus = round(vm.vcpus * factor(secret, SIZES, *name, "vcpus"))
         fields["vcpus"] = min(max(vcpus, LEAST_VCPUS), MOST_VCPUS)
-    if not flat:
+    if not flat and not vm.idle:
         fields["weight"] = max(1, round(vm.weight * factor(secret, WEIGHTS, *name, "weight")))
     return fields
 

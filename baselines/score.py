@@ -19,7 +19,7 @@ from baselines.evaluate import INPUT_ERRORS, POLICIES, run_cells
 from baselines.experiment import ExperimentError, Plan
 from baselines.hidden import open_suite
 from baselines.kinds import kinds
-from baselines.policies import PolicySource, choose_policies
+from baselines.policies import choose_policies
 from baselines.scoring import case_score, no_change
 from baselines.store import Store
 from baselines.submission import Effort, Submission, SubmissionError, as_json, submission, write_submission
@@ -34,9 +34,7 @@ HIDDEN = "hidden"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-def score(
-    name: str, suite: Suite, store: Store, executor: Executor, machine: str = MACHINE
-) -> Submission:
+def score(name: str, suite: Suite, store: Store, executor: Executor, machine: str = MACHINE) -> Submission:
     """Run what is missing of a policy and of stock on a suite.
 
     Raises:
@@ -47,7 +45,8 @@ def score(
     policy = sources[-1]
     possible = [case for case in suite.cases if case.scenario.host.kernel in policy.kernels]
     if len(possible) < len(suite.cases):
-        say(f"{policy.label}: has no meaning on the kernel of {len(suite.cases) - len(possible)} cases; there it is stock")
+        lost = len(suite.cases) - len(possible)
+        say(f"{policy.label}: has no meaning on the host's kernel in {lost} cases; there it is stock")
     plan = Plan(suite.name, suite.title, possible, sources, suite.seeds)
     cells = plan.cells()
     missing = sum(not store.path(cell).exists() for cell in cells.values())
@@ -139,11 +138,13 @@ def command(
         Console(width=250, soft_wrap=True).print(table_of_suite(chosen_suite(suite, secret, commitment)))
         return
     if policy is None:
-        raise ExperimentError(f"POLICY: missing (allowed: a name or a file; suites: {', '.join(list_suites())}, hidden)")
+        raise ExperimentError(
+            f"POLICY: missing (allowed: a name or a file; suites: {', '.join(list_suites())}, hidden)"
+        )
     asked = chosen_suite(suite, secret, commitment)
     say(f"{PROTOCOL}, suite {asked.name} {asked.digest}" + f", commitment {asked.commitment}" * bool(asked.commitment))
     try:
-        result = score(policy, asked, Store(store, resume=True), make_executor("process", workers))
+        result = score(policy, asked, Store(store, resume=True), make_executor("process", workers), MACHINE)
     except WorkerDiedError:
         say("error: a worker died (out of memory?); finished runs are kept, the same command goes on")
         raise typer.Exit(1) from None

@@ -47,10 +47,10 @@ class CaseScore:
     ratios: Array
     vm_ratios: Array
 
-    @functools.cached_property
-    def change(self) -> Estimate:
-        """Of throughput."""
-        return change([self.ratios])
+    @property
+    def change_of_all(self) -> float:
+        """Of the throughput of all VMs."""
+        return float(geometric_mean(self.ratios)) - 1.0
 
     @functools.cached_property
     def vm_changes(self) -> Array:

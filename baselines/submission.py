@@ -1,5 +1,6 @@
 """Files of results: what a policy did on a suite, with all that is needed to check it and to run it again."""
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Submission(Part):
     cells_run: int = Field(ge=0, description="that were not in the store")
     cases: list[CaseFacts] = Field(min_length=1)
 
-    @property
+    @functools.cached_property
     def total(self) -> Total:
         """The score, made again from the ratios."""
         return total([case.score() for case in self.cases])
@@ -116,7 +117,11 @@ def submission(suite: Suite, policy: PolicySource, cases: Sequence[CaseScore], e
         source=source_id(),
         version=__version__,
         policy=PolicyFacts(
-            name=policy.label, summary=policy.summary, digest=checksum(policy.digest.encode()), kind=policy.kind, oracle=policy.oracle
+            name=policy.label,
+            summary=policy.summary,
+            digest=checksum(policy.digest.encode()),
+            kind=policy.kind,
+            oracle=policy.oracle,
         ),
         **percents("score", scored.score),
         gain=percent(scored.gain.value),
@@ -145,7 +150,7 @@ def case_facts(case: CaseScore) -> CaseFacts:
         vms=list(case.vms),
         ratios=[round(float(ratio), DIGITS) for ratio in case.ratios],
         vm_ratios=[[round(float(ratio), DIGITS) for ratio in row] for row in case.vm_ratios],
-        change=percent(case.change.value),
+        change=percent(case.change_of_all),
         worst_vm=case.vms[case.worst_vm],
         worst_vm_change=percent(float(case.vm_changes[case.worst_vm])),
         harmed=[case.vms[vm] for vm in case.harmed],
@@ -212,8 +217,7 @@ def check(path: Path, result: Submission) -> None:
         shape = [len(row) for row in case.vm_ratios]
         if shape != [len(case.vms)] * result.seeds[1] or len(case.ratios) != result.seeds[1]:
             raise SubmissionError(f"{path}: case '{case.case}': not {result.seeds[1]} seeds of {len(case.vms)} VMs")
-    again = total([case.score() for case in result.cases])
-    for field, value in (("score", again.score.value), ("gain", again.gain.value)):
+    for field, value in (("score", result.total.score.value), ("gain", result.total.gain.value)):
         if abs(getattr(result, field) - percent(value)) > 0.01:
             raise SubmissionError(
                 f"{path}: {field}: value {getattr(result, field)} (allowed: {percent(value)}, as its ratios give)"

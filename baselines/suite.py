@@ -15,7 +15,6 @@
 """
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,10 +30,14 @@ from vcpu_env.scenario import apply_overrides, load_scenario
 from vcpu_env.scenario.errors import error_lines
 from vcpu_env.scenario.host import Part
 from vcpu_env.scenario.model import Name
+from vcpu_env.scenario.splits import programs, size_of_vms
 from vcpu_env.scenario.toml_text import read_toml
 
 PROTOCOL = "vcpu-bench v1"
 """Counted up whenever a number of one version cannot be compared with one of another."""
+
+ORDER = ("quick", "train", "validation", "full")
+"""The shipped suites, in the order in which a policy meets them."""
 
 SHIPPED = Path(str(resources.files("baselines") / "suites"))
 LEAST_SEEDS, MOST_SEEDS = 4, 64
@@ -125,3 +128,39 @@ def _suite(path: Path, data: dict[str, Any]) -> Suite:
     check_cases(cases)
     seeds = range(file.first_seed, file.first_seed + file.seeds)
     return Suite(path.stem, file.title, file.split, tuple(cases), seeds)
+
+
+def suites_page() -> str:
+    """The shipped suites as a Markdown page (docs/suites.md is this text)."""
+    suites = {name: load_suite(name) for name in ORDER}
+    lines = [
+        "# Suites of the benchmark\n",
+        "Made by `python -m baselines.suite`. What each is for: [the benchmark](benchmark.md). A suite's file is",
+        "`baselines/suites/NAME.toml`; `python -m baselines.score --list --suite NAME` says what kind each case is.\n",
+        "## What kinds of hosts and guests each has\n",
+        "In bold: kinds that are in the test suite only.\n",
+        "| | train (quick has a part of them) | validation | full |",
+        "|---|---|---|---|",
+    ]
+    found = [union([case.scenario for case in suites[name].cases]) for name in ORDER[1:]]
+    for axis in found[-1]:
+        seen = {kind for one in found[:-1] for kind in one[axis]}
+        texts = [", ".join(kind if kind in seen else f"**{kind}**" for kind in one[axis]) for one in found]
+        lines.append(f"| {axis} | {' | '.join(texts)} |")
+    for name, suite in suites.items():
+        lines += [
+            f"\n## {name}\n",
+            f"{suite.title[0].upper()}{suite.title[1:]}. {len(suite.cases)} cases, seeds {suite.seeds.start:,} to"
+            f" {suite.seeds.stop - 1:,}, split *{suite.split}*, digest `{suite.digest}`.\n",
+            "| case | scenario | VMs | programs | kernel |",
+            "|---|---|---|---|---|",
+        ]
+        for case in suite.cases:
+            scenario = case.scenario
+            cells = (case.variant, scenario.name, size_of_vms(scenario), programs(scenario), scenario.host.kernel)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(suites_page(), end="")
