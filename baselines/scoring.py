@@ -22,7 +22,7 @@ from baselines.statistics import Array, Estimate, change, geometric_mean
 from baselines.summary import Comparison
 
 TOLERATED = -0.02
-"""A VM that loses less than this is not harmed."""
+"""A VM whose loss cannot be told from this, or is less, is not harmed."""
 
 CONFIDENCE = 0.99
 DIGITS = 5

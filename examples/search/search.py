@@ -76,7 +76,7 @@ def score_of(text: str, constants: Constants, suite: str, out: Path) -> dict[str
 
 
 def main() -> None:
-    """Search, choose, and write the choice to OUT/best.py."""
+    """Search, choose, and write the choice to OUT/found.py."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=12, help="candidates beside the first")
     parser.add_argument("--out", type=Path, default=Path("results/search"), help="directory")
@@ -89,8 +89,8 @@ def main() -> None:
     chosen = [*finalists, *([first] if first not in finalists else [])]
     scores = [float(score_of(text, constants, "validation", options.out)["combined_score"]) for constants in chosen]
     best = chosen[scores.index(max(scores))]
-    (options.out / "best.py").write_text(with_constants(text, best))
-    print(f"chosen on validation: {best}; now: python -m baselines.score {options.out / 'best.py'} --suite full")
+    (options.out / "found.py").write_text(with_constants(text, best))
+    print(f"chosen on validation: {best}; now: python -m baselines.score {options.out / 'found.py'} --suite full")
 
 
 if __name__ == "__main__":

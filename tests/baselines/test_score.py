@@ -1,4 +1,4 @@
-"""The score: on a fake machine, its command line, its files, the page made of them, and one case of the real machine."""
+"""The score: on a fake machine, its command line, its files, the page made of them, one case of the real machine."""
 
 import json
 import os

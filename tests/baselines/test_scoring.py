@@ -21,7 +21,7 @@ def beside(*vms):
 
 
 @pytest.mark.parametrize(
-    ("samples", "quantile"), [(4, 4.5407), (8, 2.9980), (12, 2.7181), (16, 2.6025)], ids="t3 t7 t11 t15".split()
+    ("samples", "quantile"), [(4, 4.5407), (8, 2.9980), (12, 2.7181), (16, 2.6025)], ids=["t3", "t7", "t11", "t15"]
 )
 def test_quantiles_are_those_of_the_printed_tables(samples, quantile):
     assert t_quantile(0.99, samples) == pytest.approx(quantile, abs=2e-3)
