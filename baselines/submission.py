@@ -158,9 +158,11 @@ def case_facts(case: CaseScore) -> CaseFacts:
 
 
 def as_json(result: Submission) -> str:
-    """The text of a file of results, which ends with a digest of all before it."""
+    """The text of a file of results, which ends with a digest of all before it: a line a field, and a line a case."""
     data = result.model_dump(mode="json")
-    return json.dumps(data | {"digest": checksum_of_data(data)}, indent=1) + "\n"
+    lines = {key: json.dumps(value) for key, value in (data | {"digest": checksum_of_data(data)}).items()}
+    lines["cases"] = "[\n  " + ",\n  ".join(map(json.dumps, data["cases"])) + "\n ]"
+    return "{\n " + ",\n ".join(f'"{key}": {text}' for key, text in lines.items()) + "\n}\n"
 
 
 def write_submission(path: Path, result: Submission) -> None:
