@@ -111,6 +111,14 @@ def test_the_command_prints_one_number(suite, tmp_path):
     assert code == 0 and kept["cells_run"] == 0 and kept["cases"] == data["cases"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"), [([], "full        32     8      test"), (["--suite", "quick"], "quota")]
+)
+def test_suites_and_cases_are_listed(arguments, line):
+    listed = CliRunner().invoke(score.app, ["--list", *arguments])
+    assert listed.exit_code == 0 and any(text.strip().startswith(line) for text in listed.output.splitlines())
+
+
 def test_a_wrong_policy_ends_with_one_line(tmp_path):
     code, output, errors = launch("stok", cwd=tmp_path)
     assert (code, output) == (2, "") and errors.splitlines()[-1].startswith("error: policy: value 'stok' (did you mean")
