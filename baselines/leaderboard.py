@@ -86,7 +86,7 @@ def case_table(results: Sequence[Submission]) -> list[str]:
     names = [f"`{result.policy.name}`" for result in results]
     lines = [row(["case", *names]), row(["---", *["---:"] * len(names)])]
     scores = [[case.score() for case in result.cases] for result in results]
-    for cases in zip(*scores):
+    for cases in zip(*scores, strict=True):
         lines.append(row([cases[0].case, *map(case_text, cases)]))
     text = "Change by case, per cent. Where a VM is harmed: what all VMs gain, and in bold what the harmed one does."
     return [text, "", *lines]

@@ -73,7 +73,7 @@ def cpu_seconds() -> float:
 def check_work(comparison: Comparison) -> None:
     """Refuse a case in which a VM does nothing under stock: no ratio can be made."""
     for row in comparison.stock:
-        for vm, rate in zip(row["vm_name"], row["vm_units_per_s"]):
+        for vm, rate in zip(row["vm_name"], row["vm_units_per_s"], strict=True):
             if not rate > 0:
                 raise CellError(
                     f"{comparison.case}: VM '{vm}' completes nothing under stock with seed {row['seed']}"
