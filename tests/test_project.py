@@ -63,3 +63,15 @@ def test_hooks_are_what_make_test_runs():
 def test_types_are_shipped():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["vcpu_env"]
     assert "py.typed" in data and (ROOT / "vcpu_env" / "py.typed").exists()
+
+
+def test_the_container_runs_what_there_is():
+    text = (ROOT / "Containerfile").read_text()
+    (python,) = re.findall(r"^FROM .*/python:([\d.]+)-slim$", text, re.M)
+    assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
+    makefile = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
+    targets = re.findall(r'^RUN make (\S+)$|^CMD \["make", "(\S+)"\]$', text, re.M)
+    assert len(targets) == 2
+    for target in map("".join, targets):
+        assert re.search(rf"^{re.escape(target)}:", makefile, re.M), target
+    assert set((ROOT / ".dockerignore").read_text().split("\n")) >= {".git", ".venv*", "results", "build"}
