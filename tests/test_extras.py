@@ -24,6 +24,7 @@ USERS = {
     "ray": ("vcpu_env.executors.ray",),
     "render": ("vcpu_env.envs.drawing.render",),
     "report": ("baselines.report.render", "baselines.report.figures", "baselines.power", "baselines.evaluate"),
+    "tenants": ("vcpu_env.envs.tenants",),
     "study": ("experiments.calibration.effects", "experiments.sensitivity.sensitivity", "baselines.report.figures"),
     "docs": ("sphinx", "furo", "myst_parser"),
 }
