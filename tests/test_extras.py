@@ -23,9 +23,9 @@ USERS = {
     "fit": ("vcpu_env.fit.command", "vcpu_env.fit.goodness"),
     "ray": ("vcpu_env.executors.ray",),
     "render": ("vcpu_env.envs.drawing.render",),
-    "report": ("baselines.report.render", "baselines.report.figures", "baselines.power", "baselines.evaluate"),
     "tenants": ("vcpu_env.envs.tenants",),
-    "study": ("experiments.calibration.effects", "experiments.sensitivity.sensitivity", "baselines.report.figures"),
+    "report": ("baselines.report.render", "baselines.report.figures", "baselines.power", "baselines.evaluate"),
+    "study": ("experiments.calibration.effects", "experiments.sensitivity.sensitivity", "experiments.drawings"),
     "docs": ("sphinx", "furo", "myst_parser"),
 }
 """Modules that want an extra. `dev` is for those who change the project: its environment is that of the tests."""
