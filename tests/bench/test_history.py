@@ -18,8 +18,14 @@ def results(path, **figures):
 
 @pytest.mark.parametrize(
     "before, now, unit, worse",
-    [(100.0, 50.0, "1/s", 2.0), (100.0, 200.0, "1/s", 0.5), (10.0, 30.0, "ns", 3.0), (30.0, 10.0, "s", 1 / 3), (0.0, 1.0, "s", 1.0)],
-)  # fmt: skip
+    [
+        (100.0, 50.0, "1/s", 2.0),
+        (100.0, 200.0, "1/s", 0.5),
+        (10.0, 30.0, "ns", 3.0),
+        (30.0, 10.0, "s", 1 / 3),
+        (0.0, 1.0, "s", 1.0),
+    ],
+)
 def test_more_events_are_better_and_less_time(before, now, unit, worse):
     assert change(before, now, unit) == pytest.approx(worse)
 
