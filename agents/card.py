@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.config import ConfigError, TrainConfig
 from agents.pooled import against, pooled_change, pooled_gap, pooled_worst_vm
-from agents.validation import TOLERATED
 from baselines.policies import STOCK
 from baselines.report.results import Results
+from baselines.scoring import TOLERATED
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.scenario.errors import error_lines
 
@@ -262,7 +262,7 @@ def failed(card: Card) -> list[str]:
     each = [
         f"* {cell.scenario}, training {member.seed} alone: worst VM {text(worst)}"
         for cell in card.cells
-        for member, worst in zip(card.members, cell.worst_vm_each)
+        for member, worst in zip(card.members, cell.worst_vm_each, strict=True)
         if worst[2] < TOLERATED
     ]
     return ["\n## Failure cases\n", *(lines or [none]), *(["", *each] if len(card.members) > 1 and each else [])]

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 from agents.config import TrainConfig
 from vcpu_env.base.errors import InputError
 from vcpu_env.base.files import checksum, write_whole
-from vcpu_env.envs.slot import Snapshot, SnapshotError
+from vcpu_env.envs.lane import Snapshot, SnapshotError
 from vcpu_env.nets.rollout import RolloutCollector
 
 MAGIC = "vcpu-env checkpoint"

@@ -81,7 +81,7 @@ class Stage(Part):
     @property
     def mix(self) -> list[tuple[str, float]]:
         """As an environment's `scenario`."""
-        return list(zip(self.scenarios, self.weights or (1.0,) * len(self.scenarios)))
+        return list(zip(self.scenarios, self.weights or (1.0,) * len(self.scenarios), strict=True))
 
 
 class Cloning(Part):

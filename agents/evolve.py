@@ -170,7 +170,7 @@ def evolve(config: TrainConfig, run: Run) -> LearnedPolicy:
             began = time.perf_counter()
             fitness = arena.fitness(tried, generation)
             logger.record("time/decisions_per_s", arena.decisions / (time.perf_counter() - began))
-        strategy.tell([(parameters, -float(value)) for parameters, value in zip(tried, fitness)])
+        strategy.tell([(parameters, -float(value)) for parameters, value in zip(tried, fitness, strict=True)])
         if generation < len(done):
             continue
         logger.record("fitness/mean", fitness.mean())

@@ -115,7 +115,9 @@ def command(
     out.mkdir(parents=True, exist_ok=True)
     names = [name for name, _, _ in boosts(policies[0].kind, policies[0].about.config.penalty_levels)]
     recorded = [decisions_of(policy, scenarios, records, 101, 0) for policy in policies]
-    together = Records(*(np.concatenate(arrays) for arrays in zip(*(vars(each).values() for each in recorded))))
+    together = Records(
+        *(np.concatenate(arrays) for arrays in zip(*(vars(each).values() for each in recorded), strict=True))
+    )
     lines = [f"{len(together.counts):,} decisions in {', '.join(s.name for s in scenarios)}.\n"]
     lines += [*what_it_does(together, names), "", *whom_it_picks(together), ""]
     page = out / f"{policies[0].name}.md"

@@ -130,4 +130,4 @@ def decisions_of(policy: LearnedPolicy, scenarios: Sequence[Scenario], most: int
         )
         for scenario in scenarios
     ]
-    return Records(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts))))
+    return Records(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True)))

@@ -115,7 +115,9 @@ def distil(records: Records, nr_boosts: int, leaves: int) -> TreePolicy:
     labels = np.where(place == chosen[which], 1 + boosts[which], SKIP)
     rest = chosen < 0
     last = (chosen[rest] + FIRST_CANDIDATE) * nr_boosts + boosts[rest]
-    spinner, sibling = (tuple((kind, name) for name in fields) for kind, fields in zip(INNER, (SPINNER, SIBLING)))
+    spinner, sibling = (
+        tuple((kind, name) for name in fields) for kind, fields in zip(INNER, (SPINNER, SIBLING), strict=True)
+    )
     otherwise = fit(records.spinners[rest], last, leaves // 2, spinner)
     if not rest.any():  # it always found a candidate: leave the rest to the rule
         otherwise = Tree((-1,), (0,), (0,), (0,), (nr_boosts,), spinner)

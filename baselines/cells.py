@@ -104,7 +104,9 @@ def table_row(cell: Cell, counted: Mapping[str, Any]) -> Row:
     for name in vms[0]:
         if name not in ("name", "workload", "work_units"):
             values = [vm[name] for vm in vms]
-            row[name] = [sum(counts) for counts in zip(*values)] if isinstance(values[0], list) else sum(values)
+            row[name] = (
+                [sum(counts) for counts in zip(*values, strict=True)] if isinstance(values[0], list) else sum(values)
+            )
             row[f"vm_{name}"] = values
     for group, values in counted.items():
         if isinstance(values, Mapping):

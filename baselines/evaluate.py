@@ -27,7 +27,8 @@ from baselines.experiment import (
     make_plan,
 )
 from baselines.policies import PolicyError
-from baselines.report.terminal import print_report, report_console
+from baselines.report.columns import console
+from baselines.report.terminal import print_report
 from baselines.store import Store, StoreError
 from baselines.summary import compare, scores
 from vcpu_env.executors.base import Executor, ExecutorError, WorkerDiedError
@@ -172,7 +173,7 @@ def command(
             raise InterruptError(line) from None
         say(f"error: a worker died (out of memory?): {line}")
         raise typer.Exit(1) from None
-    print_report(report_console([source.label for source in plan.policies]), summary, score)
+    print_report(console(), summary, score)
     say(f"{len(plan.cells())} cells in {store.directory}: cells.parquet, cells.csv, summary.csv, scores.csv")
     say(f"report: python -m baselines.report {store.directory}")
 

@@ -1,5 +1,8 @@
 """From rows of cells to what is claimed: change against stock per scenario, and scores per layout.
 
+Where an experiment has variants, the first one is the plain host: what it does under stock is what all variants are
+compared with as well, so that a change of the host can be held against a change of policy.
+
 A cell's ratio to the stock cell of the same seed is that of total work if all its VMs are alike, else the geometric
 mean of the VMs' own ratios, since units of different workloads do not add up. Min/max and Jain's index compare VMs by
 work if they are alike, else by work relative to stock.
@@ -138,6 +141,38 @@ class Comparison:
         }
 
 
+def between(ours: Comparison, theirs: Comparison) -> Array | None:
+    """Throughput of one case relative to another, a number a seed; None if their VMs cannot be compared."""
+    work = [vm.workload for vm in ours.scenario.expanded_vms], [vm.workload for vm in theirs.scenario.expanded_vms]
+    if ours.alike and theirs.alike and work[0][0] == work[1][0]:
+        return paired_ratios(ours.work.sum(axis=1), theirs.work.sum(axis=1))
+    return geometric_mean(paired_ratios(ours.work, theirs.work)) if work[0] == work[1] else None
+
+
+def against(group: Sequence[Comparison], others: Sequence[Comparison]) -> Estimate | None:
+    """Change of throughput of some comparisons against others of the same scenarios, over all of these.
+
+    Returns:
+        None where a scenario has no other, or cannot be compared with it.
+    """
+    by_scenario = {other.scenario.name: other for other in others}
+    strata = []
+    for ours in group:
+        theirs = by_scenario.get(ours.scenario.name)
+        ratios = between(ours, theirs) if theirs else None
+        if ratios is None:
+            return None
+        strata.append(ratios)
+    return change(strata)
+
+
+def plain_host(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """What the first variant does under stock; nothing where there is one variant only."""
+    variants = list(dict.fromkeys(c.case.variant for c in comparisons))
+    first = [c for c in comparisons if c.case.variant == variants[0] and c.policy == STOCK]
+    return first if len(variants) > 1 else []
+
+
 def compare(cases: Sequence[Case], policies: Sequence[str], rows: Sequence[Row]) -> list[Comparison]:
     """Every case under every policy, in this order. `policies` must hold stock."""
     cells: dict[Any, list[Row]] = {}
@@ -151,14 +186,26 @@ def compare(cases: Sequence[Case], policies: Sequence[str], rows: Sequence[Row])
 
 
 class Score:
-    """All comparisons of one policy in one layout: the geometric mean over scenarios and seeds, and what it hides."""
+    """All comparisons of one policy in one layout: the geometric mean over scenarios and seeds, and what it hides.
 
-    def __init__(self, group: Sequence[Comparison], oracles: Mapping[str, Sequence[Comparison]], knobs: Set[str]):
-        """Take a policy's comparisons, and those of the oracles of each case, some of which turn `knobs` only."""
+    Args:
+        group: a policy's comparisons.
+        oracles: those of the oracles of each case, some of which turn `knobs` only.
+        plain: those of stock on the plain host.
+    """
+
+    def __init__(
+        self,
+        group: Sequence[Comparison],
+        oracles: Mapping[str, Sequence[Comparison]],
+        knobs: Set[str],
+        plain: Sequence[Comparison] = (),
+    ):
         self.group = group
         self.layout, self.policy = group[0].case.layout, group[0].policy
         self.strata = [comparison.ratios for comparison in group]
         self.change = change(self.strata)
+        self.plain_change = against(group, plain) if plain else None
         self.gap_closed = self._gap_closed(oracles)
         within = {case: [o for o in all_of_them if o.policy in knobs] for case, all_of_them in oracles.items()}
         self.knob_gap_closed = self._gap_closed(within)
@@ -190,6 +237,7 @@ class Score:
             "scenarios": len(self.group),
             "seeds": len(self.strata[0]),
             **_columns("change", self.change),
+            **_columns("plain_change", self.plain_change or nothing),
             **_columns("iqm_change", self.iqm_change),
             **_columns("probability_of_improvement", self.probability_of_improvement),
             **_columns("gap_closed", self.gap_closed or nothing),
@@ -212,7 +260,8 @@ def scores(comparisons: Sequence[Comparison], oracles: Mapping[str, bool] = NONE
         groups.setdefault((comparison.case.layout, comparison.policy), []).append(comparison)
         if comparison.policy in oracles:
             best.setdefault(str(comparison.case), []).append(comparison)
-    return [Score(group, best, knobs) for group in groups.values()]
+    plain = plain_host(comparisons)
+    return [Score(group, best, knobs, plain) for group in groups.values()]
 
 
 def _columns(name: str, value: Estimate) -> Row:

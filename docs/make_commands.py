@@ -13,6 +13,9 @@ PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = {
     "vcpu-env": "vcpu_env.cli",
     "python -m baselines.evaluate": "baselines.evaluate",
+    "python -m baselines.score": "baselines.score",
+    "python -m baselines.hidden": "baselines.hidden",
+    "python -m baselines.leaderboard": "baselines.leaderboard",
     "python -m baselines.overcommit": "baselines.overcommit.__main__",
     "python -m baselines.report": "baselines.report.__main__",
     "python -m vcpu_env.bench": "vcpu_env.bench.__main__",

@@ -91,7 +91,7 @@ def command(
     if gains:
         print_gains(loaded)
         return
-    both = zip(*(charts(loaded, policy, seed) for policy in POLICIES))
+    both = zip(*(charts(loaded, policy, seed) for policy in POLICIES), strict=True)
     write_gif([np.concatenate(pair) for pair in both], out)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 

@@ -1,6 +1,7 @@
 """Rollouts collected inside the machines: the network decides in compiled code, and time is what discounts."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def network(*widths):
     """Layers with random weights; `vcpu_env.nets.from_sb3.from_sb3(model)` takes them from a trained model."""
     return tuple(
         Layer(random.normal(0, a**-0.5, (a, b)).astype(np.float32), np.zeros(b, np.float32))
-        for a, b in zip(widths, widths[1:])
+        for a, b in pairwise(widths)
     )
 
 

@@ -57,7 +57,7 @@ def test_what_is_a_kind(text, kinds):
     for _ in range(3):
         try_one(Surface("x", lambda: texts_like([]), refuse_b, (ValueError,), check_e), tally, text)
     assert tally.tried == 3 and len(tally.kinds) == len(kinds)
-    for found, kind in zip(tally.kinds, kinds):
+    for found, kind in zip(tally.kinds, kinds, strict=True):
         assert found.startswith(kind) and tally.kinds[found].count == 3
     assert Tally.from_json(tally.to_json()) == tally
 

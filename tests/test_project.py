@@ -1,5 +1,6 @@
 """What the project says about itself in several files agrees."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -63,3 +64,28 @@ def test_hooks_are_what_make_test_runs():
 def test_types_are_shipped():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["vcpu_env"]
     assert "py.typed" in data and (ROOT / "vcpu_env" / "py.typed").exists()
+
+
+def zips(path):
+    """The calls of zip() in a file."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "zip"]
+
+
+def test_zip_drops_nothing():
+    """Lists of unequal length are an error: everywhere `strict=True`, which the linter's B905 alone does not say.
+
+    Only comparisons of two traces go on to the end of the shorter one: they find the first difference.
+    """
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    assert "B" in lint["select"] and not any(rule.startswith("B905") for rule in lint["ignore"])
+    unequal = {"replay_kvm.py", "sched_compare.py"}
+    found = 0
+    for folder in ("vcpu_env", "baselines", "agents", "experiments", "examples", "docs"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for call in zips(path):
+                strict = [word.value for word in call.keywords if word.arg == "strict"]
+                assert len(strict) == 1 and isinstance(strict[0], ast.Constant), f"{path}:{call.lineno}"
+                assert strict[0].value is True or path.name in unequal, f"{path}:{call.lineno}"
+                found += 1
+    assert found > 100

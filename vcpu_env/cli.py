@@ -1,4 +1,4 @@
-"""The console script ``vcpu-env``: list, simulate, trace, explain, diff, from-libvirt, calibration, fit, replay, ..."""
+"""The console script ``vcpu-env``: list, simulate, trace, explain, diff, from-libvirt, compare-host, replay, ..."""
 
 import functools
 import json
@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
-from vcpu_env.inspect import commands
+from vcpu_env.inspect.commands import diff, explain, trace
+from vcpu_env.libvirt.commands import compare_host, from_libvirt
 
 LARGE_BYTES = 64 << 20
 """Machines from this size on are announced before they are made."""
@@ -120,6 +121,7 @@ def simulate(
 ) -> None:
     """Run one scenario from time 0 to the end of its measured time and print everything counted after the warm-up."""
     from vcpu_env.counters import measure
+    from vcpu_env.inspect.counted_text import counter_lines
     from vcpu_env.nets.maker import machine_maker
     from vcpu_env.precompile import ensure_compiled
     from vcpu_env.scenario import apply_overrides, load_rtapp, load_scenario
@@ -146,33 +148,8 @@ def simulate(
     if json_:
         print(json.dumps(counted))
         return
-    print_counters(counted)
-
-
-def print_counters(counted: dict[str, Any]) -> None:
-    """Counters as aligned lines, one section a group; VMs side by side."""
-    for group, values in counted.items():
-        if isinstance(values, dict):
-            print(f"\n{group}")
-            for name, value in values.items():
-                print(f"  {name:28} {value:>16,}")
-        elif group == "host_tasks":
-            print_host_tasks(values)
-        elif isinstance(values, list):
-            print(f"\n{group}")
-            for name, first in values[0].items() if values else ():
-                if not isinstance(first, list):  # histograms are for --json
-                    print(f"  {name:28} " + " ".join(f"{vm[name]:>16}" for vm in values))
-        else:
-            print(f"{group:30} {values:>16}" if isinstance(values, str) else f"{group:30} {values:>16,}")
-
-
-def print_host_tasks(tasks: list[dict[str, Any]]) -> None:
-    """Counters of the host's tasks, one line a task."""
-    names = list(tasks[0])[1:]
-    print("\n" + f"{'host_tasks':30} " + " ".join(f"{name:>14}" for name in names))
-    for task in tasks:
-        print(f"  {task['name']:28} " + " ".join(f"{task[name]:>14,}" for name in names))
+    for line in counter_lines(counted, loaded):
+        print(line)
 
 
 @app.command()
@@ -215,32 +192,6 @@ def fit(
         fit_and_compare(trace, comm or [], tid or [], out, seed, json_)
     except ImportError as error:
         fail(f"fit: needs {error.name} (pip install 'vcpu-env[fit]')")
-    except ValueError as error:
-        fail(error)
-
-
-@app.command("from-libvirt")
-def from_libvirt(
-    domains: Annotated[
-        list[Path], typer.Argument(metavar="DOMAIN.xml...", help="domains, as virsh dumpxml writes them")
-    ],
-    capabilities: Annotated[
-        list[Path] | None, typer.Option(help="the host: output of virsh capabilities or lscpu -J; several allowed")
-    ] = None,
-    parameters: Annotated[
-        Path | None, typer.Option(help="KVM's: output of grep . /sys/module/kvm*/parameters/*")
-    ] = None,
-    workload: Annotated[
-        list[str] | None, typer.Option(help="VM=NAME, or NAME for all others; several allowed.  [default: kbuild]")
-    ] = None,
-    cgroup_version: Annotated[int, typer.Option(min=1, max=2, help="of the host: what <shares> mean")] = 2,
-    out: Annotated[Path | None, typer.Option("-o", help="the scenario file to write; default: print it")] = None,
-) -> None:
-    """Make a scenario of libvirt domains, and list what of them is used, approximated, or without effect."""
-    from vcpu_env.libvirt import command
-
-    try:
-        command.from_libvirt(domains, capabilities or [], parameters, workload or [], cgroup_version, out)
     except ValueError as error:
         fail(error)
 
@@ -365,8 +316,8 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (commands.trace, commands.explain, commands.diff):
-    app.command()(reported(command))
+for command in (from_libvirt, compare_host, trace, explain, diff):
+    app.command(command.__name__.replace("_", "-"))(reported(command))
 
 
 def with_output(run: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ from baselines.overcommit.hosts import QuestionError, parse_ratio, workload_host
 from baselines.overcommit.knobs import KNOBS, chosen_knobs
 from baselines.overcommit.page import page
 from baselines.overcommit.study import Answer, Study, ask
-from baselines.overcommit.terminal import print_answer
+from baselines.overcommit.terminal import MOST_SEEDS, print_answer
 from baselines.store import Store, StoreError
 from vcpu_env.base.files import write_whole
 from vcpu_env.executors.base import WorkerDiedError
@@ -81,7 +81,7 @@ def command(
         str | None, typer.Option(metavar="NAME,...", help="names, all, none, or list to see them.  [default: twelve]")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change the host")] = None,
-    seeds: Annotated[int | None, typer.Option(min=2, max=10_000, help="runs of each host.  [default: 8]")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, max=MOST_SEEDS, help="runs of each host.  [default: 8]")] = None,
     executor: Annotated[str, typer.Option(metavar="KIND", help="process, inline or ray.")] = "process",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: all cores]")] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.  [default: start one here]")] = None,

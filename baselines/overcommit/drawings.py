@@ -1,44 +1,14 @@
 """The two drawings of the page, as SVG in the page's own colours: the cost by ratio, and the knobs."""
 
-import html
 import math
 from collections.abc import Sequence
 
 from baselines.overcommit.answer import Cost, Effect
 from baselines.overcommit.hosts import named
+from baselines.report.drawing import BOTTOM, COLOURS, GREY, TOP, WIDTH, line, short, svg, text
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 480, 50, 10, 20, 44
-HEIGHT = 280
-COLOURS = ("#0072b2", "#d55e00")
-"""Of what is kept, and of CPU Ready; told apart also by colour-blind eyes, on light and dark."""
+LEFT, RIGHT, HEIGHT = 50, 10, 280
 BAR = 22
-LONGEST = 23
-"""Letters of a knob's name."""
-
-
-def text(x: float, y: float, content: str, anchor: str = "middle", colour: str = "currentColor") -> str:
-    """A line of text."""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="13"'
-        f' font-family="system-ui, sans-serif">{html.escape(content)}</text>'
-    )
-
-
-def line(x1: float, y1: float, x2: float, y2: float, colour: str = "currentColor", width: float = 1.0) -> str:
-    """A straight line; those of a pixel are faint."""
-    faint = ' stroke-opacity="0.25"' if colour == "currentColor" else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"'
-        f' stroke-width="{width:g}"{faint}/>'
-    )
-
-
-def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
-    """A drawing that takes the width that there is."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="100%" role="img"'
-        f' aria-label="{html.escape(label, quote=True)}" style="max-width: {width:g}px">{"".join(parts)}</svg>'
-    )
 
 
 def cost_curve(costs: Sequence[Cost]) -> str:
@@ -49,7 +19,7 @@ def cost_curve(costs: Sequence[Cost]) -> str:
     span = highest - lowest or 1.0
 
     def x(ratio: float) -> float:
-        return LEFT + (ratio - lowest) / span * (WIDTH - LEFT - RIGHT - 40)
+        return LEFT + (ratio - lowest) / span * (WIDTH - LEFT - RIGHT - 52)
 
     def y(share: float) -> float:
         return TOP + (top - share) / top * (HEIGHT - TOP - BOTTOM)
@@ -70,7 +40,7 @@ def cost_curve(costs: Sequence[Cost]) -> str:
             parts.append(line(x(ratio), y(value.low), x(ratio), y(value.high), colour, 2))
             parts.append(f'<circle cx="{x(ratio):.1f}" cy="{y(value.value):.1f}" r="3.5" fill="{colour}"/>')
         parts.append(text(x(values[-1][0]) + 8, y(values[-1][1].value) - 8, label, "start", colour))
-    return svg(WIDTH, HEIGHT, "Throughput that VMs keep, and their CPU Ready, by ratio", parts)
+    return svg(HEIGHT, "Throughput that VMs keep, and their CPU Ready, by ratio", parts)
 
 
 def knob_chart(effects: Sequence[Effect]) -> str:
@@ -88,17 +58,16 @@ def knob_chart(effects: Sequence[Effect]) -> str:
     for i, one in enumerate(effects):
         top = TOP + BAR * i
         colour = COLOURS[0] if one.gain.value >= 0 else COLOURS[1]
-        name = one.setting.name if len(one.setting.name) <= LONGEST else f"{one.setting.name[: LONGEST - 1]}…"
-        parts.append(text(left - 8, top + 15, name, "end"))
+        parts.append(text(left - 8, top + 15, short(one.setting.name), "end"))
         start, end = sorted((x(0.0), x(one.gain.value)))
         fill = "none" if one.is_patch else colour
         parts.append(
             f'<rect x="{start:.1f}" y="{top + 4}" width="{max(1.0, end - start):.1f}" height="{BAR - 8}"'
             f' fill="{fill}" fill-opacity="0.6" stroke="{colour}"/>'
         )
-        parts.append(line(x(one.gain.low), top + BAR / 2, x(one.gain.high), top + BAR / 2, "#555", 2))
+        parts.append(line(x(one.gain.low), top + BAR / 2, x(one.gain.high), top + BAR / 2, GREY, 2))
         mark = " (!)" if one.harmed else ""
         parts.append(text(max(x(one.gain.high), end) + 6, top + 15, f"{100 * one.gain.value:+.1f} %{mark}", "start"))
     parts.append(line(x(0.0), TOP - 4, x(0.0), TOP + BAR * len(effects) + 4, "currentColor", 2))
     parts.append(text((left + WIDTH) / 2, height - 14, "change of throughput; (!) harms a VM"))
-    return svg(WIDTH, height, "Knobs by what they give, with 95 % intervals", parts)
+    return svg(height, "Knobs by what they give, with 95 % intervals", parts)

@@ -25,12 +25,12 @@ def page(answer: Answer, command: str) -> Document:
     """The document."""
     at = named(ratio_of(answer.question.at[0]))
     everybody = [first_of(answer.costs, ratio) for ratio in dict.fromkeys(one.ratio for one in answer.costs)]
-    curve = Picture("cost", cost_curve(everybody), "Throughput kept and CPU Ready of all VMs together, by ratio.")
+    curve = Picture("cost", [cost_curve(everybody)], "Throughput kept and CPU Ready of all VMs together, by ratio.")
     sections = [Section("What it costs", [curve, cost_table(answer.costs, "Every ratio")])]
     if len(answer.own) > 1:
         sections.append(Section(f"Each VM at {at}", [cost_table(answer.own, "Every VM")]))
     if answer.effects:
-        shown = Picture("knobs", knob_chart(answer.effects), "Hollow bars need a kernel that has to be patched.")
+        shown = Picture("knobs", [knob_chart(answer.effects)], "Hollow bars need a kernel that has to be patched.")
         parts: list[str | Table | Picture] = [ranking(answer), shown, knob_table(answer.effects)]
         if answer.refused:
             rows = [[Entry(name), Entry(why)] for name, why in answer.refused.items()]

@@ -11,11 +11,14 @@ from rich.table import Table
 from baselines.overcommit.answer import Cost, Effect, are_ranked, seeds_to_rank
 from baselines.overcommit.hosts import named, ratio_of
 from baselines.overcommit.study import Answer, summed_ratio
+from baselines.report.columns import WIDTH, broken
+from baselines.report.numbers import NOTHING
 from baselines.statistics import Estimate
 
-WIDTH = 80
 LONGEST_NAME = 20
 LONGEST_VM = 14
+MOST_SEEDS = 10_000
+"""Most that can be asked for."""
 
 
 def print_answer(answer: Answer) -> None:
@@ -31,7 +34,7 @@ def print_answer(answer: Answer) -> None:
     if answer.effects:
         title = f"Knobs at {named(ratio_of(answer.question.at[0]))}, against the host without them"
         console.print(knob_table(title, answer.effects))
-        print(ranking(answer))
+        print(textwrap.fill(ranking(answer), WIDTH))
     for name, why in answer.refused.items():
         print(textwrap.shorten(f"not tried: {name}: {why}", WIDTH))
 
@@ -61,7 +64,7 @@ def ranking(answer: Answer) -> str:
     if are_ranked(single):
         return "The first three single knobs are told apart from each other and the next."
     seeds = seeds_to_rank(single)
-    if seeds is None:
+    if seeds is None or seeds > MOST_SEEDS:
         return "The first three single knobs are too close to be told apart."
     return f"To tell the first three single knobs apart would take about {seeds} seeds (--seeds)."
 
@@ -93,7 +96,7 @@ def cost_table(title: str, costs: Sequence[Cost], with_ratio: bool) -> Table:
         ratio = named(one.ratio)
         first = [ratio if ratio != last else ""] if with_ratio else []
         last = ratio
-        name = short(f"{one.count} {one.vms}" if with_ratio else one.vms, LONGEST_VM)
+        name = broken(f"{one.count} {one.vms}" if with_ratio else one.vms, LONGEST_VM)
         made.add_row(*first, name, *(cells[i] for cells in kept.values()))
     return made
 
@@ -102,22 +105,16 @@ def knob_table(title: str, effects: Sequence[Effect]) -> Table:
     """The largest gain first; those that need a patch are marked."""
     made = table(title, "knob", "needs", "gain", "95 %", "Ready", "worst VM", "harms")
     for one in effects:
-        name = one.setting.name
         made.add_row(
-            "\n".join(name.split(" + ")) if len(name) > LONGEST_NAME else name,
+            broken(one.setting.name, LONGEST_NAME),
             "\n".join(one.setting.needs.split(", ")),
             signed(one.gain),
             interval_of_change(one.gain),
             points(one.ready),
             signed(one.worst_change),
-            short(f"{len(one.harmed)} VMs" if len(one.harmed) > 1 else "".join(one.harmed) or "-", 10),
+            broken(f"{len(one.harmed)} VMs" if len(one.harmed) > 1 else "".join(one.harmed) or NOTHING, 10),
         )
     return made
-
-
-def short(name: str, width: int) -> str:
-    """A name that is not longer; cut at its end."""
-    return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def percent(value: Estimate) -> str:

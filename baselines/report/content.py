@@ -2,12 +2,13 @@
 
 import math
 
+from baselines.attribution import CPU_TIME
 from baselines.policies import STOCK
 from baselines.report import figures, tables
 from baselines.report.document import Document, Entry, Picture, Section, Table
 from baselines.report.numbers import duration, interval, percent
 from baselines.report.results import Results
-from baselines.statistics import CEILING_FLOOR, RATIO_FLOOR, RESAMPLES
+from baselines.statistics import CEILING_FLOOR, RATIO_FLOOR, RESAMPLES, Estimate
 from baselines.summary import HISTOGRAMS, Score
 
 PAIRED = (
@@ -17,6 +18,8 @@ PAIRED = (
 
 MOST_NAMES = 6
 """Most policies that are named in the first sentence."""
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 FEW_SEEDS = 8
 FEW = " With so few seeds they are too narrow: a look, not a result."
@@ -43,8 +46,9 @@ MEASURES = {
 def build_document(results: Results) -> Document:
     """The whole report."""
     manifest = results.manifest
+    variants = [_within] if results.plain else []
     evidence = [_gains, _profiles, _fairness, _latency, _attribution, _power] if results.compared else []
-    sections = [section(results) for section in (_answer, *evidence, _provenance)]
+    sections = [section(results) for section in (_answer, *variants, *evidence, _provenance)]
     return Document(manifest["title"] or f"Experiment {manifest['experiment']}", _lead(results), sections)
 
 
@@ -71,16 +75,38 @@ def _command(results: Results) -> str:
 
 
 def _answer(results: Results) -> Section:
+    """The score of every policy; of experiments with variants, what each variant gives against the plain host."""
+    if results.plain:
+        parts: list[str | Table | Picture] = [_best_variant(results)]
+        if panels := figures.variant_figure(results):
+            caption = (
+                f"Every variant and policy against stock in {results.plain}, the first variant, 95 % interval: what a "
+                "change of the host gives, beside what a policy gives."
+            )
+            parts.append(Picture("variants", panels, caption))
+        return Section("The answer", [*parts, tables.variant_table(results), tables.variant_matrix(results)])
+    return Section("The answer", [*_scores(results), _meanings()])
+
+
+def _within(results: Results) -> Section:
+    """Of experiments with variants: policies within each."""
+    return Section("Policies within each variant", [*_scores(results), _meanings()])
+
+
+def _meanings() -> Table:
+    rows = [[Entry(name), Entry(meaning)] for name, meaning in MEASURES.items()]
+    return Table(["", ""], rows, folded="What the columns mean", words=True)
+
+
+def _scores(results: Results) -> list[str | Table | Picture]:
     parts: list[str | Table | Picture] = []
     if len(results.layouts) > 1 and results.rivals:
-        parts += ["Throughput against stock in each layout; never averaged over them.", tables.layout_table(results)]
+        said = "Policies against stock of the same layout; never averaged over layouts."
+        parts += [said, tables.layout_table(results)]
     for layout in results.layouts:
         scores = [score for score in results.scores_of(layout) if score.policy != STOCK]
-        parts.append(f"Layout: {layout}.")
-        parts.append(_best(results, scores))
-        parts.append(tables.score_table(results, layout))
-    rows = [[Entry(name), Entry(meaning)] for name, meaning in MEASURES.items()]
-    return Section("The answer", [*parts, Table(["", ""], rows, folded="What the columns mean", words=True)])
+        parts += [f"{results.label(layout)}: {_best(results, scores)}", tables.score_table(results, layout)]
+    return parts
 
 
 def _best(results: Results, scores: list[Score]) -> str:
@@ -101,49 +127,59 @@ def _best(results: Results, scores: list[Score]) -> str:
         slower = sum(c.change.high < 0 for c in best.group)
         faster = sum(c.change.low > 0 for c in best.group)
         return (
-            f"Most throughput: `{best.policy}`, {gain}; faster in {faster} of {len(best.group)} cases, slower in "
-            f"{slower or 'none'}; the worst VM has {percent(best.worst.worst_vm_change.value)}."
+            f"Most throughput: `{best.policy}`, {gain}; faster in {faster or 'none'} of {len(best.group)} cases, "
+            f"slower in {slower or 'none'}; the worst VM has {percent(best.worst.worst_vm_change.value)}."
         )
     return f"No policy is clearly better than stock: the best, `{best.policy}`, has {gain}."
 
 
+def _best_variant(results: Results) -> str:
+    """The variant with most throughput under stock, and that of any policy, against the plain host; in words."""
+    changes = [(score, score.plain_change) for score in results.scores if score.policy not in results.oracles]
+    known = [(score, change) for score, change in changes if change and not math.isnan(change.value)]
+    others = [pair for pair in known if pair[0].policy == STOCK and pair[0].group[0].case.variant != results.plain]
+    if not others:
+        return f"No variant can be compared with {results.plain}."
+    score, change = max(others, key=lambda pair: pair[1].value)
+    said = (
+        f"Against {results.plain}, the plain host: under stock {results.label(score.layout)} has most, {_said(change)}"
+    )
+    best, gain = max(known, key=lambda pair: pair[1].value)
+    if best.policy == STOCK:
+        return f"{said}, and no policy has more in any variant."
+    return f"{said}; of all policies and variants `{best.policy}` in {results.label(best.layout)}, {_said(gain)}."
+
+
+def _said(change: Estimate) -> str:
+    return f"{percent(change.value)} {interval(change)}"
+
+
 def _gains(results: Results) -> Section:
-    parts: list[str | Table | Picture] = []
-    for layout in results.compared:
-        caption = f"Throughput against stock, mean and 95 % interval ({layout})."
-        if figures.has_published(results, layout):
-            caption += (
-                " Hollow: what the authors of the series published, who named neither layout nor variance. Predictions "
-                "to test: no parameter of the simulator was fitted to them."
-            )
-        parts.append(Picture("gain", figures.gain_figure(results, layout), caption))
-    return Section("Gain by workload and number of VMs", [*parts, tables.throughput_table(results)])
+    caption = "Throughput against stock in the same layout, 95 % interval."
+    if figures.has_published(results):
+        caption += (
+            " Hollow: what the authors of the series published, who named neither layout nor variance. Predictions "
+            "to test: no parameter of the simulator was fitted to them."
+        )
+    picture = Picture("gain", figures.gain_figure(results), caption)
+    return Section("Gain by workload and number of VMs", [picture, tables.throughput_table(results)])
 
 
 def _profiles(results: Results) -> Section:
-    parts = [
-        Picture(
-            "profile",
-            figures.profile_figure(results, layout),
-            f"Share of runs whose throughput is above the value on the axis, with 95 % bands ({layout}). Higher is "
-            "better; a curve that falls left of zero tells how often, and how much, a policy does harm.",
-        )
-        for layout in results.compared
-    ]
-    return Section("All runs, not just their mean", parts)
+    caption = (
+        "Share of runs whose throughput is above the value on the axis, with 95 % bands. Higher is better; a curve "
+        "that falls left of zero tells how often, and how much, a policy does harm."
+    )
+    return Section("All runs, not just their mean", [Picture("profile", figures.profile_figure(results), caption)])
 
 
 def _fairness(results: Results) -> Section:
-    parts: list[str | Table | Picture] = [
-        Picture(
-            "fairness",
-            figures.fairness_figure(results, layout),
-            f"A dot is a case ({layout}). Left: on the dotted line all VMs gain the same; below it, one falls back. "
-            "Right: above zero, VMs are more even than under stock.",
-        )
-        for layout in results.compared
-    ]
-    return Section("Fairness against gain", [*parts, tables.fairness_table(results)])
+    caption = (
+        "A dot is a case. First: on the dotted line all VMs gain the same; below it, one falls back. Second: above "
+        "zero, VMs are more even than under stock."
+    )
+    picture = Picture("fairness", figures.fairness_figure(results), caption)
+    return Section("Fairness against gain", [picture, tables.fairness_table(results)])
 
 
 def _latency(results: Results) -> Section:
@@ -155,22 +191,25 @@ def _latency(results: Results) -> Section:
 
 def _attribution(results: Results) -> Section:
     parts: list[str | Table | Picture] = [
-        "CPU time adds up: each nanosecond of each CPU is work of a guest, or lost in one of five ways. A change of "
-        "throughput is the change of the time left for work, times the change of the work done in that time (fewer "
-        "repeated spins and interrupts for the same result, or more)."
+        f"CPU time adds up: each nanosecond of each CPU is work of a guest, or lost in one of {NUMBERS[len(CPU_TIME)]} "
+        "ways. A change of throughput is the change of the time left for work, times the change of the work done in "
+        "that time (fewer repeated spins and interrupts for the same result, or more).",
+        Picture(
+            "cpu-time",
+            figures.cpu_time_figure(results),
+            "CPU time freed by each policy, by what it was lost to under stock. Left of zero: lost in addition. "
+            "Diamond and number: the sum, which is the change of the time for work.",
+        ),
     ]
-    for layout in results.compared:
-        caption = (
-            f"CPU time freed by each policy, by what it was lost to under stock ({layout}). Diamond: their sum, "
-            "which is the change of the time for work."
-        )
-        parts.append(Picture("cpu-time", figures.cpu_time_figure(results, layout), caption))
+    if panels := figures.variant_cpu_time_figure(results):
+        caption = f"The same for each variant under stock, against {results.plain}."
+        parts.append(Picture("cpu-time-of-variants", panels, caption))
     parts.append(
         "Policy by policy, every counter: change against stock with its interval, then stock's level and the "
         "policy's. pt: percentage points. `useful`: the vCPU that the spinner waited for ran at once."
     )
     for layout in results.compared:
-        for policy in results.rivals:
+        for policy in results.ranked:
             parts += tables.attribution_tables(results, policy, layout)
     return Section("Where a gain comes from", parts)
 

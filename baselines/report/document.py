@@ -35,10 +35,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing."""
+    """A drawing: one panel, or several that a wide page puts beside each other."""
 
     name: str
-    svg: str
+    panels: Sequence[str]
     caption: str
 
 

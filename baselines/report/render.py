@@ -10,6 +10,9 @@ from markupsafe import Markup
 
 from baselines.report.document import Document, Entry, Picture, Table
 
+ALONE = "<style>:root { color: #222; } @media (prefers-color-scheme: dark) { :root { color: #ddd; } }</style>"
+"""The colour of letters and lines in a drawing that is a file of its own; in a page it is the page's."""
+
 TEMPLATE = resources.files("baselines.report") / "page.html.j2"
 
 
@@ -42,11 +45,12 @@ def _markdown_part(part: str | Table | Picture, drawings: dict[str, str]) -> str
     if isinstance(part, str):
         return _plain(part)
     if isinstance(part, Picture):
-        same = sum(name.startswith(f"{part.name}.") or name.startswith(f"{part.name}-") for name in drawings)
-        name = f"{part.name}.svg" if same == 0 else f"{part.name}-{same + 1}.svg"
-        drawings[name] = part.svg
-        caption = _plain(part.caption)
-        return f"![{caption}](figures/{name})\n\n{caption}"
+        caption, shown = _plain(part.caption), []
+        for i, panel in enumerate(part.panels):
+            name = f"{part.name}-{i + 1}.svg" if len(part.panels) > 1 else f"{part.name}.svg"
+            drawings[name] = panel.replace(">", f">{ALONE}", 1)
+            shown.append(f"![{caption if i == 0 else part.name}](figures/{name})")
+        return "\n".join(shown) + f"\n\n{caption}"
     head = f"### {_plain(part.folded)}\n\n" if part.folded else ""
     rows = [_markdown_row(row, len(part.columns)) for row in part.rows]
     align = "|---" + ("|---" if part.words else "|---:") * (len(part.columns) - 1) + "|"

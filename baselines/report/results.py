@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from baselines.experiment import Case
 from baselines.policies import STOCK
+from baselines.statistics import Estimate
 from baselines.store import StoreError, read_manifest, read_rows
-from baselines.summary import Comparison, Score, compare, scores
+from baselines.summary import Comparison, Score, against, compare, scores
 from vcpu_env.scenario import Scenario
 
 
@@ -51,6 +52,12 @@ class Results:
         return [policy for policy in self.policies if policy != STOCK]
 
     @property
+    def ranked(self) -> list[str]:
+        """All policies but stock, the best score on the first layout first: the order of all tables and figures."""
+        scored = {score.policy: score.change.value for score in self.scores_of(self.layouts[0])}
+        return sorted(self.rivals, key=lambda policy: (math.isnan(scored[policy]), -scored[policy]))
+
+    @property
     def seeds(self) -> int:
         """Seeds per case and policy."""
         return int(self.manifest["seeds"][1])
@@ -59,6 +66,18 @@ class Results:
     def layouts(self) -> list[str]:
         """What is scored apart."""
         return list(dict.fromkeys(case.layout for case in self.cases))
+
+    @property
+    def plain(self) -> str:
+        """The variant that all are compared with; empty where there is one only."""
+        variants = list(dict.fromkeys(case.variant for case in self.cases))
+        return variants[0] if len(variants) > 1 else ""
+
+    def label(self, layout: str) -> str:
+        """What a layout is called: its variant, where that is enough."""
+        variants = {case.layout: case.variant for case in self.cases}
+        alone = list(variants.values()).count(variants[layout]) == 1
+        return variants[layout] if variants[layout] and alone else layout
 
     @property
     def compared(self) -> list[str]:
@@ -73,6 +92,19 @@ class Results:
     def comparisons_of(self, policy: str, layout: str | None = None) -> list[Comparison]:
         """A policy's comparisons, in all layouts or one."""
         return [c for c in self.comparisons if c.policy == policy and layout in (None, c.case.layout)]
+
+    def groups(self) -> list[tuple[str, list[Comparison]]]:
+        """All comparisons case by case, stock first, then as `ranked`."""
+        order = [STOCK, *self.ranked]
+        cases = dict.fromkeys(str(c.case) for c in self.comparisons)
+        found = {(str(c.case), c.policy): c for c in self.comparisons}
+        return [(case, [found[case, policy] for policy in order]) for case in cases]
+
+    def stock_against(self, layout: str, other: str) -> Estimate | None:
+        """A layout against another, both under stock; None where it has other scenarios."""
+        if layout == other:
+            return None
+        return against(self.comparisons_of(STOCK, layout), self.comparisons_of(STOCK, other))
 
     def scores_of(self, layout: str) -> list[Score]:
         """The scores in a layout, stock's among them."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 
 from baselines.attribution import CPU_TIME, QUANTITIES, Quantity, efficiency_change, work_change, work_share
 from baselines.policies import STOCK
@@ -41,7 +40,8 @@ def score_table(results: Results, layout: str) -> Table:
     """One line a policy: its score and what the score hides."""
     summaries = {policy["label"]: policy["summary"] for policy in results.manifest["policies"]}
     scores = sorted(
-        (score for score in results.scores_of(layout) if score.policy != STOCK), key=lambda score: -score.change.value
+        (score for score in results.scores_of(layout) if score.policy != STOCK),
+        key=lambda score: results.ranked.index(score.policy),
     )
     gaps = {title: any(gap(score) for score in scores) for title, gap in GAPS.items()}
     beside = [name for name in dict.fromkeys([SERIES, results.best_rule(layout)]) if name in results.policies]
@@ -52,7 +52,8 @@ def score_table(results: Results, layout: str) -> Table:
         rows.append([name, first, *against, *others])
     titles = [f"against {name}" + ", the best rule" * (name != SERIES) for name in beside]
     columns = ["policy", "score: against stock", *titles, "IQM", "P(better)", *(title for title in gaps if gaps[title])]
-    return Table([*columns, "cases faster / open / slower", "worst VM"], rows)
+    folded = f"Scores, {layout}" if len(results.layouts) > 1 else ""
+    return Table([*columns, "cases faster / open / slower", "worst VM"], rows, folded=folded)
 
 
 def _against(score: Score, others: Sequence[Comparison], seeds: int) -> Entry:
@@ -64,13 +65,49 @@ def _against(score: Score, others: Sequence[Comparison], seeds: int) -> Entry:
 
 
 def layout_table(results: Results) -> Table:
-    """The scores of all layouts side by side."""
+    """The scores of all layouts, each against its own stock."""
     changes = {(score.policy, score.layout): score.change for score in results.scores}
     rows = [
-        [Entry(policy), *(change_entry(changes[policy, layout], results.seeds) for layout in results.layouts)]
-        for policy in results.rivals
+        [
+            Entry(results.label(layout)),
+            *(change_entry(changes[policy, layout], results.seeds) for policy in results.ranked),
+        ]
+        for layout in results.layouts
     ]
-    return Table(["policy", *results.layouts], rows, dense=True)
+    return Table(["", *results.ranked], rows, dense=True)
+
+
+def variant_table(results: Results) -> Table:
+    """Every variant and policy against stock on the plain host, and against stock in the same variant."""
+    rows: list[list[Entry]] = []
+    for layout in results.layouts:
+        rows.append([Entry(results.label(layout))])
+        scores = {score.policy: score for score in results.scores_of(layout)}
+        for policy in (STOCK, *results.ranked):
+            score = scores[policy]
+            itself = policy == STOCK
+            own = Entry("") if itself else change_entry(score.change, results.seeds)
+            is_plain = itself and score.group[0].case.variant == results.plain
+            rows.append([Entry(policy), Entry("") if is_plain else _plain_entry(score.plain_change, results), own])
+    columns = ["", f"against stock in {results.plain}", "against stock in the same variant"]
+    return Table(columns, rows, folded="Every variant and policy")
+
+
+def _plain_entry(value: Estimate | None, results: Results) -> Entry:
+    return Entry(NOTHING) if value is None else change_entry(value, results.seeds)
+
+
+def variant_matrix(results: Results) -> Table:
+    """Variants against each other under stock: the row's against the column's."""
+    rows = [
+        [
+            Entry(results.label(one)),
+            *(_plain_entry(results.stock_against(one, other), results) for other in results.layouts),
+        ]
+        for one in results.layouts
+    ]
+    names = [f"against {results.label(layout)}" for layout in results.layouts]
+    return Table(["", *names], rows, folded="Variants against each other, under stock", dense=True)
 
 
 def _score_row(results: Results, score: Score, summary: str, gaps: Mapping[str, bool]) -> list[Entry]:
@@ -97,7 +134,7 @@ def _gap_entry(gap: Estimate | None) -> Entry:
 def throughput_table(results: Results) -> Table:
     """Every case and policy: work done, change, published changes."""
     rows: list[list[Entry]] = []
-    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+    for case, group in results.groups():
         rows.append([Entry(case)])
         rows += [_throughput_row(c, results.seeds) for c in group]
     return Table(
@@ -131,7 +168,7 @@ def _throughput_row(c: Comparison, seeds: int) -> list[Entry]:
 def fairness_table(results: Results) -> Table:
     """Every case and policy: the VM that does worst, and how even the VMs are."""
     rows: list[list[Entry]] = []
-    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+    for case, group in results.groups():
         rows.append([Entry(case)])
         for c in group:
             worst = change_entry(c.worst_vm_change, results.seeds)
@@ -149,12 +186,12 @@ def latency_table(results: Results) -> Table:
     """Every case and policy: percentiles of the latencies that the machine has histograms of."""
     kinds = [(what, name, part) for what in HISTOGRAMS for name, part in PERCENTILES.items()]
     rows: list[list[Entry]] = []
-    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+    for case, group in results.groups():
         rows.append([Entry(case)])
         for c in group:
             rows.append([Entry(c.policy), *(_latency_entry(c, what, part) for what, _, part in kinds)])
     names = {"ipi": "IPI, sent to handled", "lock": "wait for a lock"}
-    return Table(["", *(f"{names[what]}: {name}" for what, name, _ in kinds)], rows)
+    return Table(["", *(f"{names[what]}: {name}" for what, name, _ in kinds)], rows, folded="All cases in numbers")
 
 
 def _latency_entry(c: Comparison, what: str, part: float) -> Entry:
@@ -167,7 +204,7 @@ def _latency_entry(c: Comparison, what: str, part: float) -> Entry:
 def attribution_tables(results: Results, policy: str, layout: str) -> list[Table]:
     """What a policy changed, case by case: throughput, CPU time, mechanism."""
     comparisons = results.comparisons_of(policy, layout)
-    more = f", {layout}" if len(results.layouts) > 1 else ""
+    more = f", {results.label(layout)}" if len(results.layouts) > 1 else ""
     label = f"{policy}{more}: {_product(comparisons)}"
     tables = []
     for start in range(0, len(comparisons), COLUMNS_PER_TABLE):
@@ -238,11 +275,11 @@ def power_tables(results: Results) -> list[Table]:
     columns = ["", *(f"to see {percent(gain)}" for gain in GAINS)]
     scored: list[list[Entry]] = []
     for layout in results.layouts:
-        scored.append([Entry(f"Score ({layout})")])
-        rivals = [score for score in results.scores_of(layout) if score.policy != STOCK]
-        scored += [[Entry(score.policy), *_seeds_entries(score.strata)] for score in rivals]
+        scored.append([Entry(f"Score ({results.label(layout)})")])
+        rivals = {score.policy: score for score in results.scores_of(layout)}
+        scored += [[Entry(policy), *_seeds_entries(rivals[policy].strata)] for policy in results.ranked]
     rows: list[list[Entry]] = []
-    for case, group in groupby(results.comparisons, key=lambda c: str(c.case)):
+    for case, group in results.groups():
         rows.append([Entry(case)])
         rows += [[Entry(c.policy), *_seeds_entries([c.ratios])] for c in group if c.policy != STOCK]
     return [Table(columns, scored), Table(columns, rows, folded="Case by case")]

@@ -118,7 +118,9 @@ class Design:
 
     def scenario(self, point: Array) -> Scenario:
         """The scenario at a point."""
-        return apply_overrides(self.base, [f"{r.field}={r.value(float(u))!r}" for r, u in zip(self.ranges, point)])
+        return apply_overrides(
+            self.base, [f"{r.field}={r.value(float(u))!r}" for r, u in zip(self.ranges, point, strict=True)]
+        )
 
     def seed_set(self, point: Array) -> int:
         """Which seeds a point is run with."""

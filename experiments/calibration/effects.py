@@ -122,7 +122,7 @@ def effects_of(design: Design, gains: Array, levels: int) -> list[Effect]:
 
         found = sobol.analyze(design.problem, gains, calc_second_order=False, seed=SEED)
         columns = found["ST"], found["S1"], found["ST_conf"]
-    return [Effect(name, *(float(x) for x in values)) for name, *values in zip(names, *columns)]
+    return [Effect(name, *(float(x) for x in values)) for name, *values in zip(names, *columns, strict=True)]
 
 
 def effects_table(responses: Sequence[Response], method: str) -> list[Table]:

@@ -9,10 +9,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
-from baselines.report.figures import FAINT, STYLE, colours
 from experiments.calibration.design import Design, Range, Ranges, default_of
 from experiments.calibration.effects import MOST, Response, effects_table, response, robustness_table
-from experiments.drawings import svg
+from experiments.drawings import FAINT, STYLE, colours, svg
 from experiments.study import Sweep
 from experiments.tables import Table, Value
 from vcpu_env.guest.workloads import APPLICATIONS, WORKLOADS
@@ -130,7 +129,7 @@ def drawing(responses: Sequence[Response]) -> str:
     workloads = list(dict.fromkeys(r.workload for r in responses))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 3.6), layout="constrained")
-        for axis, workload in zip(figure.subplots(1, len(workloads), squeeze=False)[0], workloads):
+        for axis, workload in zip(figure.subplots(1, len(workloads), squeeze=False)[0], workloads, strict=True):
             ours = [r for r in responses if r.workload == workload]
             names = [e.parameter for e in ours[0].effects[:SHOWN]]
             axis.grid(axis="x", color=FAINT, linewidth=0.6)

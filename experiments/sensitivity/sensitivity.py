@@ -66,7 +66,7 @@ def matched(sweep: Sweep, rough: Rough) -> list[tuple[Comparison, float]]:
     """Comparisons of which the rough study has one, with its ratio."""
     found = [c for policy in POLICIES for c in sweep.of(policy)]
     keys = [(c.case.variant, c.scenario.name, c.policy) for c in found]
-    return [(c, rough[key]) for c, key in zip(found, keys) if key in rough]
+    return [(c, rough[key]) for c, key in zip(found, keys, strict=True) if key in rough]
 
 
 def beside(sweep: Sweep, rough: Rough) -> Table:

@@ -181,7 +181,7 @@ def tracking(sweeps: Sweeps) -> Table:
             by_scenario(stock)
             | {"series-v2": c.change, "over no tracking": against(c, found[0])}
             | {"any sender over mine": against(found[1], c), "priorities over filter": against(found[2], c)}
-            for c, (stock, found) in zip(v2, pairs(sweeps["core"], rivals))
+            for c, (stock, found) in zip(v2, pairs(sweeps["core"], rivals), strict=True)
         ],
     )
 
@@ -289,7 +289,7 @@ def switches(sweeps: Sweeps) -> Table:
     sweep = sweeps["switches"]
     rivals = [policy for policy in sweep.policies if policy not in ("stock", "series-v2")]
     rows: list[Row] = []
-    for v2, (stock, found) in zip(sweep.of("series-v2"), pairs(sweep, rivals)):
+    for v2, (stock, found) in zip(sweep.of("series-v2"), pairs(sweep, rivals), strict=True):
         rows.append(
             by_variant(stock) | {c.policy.removeprefix("series-").removeprefix("v2-"): against(c, v2) for c in found}
         )
@@ -314,7 +314,7 @@ def limiter(sweeps: Sweeps) -> Table:
                 else None
             }
             for _, found in pairs(sweep, names)
-            for c, posted in zip(found, (True, True, False, False))
+            for c, posted in zip(found, (True, True, False, False), strict=True)
         ],
     )
 
@@ -329,7 +329,7 @@ def exact(sweeps: Sweeps) -> Table:
     ]
     rows: list[Row] = []
     for ours, other, what in couples:
-        groups = list(zip(sweep.of(ours), sweep.of(other)))
+        groups = list(zip(sweep.of(ours), sweep.of(other), strict=True))
         same = sum(equal_cells(a.cells, b.cells) for a, b in groups)
         penalties = sum(row["deboost_applied"] for a, _ in groups for row in a.cells)
         rows.append({"without": what, "cells": sum(len(a.cells) for a, _ in groups), "equal": same})

@@ -9,7 +9,7 @@ import pytest
 
 import vcpu_env.envs.compiled.types
 import vcpu_env.machine  # noqa: F401  (with the one above: declares all structs)
-from vcpu_env.base.slots import STRUCTS
+from vcpu_env.base.header import STRUCTS
 from vcpu_env.base.structs import Struct
 from vcpu_env.base.timeline import earliest, event, machine_clock, timeline_arrays
 from vcpu_env.base.world import World
@@ -67,7 +67,7 @@ def test_every_struct_is_declared():
 @pytest.mark.parametrize(
     "declare, error",
     [
-        (lambda: Struct("evnet", [("when_ns", "i8")]), "struct evnet: unknown (allowed: names in slots.STRUCTS)"),
+        (lambda: Struct("evnet", [("when_ns", "i8")]), "struct evnet: unknown (allowed: names in header.STRUCTS)"),
         (lambda: Struct("event", [("when_ns", "i8")]), "struct event: declared twice (allowed: once)"),
         (lambda: machine_clock.array(2), "struct machine_clock: 2 of it (allowed: 1)"),
         (lambda: World([event.array(2), event.array(4)]), "struct event: twice in a layout (allowed: once)"),

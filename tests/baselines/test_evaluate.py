@@ -14,8 +14,8 @@ from rich.console import Console
 from baselines import cells, published, summary
 from baselines.experiment import Case
 from baselines.policies import PolicySource
-from baselines.report import numbers, terminal
-from tests.helpers.evaluation import FAKE, launch, plan_of, run, start, table, wait_for_cells
+from baselines.report import columns, numbers, terminal
+from tests.helpers.evaluation import FAKE, launch, make_plan, plan_of, run, start, table, wait_for_cells
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 
 
@@ -82,13 +82,52 @@ def test_layouts_are_scored_apart(tmp_path):
     ]
 
 
-def test_report_fits_100_columns(tmp_path):
-    console = Console(width=100, record=True, file=io.StringIO())
-    terminal.print_report(console, *run(tmp_path / "out", scenarios=("dbench-2vm", "dedup-4vm")))
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= 100
-    for expected in ("dbench-2vm", "+14.4%", "+18.5%*", "worst VM", "dedup-4vm:vm-", "P(better)", "12.5%"):
+def printed(tables):
+    console = Console(width=160, record=True, file=io.StringIO())
+    terminal.print_report(console, *tables)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert max(map(len, lines)) <= 80
+    return "\n".join(lines)
+
+
+def test_tables_fit_80_columns(tmp_path):
+    text = printed(run(tmp_path / "out", scenarios=("dbench-2vm", "dedup-4vm")))
+    for expected in ("dbench-2vm", "+14.4%", "+18.5%*", "dedup-4vm:\n", "P(better)", "12.5%"):
         assert expected in text
+    assert "gap" not in text and "plain" not in text  # no oracle, no variants: columns of nothing are left out
+
+
+def test_variants_are_held_against_the_plain_host(tmp_path):
+    variants = ({"name": "plain"}, {"name": "flat-groups-of-a-long-name", "set": ["host.cgroups=flat"]})
+    plan = make_plan(("dbench-2vm",), ("ipi",), variants=variants)
+    tables = run(tmp_path / "out", plan)
+    scores = {(row["layout"].partition(":")[0], row["policy"]): row for row in tables[1]}
+    assert scores["plain", "stock"]["plain_change"] == 0.0
+    stock, own = scores["flat-groups-of-a-long-name", "stock"], scores["flat-groups-of-a-long-name", "ipi"]
+    assert own["plain_change"] == pytest.approx((1 + stock["plain_change"]) * (1 + own["change"]) - 1)
+    text = printed(tables)
+    assert "plain" in text and "(flat-groups-of-a-long-name)" in text
+
+
+def test_hosts_with_other_vms_cannot_be_held_against_each_other():
+    def comparison(workload, *names):
+        vms = [{"name": name, "vcpus": 1, "workload": workload if i else "dedup"} for i, name in enumerate(names)]
+        rows = [{"vm_units_per_s": [1.0 + i for i in range(len(vms))], "vm_name": list(names), "seed": 0}]
+        return summary.Comparison(Case(Scenario(name="x", vms=vms)), "stock", rows, rows)
+
+    two, three, mixed = comparison("dedup", "a", "b"), comparison("dedup", "a", "b", "c"), comparison("vips", "a", "b")
+    assert summary.between(three, two) == pytest.approx([2.0])  # 6 units against 3
+    assert summary.between(mixed, mixed) == pytest.approx([1.0])
+    assert summary.between(mixed, two) is None
+    assert summary.against([mixed], [two]) is None
+
+
+@pytest.mark.parametrize("width", [4, 8, 20])
+def test_names_break_between_words(width):
+    name = "series-v3-margin/own_rule:of, mine"
+    lines = columns.broken(name, width).splitlines()
+    assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+    assert all(len(line) <= max(width, 7) and re.fullmatch(r"\S.*", line) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +156,7 @@ def test_published_numbers():
 def test_an_idle_baseline_is_said_not_hidden(tmp_path):
     scenario = apply_overrides(load_scenario("dbench-2vm"), ["vms.*.params.stalled=1"])
     tables = run(tmp_path / "out", plan_of([scenario], ("stock", "ipi"), 2))
-    console = Console(width=100, record=True, file=io.StringIO())
-    terminal.print_report(console, *tables)
-    assert "n/a: some VM did no work under stock" in console.export_text()
+    assert "n/a: some VM did no work under stock" in printed(tables)
 
 
 def test_command(tmp_path):

@@ -89,7 +89,7 @@ def test_a_late_start_is_a_fork_then():
     tasks = host({"name": "A"}, {"name": "B", "start_ns": ns(5)})
     events = simulate_tasks(tasks, ns(6))
     forks = events[events["event"] == WAKEUP]
-    assert list(zip(forks["time_ns"].tolist(), forks["next_pid"].tolist())) == [(0, 0), (ns(5), 1)]
+    assert list(zip(forks["time_ns"].tolist(), forks["next_pid"].tolist(), strict=True)) == [(0, 0), (ns(5), 1)]
 
 
 def test_affinity_is_kept():

@@ -111,7 +111,7 @@ def test_a_seed_decides_everything(env_id):
     played = {}
     for name, machine, seed in (("first", env, 5), ("again", env, 5), ("other", other, 5), ("another", env, 6)):
         machine.reset(seed=seed)
-        machine.slot.over = True  # let play() begin with a reset that goes on with the stream
+        machine.lane.over = True  # let play() begin with a reset that goes on with the stream
         played[name] = play(machine, np.random.default_rng(1), 30)
     assert same(played["first"], played["again"])
     assert same(played["first"], played["other"])
@@ -157,7 +157,7 @@ def test_what_was_handed_out_stays(env_id):
         (o.copy(), {k: v.copy() if hasattr(v, "copy") else v for k, v in info.items()}) for _, o, _, _, info in played
     ]
     play(env, rng, 20)
-    assert all(same((step[1], step[4]), copy) for step, copy in zip(played, kept))
+    assert all(same((step[1], step[4]), copy) for step, copy in zip(played, kept, strict=True))
     assert len({id(step[1]) for step in played}) == 20
     assert len({id(step[4]["reward_terms"]) for step in played}) == 20
 
@@ -201,7 +201,7 @@ def test_illegal_candidates_are_refused_or_taken_as_nobody():
     for env in (strict, lenient, silent):
         env.reset(seed=9)
     refused, steps = 0, 0
-    while not silent.slot.over:
+    while not silent.lane.over:
         illegal = int(np.flatnonzero(~silent.action_masks())[0])
         with pytest.raises(gymnasium.error.InvalidAction, match=rf"candidate: value {illegal} \(allowed now: 0, 1"):
             strict.step(illegal)

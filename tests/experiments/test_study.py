@@ -48,7 +48,7 @@ def test_readmes_hold_their_committed_tables(finished, tmp_path):
         body = re.search(rf"<!-- table: {name} -->\n(.*?)<!-- end -->", readme, re.DOTALL)
         lines = [line for line in body[1].splitlines() if line.startswith("|")]
         assert len(lines) == len(rows) + 1
-        for line, row in zip(lines[2:], rows[1:]):
+        for line, row in zip(lines[2:], rows[1:], strict=True):
             assert line.startswith(f"| {row[0]} |")
     for drawing in re.findall(r"\]\((tables/[^)]*)\)", readme):
         assert (directory / drawing).exists()

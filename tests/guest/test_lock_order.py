@@ -27,7 +27,7 @@ def work(scenario: str, lock: str, *overrides: str) -> list[float]:
 @pytest.mark.parametrize("scenario", ["micro-lwp", "dbench-2vm"])
 def test_first_come_locks_are_far_behind_where_siblings_share_cpus(scenario):
     done = {lock: work(scenario, lock, "host.placement=random_pinning") for lock in SPIN_LOCK_KINDS}
-    for fifo, tas, pvqspinlock in zip(done["fifo"], done["tas"], done["pvqspinlock"]):
+    for fifo, tas, pvqspinlock in zip(done["fifo"], done["tas"], done["pvqspinlock"], strict=True):
         assert tas > 3 * fifo
         assert pvqspinlock > 3 * fifo
         assert pvqspinlock > tas / 2

@@ -134,7 +134,7 @@ def test_queues_lose_and_invent_nothing(machine_of, room):
 
     full = empty = 0
     for guests in watched(machine_of(build), 20 * MSEC):
-        for vm, queue in zip(guests.vms, guests.queues):
+        for vm, queue in zip(guests.vms, guests.queues, strict=True):
             put, got, *_ = parts(vm)
             assert queue["items"] == put - got
             assert 0 <= queue["items"] <= room

@@ -143,7 +143,7 @@ def test_rates_without_overcommit(workload):
     """As measured."""
     scenario = at_once(load_scenario(f"{workload}-1vm-2vcpu"))
     values = rates(measure(Machine(scenario), scenario.run)["vms"][0])
-    for quantity, value, (low, high) in zip(QUANTITIES, values, MEASURED[workload]):
+    for quantity, value, (low, high) in zip(QUANTITIES, values, MEASURED[workload], strict=True):
         assert 0.75 * low <= value <= 1.25 * high, quantity
 
 

@@ -62,7 +62,7 @@ class Guests:
     def held(self, t: int) -> list[tuple[int, int]]:
         """The locks of a thread's stack, each with whether it is held for reading."""
         th = self.threads[t]
-        return list(zip(th["held"], th["held_shared"]))[: th["nr_held"]]
+        return list(zip(th["held"], th["held_shared"], strict=True))[: th["nr_held"]]
 
 
 def check_locks(guests: Guests):

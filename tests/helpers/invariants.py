@@ -12,7 +12,7 @@ from vcpu_env.machine import Machine
 def rows(array: np.ndarray) -> list[dict]:
     """A struct array as plain integers."""
     names = array.dtype.names
-    return [dict(zip(names, row)) for row in array.tolist()]
+    return [dict(zip(names, row, strict=True)) for row in array.tolist()]
 
 
 class State:
@@ -112,7 +112,7 @@ def check_run_queues(state: State, world):
 def check_cpus(world):
     """A CPU's mode fits to its task: none, a vCPU, or another; a vCPU is in guest mode on one CPU at most, its own."""
     nr_vcpus = len(world["kvm_vcpu"])
-    for cpu, (pc, curr) in enumerate(zip(world["pcpu"], world["rq"]["curr"].tolist())):
+    for cpu, (pc, curr) in enumerate(zip(world["pcpu"], world["rq"]["curr"].tolist(), strict=True)):
         vcpu = curr if curr < nr_vcpus else NIL
         assert (pc["mode"] == IDLE) == (curr == NIL)
         assert pc["vcpu"] == vcpu

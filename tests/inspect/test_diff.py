@@ -53,7 +53,7 @@ def test_development_counts_from_the_parting_on():
     before = [counts(one) for one in machines]
     found = development(*machines, 4 * MSEC, 7 * MSEC)
     assert [row["after_ns"] for row in found] == [MSEC, 3 * MSEC]
-    for policy, first, said in zip(("stock", "series-v2"), before, found[1]["policies"]):
+    for policy, first, said in zip(("stock", "series-v2"), before, found[1]["policies"], strict=True):
         plain = machine(policy)
         plain.run_until(7 * MSEC)
         assert said == {name: value - first[name] for name, value in counts(plain).items()}

@@ -44,7 +44,7 @@ def test_slices_of_the_scheduler_cover_every_cpu():
     assert sum(ran.values()) == 4 * (TO_NS - FROM_NS)
     assert names[1000] == "CPU 0/vm" and names[0] == "swapper"
     first, last = (executed(recording, *end) for end in ((recording.start, FROM_NS), (recording.end, TO_NS)))
-    assert [ran[task.pid] for task in recording.tasks] == [b - a for a, b in zip(first, last)]
+    assert [ran[task.pid] for task in recording.tasks] == [b - a for a, b in zip(first, last, strict=True)]
 
 
 @pytest.mark.core
@@ -90,10 +90,10 @@ def test_perfettos_own_reader(source, tmp_path):
         executed(recording, recording.start, recording.from_ns),
         executed(recording, recording.end, recording.to_ns),
     )
-    assert dict(ran) == {t.pid: b - a for t, a, b in zip(recording.tasks, first, last) if b > a}
+    assert dict(ran) == {t.pid: b - a for t, a, b in zip(recording.tasks, first, last, strict=True) if b > a}
     before, after = settled(recording.start, recording.from_ns), settled(recording.end, recording.to_ns)
     spins = (after["guest_vcpu"]["spin_ns"] - before["guest_vcpu"]["spin_ns"]).tolist()
-    assert dict(spun) == {t.pid: ns for t, ns in zip(recording.tasks, spins) if ns}
+    assert dict(spun) == {t.pid: ns for t, ns in zip(recording.tasks, spins, strict=True) if ns}
     assert hints == [(int((recording.of_kind(YIELD_TO)["b"] > 0).sum()),)]
     found = yields(recording)
     assert scans == [(len(found),)] and told == [(sum(y.target >= 0 for y in found),)]

@@ -84,7 +84,7 @@ def test_switches_add_up_to_the_times_of_cpus_and_tasks(recording_of):
     assert idle == booked(recording, "pcpu", "idle_ns")
     assert (sum(idle) > 0) == (recording_of is calm)
     first = executed(recording, recording.start, FROM_NS)
-    assert ran == [b - a for a, b in zip(first, executed(recording, recording.end, TO_NS))]
+    assert ran == [b - a for a, b in zip(first, executed(recording, recording.end, TO_NS), strict=True)]
 
 
 @RECORDINGS

@@ -21,7 +21,11 @@ def test_lines_are_json_and_in_the_window():
     assert head["vms"] == ["vm-1", "vm-2"] and len(head["cpus"]) == 3 and len(head["vcpus"]) == 12
     assert all(FROM_NS <= line["t"] <= TO_NS for line in rest)
     spins = [line for line in rest if line["event"] == "yield_siblings"]
-    assert {what for line in spins for what in line["siblings"]} >= {"self", "not_ready", "good"}
+    assert {what for line in spins for _, what in line["siblings"]} >= {"self", "not_ready", "good"}
+    for line in spins:
+        vcpus = [v for v, _ in line["siblings"]]
+        first = line["vcpu"] // 6 * 6
+        assert sorted(vcpus) == list(range(first, first + 6)) and dict(line["siblings"])[line["vcpu"]] == "self"
 
 
 def test_every_event_and_field_is_documented():

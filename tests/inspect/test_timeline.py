@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,16 +32,19 @@ def test_rows_have_the_times_of_the_recording(recording_of):
     cpus, vcpus = rows[: recording.nr_cpus], rows[recording.nr_cpus :]
     for row in rows:
         assert row.begins[0] == 0 and (np.diff(row.begins) > 0).all() and row.begins[-1] <= length
-        assert all(a != b for a, b in zip(row.states, row.states[1:]))
+        assert all(a != b for a, b in pairwise(row.states))
     times = [dict.fromkeys(range(len(STATES)), 0) for _ in vcpus]
     for v, begin_ns, end_ns, state in slices(vcpu_changes(recording), TO_NS):
         times[v][code_of(state)] += end_ns - begin_ns
-    for row, expected in zip(vcpus, times):
+    for row, expected in zip(vcpus, times, strict=True):
         shown = dict.fromkeys(range(len(STATES)), 0)
-        for begin, end, state in zip(row.begins, [*row.begins[1:], length], row.states):
+        for begin, end, state in zip(row.begins, [*row.begins[1:], length], row.states, strict=True):
             shown[state] += end - begin
         assert shown == expected
-    idle = [sum(e - b for b, e, s in zip(row.begins, [*row.begins[1:], length], row.states) if s == 0) for row in cpus]
+    idle = [
+        sum(e - b for b, e, s in zip(row.begins, [*row.begins[1:], length], row.states, strict=True) if s == 0)
+        for row in cpus
+    ]
     end, start = recording.end["pcpu"], recording.start["pcpu"]
     pending = [(TO_NS - end["since_ns"]) * (end["mode"] == 0), (FROM_NS - start["since_ns"]) * (start["mode"] == 0)]
     assert idle == (end["idle_ns"] + pending[0] - start["idle_ns"] - pending[1]).tolist()

@@ -16,7 +16,7 @@ ROUNDING_NS = 2
 
 def check_saved_lag(before: State, state: State, tick_ns: int):
     """I7: lag kept for a sleeper is bounded, and never positive if the sleeper's leaving was delayed."""
-    for was, se in zip(before.entities, state.entities):
+    for was, se in zip(before.entities, state.entities, strict=True):
         if was["on_rq"] and not se["on_rq"]:
             limit = calc_delta_fair(max(2 * se["slice_ns"], tick_ns), Load.of_weight(se["weight"]))
             assert abs(se["vlag"]) <= limit + limit // 10_000, "I7"  # nice tables round their inverses differently
@@ -42,11 +42,11 @@ def check_tick(before: State, state: State):
 
 def check_yield_to(before: State, state: State, target: int):
     """I12: beside its own accounting the caller's leaf moves, hints appear on the target's path, nothing else."""
-    for i, (was, se) in enumerate(zip(before.entities, state.entities)):
+    for i, (was, se) in enumerate(zip(before.entities, state.entities, strict=True)):
         if i != state.rq["curr"]:
             assert (was["vruntime"], was["deadline"]) == (se["vruntime"], se["deadline"]), "I12"
     path = {state.entities[i]["cfs_rq"]: i for i in state.chain(target)}
-    for q, (was, queue) in enumerate(zip(before.queues, state.queues)):
+    for q, (was, queue) in enumerate(zip(before.queues, state.queues, strict=True)):
         assert queue["next"] in (was["next"], path.get(q, NIL), NIL), "I12"
 
 

@@ -184,7 +184,7 @@ def test_invariants_while_tasks_change(cpus):
             check_counts(state)
         masks, where = machine.world["task_struct"]["cpus_allowed"][:, 0], machine.world["task_struct"]["cpu"]
         queued = machine.world["task_struct"]["on_rq"] != 0
-        assert all(int(mask) >> int(cpu) & 1 for mask, cpu in zip(masks[queued], where[queued]))
+        assert all(int(mask) >> int(cpu) & 1 for mask, cpu in zip(masks[queued], where[queued], strict=True))
     other = Machine(scenario, "stock", 0)
     other.run_until(machine.now_ns)
     assert machine.world.words.tobytes() == other.world.words.tobytes()

@@ -144,7 +144,7 @@ def test_a_minimal_charge_makes_the_target_just_eligible():
     boost_minimal(cpu.w, 0, cpu.scenario.tasks["B"])
     check(cpu.world)
     assert cpu.eligible("B") and cpu.v("A") == close(3.6) and cpu.d("A") == close(3.6 + SLICE)
-    assert cpu.V() == close(3) and int(cpu.world["yield_decision"]["penalty"][0]) / MSEC == close(3.6)
+    assert cpu.V() == close(3) and int(cpu.world["yield_decision"]["penalty_ns"][0]) / MSEC == close(3.6)
     assert decision["applied"] == 1 == cpu.world["yield_decision"]["applied"][0]
     cpu.world["sched_entity"]["vruntime"][cpu.scenario.tasks["A"]] -= 1
     assert not cpu.eligible("B")
@@ -236,12 +236,13 @@ def test_wherever_everybody_is(layout, places, target, boost, nice):
     """The target becomes eligible on all levels, the queues stay consistent, nobody but the yielder pays by charge."""
     tasks, parents = LAYOUTS[layout]
     tasks = [
-        {"id": name.split("/")[-1], "group": name.rpartition("/")[0] or None, "nice": n} for name, n in zip(tasks, nice)
+        {"id": name.split("/")[-1], "group": name.rpartition("/")[0] or None, "nice": n}
+        for name, n in zip(tasks, nice, strict=True)
     ]
     names = [task["id"] for task in tasks]
     cpu = OneCpu(*tasks, groups=parents).wake(names[0]).wake(*names[1:])
     entities = names + [group.split("/")[-1] for group in parents]
-    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places)})
+    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places[: len(entities)], strict=True)})
     check(cpu.world)
     goal = names[target]
     if goal == cpu.running:
@@ -277,12 +278,13 @@ def test_borrowing_wherever_everybody_is(layout, places, target, borrow_ms, nice
     """On every level the hint is picked exactly if it is no more than the loan ahead, reckoned in fractions."""
     tasks, parents = LAYOUTS[layout]
     tasks = [
-        {"id": name.split("/")[-1], "group": name.rpartition("/")[0] or None, "nice": n} for name, n in zip(tasks, nice)
+        {"id": name.split("/")[-1], "group": name.rpartition("/")[0] or None, "nice": n}
+        for name, n in zip(tasks, nice, strict=True)
     ]
     names = [task["id"] for task in tasks]
     cpu = OneCpu(*tasks, groups=parents).wake(names[0]).wake(*names[1:])
     entities = names + [group.split("/")[-1] for group in parents]
-    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places)})
+    cpu.put(**{name: (v / MSEC, v / MSEC + SLICE) for name, v in zip(entities, places[: len(entities)], strict=True)})
     if names[target] == cpu.running:
         return
     borrowed(cpu, names[target], borrow_ms)
@@ -290,7 +292,7 @@ def test_borrowing_wherever_everybody_is(layout, places, target, borrow_ms, nice
         queue = int(cpu.world["sched_entity"]["cfs_rq"][i])
         queued = [se for se in cpu.world["sched_entity"] if se["on_rq"] and se["cfs_rq"] == queue]
         weights = [int(se["weight"]) >> 10 for se in queued]
-        average = Fraction(sum(w * int(se["vruntime"]) for w, se in zip(weights, queued)), sum(weights))
+        average = Fraction(sum(w * int(se["vruntime"]) for w, se in zip(weights, queued, strict=True)), sum(weights))
         se = cpu.world["sched_entity"][i]
         room = average + Fraction(ns(borrow_ms) * 1024, int(se["weight"]) >> 10) - int(se["vruntime"])
         if len(queued) > 1 and abs(room) > 100:  # a loan is rounded down to what calc_delta_fair() makes of it

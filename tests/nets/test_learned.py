@@ -121,7 +121,7 @@ def test_what_is_saved_is_loaded(environment, tmp_path):
     policy.save(path)
     loaded = LearnedPolicy.load(path)
     assert loaded.about == policy.about and loaded.name == "net"
-    for mine, its in zip(pack(policy.weights), pack(loaded.weights)):
+    for mine, its in zip(pack(policy.weights), pack(loaded.weights), strict=True):
         assert np.array_equal(mine, its)
 
 

@@ -66,7 +66,7 @@ def drive(batch, policy: PolicyWeights, steps: int, keys, first: int = 0, determ
         actions = np.empty((batch.num_envs, batch.actions.width), np.float32)
         chosen = [
             network.act(layout, weights, seen, mask, key, first + t, deterministic, scratch, action)
-            for seen, mask, key, action in zip(observations, masks, keys, actions)
+            for seen, mask, key, action in zip(observations, masks, keys, actions, strict=True)
         ]
         log["observations"].append(observations)
         log["masks"].append(masks)

@@ -15,7 +15,7 @@ def test_save_and_load(tmp_path, name):
     path = tmp_path / "policy.bin"
     POLICIES[name].save(path)
     loaded = PolicyWeights.load(path)
-    for saved, read in zip(pack(POLICIES[name]), pack(loaded)):
+    for saved, read in zip(pack(POLICIES[name]), pack(loaded), strict=True):
         assert saved.dtype == read.dtype and saved.tobytes() == read.tobytes()
     loaded.save(tmp_path / "again.bin")
     assert path.read_bytes() == (tmp_path / "again.bin").read_bytes()

@@ -100,7 +100,7 @@ def test_two_that_resume_each_other_alternate(tmp_path, cpus):
     machine.run_until(100 * MSEC)
     before = [task["run_ns"] for task in machine.counters()["host_tasks"]]
     machine.run_until(500 * MSEC)
-    left, right = (task["run_ns"] - ns for task, ns in zip(machine.counters()["host_tasks"], before))
+    left, right = (task["run_ns"] - ns for task, ns in zip(machine.counters()["host_tasks"], before, strict=True))
     assert left == pytest.approx(200 * MSEC, abs=11 * MSEC) and right == pytest.approx(200 * MSEC, abs=11 * MSEC)
     assert left + right == pytest.approx(400 * MSEC, rel=0.005)
 

@@ -27,7 +27,7 @@ def facts(records: Iterable[dict]) -> Iterator[tuple[tuple, dict]]:
 def first_difference(want: Iterable[dict], got: Iterable[dict]) -> str | None:
     """The first fact in which two traces differ, in words; None if they are equal."""
     wants, gots = list(facts(want)), list(facts(got))
-    for (key, values), (other_key, other) in zip(wants, gots):
+    for (key, values), (other_key, other) in zip(wants, gots, strict=True):
         if key != other_key:
             return f"order: {key} against {other_key}"
         if values != other:

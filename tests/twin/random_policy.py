@@ -1,5 +1,7 @@
 """Policies with random weights, in all the shapes that tests are about."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from vcpu_env.nets.weights import Layer, Normalisation, PolicyWeights
@@ -8,7 +10,7 @@ from vcpu_env.nets.weights import Layer, Normalisation, PolicyWeights
 def random_net(rng, widths):
     return tuple(
         Layer(rng.normal(0, 1, (i, o)).astype(np.float32), rng.normal(0, 1, o).astype(np.float32))
-        for i, o in zip(widths, widths[1:])
+        for i, o in pairwise(widths)
     )
 
 

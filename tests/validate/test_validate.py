@@ -57,6 +57,15 @@ def test_verdicts_of_a_cell():
     assert [v.met for v in cells.judge(bistable, wide)] == [True, False, True, True]
 
 
+def test_a_recording_as_one_more_draw():
+    """Three seeds: a draw from the same distribution lies within their range in half of all cases."""
+    cell = replace(STACKED, work=1000.0, pause_exits=5000.0, yields=50.0, switches=7.0)
+    three = [rates(work=w, pause_exits=p, yields=50, switches=7) for w, p in ((900, 4900), (1100, 4950), (1001, 4000))]
+    part = cells.among_draws({cell.id: three}, [cell], 3)
+    assert [v.met for v in part.verdicts] == [True, False, True, True] and part.needed == 0.5
+    assert part.verdicts[0].seen == "1 of 3 below; 900 to 1,100"
+
+
 def test_every_published_figure_can_be_measured():
     ids = [check.id for check in published.checks()]
     assert sorted(ids) == sorted(published.QUESTIONS)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Annotated, Any
 
 import gymnasium
@@ -192,7 +193,7 @@ def random_network(env: Any, widths: tuple[int, ...] = WIDTHS, critic: bool = Tr
         all_widths = (env.single_observation_space.shape[0], *widths, outputs)
         return tuple(
             Layer(rng.normal(0, a**-0.5, (a, b)).astype(np.float32), np.zeros(b, np.float32))
-            for a, b in zip(all_widths, all_widths[1:])
+            for a, b in pairwise(all_widths)
         )
 
     return PolicyWeights(actor=net(sum(sizes)), head="categorical", sizes=sizes, critic=net(1) if critic else ())
@@ -285,7 +286,7 @@ def main(
             print(markdown(table), flush=True)
             continue
         for row, figures in table.rows.items():
-            for column, value in zip(table.columns, figures):
+            for column, value in zip(table.columns, figures, strict=True):
                 print(json.dumps({"table": table.title, "row": row, "column": column, "value": value}), flush=True)
 
 

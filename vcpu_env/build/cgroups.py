@@ -104,6 +104,6 @@ def cpu_stat(world: World, groups: Sequence[Group], changes: Sequence[Change]) -
     for tg in limited(groups, changes):
         kind, name = groups[tg - 1].owner
         pool = world["cfs_bandwidth"][tg]
-        counted = zip(CPU_STAT.items(), CPU_STAT_FIELDS)
+        counted = zip(CPU_STAT.items(), CPU_STAT_FIELDS, strict=True)
         stats.append({"kind": kind, "name": name} | {stat: int(pool[field]) // unit for (stat, unit), field in counted})
     return stats

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
-from vcpu_env.envs.slot import COUNTS, TOTALS
+from vcpu_env.envs.lane import COUNTS, TOTALS
 
 
 class Shown:
-    """Fresh arrays, never handed out twice: one row a machine; of `told` and `counts`, which have a name a row, a column.
+    """Fresh arrays, never handed out twice: a row a machine; of `told` and `counts`, which have a row a name, a column.
 
     Args:
         count, nr_features, nr_mask: machines, features, length of the mask.

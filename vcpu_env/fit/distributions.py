@@ -56,7 +56,7 @@ def fit_durations(samples_ns: Sequence[float]) -> Fit:
     if distance <= LARGEST_DISTANCE:
         return Fit(best, mean, len(x), distance)
     values = np.quantile(x, PROBABILITIES) / mean
-    pairs = [(p, float(f"{value:.4g}")) for p, value in zip(PROBABILITIES, values)]
+    pairs = [(p, float(f"{value:.4g}")) for p, value in zip(PROBABILITIES, values, strict=True)]
     measured = stats.ecdf(x).cdf
     grid = np.sort(x)
     between = np.interp(grid / mean, *_rising(pairs))

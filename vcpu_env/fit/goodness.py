@@ -104,12 +104,12 @@ def compare(
     runs = [[run for thread in threads for run in thread.runs_ns] for threads in pairs]
     blocks = [[b.slept_ns for t in threads for b in t.blocks if b.slept_ns is not None] for threads in pairs]
     rows = durations(group, "run", *runs) + durations(group, "sleep", *blocks)
-    rates = [per_second(threads, recording) for threads, recording in zip(pairs, both)]
+    rates = [per_second(threads, recording) for threads, recording in zip(pairs, both, strict=True)]
     for name in rates[0]:
         real, ours = (rate[name] for rate in rates)
         allowed = rate_allowed(round(real * both[0].window_ns / 1e9)) if name in JUDGED else None
         rows.append(Compared(group, name, "1/s", real, ours, relative(real, ours), allowed))
-    real, ours = (sum(t.cpu_ns for t in threads) / max(1, r.window_ns) for threads, r in zip(pairs, both))
+    real, ours = (sum(t.cpu_ns for t in threads) / max(1, r.window_ns) for threads, r in zip(pairs, both, strict=True))
     allowed = busy_allowed(real / max(1, len(pairs[0])), len(runs[0])) if real else None
     return [*rows, Compared(group, "CPUs busy", "CPUs", real, ours, relative(real, ours), allowed)]
 

@@ -9,6 +9,7 @@ a pair that is not kept) becomes time asleep, as long as measured.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 
 from vcpu_env.fit.events import IDLE
@@ -107,7 +108,7 @@ def make_groups(recording: Recording) -> list[Group]:
     for comm, threads in by_comm.items():
         threads.sort(key=typical_run)
         parts = [[threads[0]]]
-        for one, following in zip(threads, threads[1:]):
+        for one, following in pairwise(threads):
             if typical_run(following) > APART * typical_run(one):
                 parts.append([])
             parts[-1].append(following)

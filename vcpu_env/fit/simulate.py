@@ -42,11 +42,11 @@ def watched(machine: Machine, names: list[str], duration_ns: int) -> Iterator[Ev
         machine.run_until(now_ns)
         current, asleep = vcpus["current"].tolist(), (threads["state"] == BLOCKED).tolist()
         if asleep != blocked:
-            for t, (was, now) in enumerate(zip(blocked, asleep)):
+            for t, (was, now) in enumerate(zip(blocked, asleep, strict=True)):
                 if was and not now:
                     yield Event(now_ns, 0, WAKE, IDLE, "", t + 1, names[t])
         if current != running:
-            for cpu, (was, now) in enumerate(zip(running, current)):
+            for cpu, (was, now) in enumerate(zip(running, current, strict=True)):
                 if was != now:
                     previous = (was + 1, names[was]) if was >= 0 else (IDLE, "")
                     following = (now + 1, names[now]) if now >= 0 else (IDLE, "")

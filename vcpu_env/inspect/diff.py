@@ -94,7 +94,9 @@ def development(one: Machine, other: Machine, parted_ns: int, end_ns: int) -> li
         for machine in (one, other):
             machine.run_until(max(now_ns, machine.now_ns))
         now = [counts(machine) for machine in (one, other)]
-        since = [{name: value - start[name] for name, value in late.items()} for start, late in zip(first, now)]
+        since = [
+            {name: value - start[name] for name, value in late.items()} for start, late in zip(first, now, strict=True)
+        ]
         rows.append({"after_ns": now_ns - parted_ns, "policies": since})
     return rows
 

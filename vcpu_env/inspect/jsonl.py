@@ -8,6 +8,7 @@ from vcpu_env.base.jit import NIL
 from vcpu_env.guest.types import SEG_NONE
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import MODES, SEGMENTS, described
+from vcpu_env.inspect.yields import siblings_of
 
 VERSION = 1
 
@@ -61,5 +62,12 @@ def lines(recording: Recording) -> Iterator[str]:
     """The text, line by line."""
     encode = json.JSONEncoder(separators=(",", ":")).encode
     yield encode(header(recording)) + "\n"
+    begin, seen = 0, 0
     for entry in recording.entries:
-        yield encode(described(entry)) + "\n"
+        line = described(entry)
+        if line["event"] == "yield_spin":
+            begin, seen = line["scan_start"], 0
+        elif line["event"] == "yield_siblings":
+            line["siblings"] = siblings_of(recording, entry, begin, seen)
+            seen += len(line["siblings"])
+        yield encode(line) + "\n"

@@ -52,10 +52,14 @@ def tasks_of(plan: Blueprint) -> list[Task]:
 def thread_names(plan: Blueprint) -> list[str]:
     """All guest threads by their ids, as ``vm/thread 3``."""
     vms = plan.scenario.expanded_vms
-    return [f"{vm.name}/thread {i}" for vm, guest in zip(vms, plan.guests) for i in range(len(guest.programs))]
+    return [
+        f"{vm.name}/thread {i}" for vm, guest in zip(vms, plan.guests, strict=True) for i in range(len(guest.programs))
+    ]
 
 
 def lock_names(plan: Blueprint) -> list[str]:
     """All locks of all guests by their ids, as ``vm/lock 3``."""
     vms = plan.scenario.expanded_vms
-    return [f"{vm.name}/lock {i}" for vm, guest in zip(vms, plan.guests) for i in range(len(guest.lock_kinds))]
+    return [
+        f"{vm.name}/lock {i}" for vm, guest in zip(vms, plan.guests, strict=True) for i in range(len(guest.lock_kinds))
+    ]

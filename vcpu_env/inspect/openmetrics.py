@@ -41,7 +41,7 @@ def host_metrics(world: World) -> list[Metric]:
     names = [str(cpu) for cpu in range(len(rq))]
 
     def of_cpus(values: np.ndarray, scale: int = NS) -> list[tuple[dict[str, str], float]]:
-        return [({"cpu": name}, float(value / scale)) for name, value in zip(names, values)]
+        return [({"cpu": name}, float(value / scale)) for name, value in zip(names, values, strict=True)]
 
     modes: list[tuple[dict[str, str], float]] = [
         ({"cpu": name, "mode": mode}, float(cpus[field][cpu] / NS))

@@ -118,8 +118,6 @@ def described(entry: Sequence[int]) -> dict[str, Any]:
         line[name] = entry[place] if words is None else words[entry[place]]
     if kind == kinds.GUEST_SEGMENT:
         line |= of_segment(*entry[WHO + 1 :])
-    elif kind == kinds.YIELD_SIBLINGS:
-        line["siblings"] = [SIBLINGS[code] for code in sibling_codes(entry)]
     return line
 
 

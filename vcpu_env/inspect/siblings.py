@@ -32,21 +32,21 @@ def levels(machine: Machine, task: int) -> list[dict[str, Any]]:
         level = {"queue": "root", "entity": "the vCPU", "lag_ns": lag_ns, "eligible": lag_ns >= 0, "nr_queued": queued}
         return [level]
     entities, queues, groups = w["sched_entity"], w["cfs_rq"], machine.blueprint.groups
-    found, se = [], task
-    while se != NIL:
-        q = int(entities["cfs_rq"][se])
-        tg, mine = int(queues["tg"][q]), int(entities["my_q"][se])
-        group = NIL if mine == NIL or se == task else int(queues["tg"][mine])
+    found, se_id = [], task
+    while se_id != NIL:
+        q = int(entities["cfs_rq"][se_id])
+        tg, mine = int(queues["tg"][q]), int(entities["my_q"][se_id])
+        group = NIL if mine == NIL or se_id == task else int(queues["tg"][mine])
         found.append(
             {
                 "queue": group_name(groups, tg),
-                "entity": "the vCPU" if se == task else group_name(groups, group),
-                "lag_ns": int(avg_vruntime(handle, q)) - int(entities["vruntime"][se]),
-                "eligible": bool(entity_eligible(handle, q, se)),
+                "entity": "the vCPU" if se_id == task else group_name(groups, group),
+                "lag_ns": int(avg_vruntime(handle, q)) - int(entities["vruntime"][se_id]),
+                "eligible": bool(entity_eligible(handle, q, se_id)),
                 "nr_queued": int(queues["nr_queued"][q]),
             }
         )
-        se = int(entities["parent"][se])
+        se_id = int(entities["parent"][se_id])
     return found
 
 

@@ -1,4 +1,4 @@
-"""``vcpu-env from-libvirt``: read, write the scenario, list what became of each part."""
+"""``vcpu-env from-libvirt``, ``compare-host``: a scenario of domains; a measured host beside the simulated one."""
 
 import shutil
 import sys
@@ -9,11 +9,14 @@ from typing import TextIO
 
 from vcpu_env.base.files import write_whole
 from vcpu_env.build.guests import guest_plans
+from vcpu_env.libvirt.beside import KVM_NAMES, Beside, Measured, check_measured, compare, simulate
 from vcpu_env.libvirt.domain import check_names, read_domain
 from vcpu_env.libvirt.found import Found
 from vcpu_env.libvirt.host import HostFacts
+from vcpu_env.libvirt.measured import read_domstats, read_kvm_stat, read_steal
 from vcpu_env.libvirt.scenario import scenario_text, workload_of
 from vcpu_env.libvirt.tree import LibvirtError
+from vcpu_env.scenario import Scenario
 
 WORKLOAD = "kbuild"
 """What VMs run of which nothing else is said: short processes, locks, sleeps: some of everything."""
@@ -60,6 +63,43 @@ def from_libvirt(
     print_rows(rows, sys.stdout)
     count = f"{len(scenario.vms)} VM{'s' if len(scenario.vms) > 1 else ''}"
     print(f"\n{out}: {count}, {ratio}; next: python -m baselines.overcommit {out}")
+
+
+def compare_host(
+    scenario: Scenario,
+    domstats: Path | None,
+    kvm_stat: Path | None,
+    steal: Sequence[str],
+    interval_s: float | None,
+    seeds: int,
+) -> list[Beside]:
+    """What was measured on a host, beside the simulated one.
+
+    Args:
+        steal: VM=FILE.
+
+    Raises:
+        LibvirtError, ValueError: something in the files is wrong.
+    """
+    if domstats is None and kvm_stat is None and not steal:
+        raise LibvirtError("nothing measured (allowed: at least one of --domstats, --kvm-stat, --steal)")
+    if not scenario.vms:
+        raise LibvirtError(f"HOST: '{scenario.name}' has no VMs (allowed: hosts with VMs)")
+    guests = {}
+    for text in steal:
+        name, _, file = text.partition("=")
+        if not name or not file or name in guests:
+            raise LibvirtError(f"--steal: value '{text:.80}' (allowed: VM=FILE, each VM once)")
+        guests[name] = read_steal(Path(file))
+    measured = Measured(
+        read_domstats(domstats, interval_s) if domstats else {},
+        read_kvm_stat(kvm_stat, KVM_NAMES) if kvm_stat else [],
+        guests,
+    )
+    check_measured(scenario, measured)
+    for name in measured.domains.keys() - {vm.name for vm in scenario.expanded_vms}:
+        print(f"note: domain '{name}' is not in HOST: what it takes from the others is not simulated", file=sys.stderr)
+    return compare(scenario, measured, simulate(scenario, seeds))
 
 
 def print_rows(rows: Sequence[Found], stream: TextIO) -> None:

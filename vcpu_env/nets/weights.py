@@ -206,7 +206,9 @@ def checked_array(name: str, array: Any, shape: tuple[int, ...]) -> np.ndarray:
         refuse(name, type(array).__name__, "numpy array")
     if array.dtype != np.float32:
         refuse(name, f"of dtype {array.dtype}", "dtype float32")
-    wrong = array.ndim != len(shape) or any(want not in (-1, length) for want, length in zip(shape, array.shape))
+    wrong = array.ndim != len(shape) or any(
+        want not in (-1, length) for want, length in zip(shape, array.shape, strict=True)
+    )
     if wrong or not array.size:
         refuse(name, f"of shape {array.shape}", "shape " + str(shape).replace("-1", "any"))
     if max(array.shape) > MAX_WIDTH:

@@ -5,7 +5,7 @@ from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.world import World
 from vcpu_env.kernel.fair_class import lags, lead_over, nr_competitors, nr_levels
 from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
-from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_RULE, SCALE_ONE_Q16
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
 from vcpu_env.kvm.ple import ple_window_ns
@@ -71,7 +71,7 @@ yield_view = Struct(
         ("awaited", "i8"),  # privileged: the vCPU that the spinner waits for, NIL if none
         # a target rule may set these: what the yield does for its target
         ("boost", "i8"),  # BOOST_* (kernel.v6_19.yield_boost); BOOST_RULE: as the kernel's own yield_to()
-        ("penalty_scale", "i8"),  # factor of a penalty in 1/65536
+        ("penalty_scale_q16", "i8"),  # of a penalty, or of a loan; `SCALE_ONE_Q16` is 1
     ],
     single=True,
 )
@@ -121,7 +121,7 @@ def fill_view(w, me, awaited, now_ns):
     view.awaited = awaited
     view.target = NIL
     view.gran_ns, view.need_ns, view.series_penalty_ns = 0, 0, 0
-    view.boost, view.penalty_scale = BOOST_RULE, PENALTY_SCALE_ONE
+    view.boost, view.penalty_scale_q16 = BOOST_RULE, SCALE_ONE_Q16
     describe_host(w)
     view.nr_vcpus = kvm(w, vcpu.vm).nr_vcpus
     count = candidates(w, me, view.kernel_mode, now_ns)

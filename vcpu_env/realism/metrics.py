@@ -72,7 +72,7 @@ def interference_ns(
     here = stays[stays["cpu"] == cpu]
     spans = [(here["begin_ns"], here["end_ns"])]
     spans += [(w.since[w.cpu == cpu], w.begin[w.cpu == cpu]) for w in waits if not w.limited]
-    since, until = (np.clip(np.concatenate(ends), begin_ns, end_ns) for ends in zip(*spans))
+    since, until = (np.clip(np.concatenate(ends), begin_ns, end_ns) for ends in zip(*spans, strict=True))
     order = np.argsort(since)
     since, until = since[order], np.maximum.accumulate(until[order])
     since[1:] = np.maximum(since[1:], until[:-1])  # overlaps count once

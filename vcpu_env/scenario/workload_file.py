@@ -31,6 +31,7 @@ scenario, so that a scenario stays complete without its files.
 
 import tomllib
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,7 +68,7 @@ def _quantiles(value: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) >= 2 and all(map(_is_pair, value)):
         pairs = tuple((float(p), float(x)) for p, x in value)
         ends = pairs[0][0] == 0 and pairs[-1][0] == 1 and pairs[0][1] >= 0 and 0 < pairs[-1][1] < 1e12
-        rising = all(p < q and x <= y for (p, x), (q, y) in zip(pairs, pairs[1:]))
+        rising = all(p < q and x <= y for (p, x), (q, y) in pairwise(pairs))
         if ends and rising and (pairs[-2][1] > 0 or pairs[-2][0] < HIGHEST_PROBABILITY):
             return pairs
     raise ValueError(": no such list (allowed: pairs [probability, value], both rising, from probability 0 to 1)")

@@ -144,17 +144,37 @@ def judge(cell: Cell, rates: list[Rates]) -> list[Verdict]:
     return verdicts
 
 
+def among_draws(drawn: dict[str, list[Rates]], steady: list[Cell], seeds: int) -> Part:
+    """Each recorded value as one more draw: whether it lies within the range over seeds.
+
+    A recording is one run of a chaotic host, so that the mean of many can be right and yet far from it. Were it a draw
+    from the same distribution as the seeds, it would lie outside of their range twice in ``seeds + 1``.
+    """
+    verdicts = []
+    for cell in steady:
+        for quantity in QUANTITIES:
+            real, values = getattr(cell, quantity), sorted(getattr(rates, quantity) for rates in drawn[cell.id])
+            below = sum(value < real for value in values)
+            seen = f"{below} of {seeds} below; {values[0]:,.0f} to {values[-1]:,.0f}"
+            verdicts.append(Verdict(f"{cell.id} {quantity}", f"{real:,.0f}", seen, values[0] <= real <= values[-1]))
+    expected = (seeds - 1) / (seeds + 1)
+    words = f"within the range over {seeds} seeds, as one more run of the same host would be in {expected:.0%} of all"
+    return Part("Recorded cells as one more draw", words, tuple(verdicts), expected)
+
+
 def parts(executor: Executor, seeds: int, say) -> list[Part]:
     """Every recorded cell simulated with its placement."""
     every = cells()
     scenarios = [scenario_of(cell) for cell in every]
     jobs = [Job(s, cell.policy, seed) for s, cell in zip(scenarios, every, strict=True) for seed in range(seeds)]
     rates = run_all(executor, jobs, say)
-    judged = {cell.id: judge(cell, rates[i * seeds : (i + 1) * seeds]) for i, cell in enumerate(every)}
+    drawn = {cell.id: rates[i * seeds : (i + 1) * seeds] for i, cell in enumerate(every)}
+    judged = {cell.id: judge(cell, drawn[cell.id]) for cell in every}
     steady = [v for cell in every if not cell.bistable for v in judged[cell.id]]
     bistable = [v for cell in every if cell.bistable for v in judged[cell.id]]
     words = f"{seeds} seeds, mean and range; within 10 % or {FEW_PER_S} a second"
     return [
         Part("Recorded cells, placement as recorded", words, tuple(steady), NEEDED),
+        among_draws(drawn, [cell for cell in every if not cell.bistable], seeds),
         Part("Recorded cells that are bistable", "the recorded value within the range over seeds", tuple(bistable)),
     ]

@@ -93,17 +93,21 @@ def test_every_feature_tells_something():
         env = make(env_id, scenario=[SMALL, posted, FLAT, STACKED], nr_candidates=2, horizon_ns=24 * MSEC)
         env.reset(seed=4)
         observations = np.array([step[1] for step in play(env, np.random.default_rng(2), 1500)])
-        moved |= {name.split("[")[0] for name, values in zip(names, observations.T) if len(set(values.tolist())) > 1}
+        moved |= {
+            name.split("[")[0]
+            for name, values in zip(names, observations.T, strict=True)
+            if len(set(values.tolist())) > 1
+        }
     assert moved == {feature.name for feature in FEATURES + CANDIDATE_FEATURES}
 
 
 def test_the_last_observation_tells_of_the_host_as_it_is_then():
     env = make(CANDIDATE_CHOICE)
     env.reset(seed=2)
-    while not env.slot.over:
+    while not env.lane.over:
         observation, *_, info = env.step(0)
     names = feature_names(env.config.nr_candidates)
-    shown = {name for name, value in zip(names, observation) if value != 0}
+    shown = {name for name, value in zip(names, observation, strict=True) if value != 0}
     assert shown <= {"busy", "load", "elapsed"}
     assert (observation == twin.observe(env.machine.world, env.config.nr_candidates)).all()
     assert info["action_mask"][:2].all() and not info["action_mask"][2:].any()
@@ -120,7 +124,7 @@ def test_hidden_groups_read_zero(groups):
         results.append(play(each, np.random.default_rng(1), 15))
     table = list(FEATURES) + list(CANDIDATE_FEATURES) * env.config.nr_candidates
     covered = np.array([f.group in hidden for f in table])
-    for ours, theirs in zip(*results):
+    for ours, theirs in zip(*results, strict=True):
         assert (ours[1][covered] == 0).all()
         assert (ours[1][~covered] == theirs[1][~covered]).all()
         assert ours[2:4] == theirs[2:4]
@@ -142,10 +146,10 @@ def test_the_tuner_sees_the_epoch():
     rng = np.random.default_rng(3)
     before = env.machine.counters()
     action = np.zeros(10, np.float32)
-    while not env.slot.over:
+    while not env.lane.over:
         action = rng.uniform(-1, 1, 10).astype(np.float32)
         observation, *_, info = env.step(action)
-        shown = dict(zip(names, observation.tolist()))
+        shown = dict(zip(names, observation.tolist(), strict=True))
         now = env.machine.counters()
         cpu_ns = 4 * info["elapsed_ns"]
         kvm = {key: now["kvm"][key] - before["kvm"][key] for key in now["kvm"]}
@@ -181,7 +185,7 @@ def asked(decision_filter: str, env_id: str = CANDIDATE_CHOICE, scenario=SMALL) 
     _, info = env.reset(seed=7)
     log = []
     action = 1 if env_id == CANDIDATE_CHOICE else np.zeros(1, np.float32)
-    while not env.slot.over:
+    while not env.lane.over:
         view = env.machine.world["yield_view"][0]
         if env.machine.world["env_state"]["at_decision"][0]:
             n = int(view["nr_candidates"])
@@ -261,7 +265,7 @@ def test_awaited_names_a_candidate_that_holds_what_the_spinner_wants():
     env = make(CANDIDATE_CHOICE, privileged=True, horizon_ns=10 * MSEC)
     _, info = env.reset(seed=1)
     named = 0
-    while not env.slot.over:
+    while not env.lane.over:
         view = env.machine.world["yield_view"][0]
         awaited = int(view["awaited"])
         listed = view["candidate"][: min(int(view["nr_candidates"]), 16)].tolist()

@@ -47,13 +47,13 @@ def add_running(w, cpu, now_ns):
 def unfairness(w):
     """Half the sum over VMs of |CPU time since the episode began - the share of all that its weight is worth|."""
     run_ns, weights = 0, 0
-    for vm in range(env_params(w).nr_vms):
-        account = vm_account(w, vm)
+    for vm_id in range(env_params(w).nr_vms):
+        account = vm_account(w, vm_id)
         run_ns += account.run_ns - account.run_start_ns
         weights += account.weight
     wrong = 0
-    for vm in range(env_params(w).nr_vms):
-        account = vm_account(w, vm)
+    for vm_id in range(env_params(w).nr_vms):
+        account = vm_account(w, vm_id)
         # in two parts: their product would overflow after minutes
         entitled = run_ns // weights * account.weight + run_ns % weights * account.weight // weights
         wrong += abs(account.run_ns - account.run_start_ns - entitled)
@@ -68,8 +68,8 @@ def count_totals(w):
     total[USEFUL], total[SPIN] = guests.useful_ns, guests.spin_ns
     total[SWITCHES], total[IPI_LATENCY] = rq_totals(w).nr_switches, ipi_totals(w).latency_ns
     total[WORK] = 0
-    for vm in range(env_params(w).nr_vms):
-        guest, account = guest_vm(w, vm), vm_account(w, vm)
+    for vm_id in range(env_params(w).nr_vms):
+        guest, account = guest_vm(w, vm_id), vm_account(w, vm_id)
         account.run_ns = guest.run_ns
         total[WORK] += guest.work * account.unit_ns
     for cpu in range(sched_tunables(w).nr_cpus):
@@ -90,8 +90,8 @@ def tell(w):
 def begin_account(w):
     """An episode begins: nothing has been earned yet."""
     count_totals(w)
-    for vm in range(env_params(w).nr_vms):
-        vm_account(w, vm).run_start_ns = vm_account(w, vm).run_ns
+    for vm_id in range(env_params(w).nr_vms):
+        vm_account(w, vm_id).run_start_ns = vm_account(w, vm_id).run_ns
     env_state(w).total[UNFAIRNESS] = 0
     state = env_state(w)
     for k in range(NR_TERMS):

@@ -36,7 +36,7 @@ env_params = Struct(
         ("over_rule", "i8"),  # the reward is what the step earns more than the rule on the same seed
         ("max_penalty_scale", "f8"),
         ("boost", "i8", (MAX_BOOSTS,)),  # what the second action dimension means
-        ("scale", "i8", (MAX_BOOSTS,)),
+        ("penalty_scale_q16", "i8", (MAX_BOOSTS,)),
         ("reward_scale", "f8", (NR_TERMS,)),  # weight times unit of each term
         ("unit", "f8", (NR_TERMS,)),  # what a term's counter is multiplied by where it is told
     ],

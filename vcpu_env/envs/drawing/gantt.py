@@ -132,7 +132,7 @@ class Gantt:
         """What every vCPU's counters have grown by since the sample before, on the CPU that it is on."""
         counted = vcpus["ple_yield_ok"].copy(), guests["ipi_reschedule"] + guests["ipi_call"]
         if self._counted is not None:
-            for ring, now, before in zip((self._yields, self._ipis), counted, self._counted):
+            for ring, now, before in zip((self._yields, self._ipis), counted, self._counted, strict=True):
                 ring[at] += np.bincount(task_cpu, now - before, self.nr_cpus).astype(np.int32)
         self._counted = counted
 

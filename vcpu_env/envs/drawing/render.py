@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from functools import cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -89,7 +89,7 @@ def ansi(gantt: Gantt, title: str = "") -> str:
     lines.append(f"{'':{7 + ANSI_COLUMNS}} {'yields':>7} {'IPIs':>7}")
     for cpu, row in enumerate(letters):
         text, line = "", [tuple(colour) for colour in colours[cpu].tolist()]
-        for colour, run in groupby(zip(line, row.tolist()), key=itemgetter(0)):
+        for colour, run in groupby(zip(line, row.tolist(), strict=True), key=itemgetter(0)):
             ink = "38;2;255;255;255" if sum(colour) < 360 else "38;2;34;34;34"
             text += f"\x1b[{ink};48;2;{';'.join(map(str, colour))}m{''.join(chr(letter) for _, letter in run)}"
         lines.append(f"CPU{cpu:3d} {text}\x1b[0m {samples.yields[cpu].sum():7d} {samples.ipis[cpu].sum():7d}")
@@ -158,7 +158,7 @@ def _label_runs(draw: Any, samples: Samples, columns: np.ndarray, top: int, row:
     changed = np.diff(vcpus, axis=1, prepend=-2, append=-2) != 0
     for cpu, edges in enumerate(changed):
         at = np.flatnonzero(edges)
-        for first, last in zip(at[:-1], at[1:]):
+        for first, last in pairwise(at):
             vcpu = vcpus[cpu, first]
             if vcpu >= 0 and last - first >= LABEL_WIDTH:
                 dark = (samples.activity[cpu, columns[first : first + LABEL_WIDTH]] == SPIN).mean()

@@ -95,7 +95,7 @@ def arguments_of(name: str, mix: ScenarioMix, rule: Policy, config: EnvConfig) -
     return f"{name} scenario={names} rule={rule.name} ({digest}) {config.model_dump_json()}"
 
 
-class Slot:
+class Lane:
     """A machine that episodes are played on, one after the other.
 
     Attributes:
