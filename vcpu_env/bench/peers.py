@@ -237,7 +237,7 @@ def peers(effort: Effort, as_json: bool) -> None:
             print(markdown(table), flush=True)
             continue
         for row, figures in table.rows.items():
-            for column, value in zip(table.columns, figures):
+            for column, value in zip(table.columns, figures, strict=True):
                 print(json.dumps({"table": table.title, "row": row, "column": column, "value": value}), flush=True)
     if not as_json:
         found = [f"{name} {version(module)}" for module, name in OTHERS.items() if find_spec(module)]

@@ -200,7 +200,7 @@ class Lane:
         info: dict[str, Any] = {
             "time_ns": self.clock.item(),
             "elapsed_ns": self.integers.item(ELAPSED_NS),
-            "reward_terms": dict(zip(REWARD_TERMS, told)),
+            "reward_terms": dict(zip(REWARD_TERMS, told, strict=False)),
             "episode_totals": self._totals(told),
         }
         if actions.nr_candidates:
@@ -227,7 +227,7 @@ class Lane:
         word = self.integers.item
         asked = word(ASKED)
         counts = asked, word(SEEN) - asked - word(AT_DECISION), word(ILLEGAL)
-        return dict(zip(TOTALS, (*told[NR_TERMS:], *counts)))
+        return dict(zip(TOTALS, (*told[NR_TERMS:], *counts), strict=True))
 
     def snapshot(self, random: np.random.Generator, arguments: str) -> Snapshot:
         """Everything that the future depends on."""

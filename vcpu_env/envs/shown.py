@@ -42,7 +42,7 @@ class Shown:
     def only(self, machines: np.ndarray) -> "Shown":
         """A copy that is 0 but for some machines; without observations."""
         chosen = Shown(len(self.rewards), 0, self.masks.shape[1], np.zeros)
-        for mine, its in zip(self.arrays()[1:-2], chosen.arrays()[1:-2]):
+        for mine, its in zip(self.arrays()[1:-2], chosen.arrays()[1:-2], strict=True):
             its[machines] = mine[machines]
         chosen.told[:, machines], chosen.counts[:, machines] = self.told[:, machines], self.counts[:, machines]
         return chosen
@@ -62,8 +62,8 @@ class Shown:
         values = {
             "time_ns": self.times_ns,
             "elapsed_ns": self.elapsed_ns,
-            "reward_terms": dict(zip(REWARD_TERMS, self.told)),
-            "episode_totals": dict(zip(TOTALS, (*self.told[NR_TERMS:], *self.counts))),
+            "reward_terms": dict(zip(REWARD_TERMS, self.told, strict=False)),
+            "episode_totals": dict(zip(TOTALS, (*self.told[NR_TERMS:], *self.counts), strict=True)),
         }
         if self.masks.shape[1]:
             values["action_mask"] = self.masks.copy()
