@@ -18,6 +18,7 @@ COMMANDS = {
     "python -m baselines.leaderboard": "baselines.leaderboard",
     "python -m baselines.overcommit": "baselines.overcommit.__main__",
     "python -m baselines.report": "baselines.report.__main__",
+    "python -m vcpu_env.bench": "vcpu_env.bench.__main__",
     "python -m agents.train": "agents.train",
     "python -m agents.evaluate": "agents.evaluate",
     "python -m agents.explain": "agents.explain",

@@ -10,6 +10,7 @@ from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown, whole_number
 from vcpu_env.base.interrupts import run_interruptibly
 from vcpu_env.base.jit import NIL, call
+from vcpu_env.base.timeline import first_event
 from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.base.world import World, aligned_words
 from vcpu_env.build.blueprint import blueprint_of
@@ -104,7 +105,7 @@ class Machine:
     @property
     def next_event_ns(self) -> int:
         """Simulated time of the next event, `base.timeline.NEVER` if nothing is ever going to happen."""
-        return int(self.world["winner"]["when_ns"][1])
+        return first_event(self.world)[1]
 
     def run_until(self, end_ns: int) -> bool:
         """Run up to and including the absolute simulated time `end_ns`.

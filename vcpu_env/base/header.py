@@ -48,7 +48,7 @@ STRUCTS = (
     "ipi_totals",
     "grace_period",
     "event",
-    "winner",
+    "earliest",
     "machine_clock",
     "engine",
     "host_costs",

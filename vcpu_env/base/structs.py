@@ -25,7 +25,7 @@ from numba.extending import lower_builtin, type_callable
 from vcpu_env.base.header import COUNTS_AT, FAULT_AT, STRUCTS, outside
 from vcpu_env.base.jit import DEBUG, JIT
 
-WORD_BYTES = 8
+WORD_BYTES, LINE_BYTES = 8, 64
 
 
 class StructView:
@@ -53,6 +53,27 @@ class PyWorld:
         self.header = header
 
 
+def in_whole_lines(fields: list[tuple]) -> np.dtype:
+    """The dtype of these fields, padded to whole cache lines if it is larger than half of one.
+
+    So the first fields of every struct of an array begin a line, and those of two structs share none.
+    """
+    dtype = np.dtype(fields, align=True)
+    if 2 * dtype.itemsize <= LINE_BYTES:
+        return dtype
+    names: Any = dtype.names
+    layout: Any = dtype.fields
+    return np.dtype(
+        {
+            "names": names,
+            "formats": [layout[name][0] for name in names],
+            "offsets": [layout[name][1] for name in names],
+            "itemsize": -(-dtype.itemsize // LINE_BYTES) * LINE_BYTES,
+        },
+        align=True,
+    )
+
+
 class Struct:
     """A struct of the machine, and the accessor ``struct(w, index)`` of its array in a world.
 
@@ -60,7 +81,8 @@ class Struct:
 
     Args:
         name: one of `header.STRUCTS`, which gives its number.
-        fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C.
+        fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C. What is used together
+            belongs into one cache line.
         single: a world has one of it; its accessor takes no index: ``engine(w)``.
 
     Raises:
@@ -79,7 +101,7 @@ class Struct:
         self.declared[name] = self
         self.name, self.number, self.single = name, STRUCTS.index(name), single
         self.module: str = sys._getframe(1).f_globals["__name__"]
-        self.dtype = np.dtype(list(fields), align=True)
+        self.dtype = np.dtype(list(fields), align=True) if single else in_whole_lines(list(fields))
         self.fields: tuple[str, ...] = self.dtype.names or ()
         if JIT:
             compile_accessor(self)

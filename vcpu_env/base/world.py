@@ -12,15 +12,13 @@ import numpy as np
 
 from vcpu_env.base.header import COUNTS_AT, FAULT_AT, HEADER_WORDS, STRUCTS, TRACE_AT
 from vcpu_env.base.jit import JIT
-from vcpu_env.base.structs import PyWorld, StructArray
-
-ALIGN_BYTES = 64
+from vcpu_env.base.structs import LINE_BYTES, PyWorld, StructArray
 
 
 def aligned_words(count: int) -> np.ndarray:
     """Zeros that begin at a cache line."""
-    room = np.zeros(count + ALIGN_BYTES // 8, np.int64)
-    start = -room.ctypes.data % ALIGN_BYTES // 8
+    room = np.zeros(count + LINE_BYTES // 8, np.int64)
+    start = -room.ctypes.data % LINE_BYTES // 8
     return room[start : start + count]
 
 
@@ -61,7 +59,7 @@ class World:
                 raise ValueError(f"struct {array.name}: twice in a layout (allowed: once)")
             self._offsets[array.name] = header[array.number] = end
             header[COUNTS_AT + array.number] = array.count
-            end += -(-array.count * array.dtype.itemsize // ALIGN_BYTES) * ALIGN_BYTES
+            end += -(-array.count * array.dtype.itemsize // LINE_BYTES) * LINE_BYTES
         if words is None:
             words = aligned_words(end // 8)
             words[:FAULT_AT] = header

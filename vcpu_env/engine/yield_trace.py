@@ -17,7 +17,7 @@ from vcpu_env.base.trace_ring import (
 )
 from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.fair_class import chain_lag, task_lag
+from vcpu_env.kernel.fair_class import lags
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, task_struct
 from vcpu_env.kernel.yield_types import yield_decision
 from vcpu_env.kvm.on_spin import passes_filter, waits_for_cpu
@@ -82,10 +82,11 @@ def trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns):
     if traced(w, YIELD):
         task, se = task_struct(w, target), sched_entity(w, target)
         if ret > 0:
-            lag_ns = task_lag(w, target) if cfs_rq(w, se.cfs_rq).h_nr_queued > 0 else 0
+            own_ns, least_ns = lags(w, target)
+            lag_ns = own_ns if cfs_rq(w, se.cfs_rq).h_nr_queued > 0 else 0
             waited_ns = now_ns - task.last_queued_ns
             nr_running = cpu_rq(w, task.cpu).nr_running
-            record(w, now_ns, YIELD_TARGET, task.cpu, target, lag_ns, chain_lag(w, target), waited_ns, nr_running)
+            record(w, now_ns, YIELD_TARGET, task.cpu, target, lag_ns, least_ns, waited_ns, nr_running)
         record(w, now_ns, YIELD_TO, cpu, me, target, ret, task.cpu, by_kick)
 
 

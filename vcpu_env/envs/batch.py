@@ -14,7 +14,6 @@ from vcpu_env.base.errors import shown, whole_number
 from vcpu_env.base.interrupts import heard
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.compiled.types import NR_TERMS
 from vcpu_env.envs.config import (
     USUAL,
     EnvConfigError,
@@ -122,7 +121,6 @@ class HostVectorEnv(VectorOfSingles):
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
         self._everyone = np.arange(num_envs)
-        self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
         self._gantts = [Gantt() for _ in range(num_envs)] if render_mode else []
 
@@ -169,9 +167,9 @@ class HostVectorEnv(VectorOfSingles):
     def _restart(self, which: np.ndarray, options: dict[str, Any] | None, seen: Shown) -> Shown:
         """Begin an episode on these machines, and fill in what they show."""
         episodes = [self.lanes[i].draw(self.randoms[i], options) for i in which]
-        for i, episode in zip(which, episodes, strict=True):
-            self.lanes[i].load(episode.origin)
-        self._look_up()
+        moved = [self.lanes[i].load(episode.origin) for i, episode in zip(which, episodes, strict=True)]
+        if any(moved) or not self._is_reset():
+            self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
         self._team.move(begin_machines, which, seeds, jitters, self._statuses, *seen.arrays())
@@ -213,9 +211,8 @@ class HostVectorEnv(VectorOfSingles):
             raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
 
     def _look_up(self) -> None:
-        """Where the machines are, and the units of their rewards."""
+        """Where the machines are."""
         self._team = Team([lane.running.world for lane in self.lanes], self.threads)
-        self._units = np.array([lane.units for lane in self.lanes])
 
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
@@ -241,9 +238,8 @@ class HostVectorEnv(VectorOfSingles):
         over, any_over = self._over, self._any_over
         if any_over and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
-        encoded = self.actions.encode(actions, self.num_envs)
         going = np.flatnonzero(~over) if any_over else self._everyone
-        self.actions.check_legal(encoded, self._masks, going)
+        encoded = self.actions.checked(actions, self._masks, going)
         seen = self._fresh()
         failed, nr_ended = self._team.move(step_machines, going, encoded, self._statuses, *seen.arrays())
         if failed:
@@ -271,7 +267,7 @@ class HostVectorEnv(VectorOfSingles):
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final_obs[i] = seen.observations[i].copy()
-        final_info = seen.info(self._units, self._awaited(), ended)
+        final_info = seen.info(self._awaited(), ended)
         return marked({"final_obs": final_obs}, ended) | {"final_info": final_info, "_final_info": ended}
 
     def _awaited(self) -> np.ndarray | None:
@@ -279,7 +275,7 @@ class HostVectorEnv(VectorOfSingles):
 
     def _info(self, seen: Shown, told: np.ndarray | None = None) -> dict[str, Any]:
         """`info` of a step or a reset."""
-        return seen.info(self._units, self._awaited(), told)
+        return seen.info(self._awaited(), told)
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
         """Call a parallel function of all machines."""

@@ -105,6 +105,7 @@ def equip(machine: Machine, kind: int, config: EnvConfig) -> None:
     params["max_penalty_scale"] = config.max_penalty_scale
     params["nr_vms"] = len(vms)
     params["over_rule"] = config.over_rule
+    params["unit"][0] = term_units(machine.scenario)
     second = boosts(kind, config.penalty_levels) if kind != CANDIDATE_CHOICE else [one_boost(config.boost)]
     for i, (_, boost, scale) in enumerate(second):
         params["boost"][0][i] = boost

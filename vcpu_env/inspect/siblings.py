@@ -5,7 +5,7 @@ from typing import Any
 from vcpu_env.base.jit import NIL
 from vcpu_env.engine.yield_trace import SELF, sibling_code
 from vcpu_env.inspect.records import SIBLINGS
-from vcpu_env.kernel.fair_class import task_lag
+from vcpu_env.kernel.fair_class import lags
 from vcpu_env.kernel.v6_19.entity import avg_vruntime, entity_eligible
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import kvm_arch_dy_has_pending_interrupt
@@ -27,7 +27,7 @@ def levels(machine: Machine, task: int) -> list[dict[str, Any]]:
     """
     w, handle = machine.world, machine.world.handle
     if machine.scenario.host.kernel == "7.3":
-        lag_ns = int(task_lag(handle, task))
+        lag_ns = int(lags(handle, task)[0])
         queued = int(w["cfs_rq"]["h_nr_queued"][w["task_struct"]["cpu"][task]])
         level = {"queue": "root", "entity": "the vCPU", "lag_ns": lag_ns, "eligible": lag_ns >= 0, "nr_queued": queued}
         return [level]

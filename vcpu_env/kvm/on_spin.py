@@ -161,7 +161,9 @@ def scan_advance(w, me, now_ns):
             if vcpu.scan_round != 1 or params.relaxed_round == 0 or params.enable_relaxed_boost == 0:
                 return NIL
             _start_round(w, me, 2)
-        idx = (vcpu.scan_start + vcpu.scan_pos) % vm.nr_vcpus
+        idx = vcpu.scan_start + vcpu.scan_pos
+        while idx >= vm.nr_vcpus:  # quicker than a division
+            idx -= vm.nr_vcpus
         vcpu.scan_pos += 1
         if params.loop == LOOP_6_12 and idx == 0 and vcpu.scan_yielded != 0:
             # the second pass wanted no result yet, and a failure of the last attempt is one
@@ -238,12 +240,15 @@ def candidates(w, me, yield_to_kernel_mode, now_ns):
     """
     vcpu = kvm_vcpu(w, me)
     vm = kvm(w, vcpu.vm)
-    count = 0
-    for i in range(vm.nr_vcpus):
-        v = vm.first_vcpu + (vm.last_boosted_vcpu + 1 + i) % vm.nr_vcpus
-        if v == me or not waits_for_cpu(w, v):
-            continue
+    count, idx = 0, vm.last_boosted_vcpu + 1
+    for _ in range(vm.nr_vcpus):
+        while idx >= vm.nr_vcpus:
+            idx -= vm.nr_vcpus
+        v = vm.first_vcpu + idx
+        idx += 1
         sibling = kvm_vcpu(w, v)
+        if sibling.ready == 0 or v == me or not waits_for_cpu(w, v):
+            continue
         if sibling.in_spin_loop != 0 and sibling.dy_eligible == 0:
             continue
         if count == MAX_CANDIDATES:

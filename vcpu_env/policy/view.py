@@ -3,7 +3,7 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.world import World
-from vcpu_env.kernel.fair_class import chain_lag, lead_over, nr_competitors, nr_levels, task_lag
+from vcpu_env.kernel.fair_class import lags, lead_over, nr_competitors, nr_levels
 from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
 from vcpu_env.kernel.yield_types import BOOST_RULE, SCALE_ONE_Q16
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
@@ -105,8 +105,7 @@ def fill_view(w, me, awaited, now_ns):
     view.vcpu = me
     view.cpu = task.cpu
     view.kernel_mode = vcpu.scan_kernel_mode
-    view.lag_ns = task_lag(w, me)
-    view.chain_lag_ns = chain_lag(w, me)
+    view.lag_ns, view.chain_lag_ns = lags(w, me)
     view.slice_left_ns = se.deadline - se.vruntime
     view.pause_exits = vcpu.pause_exits
     view.ple_window_ns = ple_window_ns(w, me)
@@ -164,8 +163,7 @@ def describe_candidate(w, me, i, now_ns):
     view.same_node[i] = cpu_rq(w, task.cpu).node == cpu_rq(w, view.cpu).node
     view.in_spin_loop[i] = vcpu.in_spin_loop
     view.candidate_spin_ns[i] = now_ns - vcpu.spin_since_ns if vcpu.in_spin_loop else 0
-    view.candidate_lag_ns[i] = task_lag(w, c.vcpu)
-    view.candidate_chain_lag_ns[i] = chain_lag(w, c.vcpu)
+    view.candidate_lag_ns[i], view.candidate_chain_lag_ns[i] = lags(w, c.vcpu)
     view.waited_ns[i] = now_ns - task.last_queued_ns if task.last_queued_ns != NIL else 0
     view.since_boost_ns[i] = now_ns - vcpu.last_boost_ns
     view.gap_ns[i] = 0

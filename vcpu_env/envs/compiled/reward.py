@@ -78,6 +78,15 @@ def count_totals(w):
 
 
 @kjit
+def tell(w):
+    """What the last step and the episode so far have come to, as `info` shows it."""
+    state, unit = env_state(w), env_params(w).unit
+    for k in range(NR_TERMS):
+        state.told[k] = state.term[k] * unit[k]
+        state.told[NR_TERMS + k] = (state.total[k] - state.first[k]) * unit[k]
+
+
+@kjit
 def begin_account(w):
     """An episode begins: nothing has been earned yet."""
     count_totals(w)
@@ -89,6 +98,7 @@ def begin_account(w):
         state.first[k] = state.total[k]
         state.term[k] = 0
     state.reward = state.rule_earned = 0.0
+    tell(w)
 
 
 @kjit
@@ -129,3 +139,4 @@ def settle_step(w):
         reward -= by_now - state.rule_earned
         state.rule_earned = by_now
     state.reward = reward
+    tell(w)
