@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import inspect
 import pickle
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,8 +32,8 @@ JIT = not numba.config.DISABLE_JIT
 
 OPTIONS = {"nopython": True, "error_model": "numpy", "nogil": True, "boundscheck": DEBUG}
 
-_declared: dict[str, list["EntryPoint"]] = {}
-"""Entry points that have not been needed yet, by folder."""
+_declared: dict[str, "EntryPoint"] = {}
+"""Entry points that have not been needed yet, by symbol."""
 
 _callable: dict[str, Any] = {}
 """Those that have, by symbol, as C functions."""
@@ -95,7 +96,7 @@ def entry_point(function):
     if not JIT:
         return function
     entry = EntryPoint(function)
-    _declared.setdefault(entry.folder, []).append(entry)
+    _declared[entry.symbol] = entry
     return types.ExternalFunction(entry.symbol, types.int64(*entry.args))
 
 
@@ -118,23 +119,23 @@ def declared_in(folder: str) -> list[EntryPoint]:
     """All entry points of a folder that are not callable yet. A folder that has them in several modules also has a
     module `entry_points`, which imports these.
     """
-    if importlib.util.find_spec(f"{folder}.entry_points"):
+    if hasattr(sys.modules.get(folder), "__path__") and importlib.util.find_spec(f"{folder}.entry_points"):
         importlib.import_module(f"{folder}.entry_points")
-    return sorted(_declared.get(folder, []), key=lambda entry: entry.symbol)
+    return sorted((e for e in _declared.values() if e.folder == folder), key=lambda entry: entry.symbol)
 
 
 def provide(symbols: Iterable[str]) -> None:
     """Make entry points callable, and all others of their folders: code that is loaded next calls these symbols."""
     for symbol in symbols:
-        folder = ".".join(symbol.split(".")[:2])
-        if symbol not in _callable and folder in _declared:
+        if symbol in _declared:
+            folder = _declared[symbol].folder
             entries = declared_in(folder)
             load(machine_code_of(folder, entries))
             for entry in entries:
                 address = address_of(entry.symbol)
                 llvmlite.binding.add_symbol(entry.symbol, address)
                 _callable[entry.symbol] = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(entry.args))(address)
-                _declared[folder].remove(entry)
+                _declared.pop(entry.symbol)
 
 
 Part.provide = provide
@@ -143,7 +144,7 @@ Part.provide = provide
 def load_entry_points() -> None:
     """Make all entry points callable that have been declared."""
     with global_compiler_lock:
-        provide([entry.symbol for entries in list(_declared.values()) for entry in list(entries)])
+        provide(list(_declared))
 
 
 def compile_entry_points(folders: Iterable[str]) -> None:

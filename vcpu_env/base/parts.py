@@ -11,6 +11,7 @@ them together. Parts are kept as well as machine code, so that an edit costs wha
 
 import pickle
 from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
 from typing import Any, ClassVar, NamedTuple
 
 import llvmlite.binding as llvm
@@ -21,11 +22,30 @@ from numba.core.callconv import create_error_model
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult, compile_result
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import PassManager, _pass_registry
 from numba.core.environment import lookup_environment
+from numba.core.postproc import PostProcessor
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
-from numba.core.untyped_passes import ExtractByteCode
+from numba.core.transforms import canonicalize_cfg
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.untyped_passes import (
+    DeadBranchPrune,
+    ExtractByteCode,
+    FixupArgs,
+    GenericRewrites,
+    IRProcessing,
+    ReconstructSSA,
+    RewriteDynamicRaises,
+    TranslateByteCode,
+)
 from numba.core.imputils import lower_constant
 from numba.extending import models, register_model
 
@@ -36,6 +56,13 @@ ENVIRONMENT = "_ZN08NumbaEnv"
 
 EMBEDDED = "numba.dynamic.globals"
 """How the names of variables begin that hold an address in this process: such code is not kept."""
+
+SCALARS = (types.Integer, types.Boolean)
+
+PASSES = (
+    TranslateByteCode, FixupArgs, IRProcessing, DeadBranchPrune, GenericRewrites, RewriteDynamicRaises, ReconstructSSA,
+    NopythonTypeInference, PreLowerStripPhis, IRLegalization, NativeLowering, NoPythonBackend,
+)  # fmt: skip
 
 _versions: dict[str, CompileResult] = {}
 """The parts of this process, by their names."""
@@ -91,12 +118,63 @@ class Part(JITCodeLibrary):
         return self._shared_module
 
 
+class Remembering:
+    """Numba's typing context, which remembers what a function or an operator of integers means. Numba asks all that it
+    has for an operator, each time.
+    """
+
+    known: ClassVar[dict[Any, tuple[Any, Any]]] = {}
+
+    def __init__(self, context: Any):
+        self.context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.context, name)
+
+    def resolve_function_type(self, func: Any, args: tuple[types.Type, ...], kws: Any) -> Any:
+        """The signature of a call."""
+        if kws or not isinstance(func, types.Function) or not all(isinstance(kind, SCALARS) for kind in args):
+            return self.context.resolve_function_type(func, args, kws)
+        key = id(func), args
+        if key not in self.known:
+            self.known[key] = func, self.context.resolve_function_type(func, args, kws)
+        return self.known[key][1]
+
+
+class Passes(PassManager):
+    """A pipeline that does not describe each pass to observers that nobody has."""
+
+    def _runPass(self, index: int, pss: Any, internal_state: Any) -> None:
+        pss.analysis = self._analysis
+        pss.run_initialization(internal_state)
+        mutated = pss.run_pass(internal_state)
+        pss.run_finalizer(internal_state)
+        if _pass_registry.get(type(pss)).mutates_CFG:
+            if mutated:
+                PostProcessor(internal_state.func_ir).run()
+            else:
+                internal_state.func_ir.blocks = canonicalize_cfg(internal_state.func_ir.blocks)
+
+
 class PartCompiler(Compiler):
     """Numba's compiler, up to intermediate code, with names that are the same in every process."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Of a function of integers without functions in it, only the passes that do anything to one."""
+        state = self.state
+        nested = any(isinstance(constant, CodeType) for constant in state.func_id.code.co_consts)
+        if nested or not all(isinstance(kind, SCALARS) for kind in state.args):
+            return super().define_pipelines()  # type: ignore[no-any-return]
+        passes = Passes("part")
+        for one in PASSES:
+            passes.add_pass(one)
+        passes.finalize()
+        return [passes]
 
     def compile_extra(self, func: Any) -> CompileResult:
         """Compile a function to a part."""
         state = self.state
+        state.typingctx = Remembering(state.typingctx)
         name = version_name(func, "part", state.args)
         state.flags.no_compile = state.flags.no_cpython_wrapper = state.flags.no_cfunc_wrapper = True
         state.library = Part(state.targetctx.codegen(), name)
