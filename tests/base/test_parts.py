@@ -7,6 +7,7 @@ from numba.core.codegen import CPUCodegen, CPUCodeLibrary, JitEngine
 from numba.core.compiler import Flags
 
 from vcpu_env.base import parts
+from vcpu_env.base.code_cache import PACKAGE, imported
 from vcpu_env.base.jit import JIT, OPTIONS, kjit
 
 pytestmark = pytest.mark.skipif(not JIT, reason="uncompiled, there are no parts")
@@ -119,3 +120,21 @@ def test_a_kept_part_is_the_part():
         del kept[next(name for name in kept if ".halved-" in name)]
         patch.setattr(parts, "_versions", {})
         assert parts.load_part(version.library.name) is None
+
+
+def test_entry_points_that_are_compiled_together_are_found_together():
+    """A folder that has them in several modules has a module `entry_points` that imports these."""
+    modules = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "\n@entry_point\n" in path.read_text():
+            modules.setdefault(PACKAGE / path.relative_to(PACKAGE).parts[0], set()).add(path)
+    assert modules
+    for folder, found in modules.items():
+        if len(found) > 1:
+            reached, ahead = set(), [folder / "entry_points.py"]
+            while ahead:
+                path = ahead.pop()
+                if path not in reached:
+                    reached.add(path)
+                    ahead += imported(path)
+            assert found <= reached, f"{folder.name}/entry_points.py"

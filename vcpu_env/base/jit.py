@@ -152,6 +152,7 @@ def compile_entry_points(folders: Iterable[str]) -> None:
     for folder in folders:
         machine_code_of(folder, declared_in(folder))
 
+
 def call(function, *args):
     """Call an entry point from Python. Compiled, it runs without the global interpreter lock.
 

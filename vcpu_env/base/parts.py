@@ -11,12 +11,12 @@ them together. Parts are kept as well as machine code, so that an edit costs wha
 
 import pickle
 from collections.abc import Callable, Iterable, Sequence
-from types import CodeType
+from types import CodeType, SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import sigutils, types, typing
+from numba.core import sigutils, typed_passes, types, typing, untyped_passes
 from numba.core.bytecode import FunctionIdentity
 from numba.core.callconv import create_error_model
 from numba.core.codegen import JITCodeLibrary
@@ -24,29 +24,11 @@ from numba.core.compiler import Compiler, CompileResult, compile_result
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager, _pass_registry
 from numba.core.environment import lookup_environment
-from numba.core.postproc import PostProcessor
+from numba.core.imputils import lower_constant
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.core.transforms import canonicalize_cfg
-from numba.core.typed_passes import (
-    IRLegalization,
-    NativeLowering,
-    NoPythonBackend,
-    NopythonTypeInference,
-    PreLowerStripPhis,
-)
-from numba.core.untyped_passes import (
-    DeadBranchPrune,
-    ExtractByteCode,
-    FixupArgs,
-    GenericRewrites,
-    IRProcessing,
-    ReconstructSSA,
-    RewriteDynamicRaises,
-    TranslateByteCode,
-)
-from numba.core.imputils import lower_constant
 from numba.extending import models, register_model
 
 from vcpu_env.base.code_cache import keep_code, kept_code, version_name
@@ -60,26 +42,21 @@ EMBEDDED = "numba.dynamic.globals"
 SCALARS = (types.Integer, types.Boolean)
 
 PASSES = (
-    TranslateByteCode, FixupArgs, IRProcessing, DeadBranchPrune, GenericRewrites, RewriteDynamicRaises, ReconstructSSA,
-    NopythonTypeInference, PreLowerStripPhis, IRLegalization, NativeLowering, NoPythonBackend,
-)  # fmt: skip
+    *(untyped_passes.TranslateByteCode, untyped_passes.FixupArgs, untyped_passes.IRProcessing),
+    *(untyped_passes.DeadBranchPrune, untyped_passes.GenericRewrites, untyped_passes.RewriteDynamicRaises),
+    *(untyped_passes.ReconstructSSA, typed_passes.NopythonTypeInference, typed_passes.PreLowerStripPhis),
+    *(typed_passes.IRLegalization, typed_passes.NativeLowering, typed_passes.NoPythonBackend),
+)
+"""What is done to a function of integers, in order. Numba's other passes are for what such a function does not have."""
 
 _versions: dict[str, CompileResult] = {}
 """The parts of this process, by their names."""
 
 
-class Linked(NamedTuple):
-    """Code of Numba's own that a kept part calls."""
-
-    module: llvm.ModuleRef
-
-    def _get_module_for_linking(self) -> llvm.ModuleRef:
-        return self.module
-
-
 class Part(JITCodeLibrary):
     """The intermediate code of one function: for Numba, a library that is linked into those of its callers."""
 
+    _shared_module: Any
     provide: ClassVar[Callable[[Iterable[str]], None]]
     """Makes entry points callable by their symbols."""
 
@@ -109,7 +86,7 @@ class Part(JITCodeLibrary):
         self._finalized = True
 
     def _get_module_for_linking(self) -> llvm.ModuleRef:
-        """For a caller that Numba compiles itself: all that is reached from here."""
+        """All that is reached from here, for a caller that Numba compiles itself."""
         if self._shared_module is None:
             self._shared_module = link([], [self])
             for function in defined(self._shared_module):
@@ -142,18 +119,17 @@ class Remembering:
 
 
 class Passes(PassManager):
-    """A pipeline that does not describe each pass to observers that nobody has."""
+    """A pipeline that does not describe each pass to observers that nobody has, and looks for the lifetimes of
+    variables only where they are used: `IRLegalization` does that before code is made.
+    """
 
-    def _runPass(self, index: int, pss: Any, internal_state: Any) -> None:
+    def _runPass(self, index: int, pss: Any, internal_state: Any) -> None:  # noqa: N802
         pss.analysis = self._analysis
         pss.run_initialization(internal_state)
-        mutated = pss.run_pass(internal_state)
+        pss.run_pass(internal_state)
         pss.run_finalizer(internal_state)
         if _pass_registry.get(type(pss)).mutates_CFG:
-            if mutated:
-                PostProcessor(internal_state.func_ir).run()
-            else:
-                internal_state.func_ir.blocks = canonicalize_cfg(internal_state.func_ir.blocks)
+            internal_state.func_ir.blocks = canonicalize_cfg(internal_state.func_ir.blocks)
 
 
 class PartCompiler(Compiler):
@@ -180,7 +156,7 @@ class PartCompiler(Compiler):
         state.library = Part(state.targetctx.codegen(), name)
         state.func_id = FunctionIdentity.from_function(func)
         state.func_id.unique_id = name.rpartition("-")[2]
-        ExtractByteCode().run_pass(state)
+        untyped_passes.ExtractByteCode().run_pass(state)
         state.lifted, state.lifted_from = (), None
         return self._compile_bytecode()
 
@@ -216,7 +192,6 @@ class MachineFunction(CPUDispatcher):
         """The part for arguments of these types."""
         if args not in self._parts:
             with global_compiler_lock, self._compiling_counter:
-                self.targetctx.refresh()
                 version = load_part(version_name(self.py_func, "part", args))
                 if version is None:
                     version = add_part(self._compiler.compile(args, None))
@@ -228,8 +203,8 @@ class MachineFunction(CPUDispatcher):
         """What a call in compiled code means. A constant argument makes no version of its own, as Numba would have
         it for every constant: that alone more than doubles the time to compile the kernel.
         """
-        plain = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
-        pysig, args = self._compiler.fold_argument_types(tuple(map(types.unliteral, args)), plain)
+        plain = {name: types.misc.unliteral(kind) for name, kind in dict(kws).items()}
+        pysig, args = self._compiler.fold_argument_types(tuple(map(types.misc.unliteral, args)), plain)
         self.part(tuple(args))
         name, signatures = self.py_func.__name__, [version.signature for version in self._parts.values()]
         return typing.make_concrete_template(name, key=name, signatures=signatures), pysig, args, {}
@@ -258,23 +233,13 @@ class MachineFunction(CPUDispatcher):
         context = self.targetctx.subtarget(
             enable_nrt=True, error_model=create_error_model(self.targetoptions["error_model"], self.targetctx)
         )
-        wrapper = Wrapper()
-        context.create_cpython_wrapper(wrapper, version.fndesc, version.environment, None, release_gil=True)
-        made = machine_code(wrapper.modules, [version.library]), portable(version)
+        around: list[ir.Module] = []
+        taker = SimpleNamespace(add_ir_module=around.append)
+        context.create_cpython_wrapper(taker, version.fndesc, version.environment, None, release_gil=True)
+        made = machine_code(around, [version.library]), portable(version)
         if made[0].portable:
             keep_code(name, dumps(made))
         return made
-
-
-class Wrapper:
-    """Takes the code around a function from Numba."""
-
-    def __init__(self) -> None:
-        self.modules: list[llvm.ModuleRef] = []
-
-    def add_ir_module(self, ir_module: ir.Module) -> None:
-        """Take a module."""
-        self.modules.append(llvm.parse_assembly(str(ir_module)))
 
 
 def codegen() -> Any:
@@ -324,7 +289,8 @@ def load_part(name: str) -> CompileResult | None:
     part = Part(codegen(), name)
     part._final_module = llvm.parse_bitcode(code)
     part._linking_libraries += [other.library for other in called if other]
-    part._linking_libraries += [Linked(llvm.parse_bitcode(other)) for other in others]
+    modules = map(llvm.parse_bitcode, others)
+    part._linking_libraries += [SimpleNamespace(_get_module_for_linking=module.clone) for module in modules]
     part.finalize()
     return add_part(version._replace(library=part, reload_init=reload_init))
 
@@ -352,7 +318,7 @@ def declared(module: llvm.ModuleRef) -> list[str]:
     return [function.name for function in module.functions if function.is_declaration]
 
 
-def link(modules: Iterable[llvm.ModuleRef], libraries: Sequence[Any]) -> llvm.ModuleRef:
+def link(modules: Sequence[llvm.ModuleRef], libraries: Sequence[Any]) -> llvm.ModuleRef:
     """One module of these modules and all that is reached from the libraries."""
     whole = llvm.parse_assembly(str(codegen()._create_empty_module("linked")))
     for module in modules:
@@ -364,7 +330,7 @@ def link(modules: Iterable[llvm.ModuleRef], libraries: Sequence[Any]) -> llvm.Mo
 
 
 class MachineCode(NamedTuple):
-    """An object file, what it calls by symbol, its functions' Python objects, and whether other processes may use it."""
+    """An object file, what it calls by symbol, Python objects of its functions, whether other processes may use it."""
 
     code: bytes
     needs: list[str]
@@ -372,8 +338,9 @@ class MachineCode(NamedTuple):
     portable: bool
 
 
-def machine_code(modules: Sequence[llvm.ModuleRef], parts: Sequence[Part]) -> MachineCode:
-    """What the functions that these modules define become, with all parts that are reached, optimised together."""
+def machine_code(around: Sequence[ir.Module], parts: Sequence[Part]) -> MachineCode:
+    """What the functions of these modules become, with all parts that are reached, optimised together."""
+    modules = [llvm.parse_assembly(str(module)) for module in around]
     whole, exported = link(modules, parts), {function.name for module in modules for function in defined(module)}
     for function in defined(whole):
         if function.name not in exported:
@@ -402,35 +369,23 @@ def address_of(symbol: str) -> int:
     return int(codegen()._engine.get_function_address(symbol))
 
 
-class Loaded:
-    """Machine code that has been loaded, as Numba asks for it."""
-
-    def __init__(self) -> None:
-        self.codegen = codegen()
-
-    def get_pointer_to_function(self, name: str) -> int:
-        """Its address."""
-        return address_of(name)
-
-
 def executable(made: MachineCode, version: CompileResult) -> CompileResult:
     """Load machine code that Python can call."""
     load(made)
     context = cpu_target.target_context
-    entry = context.get_executable(Loaded(), version.fndesc, version.environment)
+    loaded = SimpleNamespace(codegen=codegen(), get_pointer_to_function=address_of)
+    entry = context.get_executable(loaded, version.fndesc, version.environment)
     return version._replace(entry_point=entry, objectmode=False, target_context=context)
 
 
-def by_symbol(version: CompileResult, symbol: str) -> llvm.ModuleRef:
+def by_symbol(version: CompileResult, symbol: str) -> ir.Module:
     """A C function of this name around a part. An exception that leaves it is printed, and the result is 0."""
     context, fndesc = cpu_target.target_context, version.fndesc
     module = context.create_module(symbol)
     inner_type = context.call_conv.get_function_type(fndesc.restype, fndesc.argtypes)
     inner = ir.Function(module, inner_type, fndesc.llvm_func_name)
-    outer_type = ir.FunctionType(
-        context.get_value_type(fndesc.restype), [context.get_value_type(kind) for kind in fndesc.argtypes]
-    )
-    outer = ir.Function(module, outer_type, symbol)
+    result_type, *arg_types = map(context.get_value_type, (fndesc.restype, *fndesc.argtypes))
+    outer = ir.Function(module, ir.FunctionType(result_type, arg_types), symbol)
     builder = ir.IRBuilder(outer.append_basic_block("entry"))
     status, result = context.call_conv.call_function(builder, inner, fndesc.restype, fndesc.argtypes, outer.args)
     with builder.if_then(status.is_error, likely=False):
@@ -442,4 +397,4 @@ def by_symbol(version: CompileResult, symbol: str) -> llvm.ModuleRef:
         python.decref(name)
         python.gil_release(lock)
     builder.ret(result)
-    return llvm.parse_assembly(str(module))
+    return module
