@@ -14,6 +14,7 @@ COMMANDS = {
     "vcpu-env": "vcpu_env.cli",
     "python -m baselines.evaluate": "baselines.evaluate",
     "python -m baselines.overcommit": "baselines.overcommit.__main__",
+    "python -m baselines.fleet": "baselines.fleet.__main__",
     "python -m baselines.report": "baselines.report.__main__",
     "python -m agents.train": "agents.train",
     "python -m agents.evaluate": "agents.evaluate",
