@@ -3,7 +3,7 @@
 from textwrap import indent
 
 from agents.tree import SKIP, Tree, TreePolicy
-from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_RULE, SCALE_ONE_Q16
 
 TAB = "\t"
 C_LIMITS = (-(1 << 31), (1 << 31) - 1)
@@ -99,9 +99,7 @@ def python_tree(tree: Tree, node: int = 0) -> str:
 
 def python_code(policy: TreePolicy, boosts: Boosts, shown: int, name: str, rule: str, title: str) -> str:
     """The same as a policy of the evaluation: a file for ``--policy FILE.py:TREE``."""
-    table = [(boost, round(scale * PENALTY_SCALE_ONE)) for _, boost, scale in boosts] or [
-        (BOOST_RULE, PENALTY_SCALE_ONE)
-    ]
+    table = [(boost, round(scale * SCALE_ONE_Q16)) for _, boost, scale in boosts] or [(BOOST_RULE, SCALE_ONE_Q16)]
     return f'''"""{title}."""
 
 from dataclasses import replace
@@ -139,7 +137,7 @@ def choose_target(view):
         answer, boost = label // {policy.nr_boosts}, label % {policy.nr_boosts}
     if BOOSTS[boost] != {BOOST_RULE}:
         view.boost = BOOSTS[boost]
-    view.penalty_scale = SCALES[boost]
+    view.penalty_scale_q16 = SCALES[boost]
     return answer
 
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.config import ConfigError, TrainConfig
 from agents.pooled import against, pooled_change, pooled_gap, pooled_worst_vm
-from agents.validation import TOLERATED
 from baselines.policies import STOCK
 from baselines.report.results import Results
+from baselines.scoring import TOLERATED
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.scenario.errors import error_lines
 

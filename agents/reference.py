@@ -118,7 +118,7 @@ class Table:
         """What a rule earns in the episodes from a seed on."""
         env = self.make(over_rule=True, **arguments)
         env.reset(seed=seed)
-        return np.array([float(slot.running.world["rule_curve"]["earned"][-1]) for slot in env.slots])
+        return np.array([float(lane.running.world["rule_curve"]["earned"][-1]) for lane in env.lanes])
 
     def rule(self, seed: int) -> np.ndarray:
         """What the configured rule earns."""
@@ -170,10 +170,10 @@ class Table:
                 f"policy: {policy.name} is for {policy.about.environment} (allowed: {id_of(self.name)})"
             )
         layout, weights = pack(replace(policy.weights, critic=()))
-        drawn = [slot.draw(seeding.np_random(REPORT_SEED + i)[0], None) for i, slot in enumerate(env.slots)]
-        for slot, episode in zip(env.slots, drawn, strict=True):
-            slot.load(episode.origin)
-        machines = [slot.running for slot in env.slots]
+        drawn = [lane.draw(seeding.np_random(REPORT_SEED + i)[0], None) for i, lane in enumerate(env.lanes)]
+        for lane, episode in zip(env.lanes, drawn, strict=True):
+            lane.load(episode.origin)
+        machines = [lane.running for lane in env.lanes]
         count = len(machines)
         rewards, decisions, statuses = np.empty(count), np.empty(count, np.int64), np.zeros(count, np.int64)
         works = np.zeros((count, max(len(machine.scenario.expanded_vms) for machine in machines)), np.int64)
@@ -190,7 +190,7 @@ class Table:
 
 
 def actions_of(env: HostVectorEnv, candidates: np.ndarray, second: float) -> Any:
-    """Actions of a kind that chooses candidates; `second` is the boost's number, or the penalty's scale."""
+    """Actions of a kind that chooses candidates; `second` is the boost's number, or the penalty scale's exponent."""
     if env.kind == CANDIDATE_CHOICE:
         return candidates
     if env.kind == DIRECTED_YIELD:
@@ -209,8 +209,8 @@ def at_random() -> Player:
         candidates = np.argmax(random.random(legal.shape) * legal, axis=1)
         seconds = random.integers(max(env.actions.nr_boosts, 1), size=env.num_envs)
         if env.kind == DIRECTED_YIELD:
-            scales = random.uniform(-1, 1, (env.num_envs, 1)).astype(np.float32)
-            return {"candidate": candidates, "penalty_scale": scales}
+            exponents = random.uniform(-1, 1, (env.num_envs, 1)).astype(np.float32)
+            return {"candidate": candidates, "penalty_scale": exponents}
         return candidates if env.kind == CANDIDATE_CHOICE else np.column_stack([candidates, seconds])
 
     return play

@@ -13,7 +13,7 @@ from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.compiled.types import env_state
 from vcpu_env.envs.lookahead import Lookahead
 from vcpu_env.envs.parallel import handles
-from vcpu_env.kernel.yield_types import BOOST_PENALTY, BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_PENALTY, BOOST_RULE, SCALE_ONE_Q16
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.policy.rules import call_rule, rule_address
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, YIELD_VIEW, yield_view
@@ -38,7 +38,7 @@ def ask_rule(machines, address, answers, given):
         if env_state(w).at_decision:
             answers[i] = call_rule(address, view)
             given[i] = view.boost
-            view.boost, view.penalty_scale = BOOST_RULE, PENALTY_SCALE_ONE
+            view.boost, view.penalty_scale_q16 = BOOST_RULE, SCALE_ONE_Q16
 
 
 def second_values(env: Any) -> dict[int, int]:
@@ -59,7 +59,7 @@ def lessons_of_rule(env: HostVectorEnv, name: str, count: int) -> Lessons:
     observations, _ = env.reset(seed=0)
     while len(seen) * env.num_envs < count:
         if address is not None:
-            ask_rule(handles([slot.running.world for slot in env.slots]), address, answers, given)
+            ask_rule(handles([lane.running.world for lane in env.lanes]), address, answers, given)
         # a candidate that the environment does not show cannot be imitated: leave it to the rule
         candidates = np.where(answers < FIRST_CANDIDATE + env.config.nr_candidates, answers, AS_KERNEL)
         actions = candidates[:, None]

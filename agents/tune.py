@@ -50,7 +50,7 @@ def constants_of(action: Sequence[float], name: str = "tuned-v2") -> Constants:
     numbers = np.asarray(action, np.float64)
     return Constants(
         name=name,
-        penalty_scale=tuner.tuned_scale(numbers),
+        penalty_scale=tuner.tuned_penalty_scale(numbers),
         cap_scales=tuple(tuner.factor(numbers, tuner.FIRST_CAP + i) for i in range(len(CAPS))),
         rate_limit_ns=int(RATE_LIMIT_NS * tuner.factor(numbers, tuner.RATE_LIMIT)),
         ipi_window_ns=int(IPI_WINDOW_NS * tuner.factor(numbers, tuner.IPI_WINDOW)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from agents.config import ConfigError, Validation
 from baselines.evaluate import evaluate
 from baselines.experiment import Experiment, make_plan
+from baselines.scoring import TOLERATED
 from baselines.store import Store
 from vcpu_env.executors.make import make_executor
 from vcpu_env.policy.named import POLICIES
@@ -18,9 +19,6 @@ FIRST_SEED = 100_000
 """Seeds of validation start here, so that an evaluation from seed 0 is of other runs."""
 
 REFERENCE = "series-v2"
-
-TOLERATED = -0.02
-"""A policy harms a VM if the interval of its change lies wholly below this."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vcpu_env.base.errors import InputError, shown
 from vcpu_env.kernel.types import sched_features, sched_tunables
-from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, PENALTY_SCALE_ONE, RATE_LIMIT_NS, deboost_params
+from vcpu_env.kernel.yield_types import CAPS, LAST_CAP, RATE_LIMIT_NS, SCALE_ONE_Q16, deboost_params
 from vcpu_env.kvm.types import IPI_WINDOW_NS, kvm_params
 from vcpu_env.policy.policy import SERIES_PATCHES, Policy
 from vcpu_env.scenario.cgroups import Change
@@ -58,7 +58,7 @@ class Constants(BaseModel):
         """The whole series with these constants."""
         caps = [round(num * scale * CAP_ONE) for (_, num, _), scale in zip(CAPS, self.cap_scales, strict=True)]
         settings: dict[tuple[str, str], Any] = {
-            ("deboost_params", "penalty_scale"): round(self.penalty_scale * PENALTY_SCALE_ONE),
+            ("deboost_params", "penalty_scale_q16"): round(self.penalty_scale * SCALE_ONE_Q16),
             ("deboost_params", "cap_num"): [*caps, LAST_CAP[0] * CAP_ONE],
             ("deboost_params", "cap_den"): [den * CAP_ONE for _, _, den in (*CAPS, (0, *LAST_CAP))],
             ("deboost_params", "rate_limit_ns"): self.rate_limit_ns,

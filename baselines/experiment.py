@@ -76,6 +76,7 @@ def _axes(value: Any) -> Any:
     return {key: tuple(values) for key, values in value.items()}
 
 
+Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 SomeTexts = Annotated[tuple[str, ...], BeforeValidator(_some_texts)]
 
@@ -91,7 +92,7 @@ class Experiment(Part):
     """What is to be compared."""
 
     name: Name = Field(description="name of the directory of results")
-    title: Annotated[str, BeforeValidator(_text)] = Field(default="", description="the question")
+    title: Text = Field(default="", description="the question")
     scenarios: SomeTexts = Field(description="shipped names or TOML files")
     policies: SomeTexts = Field(description="names, FILE.py:NAME, FILE.py or FILE.npz; stock is added")
     seeds: int = Field(default=8, ge=1, le=1_000_000, description="runs of each scenario under each policy")
@@ -229,14 +230,7 @@ def make_plan(experiment: Experiment, known: Mapping[str, Any], overrides: Seque
         for variant, changes in _variants(experiment)
         for name in experiment.scenarios
     ]
-    for case in cases:
-        if not case.scenario.vms:
-            raise ExperimentError(f"scenarios: value '{case.scenario.name}' (allowed: those with VMs)")
-        try:
-            guest_plans(case.scenario)
-        except ValueError as error:
-            raise ExperimentError(f"scenario {case}: {error}") from None
-    _check_distinct(cases)
+    check_cases(cases)
     seeds = range(experiment.first_seed, experiment.first_seed + experiment.seeds)
     policies = choose_policies(experiment.policies, known)
     for case, policy in itertools.product(cases, policies):
@@ -258,6 +252,22 @@ def _variants(experiment: Experiment) -> list[tuple[str, list[str]]]:
         label = ", ".join([name] * bool(name) + [change.replace('"', "") for change in point])
         combined.append((label, [*changes, *point]))
     return combined
+
+
+def check_cases(cases: Sequence[Case]) -> None:
+    """Refuse cases without VMs, with guests that cannot be, and such as are there twice.
+
+    Raises:
+        ExperimentError: in one line.
+    """
+    for case in cases:
+        if not case.scenario.vms:
+            raise ExperimentError(f"scenarios: value '{case.scenario.name}' (allowed: those with VMs)")
+        try:
+            guest_plans(case.scenario)
+        except ValueError as error:
+            raise ExperimentError(f"scenario {case}: {error}") from None
+    _check_distinct(cases)
 
 
 def _check_distinct(cases: Sequence[Case]) -> None:

@@ -6,6 +6,7 @@ chooses targets, in a file; ``FILE.py`` stands for the functions ``choose_target
 (`baselines.constants`).
 """
 
+import ast
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -54,6 +55,11 @@ class PolicySource:
     content: bytes = b""
     kernels: frozenset[str] = KERNELS
 
+    @property
+    def kind(self) -> str:
+        """What it came as: named, rule, constants or learned."""
+        return {"": "named", ".toml": "constants", ".npz": "learned"}.get(Path(self.path).suffix, "rule")
+
     def load(self) -> Policy | str:
         """The policy, or the name under which the machine knows it."""
         if self.path.endswith(".toml"):
@@ -68,6 +74,9 @@ class PolicySource:
 
         return PolicyMachine(scenario, learned_in_file(self.path, self.content), seed)
 
+
+PRIVILEGED = "awaited"
+"""The field of a rule's view that no host could fill in."""
 
 PICKLED = (".zip", ".pkl", ".pickle", ".pt", ".pth")
 
@@ -111,9 +120,22 @@ def _choose(name: str, known: Mapping[str, Any]) -> PolicySource:
     policy = constants_in_file(path, text) if path.endswith(".toml") else policy_in_file(path, text, member)
     _refuse_external(name, policy)
     digest = hashlib.sha256(f"{text}\0{fingerprint(policy)}".encode()).hexdigest()
+    oracle = policy.oracle or (not path.endswith(".toml") and reads_privileged(text))
     return PolicySource(
-        policy.name, policy.summary, digest, policy.oracle, policy.knobs, path, text, member, kernels=policy.kernels
+        policy.name, policy.summary, digest, oracle, policy.knobs, path, text, member, kernels=policy.kernels
     )
+
+
+def reads_privileged(text: str) -> bool:
+    """Whether the rules in a file use what no host can see, by name or from the oracles: then they are oracles."""
+    for node in ast.walk(ast.parse(text)):
+        names = [node.attr] if isinstance(node, ast.Attribute) else []
+        names += [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if any(name == PRIVILEGED or name.split(".")[-1] == "oracles" for name in names):
+            return True
+    return False
 
 
 def _choose_learned(path: str) -> PolicySource:

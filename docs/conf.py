@@ -20,6 +20,7 @@ include_patterns = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "AGENTS.md",
     "GLOSSARY.md",
     "agents/models/*.md",
     "experiments/*/README.md",

@@ -13,9 +13,13 @@ PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = {
     "vcpu-env": "vcpu_env.cli",
     "python -m baselines.evaluate": "baselines.evaluate",
+    "python -m baselines.score": "baselines.score",
+    "python -m baselines.hidden": "baselines.hidden",
+    "python -m baselines.leaderboard": "baselines.leaderboard",
     "python -m baselines.overcommit": "baselines.overcommit.__main__",
     "python -m baselines.fleet": "baselines.fleet.__main__",
     "python -m baselines.report": "baselines.report.__main__",
+    "python -m vcpu_env.bench": "vcpu_env.bench.__main__",
     "python -m agents.train": "agents.train",
     "python -m agents.evaluate": "agents.evaluate",
     "python -m agents.explain": "agents.explain",

@@ -53,6 +53,7 @@ PAGES = {
         ("-m", "vcpu_env", "validate", "--golden", "GOLDEN", "--seeds", "8", "-o", "docs/validation.md"),
         "VCPU_ENV_GOLDEN: the directory with the full sets of traces",
     ),
+    "leaderboard": Page(("docs/leaderboard.md",), ("-m", "baselines.leaderboard")),
     "cards": Page(("agents/models",), ("-m", "agents.publish", "cards")),
 }
 

@@ -57,7 +57,7 @@ def test_code_is_compiled_again_if_what_it_is_made_from_has_changed(tmp_path):
     """What it imports from, near or far; an edit of any other file leaves it as it is."""
     for name in ("before", "beside", "below"):
         shutil.copytree(PACKAGE, tmp_path / name / "vcpu_env", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, edited in (("beside", "scenario/host.py"), ("below", "base/slots.py")):
+    for name, edited in (("beside", "scenario/host.py"), ("below", "base/header.py")):
         with (tmp_path / name / "vcpu_env" / edited).open("a") as file:
             file.write("# edited\n")
     result, compiled, _ = probe(tmp_path / "before", tmp_path / "cache")

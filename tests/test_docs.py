@@ -95,7 +95,10 @@ def parsed(command):
     taken.make_context(program, words)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/why.md", "docs/overcommit.md", "docs/tutorials/rule.md"])
+PAGES = ("README.md", "docs/why.md", "docs/overcommit.md", "docs/tutorials/rule.md", "docs/benchmark.md", "AGENTS.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_in_pages_are_understood(page):
     found = commands_of(DOCS.parent / page)
     assert found

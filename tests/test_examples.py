@@ -8,7 +8,7 @@ from tests.helpers.paths import ROOT
 from vcpu_env.base.jit import JIT
 
 EXAMPLES = ROOT / "examples"
-NEEDS = {"maskable_ppo": "sb3_contrib", "cleanrl_style_ppo": "torch"}
+NEEDS = {"maskable_ppo": "sb3_contrib", "cleanrl_style_ppo": "torch", "tenants": "pettingzoo"}
 PRINTS = {
     "random_agent": "episode 2: return",
     "rule_agent": "seed 3: receiver or longest wait",
@@ -16,6 +16,7 @@ PRINTS = {
     "plan_by_fork": "seed 2: lookahead",
     "rollout_in_machine": "decisions/s, network included",
     "cleanrl_style_ppo": "4096 steps:",
+    "tenants": "| anybody |",
 }
 
 pytestmark = pytest.mark.skipif(not JIT, reason="the examples are of the compiled simulator's size")
@@ -30,6 +31,7 @@ def test_example(name, tmp_path, monkeypatch, capsys):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name, "1"])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert PRINTS[name] in capsys.readouterr().out
 

@@ -285,7 +285,7 @@ def test_too_many_events_at_one_instant_stop_the_machine():
     scenario = Scenario(name="still", host={"cpus": 1}, host_tasks=[HostTask(name="a")])
     machine = Machine(scenario)
     machine.run_until(100_000)
-    clock, next_ns = machine.world["machine_clock"], machine.world["winner"]["when_ns"][1]
+    clock, next_ns = machine.world["machine_clock"], machine.next_event_ns
     clock["check_events"], clock["checked_ns"] = clock["events"] + 1, next_ns
     clock["checked_events"] = clock["events"] - MOST_EVENTS_AT_ONCE
     message = rf"scenario still: time stands still at {next_ns} ns, host task 'a' \(at \w+\) goes on and on there"

@@ -10,6 +10,7 @@ from vcpu_env import __version__
 from vcpu_env.base.errors import InputError, shown, whole_number
 from vcpu_env.base.interrupts import run_interruptibly
 from vcpu_env.base.jit import NIL, call
+from vcpu_env.base.timeline import first_event
 from vcpu_env.base.trace_ring import ALL_GROUPS
 from vcpu_env.base.world import World, aligned_words
 from vcpu_env.build.blueprint import blueprint_of
@@ -26,7 +27,7 @@ from vcpu_env.engine.state import (
     RUNNING,
     STOPPED_AT_DECISION,
 )
-from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_RULE, NR_BOOSTS, SCALE_ONE_Q16
 from vcpu_env.policy.in_file import policy_of
 from vcpu_env.policy.named import Policy, policy_named
 from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_FAILED, RuleError, failure
@@ -104,7 +105,7 @@ class Machine:
     @property
     def next_event_ns(self) -> int:
         """Simulated time of the next event, `base.timeline.NEVER` if nothing is ever going to happen."""
-        return int(self.world["winner"]["when_ns"][1])
+        return first_event(self.world)[1]
 
     def run_until(self, end_ns: int) -> bool:
         """Run up to and including the absolute simulated time `end_ns`.
@@ -161,7 +162,7 @@ class Machine:
         boost = whole_number("boost", boost, BOOST_RULE, NR_BOOSTS - 1)
         if not isinstance(penalty_scale, int | float | np.number) or not 0 <= penalty_scale <= MAX_SCALE:
             raise InputError(f"penalty_scale: value {shown(penalty_scale)} (allowed: 0..{MAX_SCALE})")
-        view["boost"], view["penalty_scale"] = boost, round(penalty_scale * PENALTY_SCALE_ONE)
+        view["boost"], view["penalty_scale_q16"] = boost, round(penalty_scale * SCALE_ONE_Q16)
         self._answer(answer)
 
     def answer_penalty(self, penalty_ns: int) -> None:
@@ -206,8 +207,8 @@ class Machine:
             allowed = f"0..{last}" if of_target else f"0..{MAX_PENALTY_NS} ns"
             return f"{name} answered {answer} {where} (allowed: {allowed})"
         return (
-            f"{name} set boost {view['boost']}, penalty_scale {view['penalty_scale']} {where} "
-            f"(allowed: boosts {BOOST_RULE}..{NR_BOOSTS - 1}, scales 0..{MAX_SCALE * PENALTY_SCALE_ONE})"
+            f"{name} set boost {view['boost']}, penalty_scale_q16 {view['penalty_scale_q16']} {where} "
+            f"(allowed: boosts {BOOST_RULE}..{NR_BOOSTS - 1}, scales 0..{MAX_SCALE * SCALE_ONE_Q16})"
         )
 
     def set_control(self, name: str, value: int) -> None:

@@ -37,7 +37,7 @@ def choose_target(view):
         answer, boost = label // 9, label % 9
     if BOOSTS[boost] != 0:
         view.boost = BOOSTS[boost]
-    view.penalty_scale = SCALES[boost]
+    view.penalty_scale_q16 = SCALES[boost]
     return answer
 
 

@@ -71,12 +71,12 @@ def test_the_rule_decides_as_the_tree(many, tmp_path):
     decided = tree.decide(records)
     for n in range(0, 100_000, 97):
         view = SimpleNamespace(
-            **dict(zip(SPINNER, records.spinners[n].tolist(), strict=True)), boost=0, penalty_scale=65536
+            **dict(zip(SPINNER, records.spinners[n].tolist(), strict=True)), boost=0, penalty_scale_q16=65536
         )
         for field, column in zip(SIBLING, records.siblings[n].T, strict=True):
             setattr(view, field, column.tolist())
         answer, boost = scope["choose_target"](view), decided[n, 1]
-        assert (answer, view.boost, view.penalty_scale) == (
+        assert (answer, view.boost, view.penalty_scale_q16) == (
             decided[n, 0],
             scope["BOOSTS"][boost],
             scope["SCALES"][boost],

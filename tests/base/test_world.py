@@ -9,9 +9,9 @@ import pytest
 
 import vcpu_env.envs.compiled.types
 import vcpu_env.machine  # noqa: F401  (with the one above: declares all structs)
-from vcpu_env.base.slots import STRUCTS
+from vcpu_env.base.header import STRUCTS
 from vcpu_env.base.structs import Struct
-from vcpu_env.base.timeline import event, machine_clock, timeline_arrays, winner
+from vcpu_env.base.timeline import earliest, event, machine_clock, timeline_arrays
 from vcpu_env.base.world import World
 
 REACH = """
@@ -67,7 +67,7 @@ def test_every_struct_is_declared():
 @pytest.mark.parametrize(
     "declare, error",
     [
-        (lambda: Struct("evnet", [("when_ns", "i8")]), "struct evnet: unknown (allowed: names in slots.STRUCTS)"),
+        (lambda: Struct("evnet", [("when_ns", "i8")]), "struct evnet: unknown (allowed: names in header.STRUCTS)"),
         (lambda: Struct("event", [("when_ns", "i8")]), "struct event: declared twice (allowed: once)"),
         (lambda: machine_clock.array(2), "struct machine_clock: 2 of it (allowed: 1)"),
         (lambda: World([event.array(2), event.array(4)]), "struct event: twice in a layout (allowed: once)"),
@@ -81,22 +81,22 @@ def test_wrong_declarations_name_the_struct(declare, error):
 
 @pytest.mark.core
 def test_state_of_another_layout_is_refused():
-    words = World(timeline_arrays(8)).words
-    assert np.array_equal(World(timeline_arrays(8), words).words, words)
-    with pytest.raises(ValueError, match=r"struct event: the world has 8 at byte \d+ \(allowed: the layout's 4 at"):
-        World(timeline_arrays(4), words)
-    with pytest.raises(ValueError, match=r"struct winner: the world has 16 at byte \d+ \(allowed: the layout's 0 at"):
-        World([event.array(8), machine_clock.array()], words)
+    words = World(timeline_arrays(16)).words
+    assert np.array_equal(World(timeline_arrays(16), words).words, words)
+    with pytest.raises(ValueError, match=r"struct event: the world has 16 at byte \d+ \(allowed: the layout's 8 at"):
+        World(timeline_arrays(8), words)
+    with pytest.raises(ValueError, match=r"struct earliest: the world has 8 at byte \d+ \(allowed: the layout's 0 at"):
+        World([event.array(16), machine_clock.array()], words)
     with pytest.raises(ValueError, match=rf"world: {len(words) - 8} words \(allowed: the layout's {len(words)}\)"):
-        World(timeline_arrays(8), words[:-8])
+        World(timeline_arrays(16), words[:-8])
 
 
 @pytest.mark.core
 def test_arrays_follow_each_other():
-    world = World([event.array(3), winner.array(5), machine_clock.array()])
-    for struct, count in ((event, 3), (winner, 5), (machine_clock, 1)):
+    world = World([event.array(3), earliest.array(5), machine_clock.array()])
+    for struct, count in ((event, 3), (earliest, 5), (machine_clock, 1)):
         world[struct.name]["when_ns" if struct is not machine_clock else "now_ns"] = count
         assert len(world[struct.name]) == count
     copy = world.copy()
     world["event"]["when_ns"] = 0
-    assert [int(copy[name][field].sum()) for name, field in (("event", "when_ns"), ("winner", "when_ns"))] == [9, 25]
+    assert [int(copy[name][field].sum()) for name, field in (("event", "when_ns"), ("earliest", "when_ns"))] == [9, 25]

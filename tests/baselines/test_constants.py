@@ -40,7 +40,7 @@ def test_what_is_left_out_is_the_series_own():
 def test_every_constant_arrives():
     world = world_of(OTHER)
     deboost, kvm = world["deboost_params"][0], world["kvm_params"][0]
-    assert (deboost["penalty_scale"], deboost["rate_limit_ns"]) == (16384, 1_000_000)
+    assert (deboost["penalty_scale_q16"], deboost["rate_limit_ns"]) == (16384, 1_000_000)
     assert (kvm["ipi_window_ns"], kvm["enable_relaxed_boost"]) == (7_000_000, 0)
     caps = deboost["cap_num"] / deboost["cap_den"]
     assert caps.tolist() == [5.0, 6.0, 4.0, 2.5, 2.0, 0.75, 1.0]
@@ -55,7 +55,7 @@ def test_an_action_of_host_tuner_sets_the_same_constants():
     env.reset(seed=0)
     env.step(np.array(action, np.float32))
     by_env, mine = env.machine.world, world_of(constants_toml(constants_of(np.float32(action).tolist())))
-    for struct, field in (("deboost_params", "penalty_scale"), ("deboost_params", "rate_limit_ns"),
+    for struct, field in (("deboost_params", "penalty_scale_q16"), ("deboost_params", "rate_limit_ns"),
                           ("kvm_params", "ipi_window_ns"), ("kvm_params", "enable_relaxed_boost")):  # fmt: skip
         assert by_env[struct][field] == pytest.approx(mine[struct][field], rel=1e-4), field
     caps = [world["deboost_params"]["cap_num"][0] / world["deboost_params"]["cap_den"][0] for world in (by_env, mine)]

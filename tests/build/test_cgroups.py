@@ -170,7 +170,7 @@ def test_an_environment_with_throttled_tasks_can_be_snapshot_and_forked():
     rng = np.random.default_rng(2)
     env.reset(seed=1)
     for _ in range(4000):
-        if env.slot.over:
+        if env.lane.over:
             env.reset()
         elif in_limbo(env.machine):
             break

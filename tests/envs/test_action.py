@@ -155,7 +155,7 @@ def test_answering_as_the_rule_is_the_rule(env_id, rule, scenario):
     machine, policy = env.machine.fork(), policy_named(rule)
     resume(machine, policy)
     steps = 0
-    while not env.slot.over:
+    while not env.lane.over:
         env.step(AS_RULE[env_id](env))
         steps += 1
     machine.run_until(env.machine.now_ns)
@@ -192,7 +192,7 @@ def test_a_compiled_rule_can_be_the_rule(env_id):
         view = SimpleNamespace(**{name: machine.decision[name] for name in machine.decision.dtype.names})
         machine.answer_target(int(prefers_last(view)))
     OWN.apply(machine.world)
-    while not env.slot.over:
+    while not env.lane.over:
         env.step(AS_RULE[env_id](env))
     machine.run_until(env.machine.now_ns)
     assert env.machine.counters() == machine.counters()
@@ -206,7 +206,7 @@ def penalties(env_id: str, action, seed: int = 3, **arguments) -> dict:
     env = make(env_id, scenario=STACKED, horizon_ns=100 * MSEC, jitter_ns=0, warm_starts=1, **arguments)
     env.reset(seed=seed)
     before = env.machine.counters()["deboost"]
-    while not env.slot.over:
+    while not env.lane.over:
         env.step(action)
     return {key: value - before[key] for key, value in env.machine.counters()["deboost"].items()}
 
@@ -256,7 +256,7 @@ def test_levels_scale_the_penalties_of_joint_actions():
         env.reset(seed=3)
         stats = env.machine.world["yield_stats"]
         before = stats.copy()
-        while not env.slot.over and stats["penalty_ns"][0] == before["penalty_ns"][0]:
+        while not env.lane.over and stats["penalty_ns"][0] == before["penalty_ns"][0]:
             env.step(np.array([1, level]))
         charged[scale] = int(stats["penalty_ns"][0] - before["penalty_ns"][0])
     assert charged[0.0] == 0 < charged[1.0]
@@ -309,21 +309,21 @@ def test_a_tuner_sets_the_constants():
     env.step(action)
     world = env.machine.world
     params, kvm = world["deboost_params"][0], world["kvm_params"][0]
-    assert params["penalty_scale"] == 4 * 65536
+    assert params["penalty_scale_q16"] == 4 * 65536
     original = Machine(SMALL, "series-v2").world["deboost_params"][0]
     factors = params["cap_num"][:6] / params["cap_den"][:6] / (original["cap_num"][:6] / original["cap_den"][:6])
     assert factors == pytest.approx([0.25, 0.5, 1, 2, 4, 1], rel=1e-3)
     assert params["rate_limit_ns"] == 6_000_000 // 16
     assert kvm["ipi_window_ns"] == 50_000_000_000 and kvm["enable_relaxed_boost"] == 0
     env.step(-np.ones(10, np.float32))
-    assert world["deboost_params"]["penalty_scale"][0] == 0 and world["kvm_params"]["ipi_window_ns"][0] == 50_000
+    assert world["deboost_params"]["penalty_scale_q16"][0] == 0 and world["kvm_params"]["ipi_window_ns"][0] == 50_000
 
 
 def test_a_tuner_acts_once_an_epoch():
     env = make(HOST_TUNER, horizon_ns=5 * MSEC, epoch_ns=2 * MSEC)
     _, info = env.reset(seed=1)
     start_ns, elapsed = info["time_ns"], []
-    while not env.slot.over:
+    while not env.lane.over:
         *_, info = env.step(np.zeros(10, np.float32))
         elapsed.append(info["elapsed_ns"])
     assert elapsed == [2 * MSEC, 2 * MSEC, 1 * MSEC] and info["time_ns"] == start_ns + 5 * MSEC

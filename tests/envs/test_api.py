@@ -111,7 +111,7 @@ def test_a_seed_decides_everything(env_id):
     played = {}
     for name, machine, seed in (("first", env, 5), ("again", env, 5), ("other", other, 5), ("another", env, 6)):
         machine.reset(seed=seed)
-        machine.slot.over = True  # let play() begin with a reset that goes on with the stream
+        machine.lane.over = True  # let play() begin with a reset that goes on with the stream
         played[name] = play(machine, np.random.default_rng(1), 30)
     assert same(played["first"], played["again"])
     assert same(played["first"], played["other"])
@@ -201,7 +201,7 @@ def test_illegal_candidates_are_refused_or_taken_as_nobody():
     for env in (strict, lenient, silent):
         env.reset(seed=9)
     refused, steps = 0, 0
-    while not silent.slot.over:
+    while not silent.lane.over:
         illegal = int(np.flatnonzero(~silent.action_masks())[0])
         with pytest.raises(gymnasium.error.InvalidAction, match=rf"candidate: value {illegal} \(allowed now: 0, 1"):
             strict.step(illegal)

@@ -110,7 +110,7 @@ def test_single_environments_of_a_batch_are_looked_at_by_name():
     batch = make_vec(CANDIDATE_CHOICE, 3, "SameStep")
     batch.reset(seed=4)
     batch.step(np.ones(3, int))
-    assert [machine.now_ns for machine in batch.get_attr("machine")] == [slot.running.now_ns for slot in batch.slots]
+    assert [machine.now_ns for machine in batch.get_attr("machine")] == [lane.running.now_ns for lane in batch.lanes]
     assert batch.call("snapshot") == tuple(batch.snapshot())
     assert batch.get_attr("render_mode") == (None,) * 3 and batch.get_attr("config") == (batch.config,) * 3
     forks = batch.call("fork")
@@ -144,7 +144,7 @@ def test_a_batch_is_as_many_single_environments(env_id, mode):
     rng, episodes, scenarios = np.random.default_rng(11), 0, set()
     for _ in range(150):
         scenarios |= {env.machine.scenario.name for env in singles}
-        was_over = [env.slot.over for env in singles]
+        was_over = [env.lane.over for env in singles]
         masks = batch.action_masks() if env_id in CHOOSING else [None] * 3
         actions = [answer(batch, rng, mask) for mask in masks]
         if mode == "Disabled" and any(was_over):
@@ -166,7 +166,7 @@ def test_a_batch_is_as_many_single_environments(env_id, mode):
 
 def check_step(env, i, action, mode, observations, rewards, truncated, info) -> bool:
     """Do the step that machine i did in its single environment, and compare. Returns whether its episode ended."""
-    if mode == "NextStep" and env.slot.over:
+    if mode == "NextStep" and env.lane.over:
         observation, single_info = env.reset()
         assert same(observations[i], observation) and same(row(info, i), single_info)
         assert rewards[i] == 0 and not truncated[i]

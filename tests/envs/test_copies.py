@@ -94,11 +94,11 @@ def test_nothing_of_an_environment_is_shared(way):
     other = way(env)
     other.notes.append(2)
     other.action_space.seed(3)
-    for name in ("action_space", "observation_space", "np_random", "notes", "slot"):
+    for name in ("action_space", "observation_space", "np_random", "notes", "lane"):
         assert getattr(env, name) is not getattr(other, name)
     assert env.notes == [1]
     assert not np.shares_memory(env.machine.world.words, other.machine.world.words)
-    assert np.shares_memory(other.slot.observation, other.machine.world.words)
+    assert np.shares_memory(other.lane.observation, other.machine.world.words)
     assert other.actions.space is other.action_space
 
 
@@ -185,14 +185,14 @@ def test_no_address_is_pickled(env_id):
     rule = Policy("last", "", frozenset(range(1, 10)), target_rule=last_candidate)
     for env in (make(env_id, rule=rule), make_vec(env_id, 2, rule=rule)):
         env.reset(seed=1)
-        world = (env if hasattr(env, "machine") else env.slots[1]).machine.world
+        world = (env if hasattr(env, "machine") else env.lanes[1]).machine.world
         addresses = [world.words.ctypes.data, int(world["decision_rules"]["target_address"][0])]
         text = pickle.dumps(env)
         assert addresses[0].to_bytes(8, "little") not in text
         assert addresses[1] == 0 or addresses[1].to_bytes(8, "little") not in text  # 0: its number, uncompiled
         again = pickle.loads(text)
-        slot = again.slots[1] if hasattr(again, "slots") else again.slot
-        assert slot.running.world["decision_rules"]["target_address"][0] == addresses[1]
+        lane = again.lanes[1] if hasattr(again, "lanes") else again.lane
+        assert lane.running.world["decision_rules"]["target_address"][0] == addresses[1]
 
 
 def test_a_world_alone_is_refused():
@@ -304,7 +304,7 @@ def test_a_search_is_copied():
 
 def played(env):
     """In a worker process."""
-    return future(env) if hasattr(env, "slot") else drive(env)
+    return future(env) if hasattr(env, "lane") else drive(env)
 
 
 def made(env_id: str):

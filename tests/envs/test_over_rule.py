@@ -10,7 +10,7 @@ from tests.helpers.small_env import CANDIDATE_CHOICE, HOST_TUNER, IDS, JOINT_YIE
 def episode(env, seed: int, choose) -> tuple[list, list]:
     """Rewards and infos of an episode."""
     rewards, infos = [], [env.reset(seed=seed)[1]]
-    while not env.slot.over:
+    while not env.lane.over:
         _, reward, _, _, info = env.step(choose(env))
         rewards.append(reward)
         infos.append(info)
@@ -26,8 +26,8 @@ def earned_by_the_rule(env, seed: int) -> float:
     """The return of an episode in which nobody but the rule decides."""
     env.reset(seed=seed)
     twin = env.fork()
-    twin.slot.follow_rule()
-    return float(twin.slot.machine.world["rule_curve"]["earned"][-1])
+    twin.lane.follow_rule()
+    return float(twin.lane.machine.world["rule_curve"]["earned"][-1])
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -150,7 +150,7 @@ def test_attributes_and_methods():
     assert Sb3VecEnv(environment.environment).env_is_wrapped(Monitor) == [False] * 3
     machines = environment.get_attr("machine", [1, 2])
     assert [machine.now_ns for machine in machines] == [
-        slot.running.now_ns for slot in environment.environment.slots[1:]
+        lane.running.now_ns for lane in environment.environment.lanes[1:]
     ]
     assert not sb3_batch(PENALTY_SCALE, 2).has_attr("action_masks")
     environment.close()
@@ -160,9 +160,9 @@ def test_options_choose_the_scenario():
     environment = sb3_batch(CANDIDATE_CHOICE, 2)
     environment.set_options({"scenario": STACKED})
     environment.reset()
-    assert environment.environment.slots[1].running.scenario.name == "stacked"
+    assert environment.environment.lanes[1].running.scenario.name == "stacked"
     environment.reset()
-    assert environment.environment.slots[1].running.scenario.name == "small"
+    assert environment.environment.lanes[1].running.scenario.name == "small"
 
 
 def test_pictures():

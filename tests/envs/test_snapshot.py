@@ -27,7 +27,7 @@ from tests.helpers.small_env import (
     same,
     stack,
 )
-from vcpu_env.envs.slot import SnapshotError
+from vcpu_env.envs.lane import SnapshotError
 from vcpu_env.policy.fingerprint import fingerprint, sources
 from vcpu_env.policy.named import Policy
 from vcpu_env.scenario import Run, Scenario, apply_overrides, list_scenarios, load_scenario
@@ -84,9 +84,9 @@ def test_an_episode_that_is_over_stays_over():
     env.reset(seed=1)
     *_, info = env.step(0)
     for other in (env.fork(), make(CANDIDATE_CHOICE, **short)):
-        if other.slot.machine is None:
+        if other.lane.machine is None:
             assert same(other.restore(env.snapshot())[1], info)
-        assert other.slot.over
+        assert other.lane.over
         assert same(other.reset(), env.fork().reset())
 
 

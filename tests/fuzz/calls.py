@@ -15,7 +15,7 @@ from tests.helpers.small_env import CANDIDATE_CHOICE, CHOOSING, IDS, SMALL, make
 from vcpu_env.base.errors import InputError
 from vcpu_env.envs import batch
 from vcpu_env.envs.config import EnvConfig, EnvConfigError
-from vcpu_env.envs.slot import SnapshotError
+from vcpu_env.envs.lane import SnapshotError
 from vcpu_env.machine import CONTROLS, Machine
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rules import EXTERNAL
@@ -134,14 +134,14 @@ def batch_calls() -> st.SearchStrategy[tuple[str, str, Any]]:
 def try_batch_call(given: tuple[str, str, Any]) -> None:
     env_id, call, value = given
     envs = batch_of(env_id)
-    before = [slot.running.world.words.copy() for slot in envs.slots]
+    before = [lane.running.world.words.copy() for lane in envs.lanes]
     try:
         if call in ("seed", "options"):
             envs.reset(**{call: value})
         else:
             getattr(envs, call)(value)
     except (InvalidAction, SnapshotError):
-        assert all((slot.running.world.words == words).all() for slot, words in zip(envs.slots, before, strict=True))
+        assert all((lane.running.world.words == words).all() for lane, words in zip(envs.lanes, before, strict=True))
         raise
 
 
@@ -159,7 +159,7 @@ def try_reset(given: tuple[str, dict[str, Any]]) -> None:
 def check_episodes_go_on(_: Any) -> None:
     """Whatever was tried before, the next step is an ordinary one."""
     env = environment(CANDIDATE_CHOICE)
-    if not env.slot.over:
+    if not env.lane.over:
         assert np.isfinite(env.step(1)[1])
 
 

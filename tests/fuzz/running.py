@@ -18,7 +18,7 @@ from tests.helpers.small_env import CANDIDATE_CHOICE, IDS, SMALL, answer, make
 from vcpu_env.envs import host_env, start
 from vcpu_env.envs.action import InvalidAction
 from vcpu_env.envs.config import EnvConfig, EnvConfigError
-from vcpu_env.envs.slot import SnapshotError
+from vcpu_env.envs.lane import SnapshotError
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.policy.rules import RuleError
@@ -144,7 +144,7 @@ def actions() -> st.SearchStrategy[Any]:
 def try_action(given: tuple[str, Any]) -> None:
     env_id, action = given
     env = environment(env_id)
-    if env.slot.over:
+    if env.lane.over:
         env.reset()
     before = env.machine.world.words.copy()
     try:
@@ -182,7 +182,7 @@ def check_arguments(env: Any) -> None:
     rng = np.random.default_rng(1)
     env.reset(seed=1)
     for _ in range(3):
-        if env.slot.over:
+        if env.lane.over:
             break
         env.step(answer(env, rng))
     words = env.machine.world.words.copy()

@@ -91,7 +91,7 @@ def play(env: Any, rng: np.random.Generator, steps: int) -> list[tuple]:
     """Random steps, a reset after each episode's end: (action, observation, reward, truncated, info) of each."""
     played = []
     for _ in range(steps):
-        if env.slot.over:
+        if env.lane.over:
             observation, info = env.reset()
             played.append((None, observation, 0.0, False, info))
             continue

@@ -58,7 +58,7 @@ def test_v2_penalty():
     world = two_tasks(deboost=DEBOOST_V2)
     assert yields(world, A, B, 1_500_000) == B
     decision, se = world["yield_decision"][0], world["sched_entity"][A]
-    assert (decision["n"], decision["gran"], decision["need"], decision["penalty"]) == (2, SLICE, 0, SLICE)
+    assert (decision["n"], decision["gran_ns"], decision["need_ns"], decision["penalty_ns"]) == (2, SLICE, 0, SLICE)
     assert (decision["applied"], decision["forfeit"]) == (1, 0)
     assert (se["vruntime"], se["deadline"]) == (START + 1_500_000 + SLICE, START + 1_500_000 + 2 * SLICE)
 
@@ -70,7 +70,7 @@ def test_v2_penalty_of_a_target_ahead():
     world["deboost_params"]["deboost"] = DEBOOST_V2
     assert yields(world, B, A, 2_000_000) == A
     decision = world["yield_decision"][0]
-    assert (decision["need"], decision["penalty"]) == (1_000_000, 3_900_000)
+    assert (decision["need_ns"], decision["penalty_ns"]) == (1_000_000, 3_900_000)
     assert world["sched_entity"]["vruntime"][B] == START + 500_000 + 3_900_000
 
 

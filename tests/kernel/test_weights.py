@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.base.world import World
-from vcpu_env.kernel.build import Task, build_kernel, scaled_base_slice_ns, set_load
+from vcpu_env.kernel.build import Task, build_kernel, set_load
+from vcpu_env.kernel.features import scaled_base_slice_ns
 from vcpu_env.kernel.types import kernel_arrays, sched_entity
 from vcpu_env.kernel.weights import calc_delta_fair, cpu_weight_to_shares, div_trunc, scale_load_down
 

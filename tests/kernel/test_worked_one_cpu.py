@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.one_cpu import MSEC, OneCpu
 from vcpu_env.build.cgroups import cpu_shares
-from vcpu_env.kernel.build import scaled_base_slice_ns
+from vcpu_env.kernel.features import scaled_base_slice_ns
 from vcpu_env.kernel.types import LAG_CLAMP_6_19_9, REWEIGHT_FIXED
 
 pytestmark = pytest.mark.core

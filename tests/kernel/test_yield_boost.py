@@ -144,7 +144,7 @@ def test_a_minimal_charge_makes_the_target_just_eligible():
     boost_minimal(cpu.w, 0, cpu.scenario.tasks["B"])
     check(cpu.world)
     assert cpu.eligible("B") and cpu.v("A") == close(3.6) and cpu.d("A") == close(3.6 + SLICE)
-    assert cpu.V() == close(3) and int(cpu.world["yield_decision"]["penalty"][0]) / MSEC == close(3.6)
+    assert cpu.V() == close(3) and int(cpu.world["yield_decision"]["penalty_ns"][0]) / MSEC == close(3.6)
     assert decision["applied"] == 1 == cpu.world["yield_decision"]["applied"][0]
     cpu.world["sched_entity"]["vruntime"][cpu.scenario.tasks["A"]] -= 1
     assert not cpu.eligible("B")

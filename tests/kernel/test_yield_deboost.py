@@ -23,7 +23,7 @@ from vcpu_env.kernel.yield_types import (
     DEBOOST_NONE,
     DEBOOST_V1,
     DEBOOST_V2,
-    PENALTY_SCALE_ONE,
+    SCALE_ONE_Q16,
     SKIP_NOT,
     SKIP_NOT_SAME_RQ,
     SKIP_RATE_LIMIT,
@@ -141,8 +141,8 @@ def test_v2_charges_the_yielder_and_the_target_runs():
     assert yield_to(world.handle, 0, 1) == 1
     decision = world["yield_decision"][0]
     assert decision["applied"] == 1
-    assert decision["y_v1"] == before[0] + decision["penalty"]
-    assert GRAN <= decision["penalty"] <= 6 * GRAN
+    assert decision["y_v1"] == before[0] + decision["penalty_ns"]
+    assert GRAN <= decision["penalty_ns"] <= 6 * GRAN
     assert schedule(world.handle, 0) == 1
 
 
@@ -162,7 +162,7 @@ def test_penalty_hits_the_groups_where_the_branches_part():
     yield_to(world.handle, 0, 1)
     decision = world["yield_decision"][0]
     assert (decision["lca_y"], decision["lca_t"], decision["lca_q"]) == (2, 3, 0)
-    assert vruntimes(world)[2] == before[2] + decision["penalty"]
+    assert vruntimes(world)[2] == before[2] + decision["penalty_ns"]
 
 
 @pytest.mark.core
@@ -171,7 +171,7 @@ def test_v1_overwrites_the_slice_protection():
     yield_to(world.handle, 0, 1)
     entity, decision = world["sched_entity"][0], world["yield_decision"][0]
     assert decision["applied"] == 1
-    assert abs(entity["vlag"]) < abs(decision["penalty"])
+    assert abs(entity["vlag"]) < abs(decision["penalty_ns"])
 
 
 @pytest.mark.core
@@ -200,11 +200,11 @@ def test_refusals():
 def test_penalty_scale_multiplies_the_series_penalty(share):
     world = two_tasks(DEBOOST_V2)
     series = two_tasks(DEBOOST_V2)
-    world["deboost_params"]["penalty_scale"] = share * PENALTY_SCALE_ONE
+    world["deboost_params"]["penalty_scale_q16"] = share * SCALE_ONE_Q16
     yield_to(world.handle, 0, 1)
     yield_to(series.handle, 0, 1)
     decision = world["yield_decision"][0]
-    assert decision["penalty"] == share * series["yield_decision"]["penalty"][0]
+    assert decision["penalty_ns"] == share * series["yield_decision"]["penalty_ns"][0]
     assert (decision["applied"], decision["skip"]) == (share > 0, SKIP_NOT)
 
 
@@ -215,7 +215,7 @@ def test_a_rule_of_ones_own_between_the_two_halves():
     assert yield_to_begin(world.handle, 0, 1) == 1
     assert world["yield_decision"]["pending"][0] == 1
     assert vruntimes(world) == before
-    world["yield_decision"]["penalty"] = 123_456
+    world["yield_decision"]["penalty_ns"] = 123_456
     yield_to_end(world.handle, 0, 1)
     assert world["yield_decision"]["y_v1"][0] == before[0] + 123_456
     assert world["yield_decision"]["pending"][0] == 0

@@ -169,7 +169,7 @@ def test_v3_credits_the_target_and_charges_nobody():
     assert one.v(yielder) == 100  # not eligible any more once the target has been credited: nothing is forfeited
 
 
-def test_v3_needs_no_slot_to_credit():
+def test_v3_needs_no_turn_to_credit():
     one = pair(DEBOOST_V3)
     for _ in range(3):
         one.yield_to(one.other)
@@ -193,7 +193,7 @@ def test_vee21_pushes_the_yielder_just_far_enough(target, charged):
     yielder = one.running
     one.put(**{one.other: (target, target + 2.8)})
     one.yield_to(one.other)
-    assert int(one.world["yield_decision"]["penalty"][0]) == charged * MSEC
+    assert int(one.world["yield_decision"]["penalty_ns"][0]) == charged * MSEC
     assert one.v(yielder) >= 100 + charged
 
 
@@ -202,7 +202,7 @@ def test_fresh_gap_is_measured_after_the_yielder_was_charged():
     for one in (stale, fresh):
         one.now = 0.5
         one.yield_to(one.other)
-    need = {name: int(one.world["yield_decision"]["need"][0]) for name, one in (("stale", stale), ("fresh", fresh))}
+    need = {name: int(one.world["yield_decision"]["need_ns"][0]) for name, one in (("stale", stale), ("fresh", fresh))}
     assert need["stale"] - need["fresh"] == 0.5 * MSEC
 
 
@@ -216,7 +216,7 @@ def test_baseline_of_a_yield_without_a_gap(live, penalty):
     one.world["deboost_params"]["deboost"] = DEBOOST_V2
     one.world["deboost_params"]["live_baseline"] = live
     one.yield_to(others[0])
-    assert int(one.world["yield_decision"]["penalty"][0]) == penalty
+    assert int(one.world["yield_decision"]["penalty_ns"][0]) == penalty
 
 
 @pytest.mark.parametrize(("live", "debounced"), [(0, 0), (1, 1)])

@@ -16,7 +16,7 @@ from tests.helpers.command_line import call, refused
 from vcpu_env.base.jit import JIT, NIL
 from vcpu_env.base.structs import StructView
 from vcpu_env.envs.config import EnvConfigError, rule_of
-from vcpu_env.kernel.yield_types import BOOST_CREDIT, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_CREDIT, SCALE_ONE_Q16
 from vcpu_env.machine import Machine
 from vcpu_env.policy import rivals
 from vcpu_env.policy.in_file import PolicyError, policy_in_file, policy_of
@@ -40,7 +40,7 @@ MODELS = Path(__file__).parent.parent.parent / "agents/models"
 def view_of(**fields) -> np.ndarray:
     """A decision of three candidates."""
     view = np.zeros(1, YIELD_VIEW)
-    view["nr_candidates"], view["target"], view["penalty_scale"] = 3, NIL, PENALTY_SCALE_ONE
+    view["nr_candidates"], view["target"], view["penalty_scale_q16"] = 3, NIL, SCALE_ONE_Q16
     view["candidate"][0][:3], view["waited_ns"][0][:5] = (4, 5, 7), (20, 30, 10, 99, 99)
     for name, value in fields.items():
         view[name] = value
@@ -63,7 +63,7 @@ def refusal(text: str, name: str = "own.py", member: str = "") -> str:
     return str(error.value)
 
 
-OUTPUTS = "(allowed: the view's boost and penalty_scale"
+OUTPUTS = "(allowed: the view's boost and penalty_scale_q16"
 PLAIN = "(allowed: assignments, if, for, while, return, raise, assert)"
 
 
@@ -250,13 +250,13 @@ def arithmetic(view):
     for i in range(len(FACTORS)):
         total += FACTORS[i] * round(HALVES[i] * b) + int(b / 3) + 2**i
     total += max(view.waited_ns) if view.nr_candidates > 0 else np.abs(b)
-    view.penalty_scale //= 2
+    view.penalty_scale_q16 //= 2
     return min(total, 2**50) + pick(view, 50) + (True if view.cpu in (1, 3) else 0)
 
 
 def test_compiled_and_python_rules_agree():
     rng = np.random.default_rng(3)
-    sealed = Seal(YIELD_VIEW.names, ("boost", "penalty_scale"), lambda function: function).rule(arithmetic)
+    sealed = Seal(YIELD_VIEW.names, ("boost", "penalty_scale_q16"), lambda function: function).rule(arithmetic)
     from vcpu_env.policy.decision import Decision
 
     for _ in range(300):
@@ -266,7 +266,17 @@ def test_compiled_and_python_rules_agree():
         other = view.copy()
         seen = Decision(other[0])
         assert ask(arithmetic, view) == sealed(seen, seen)
-        assert view == other and view["penalty_scale"] == PENALTY_SCALE_ONE // 2
+        assert view == other and view["penalty_scale_q16"] == SCALE_ONE_Q16 // 2
+
+
+def test_a_fields_name_of_version_0_1_is_understood_with_a_warning():
+    text = "def choose_target(view):\n    view.penalty_scale = 3 * view.penalty_scale\n    return 1\n"
+    said = r"^view\.penalty_scale: the field is called penalty_scale_q16 since version 0\.2$"
+    with pytest.warns(FutureWarning, match=said) as warned:
+        policy = policy_in_file("old.py", text, "")
+    assert {(one.filename, one.lineno) for one in warned} == {("old.py", 2)}
+    view = view_of()
+    assert ask(policy.target_rule, view) == 1 and view["penalty_scale_q16"] == 3 * SCALE_ONE_Q16
 
 
 def test_a_rule_composed_of_a_users_is_sealed():
@@ -315,7 +325,7 @@ def no_such_boost(view):
 
 
 def no_such_scale(view):
-    view.penalty_scale = 2**40
+    view.penalty_scale_q16 = 2**40
     return 1
 
 
@@ -332,8 +342,11 @@ def huge_penalty(view):
     ("rule", "line"),
     [
         (past_the_list, r"policy mine: rule past_the_list answered \d+ for vCPU \d+ at \d+ ns \(allowed: 0\.\.\d+\)"),
-        (no_such_boost, r"policy mine: rule no_such_boost set boost 99, penalty_scale 65536 for .* boosts 0\.\.10, "),
-        (no_such_scale, r"policy mine: rule no_such_scale set boost 0, penalty_scale 1099511627776 for vCPU "),
+        (
+            no_such_boost,
+            r"policy mine: rule no_such_boost set boost 99, penalty_scale_q16 65536 for .* boosts 0\.\.10",
+        ),
+        (no_such_scale, r"policy mine: rule no_such_scale set boost 0, penalty_scale_q16 1099511627776 for vCPU "),
         (raises, r"policy mine: .*test_sealed\.py, line \d+: rule raises: AssertionError \(for vCPU \d+ at \d+ ns\)"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.scenarios import VM, overridden, refused
-from vcpu_env.kernel.features import base_slice_of
+from vcpu_env.kernel.features import scaled_base_slice_ns
 from vcpu_env.scenario import (
     SCHED_FEATURES,
     Scenario,
@@ -53,7 +53,7 @@ def test_shipped_scenarios_load_and_are_what_their_names_say():
     [(1, 700_000), (2, 1_400_000), (3, 1_400_000), (4, 2_100_000), (7, 2_100_000), (8, 2_800_000), (256, 2_800_000)],
 )
 def test_base_slice_follows_the_number_of_cpus(cpus, slice_ns):
-    assert base_slice_of(cpus) == slice_ns
+    assert scaled_base_slice_ns(cpus) == slice_ns
     assert overridden(f"host.cpus={cpus}").host.base_slice_ns == slice_ns
     assert overridden(f"host.cpus={cpus}", "host.base_slice_ns=3_000_000").host.base_slice_ns == 3_000_000
 

@@ -22,7 +22,7 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
 from vcpu_env.base.code_cache import DEBUG, CodeCache, cache_dir
-from vcpu_env.base.slots import check_indices
+from vcpu_env.base.header import check_indices
 
 JIT = not numba.config.DISABLE_JIT
 

@@ -22,10 +22,10 @@ import numpy as np
 from numba import types
 from numba.extending import lower_builtin, type_callable
 
+from vcpu_env.base.header import COUNTS_AT, FAULT_AT, STRUCTS, outside
 from vcpu_env.base.jit import DEBUG, JIT
-from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, STRUCTS, outside
 
-WORD_BYTES = 8
+WORD_BYTES, LINE_BYTES = 8, 64
 
 
 class StructView:
@@ -46,11 +46,32 @@ class StructView:
 
 
 class PyWorld:
-    """Uncompiled mode: stands for the state array ``w``; holds its header, and one structured view per slot."""
+    """Uncompiled mode: stands for the state array ``w``; holds its header, and one structured view per struct."""
 
     def __init__(self, views, header):
         self.views = views
         self.header = header
+
+
+def in_whole_lines(fields: list[tuple]) -> np.dtype:
+    """The dtype of these fields, padded to whole cache lines if it is larger than half of one.
+
+    So the first fields of every struct of an array begin a line, and those of two structs share none.
+    """
+    dtype = np.dtype(fields, align=True)
+    if 2 * dtype.itemsize <= LINE_BYTES:
+        return dtype
+    names: Any = dtype.names
+    layout: Any = dtype.fields
+    return np.dtype(
+        {
+            "names": names,
+            "formats": [layout[name][0] for name in names],
+            "offsets": [layout[name][1] for name in names],
+            "itemsize": -(-dtype.itemsize // LINE_BYTES) * LINE_BYTES,
+        },
+        align=True,
+    )
 
 
 class Struct:
@@ -59,12 +80,13 @@ class Struct:
     A copy or a pickle of it is a reference to it.
 
     Args:
-        name: one of `slots.STRUCTS`, which gives its slot.
-        fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C.
+        name: one of `header.STRUCTS`, which gives its number.
+        fields: as of a dtype: (name, type) or (name, type, shape), in order, aligned as in C. What is used together
+            belongs into one cache line.
         single: a world has one of it; its accessor takes no index: ``engine(w)``.
 
     Raises:
-        ValueError: the name is not in `slots.STRUCTS`, or is declared twice.
+        ValueError: the name is not in `header.STRUCTS`, or is declared twice.
         IndexError: from the accessor, uncompiled or with `VCPU_ENV_DEBUG=1`: there is no such struct.
     """
 
@@ -73,19 +95,19 @@ class Struct:
 
     def __init__(self, name: str, fields: Sequence[tuple], single: bool = False):
         if name not in STRUCTS:
-            raise ValueError(f"struct {name}: unknown (allowed: names in slots.STRUCTS)")
+            raise ValueError(f"struct {name}: unknown (allowed: names in header.STRUCTS)")
         if name in self.declared:
             raise ValueError(f"struct {name}: declared twice (allowed: once)")
         self.declared[name] = self
-        self.name, self.slot, self.single = name, STRUCTS.index(name), single
+        self.name, self.number, self.single = name, STRUCTS.index(name), single
         self.module: str = sys._getframe(1).f_globals["__name__"]
-        self.dtype = np.dtype(list(fields), align=True)
+        self.dtype = np.dtype(list(fields), align=True) if single else in_whole_lines(list(fields))
         self.fields: tuple[str, ...] = self.dtype.names or ()
         if JIT:
             compile_accessor(self)
 
     def __call__(self, w, *indices):
-        array = w.views.get(self.slot, ())
+        array = w.views.get(self.number, ())
         (index,) = indices or (0,) * self.single
         if not 0 <= index < len(array):
             raise IndexError(outside(self.name, index, len(array)))
@@ -133,9 +155,9 @@ class StructArray:
     count: int
 
     @property
-    def slot(self) -> int:
+    def number(self) -> int:
         """Where the header of a world has its offset."""
-        return self.struct.slot
+        return self.struct.number
 
     @property
     def name(self) -> str:
@@ -148,26 +170,26 @@ class StructArray:
         return self.struct.dtype
 
 
-def write_word(w, slot, place, value):
-    """Write to a field that is known when the machine runs only: a word of the single struct in a slot."""
-    w.views[slot].view(np.int64).reshape(-1)[place] = value
+def write_word(w, number, place, value):
+    """Write to a field that is known when the machine runs only: a word of the single struct of a number."""
+    w.views[number].view(np.int64).reshape(-1)[place] = value
 
 
 def compile_write_word() -> None:
-    """Teach the compiler what ``write_word(w, slot, place, value)`` means."""
+    """Teach the compiler what ``write_word(w, number, place, value)`` means."""
 
     @type_callable(write_word)
     def type_write(context):
-        return lambda w, slot, place, value: types.void
+        return lambda w, number, place, value: types.void
 
     @lower_builtin(write_word, types.Any, types.Any, types.Any, types.Any)
     def write(context, builder, signature, args):
         word = context.get_value_type(types.intp)
-        w, slot, place, value = (
+        w, number, place, value = (
             context.cast(builder, a, kind, types.intp) for a, kind in zip(args, signature.args, strict=True)
         )
         header = builder.inttoptr(w, word.as_pointer())
-        struct = builder.inttoptr(builder.add(w, builder.load(builder.gep(header, [slot]))), word.as_pointer())
+        struct = builder.inttoptr(builder.add(w, builder.load(builder.gep(header, [number]))), word.as_pointer())
         builder.store(value, builder.gep(struct, [place]))
         return context.get_dummy_value()
 
@@ -198,7 +220,7 @@ def compile_accessor(struct: Struct) -> None:
         header = builder.inttoptr(w, word.as_pointer())
         if DEBUG:
             check_index(context, builder, header, struct, index)
-        address = builder.add(w, builder.load(builder.gep(header, [word(struct.slot)])))
+        address = builder.add(w, builder.load(builder.gep(header, [word(struct.number)])))
         address = builder.add(address, builder.mul(index, word(struct.dtype.itemsize)))
         return builder.inttoptr(address, context.get_value_type(record))
 
@@ -214,10 +236,10 @@ def check_index(context, builder, header, struct: Struct, index) -> None:
     def at(place):
         return builder.gep(header, [word(place)])
 
-    count = builder.load(at(COUNTS_AT + struct.slot))
+    count = builder.load(at(COUNTS_AT + struct.number))
     with builder.if_then(builder.icmp_unsigned(">=", index, count), likely=False):
         fault = at(FAULT_AT)
         with builder.if_then(builder.icmp_signed("==", builder.load(fault), word(0))):
-            builder.store(word(struct.slot + 1), fault)
+            builder.store(word(struct.number + 1), fault)
             builder.store(index, at(FAULT_AT + 1))
         context.call_conv.return_user_exc(builder, IndexError, (f"struct {struct.name}: index that it does not have",))

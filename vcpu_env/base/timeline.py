@@ -2,10 +2,12 @@
 
 Every source of events (a CPU's tick, a CPU's running segment, a vCPU's timer, ...) owns one slot and has at most one
 event in it, so nothing is ever left behind to be skipped later. Slots are numbered by priority, then by owner: at equal
-times the lower slot is first, which makes the order total without a sequence number. A winner tree over the slots gives
-the next event at its root; moving or cancelling one costs one path to the root, usually less. A node keeps its
-winner's time as well, so that a match reads the two children, which share a cache line, and nothing else: on hosts of
-hundreds of CPUs the tree is larger than the first-level cache.
+times the lower slot is first, which makes the order total without a sequence number.
+
+Eight slots that follow each other are a block, a cache line. Above them is a tree of nodes, eight to a block as well:
+node n keeps the first event of its block, block n + 1 of the nodes or, behind the last of these, of the slots. An event
+that is moved changes its block's node only where it is, or was, the block's first, and so on upwards; the next event is
+the first of block 0. On hosts of hundreds of CPUs that is five steps where a tree of pairs would be fifteen.
 """
 
 import numpy as np
@@ -15,6 +17,9 @@ from vcpu_env.base.structs import Struct, StructArray
 
 NEVER = 1 << 62
 """Time of an event that is not going to happen (ns)."""
+
+BLOCK = 8
+"""Slots, or nodes of the tree above them, in a cache line."""
 
 MOST_EVENTS_AT_ONCE = 1_000_000
 """Events at one instant after which time is taken to stand still."""
@@ -26,12 +31,12 @@ MOST_STEPS_AT_ONCE = 10_000
 """Steps of programs within one event after which time is taken to stand still."""
 
 event = Struct("event", [("when_ns", "i8")])
-winner = Struct("winner", [("slot", "i8"), ("when_ns", "i8")])
+earliest = Struct("earliest", [("when_ns", "i8"), ("slot", "i8")])
 machine_clock = Struct(
     "machine_clock",
     [
         ("now_ns", "i8"),
-        ("leaves", "i8"),
+        ("nr_nodes", "i8"),  # of the tree: block 0 and all others that are not of slots
         ("events", "i8"),
         ("check_events", "i8"),  # after so many events comes the next look
         ("checked_ns", "i8"),  # the time at the last look; NEVER: a program has been seen to take none
@@ -42,52 +47,99 @@ machine_clock = Struct(
 )
 
 
+def nr_nodes(nr_slots: int) -> int:
+    """How many nodes the tree over so many slots has: whole levels of 8, 64, ..."""
+    nodes, level = BLOCK, BLOCK
+    while level * BLOCK < nr_slots:
+        level *= BLOCK
+        nodes += level
+    return nodes
+
+
 def timeline_arrays(nr_slots: int) -> list[StructArray]:
     """The struct arrays of a timeline with `nr_slots` slots."""
-    leaves = 1 << max(1, (nr_slots - 1).bit_length())
     return [
-        event.array(leaves),
-        winner.array(2 * leaves),
+        event.array(-(-nr_slots // BLOCK) * BLOCK),
+        earliest.array(nr_nodes(nr_slots)),
         machine_clock.array(),
     ]
 
 
 def init_timeline(world) -> None:
     """Make the timeline empty, at time 0."""
-    leaves = len(world["event"])
-    world["machine_clock"]["leaves"] = leaves
+    world["machine_clock"]["nr_nodes"] = len(world["earliest"])
     world["machine_clock"]["check_events"] = EVENTS_BETWEEN_LOOKS
     world["machine_clock"]["stalled_slot"] = NIL
     world["event"]["when_ns"] = NEVER
-    world["winner"]["when_ns"] = NEVER
-    slots = world["winner"]["slot"]
-    slots[leaves:] = np.arange(leaves)
-    for node in range(leaves - 1, 0, -1):
-        slots[node] = slots[2 * node]
+    nodes = world["earliest"]
+    nodes["when_ns"] = NEVER
+    below = len(nodes) // BLOCK - 1  # nodes from here on have blocks of slots
+    nodes["slot"][below:] = np.arange(len(nodes) - below) * BLOCK
+    for node in range(below - 1, -1, -1):
+        nodes["slot"][node] = nodes["slot"][(node + 1) * BLOCK]
+
+
+def first_event(world) -> tuple[int, int]:
+    """The slot of the next event, and its time."""
+    when_ns = world["event"]["when_ns"]
+    slot = int(when_ns.argmin())
+    return slot, int(when_ns[slot])
+
+
+@kjit
+def first_of_slots(w, slot):
+    """The slot whose event is first in a slot's block."""
+    begin = slot & -BLOCK
+    first, first_ns = begin, event(w, begin).when_ns
+    for i in range(begin + 1, begin + BLOCK):
+        when_ns = event(w, i).when_ns
+        if when_ns < first_ns:
+            first, first_ns = i, when_ns
+    return first
+
+
+@kjit
+def first_of_nodes(w, node):
+    """The slot whose event is first below a node's block."""
+    begin = node & -BLOCK
+    first, first_ns = begin, earliest(w, begin).when_ns
+    for i in range(begin + 1, begin + BLOCK):
+        when_ns = earliest(w, i).when_ns
+        if when_ns < first_ns:
+            first, first_ns = i, when_ns
+    return earliest(w, first).slot
 
 
 @kjit
 def set_event(w, slot, when_ns):
     """Let the event of `slot` happen at `when_ns`, instead of whenever it was to happen; `NEVER` cancels it."""
     event(w, slot).when_ns = when_ns
-    node = slot + machine_clock(w).leaves
-    winner(w, node).when_ns = when_ns
-    node >>= 1
-    while node >= 1:
-        left, right, here = winner(w, 2 * node), winner(w, 2 * node + 1), winner(w, node)
-        best, best_ns = left.slot, left.when_ns
-        if right.when_ns < best_ns:
-            best, best_ns = right.slot, right.when_ns
-        if here.slot == best and here.when_ns == best_ns:
+    node = (machine_clock(w).nr_nodes + slot) // BLOCK - 1
+    top = earliest(w, node)
+    first = slot
+    if top.when_ns < when_ns or (top.when_ns == when_ns and top.slot < slot):
+        if top.slot != slot:
             return
-        here.slot, here.when_ns = best, best_ns
-        node >>= 1
+        first = first_of_slots(w, slot)
+    while True:
+        first_ns, before = event(w, first).when_ns, top.slot
+        if before == first and top.when_ns == first_ns:
+            return
+        top.slot, top.when_ns = first, first_ns
+        if node < BLOCK:
+            return
+        below, node = node, node // BLOCK - 1
+        top = earliest(w, node)
+        if top.when_ns < first_ns or (top.when_ns == first_ns and top.slot < first):
+            if top.slot != before:
+                return
+            first = first_of_nodes(w, below)
 
 
 @kjit
 def next_slot(w):
     """The slot of the next event."""
-    return winner(w, 1).slot
+    return first_of_nodes(w, 0)
 
 
 @kjit

@@ -12,8 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from vcpu_env.base.header import TRACE_AT
 from vcpu_env.base.jit import JIT, entry_point
-from vcpu_env.base.slots import TRACE_AT
 from vcpu_env.base.structs import Struct, StructArray
 
 SCHED, KVM, YIELD, GUEST, IRQ, LOCK = 1, 2, 4, 8, 16, 32

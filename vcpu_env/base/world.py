@@ -1,8 +1,8 @@
 """The state of a machine as one value: a single int64 array that holds every struct array.
 
-It begins with a header (`slots`) of where the struct arrays lie. All references between structs are ids (indices),
-never addresses, so a copy of the array is a complete, independent machine: snapshot, restore and fork are copies, and
-a batch of N machines is an array with a leading axis.
+It begins with a header (`base.header`) of where the struct arrays lie. All references between structs are ids
+(indices), never addresses, so a copy of the array is a complete, independent machine: snapshot, restore and fork are
+copies, and a batch of N machines is an array with a leading axis.
 """
 
 import hashlib
@@ -10,17 +10,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from vcpu_env.base.header import COUNTS_AT, FAULT_AT, HEADER_WORDS, STRUCTS, TRACE_AT
 from vcpu_env.base.jit import JIT
-from vcpu_env.base.slots import COUNTS_AT, FAULT_AT, HEADER_WORDS, STRUCTS, TRACE_AT
-from vcpu_env.base.structs import PyWorld, StructArray
-
-ALIGN_BYTES = 64
+from vcpu_env.base.structs import LINE_BYTES, PyWorld, StructArray
 
 
 def aligned_words(count: int) -> np.ndarray:
     """Zeros that begin at a cache line."""
-    room = np.zeros(count + ALIGN_BYTES // 8, np.int64)
-    start = -room.ctypes.data % ALIGN_BYTES // 8
+    room = np.zeros(count + LINE_BYTES // 8, np.int64)
+    start = -room.ctypes.data % LINE_BYTES // 8
     return room[start : start + count]
 
 
@@ -28,9 +26,9 @@ def check_layout(header: np.ndarray, size: int, words: np.ndarray) -> None:
     """Refuse a state of another layout than that with this header and so many words."""
     if len(words) >= FAULT_AT and not np.array_equal(words[:FAULT_AT], header):
         counts_first = np.roll(words[:FAULT_AT] != header, COUNTS_AT)  # a wrong count moves all that follow
-        slot = int(np.flatnonzero(counts_first)[0]) % COUNTS_AT
-        found, declared = (f"{h[COUNTS_AT + slot]} at byte {h[slot]}" for h in (words, header))
-        raise ValueError(f"struct {STRUCTS[slot]}: the world has {found} (allowed: the layout's {declared})")
+        number = int(np.flatnonzero(counts_first)[0]) % COUNTS_AT
+        found, declared = (f"{h[COUNTS_AT + number]} at byte {h[number]}" for h in (words, header))
+        raise ValueError(f"struct {STRUCTS[number]}: the world has {found} (allowed: the layout's {declared})")
     if len(words) != size:
         raise ValueError(f"world: {len(words)} words (allowed: the layout's {size})")
 
@@ -59,15 +57,15 @@ class World:
         for array in arrays:
             if array.name in self._offsets:
                 raise ValueError(f"struct {array.name}: twice in a layout (allowed: once)")
-            self._offsets[array.name] = header[array.slot] = end
-            header[COUNTS_AT + array.slot] = array.count
-            end += -(-array.count * array.dtype.itemsize // ALIGN_BYTES) * ALIGN_BYTES
+            self._offsets[array.name] = header[array.number] = end
+            header[COUNTS_AT + array.number] = array.count
+            end += -(-array.count * array.dtype.itemsize // LINE_BYTES) * LINE_BYTES
         if words is None:
             words = aligned_words(end // 8)
             words[:FAULT_AT] = header
         check_layout(header, end // 8, words)
         self.words = words
-        self.handle = words.ctypes.data if JIT else PyWorld({a.slot: self[a.name] for a in arrays}, words)
+        self.handle = words.ctypes.data if JIT else PyWorld({a.number: self[a.name] for a in arrays}, words)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The structured view of one struct array; writing to it changes the machine."""
@@ -110,5 +108,5 @@ class World:
     @property
     def layout(self) -> str:
         """A fingerprint of where everything lies."""
-        parts = [(array.slot, name, array.dtype.descr, array.count) for name, array in self.arrays.items()]
+        parts = [(array.number, name, array.dtype.descr, array.count) for name, array in self.arrays.items()]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -25,7 +25,7 @@ from vcpu_env.guest.shapes import place_shapes, shape_arrays
 from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.cpumask import allow
-from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, base_slice_of
+from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, scaled_base_slice_ns
 from vcpu_env.kernel.types import (
     KERNEL_6_19,
     KERNEL_7_3,
@@ -263,7 +263,7 @@ def fill_guest_kernels(world: World, plan: Blueprint) -> None:
     scenario, vms = plan.scenario, world["guest_vm"]
     for vm, spec in enumerate(scenario.expanded_vms):
         tick_ns = 1_000_000_000 // spec.hz
-        slice_ns = base_slice_of(spec.vcpus)
+        slice_ns = scaled_base_slice_ns(spec.vcpus)
         vms["ipi_mode"][vm] = IPI_MODES[spec.ipi_mode]
         vms["tick_ns"][vm] = tick_ns
         vms["tick_phase_ns"][vm] = draw(stream_key(seed_key(plan.seed), VM_TICK_PHASE, vm), 0) * tick_ns >> 32

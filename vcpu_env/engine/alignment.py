@@ -75,10 +75,10 @@ def book_alignment(w, now_ns):
 
 
 @kjit
-def book_together(w, vm, now_ns):
+def book_together(w, vm_id, now_ns):
     """Book the time since the last change of how many vCPUs of a VM run."""
-    its = vm_alignment(w, vm)
-    if its.nr_running == min(guest_vm(w, vm).nr_vcpus, event_slots(w).nr_cpus):
+    its = vm_alignment(w, vm_id)
+    if its.nr_running == min(guest_vm(w, vm_id).nr_vcpus, event_slots(w).nr_cpus):
         its.together_ns += now_ns - its.since_ns
     its.since_ns = now_ns
 
@@ -105,25 +105,25 @@ def count_switch(w, cpu, now_ns):
 @kjit
 def vcpu_leaves(w, v, now_ns):
     """A vCPU loses its CPU."""
-    vm = kvm_vcpu(w, v).vm
+    vm_id = kvm_vcpu(w, v).vm
     book_alignment(w, now_ns)
-    book_together(w, vm, now_ns)
-    vm_alignment(w, vm).nr_running -= 1
+    book_together(w, vm_id, now_ns)
+    vm_alignment(w, vm_id).nr_running -= 1
     alignment(w).nr_busy -= 1
-    if vm_alignment(w, vm).nr_running == 0:
+    if vm_alignment(w, vm_id).nr_running == 0:
         alignment(w).nr_vms -= 1
 
 
 @kjit
 def vcpu_comes(w, cpu, v, now_ns):
     """A vCPU gets a CPU."""
-    vm = kvm_vcpu(w, v).vm
+    vm_id = kvm_vcpu(w, v).vm
     book_alignment(w, now_ns)
-    book_together(w, vm, now_ns)
+    book_together(w, vm_id, now_ns)
     count_switch(w, cpu, now_ns)
-    if vm_alignment(w, vm).nr_running == 0:
+    if vm_alignment(w, vm_id).nr_running == 0:
         alignment(w).nr_vms += 1
-    vm_alignment(w, vm).nr_running += 1
+    vm_alignment(w, vm_id).nr_running += 1
     alignment(w).nr_busy += 1
 
 
@@ -131,8 +131,8 @@ def vcpu_comes(w, cpu, v, now_ns):
 def settle_alignment(w, nr_vms, now_ns):
     """Book what is under way up to now."""
     book_alignment(w, now_ns)
-    for vm in range(nr_vms):
-        book_together(w, vm, now_ns)
+    for vm_id in range(nr_vms):
+        book_together(w, vm_id, now_ns)
 
 
 @kjit

@@ -3,7 +3,7 @@
 `choose_target` is asked at each kvm_vcpu_on_spin(), `choose_penalty` at each yield that the series would penalise. Each
 is answered by the kernel's own rule, by a user's compiled rule, or from outside: then the machine stops, and takes the
 answer when it goes on. With the target goes the kind of boost (`kernel.v6_19.yield_boost`), the view's fields ``boost``
-and ``penalty_scale``.
+and ``penalty_scale_q16``.
 """
 
 from vcpu_env.base.jit import NIL, kjit
@@ -40,7 +40,7 @@ from vcpu_env.kernel.yield_types import (
     BOOST_STAY,
     BOOST_STAY_CREDIT,
     NR_BOOSTS,
-    PENALTY_SCALE_ONE,
+    SCALE_ONE_Q16,
     SKIP_NOT_SAME_RQ,
     SKIP_RATE_LIMIT,
     SKIP_WRAP,
@@ -102,11 +102,11 @@ def note_yield(w, cpu, me, target, awaited):
     stats.credited += decision.credit_ns > 0
     stats.credit_ns += decision.credit_ns
     stats.stayed += stays(decision.boost)
-    stats.not_applied += decision.boost == BOOST_PENALTY and decision.applied == 0 and decision.scale > 0
+    stats.not_applied += decision.boost == BOOST_PENALTY and decision.applied == 0 and decision.penalty_scale_q16 > 0
     stats.forfeit += decision.forfeit
     if decision.applied:
         stats.applied += 1
-        stats.penalty_ns += decision.penalty
+        stats.penalty_ns += decision.penalty_ns
     elif decision.skip == SKIP_RATE_LIMIT:
         stats.limited += 1
     elif decision.skip == SKIP_NOT_SAME_RQ:
@@ -122,11 +122,11 @@ def view_penalty(w, me, target, now_ns):
     view, decision = yield_view(w), yield_decision(w)
     fill_view(w, me, awaited_vcpu(w, me), now_ns)
     view.target = target
-    view.gran_ns = decision.gran
-    view.need_ns = decision.need
+    view.gran_ns = decision.gran_ns
+    view.need_ns = decision.need_ns
     view.h_nr_queued = decision.n
     view.depth = nr_levels(w, decision.lca_y)
-    view.series_penalty_ns = decision.penalty
+    view.series_penalty_ns = decision.penalty_ns
 
 
 @kjit
@@ -164,7 +164,7 @@ def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
     if penalty_ns < 0 or penalty_ns > MAX_PENALTY_NS:
         refuse(w, penalty_ns)
         return
-    yield_decision(w).penalty = penalty_ns
+    yield_decision(w).penalty_ns = penalty_ns
     finish_yield(w, cpu, by_kick, now_ns)
 
 
@@ -212,7 +212,7 @@ def yield_loop(w, cpu, target, now_ns):
 def boost_allowed(w):
     """Whether the outputs of the view are what a directed yield can do."""
     view = yield_view(w)
-    return BOOST_RULE <= view.boost < NR_BOOSTS and 0 <= view.penalty_scale <= MAX_SCALE * PENALTY_SCALE_ONE
+    return BOOST_RULE <= view.boost < NR_BOOSTS and 0 <= view.penalty_scale_q16 <= MAX_SCALE * SCALE_ONE_Q16
 
 
 @kjit
@@ -222,7 +222,7 @@ def take_target(w, cpu, answer, now_ns):
     if answer < NOBODY or answer >= FIRST_CANDIDATE + view.nr_candidates or not boost_allowed(w):
         refuse(w, answer)
         return
-    yield_decision(w).boost, yield_decision(w).scale = view.boost, view.penalty_scale
+    yield_decision(w).boost, yield_decision(w).penalty_scale_q16 = view.boost, view.penalty_scale_q16
     if answer == NOBODY:
         trace_nobody(w, cpu, me, RULED_NOBODY, now_ns)
         on_spin_finish(w, me)
@@ -239,7 +239,7 @@ def take_target(w, cpu, answer, now_ns):
 def reset_boost(w):
     """The yield that follows is the kernel's own, unless a rule or an answer says otherwise."""
     decision = yield_decision(w)
-    decision.boost, decision.scale = BOOST_RULE, PENALTY_SCALE_ONE
+    decision.boost, decision.penalty_scale_q16 = BOOST_RULE, SCALE_ONE_Q16
 
 
 @kjit

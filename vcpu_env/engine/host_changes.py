@@ -34,7 +34,7 @@ FIELDS = {"preempt": "preempt_lazy"}
 host_change = Struct(
     "host_change",
     [
-        ("slot", "i8"),  # of the struct that is written to; NIL: a vCPU's affinity is set
+        ("struct", "i8"),  # of the struct that is written to; NIL: a vCPU's affinity is set
         ("place", "i8"),  # of the field in it
         ("value", "i8"),
         ("vcpu", "i8"),
@@ -45,9 +45,9 @@ host_change = Struct(
 
 
 def place_of(parameter: str) -> tuple[int, int]:
-    """Where a parameter lies in a world: its struct's slot, and the field's place there."""
+    """Where a parameter lies in a world: its struct's number, and the field's place there."""
     struct = PARAMETERS[parameter]
-    return struct.slot, struct.place(FIELDS.get(parameter, parameter))
+    return struct.number, struct.place(FIELDS.get(parameter, parameter))
 
 
 def host_change_arrays(count: int) -> list[StructArray]:
@@ -89,7 +89,7 @@ def host_change_is_due(w, slot, now_ns):
     """Do what the administrator does."""
     change = host_change(w, slot - event_slots(w).change)
     set_event(w, slot, NEVER)
-    if change.slot == NIL:
+    if change.struct == NIL:
         pin_vcpu(w, change, slot, now_ns)
     else:
-        write_word(w, change.slot, change.place, change.value)
+        write_word(w, change.struct, change.place, change.value)

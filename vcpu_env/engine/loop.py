@@ -275,8 +275,8 @@ def run_until(w, end_ns):
 def start_tasks(w):
     """Start the VMs that exist from time 0 on, then the host's other tasks; what comes later goes on the timeline."""
     slots = event_slots(w)
-    for vm in range(slots.hrtick - slots.vm):
-        vm_begins_or_ends(w, vm, 0)
+    for vm_id in range(slots.hrtick - slots.vm):
+        vm_begins_or_ends(w, vm_id, 0)
     start_host_tasks(w)
     send_kicks(w, 0)
 

@@ -15,16 +15,16 @@ from vcpu_env.base.world import World
 from vcpu_env.engine.loop import cut_short, run_until
 from vcpu_env.engine.state import ANSWERED, FAILED, STOPPED_AT_DECISION, engine
 from vcpu_env.guest.useful import useful_now_ns
-from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import SCALE_ONE_Q16
 from vcpu_env.policy.policy import Search
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, rule_target, yield_view
 
 
 @kjit
-def give(w, answer, boost, scale):
+def give(w, answer, boost, penalty_scale_q16):
     """Leave an answer in a machine that has stopped at a decision."""
     view, state = yield_view(w), engine(w)
-    view.boost, view.penalty_scale = boost, scale
+    view.boost, view.penalty_scale_q16 = boost, penalty_scale_q16
     state.answer, state.status = answer, ANSWERED
 
 
@@ -44,7 +44,7 @@ def follow(w, own_rule, end_ns):
 
 
 @kjit
-def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
+def search_answer(words, w, copy, copy_w, boosts, scales_q16, own_rule, horizon_ns):
     """Answer the decision at which the machine `words` stands; `copy` is overwritten. The rule wins ties.
 
     Returns whether it has been answered: it has not if a signal has cut a try short. If the rule fails on a copy, so
@@ -61,7 +61,7 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
             continue
         for k in range(1 if answer == NOBODY else len(boosts)):  # nobody is boosted in one way only
             copy[:] = words
-            give(copy_w, answer, boosts[k], scales[k])
+            give(copy_w, answer, boosts[k], scales_q16[k])
             useful = follow(copy_w, own_rule, end_ns)
             if engine(copy_w).status == FAILED:
                 words[:] = copy
@@ -73,12 +73,12 @@ def search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
     if kind < 0:
         answer_as_rule(w, own_rule)
     else:
-        give(w, best, boosts[kind], scales[kind])
+        give(w, best, boosts[kind], scales_q16[kind])
     return True
 
 
 @kjit
-def search_until(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns, every_ns, end_ns):
+def search_until(words, w, copy, copy_w, boosts, scales_q16, own_rule, horizon_ns, every_ns, end_ns):
     """Run to `end_ns`, searching one decision every `every_ns`. Returns the machine's status."""
     status = run_until(w, end_ns)
     while status == STOPPED_AT_DECISION:
@@ -86,7 +86,7 @@ def search_until(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns, e
         if now_ns < state.next_search_ns:
             answer_as_rule(w, own_rule)
         else:
-            if not search_answer(words, w, copy, copy_w, boosts, scales, own_rule, horizon_ns):
+            if not search_answer(words, w, copy, copy_w, boosts, scales_q16, own_rule, horizon_ns):
                 return INTERRUPTED
             state.next_search_ns = now_ns + every_ns
         status = run_until(w, end_ns)
@@ -97,11 +97,11 @@ def run_search(world: World, search: Search, own_rule: bool, end_ns: int) -> int
     """Run a machine's world up to `end_ns` under a policy that searches. Returns the machine's status."""
     copy = world.copy()
     boosts = np.array([boost for boost, _ in search.boosts])
-    scales = np.array([round(scale * PENALTY_SCALE_ONE) for _, scale in search.boosts])
+    scales_q16 = np.array([round(scale * SCALE_ONE_Q16) for _, scale in search.boosts])
     with np.errstate(over="ignore"):
         return run_interruptibly(
             lambda: search_until(
-                world.words, world.handle, copy.words, copy.handle, boosts, scales, own_rule,
+                world.words, world.handle, copy.words, copy.handle, boosts, scales_q16, own_rule,
                 search.horizon_ns, search.every_ns, end_ns,
             )
         )  # fmt: skip

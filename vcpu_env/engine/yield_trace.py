@@ -17,7 +17,7 @@ from vcpu_env.base.trace_ring import (
 )
 from vcpu_env.guest.run import awaited_vcpu
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.fair_class import chain_lag, task_lag
+from vcpu_env.kernel.fair_class import lags
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, task_struct
 from vcpu_env.kernel.yield_types import yield_decision
 from vcpu_env.kvm.on_spin import passes_filter, waits_for_cpu
@@ -35,19 +35,19 @@ FOUND_NONE, RULED_NOBODY, RULED_PLAIN = range(3)
 
 
 @kjit
-def sibling_code(w, me, vcpu, now_ns):
+def sibling_code(w, me, v, now_ns):
     """What the scan of spinner `me` makes of a sibling at its first look. Changes nothing."""
-    v, params = kvm_vcpu(w, vcpu), kvm_params(w)
-    if vcpu == me:
+    vcpu, params = kvm_vcpu(w, v), kvm_params(w)
+    if v == me:
         return SELF
-    if v.ready == 0:
+    if vcpu.ready == 0:
         return NOT_READY
-    if not waits_for_cpu(w, vcpu):
+    if not waits_for_cpu(w, v):
         return HALTED
-    if not passes_filter(w, me, vcpu, kvm_vcpu(w, me).scan_kernel_mode, now_ns):
+    if not passes_filter(w, me, v, kvm_vcpu(w, me).scan_kernel_mode, now_ns):
         relaxed = params.relaxed_round != 0 and params.enable_relaxed_boost != 0
-        return RELAXED if relaxed and v.preempted != 0 else REFUSED
-    return SPINNING if v.in_spin_loop != 0 and v.dy_eligible == 0 else GOOD
+        return RELAXED if relaxed and vcpu.preempted != 0 else REFUSED
+    return SPINNING if vcpu.in_spin_loop != 0 and vcpu.dy_eligible == 0 else GOOD
 
 
 @kjit
@@ -57,8 +57,8 @@ def codes_from(w, me, first, now_ns):
     codes = np.int64(0)
     for i in range(CODES_A_WORD):
         if first + i < vm.nr_vcpus:
-            vcpu = vm.first_vcpu + (vm.last_boosted_vcpu + 1 + first + i) % vm.nr_vcpus
-            codes |= np.int64(sibling_code(w, me, vcpu, now_ns)) << np.int64(CODE_BITS * i)
+            v = vm.first_vcpu + (vm.last_boosted_vcpu + 1 + first + i) % vm.nr_vcpus
+            codes |= np.int64(sibling_code(w, me, v, now_ns)) << np.int64(CODE_BITS * i)
     return codes
 
 
@@ -82,10 +82,11 @@ def trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns):
     if traced(w, YIELD):
         task, se = task_struct(w, target), sched_entity(w, target)
         if ret > 0:
-            lag_ns = task_lag(w, target) if cfs_rq(w, se.cfs_rq).h_nr_queued > 0 else 0
+            own_ns, least_ns = lags(w, target)
+            lag_ns = own_ns if cfs_rq(w, se.cfs_rq).h_nr_queued > 0 else 0
             waited_ns = now_ns - task.last_queued_ns
             nr_running = cpu_rq(w, task.cpu).nr_running
-            record(w, now_ns, YIELD_TARGET, task.cpu, target, lag_ns, chain_lag(w, target), waited_ns, nr_running)
+            record(w, now_ns, YIELD_TARGET, task.cpu, target, lag_ns, least_ns, waited_ns, nr_running)
         record(w, now_ns, YIELD_TO, cpu, me, target, ret, task.cpu, by_kick)
 
 
@@ -94,7 +95,7 @@ def trace_boost(w, cpu, me, now_ns):
     """What a yield did for its target beside the hint."""
     if traced(w, YIELD):
         decision = yield_decision(w)
-        penalty_ns = decision.penalty if decision.applied else 0
+        penalty_ns = decision.penalty_ns if decision.applied else 0
         record(w, now_ns, YIELD_BOOST, cpu, me, decision.boost, penalty_ns, decision.skip, decision.credit_ns)
 
 

@@ -1,7 +1,7 @@
 """Action spaces of the environments: what an action may be, how it is checked, how it reaches the machine.
 
 Candidate 0 is nobody, 1 is "as the configured rule would", 2 + i the i-th candidate of the observation. A penalty
-action -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
+scale is chosen by its exponent: -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.error import InvalidAction
 
 from vcpu_env.base.errors import shown
+from vcpu_env.base.jit import kjit
 from vcpu_env.envs.compiled.tuner import CONSTANTS
 from vcpu_env.envs.compiled.types import (
     CANDIDATE_CHOICE,
@@ -67,6 +68,20 @@ def one_boost(name: str) -> tuple[str, int, float]:
     return next((boost for boost in wide if boost[0] == name), ("rule", BOOST_RULE, 1.0))
 
 
+@kjit
+def encode_discrete(actions, sizes, masks, which, strict, encoded):
+    """Copy actions, (count, width), into `encoded`. Returns whether all are in the space and, if strict, legal."""
+    fits = True
+    for i in range(len(actions)):
+        for j in range(len(sizes)):
+            fits = fits and 0 <= actions[i, j] < sizes[j]
+            encoded[i, j] = actions[i, j]
+    if fits and strict:
+        for i in which:
+            fits = fits and masks[i, actions[i, 0]] != 0
+    return fits
+
+
 class Actions:
     """The actions of one kind of environment.
 
@@ -75,6 +90,7 @@ class Actions:
         nr_candidates: how many values the candidate has, nobody and the rule included; 0: it is not chosen.
         mask_length: of the flat mask; 0: there is none.
         width: numbers that an action is to the machine.
+        sizes: of each of these how many values it has, if all are discrete.
     """
 
     def __init__(self, kind: int, config: EnvConfig):
@@ -82,6 +98,7 @@ class Actions:
         self.nr_candidates = 0 if kind in (PENALTY_SCALE, HOST_TUNER) else FIRST_CANDIDATE + config.nr_candidates
         self.nr_boosts = len(boosts(kind, config.penalty_levels))
         self.mask_length = self.nr_candidates + self.nr_boosts
+        self.sizes: np.ndarray | None = None
         self.space: spaces.Space[Any]
         if kind in (PENALTY_SCALE, HOST_TUNER):
             self.width = 1 if kind == PENALTY_SCALE else len(CONSTANTS)
@@ -89,11 +106,13 @@ class Actions:
         elif kind == CANDIDATE_CHOICE:
             self.width, self.space = 1, spaces.Discrete(self.nr_candidates)
         elif kind == DIRECTED_YIELD:
-            scale = spaces.Box(-1.0, 1.0, (1,), np.float32)
+            exponent = spaces.Box(-1.0, 1.0, (1,), np.float32)
             self.width = 2
-            self.space = spaces.Dict(candidate=spaces.Discrete(self.nr_candidates), penalty_scale=scale)
+            self.space = spaces.Dict(candidate=spaces.Discrete(self.nr_candidates), penalty_scale=exponent)
         else:
             self.width, self.space = 2, spaces.MultiDiscrete([self.nr_candidates, self.nr_boosts])
+        if self.nr_candidates and kind != DIRECTED_YIELD:
+            self.sizes = np.array((self.nr_candidates, self.nr_boosts)[: self.width])
 
     def put(self, action: Any, mask: np.ndarray, out: np.ndarray) -> None:
         """Write one action to where the machine reads it; `mask` says what is legal.
@@ -110,6 +129,22 @@ class Actions:
         self.check_legal(encoded, mask[None], FIRST)
         out[: self.width] = encoded[0]
 
+    def checked(self, actions: Any, masks: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """A batch of actions as `encode` returns them, legal in the environments `which`; quick where they are.
+
+        Raises:
+            InvalidAction: as of `encode` and `check_legal`.
+        """
+        count = len(masks)
+        if self.sizes is not None and isinstance(actions, np.ndarray) and actions.dtype == np.int64:
+            if actions.ndim <= 2 and actions.size == count * self.width and actions.shape[:1] == (count,):
+                encoded = np.empty((count, self.width))
+                if encode_discrete(actions.reshape(encoded.shape), self.sizes, masks, which, self.strict, encoded):
+                    return encoded
+        encoded = self.encode(actions, count)
+        self.check_legal(encoded, masks, which)
+        return encoded
+
     def encode(self, action: Any, count: int) -> np.ndarray:
         """`count` actions, stacked as Gymnasium batches them, as float64 of shape (count, width).
 
@@ -122,12 +157,12 @@ class Actions:
                     f"action: value {shown(action)} (allowed: a dict of 'candidate' and 'penalty_scale')"
                 )
             candidates = self._discrete("candidate", action["candidate"], (count,), (self.nr_candidates,))
-            scales = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
-            return np.column_stack([candidates, scales])
+            exponents = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
+            return np.column_stack([candidates, exponents])
         if not self.nr_candidates:
             return self._continuous("action", action, (count, self.width))
-        sizes = (self.nr_candidates, self.nr_boosts)[: self.width]
-        return self._discrete("action", action, (count, self.width), sizes).astype(np.float64)
+        assert self.sizes is not None
+        return self._discrete("action", action, (count, self.width), tuple(self.sizes)).astype(np.float64)
 
     @staticmethod
     def _numbers(name: str, given: Any, shape: tuple[int, ...], kinds: str, what: str) -> np.ndarray:

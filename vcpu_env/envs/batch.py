@@ -14,7 +14,6 @@ from vcpu_env.base.errors import shown, whole_number
 from vcpu_env.base.interrupts import heard
 from vcpu_env.engine.state import FAILED
 from vcpu_env.envs.action import Actions
-from vcpu_env.envs.compiled.types import NR_TERMS
 from vcpu_env.envs.config import (
     USUAL,
     EnvConfigError,
@@ -36,6 +35,7 @@ from vcpu_env.envs.host_env import (
     WideYieldEnv,
     observation_space,
 )
+from vcpu_env.envs.lane import TRUNCATED, Lane, Snapshot, SnapshotError, arguments_of, check_options
 from vcpu_env.envs.parallel import (
     Team,
     begin_machines,
@@ -46,7 +46,6 @@ from vcpu_env.envs.parallel import (
 from vcpu_env.envs.resets import chosen_machines, seeds_of
 from vcpu_env.envs.shown import Shown, marked
 from vcpu_env.envs.singles import VectorOfSingles
-from vcpu_env.envs.slot import TRUNCATED, Slot, Snapshot, SnapshotError, arguments_of, check_options
 from vcpu_env.envs.start import nr_features
 from vcpu_env.policy.named import Policy
 
@@ -116,13 +115,12 @@ class HostVectorEnv(VectorOfSingles):
         self.single_observation_space = observation_space(self.kind, self.config)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.slots = [Slot(self.kind, self.mix, self.rule, self.config) for _ in range(num_envs)]
+        self.lanes = [Lane(self.kind, self.mix, self.rule, self.config) for _ in range(num_envs)]
         self.randoms: list[np.random.Generator] = []
         self._team: Any = None
         self._statuses = np.zeros(num_envs, np.int64)
         self._over, self._any_over = np.ones(num_envs, np.bool_), True
         self._everyone = np.arange(num_envs)
-        self._units = np.zeros((num_envs, NR_TERMS))
         self._masks = np.zeros((num_envs, self.actions.mask_length), np.int8)
         self._gantts = [Gantt() for _ in range(num_envs)] if render_mode else []
 
@@ -168,16 +166,16 @@ class HostVectorEnv(VectorOfSingles):
 
     def _restart(self, which: np.ndarray, options: dict[str, Any] | None, seen: Shown) -> Shown:
         """Begin an episode on these machines, and fill in what they show."""
-        episodes = [self.slots[i].draw(self.randoms[i], options) for i in which]
-        for i, episode in zip(which, episodes, strict=True):
-            self.slots[i].load(episode.origin)
-        self._look_up()
+        episodes = [self.lanes[i].draw(self.randoms[i], options) for i in which]
+        moved = [self.lanes[i].load(episode.origin) for i, episode in zip(which, episodes, strict=True)]
+        if any(moved) or not self._is_reset():
+            self._look_up()
         seeds = np.array([episode.seed for episode in episodes])
         jitters = np.array([episode.jitter_ns for episode in episodes])
         self._team.move(begin_machines, which, seeds, jitters, self._statuses, *seen.arrays())
         if self.config.over_rule:
             for i in which:
-                self.slots[i].follow_rule()
+                self.lanes[i].follow_rule()
         self._over[which] = False
         self._any_over = bool(self._over.any())
         self._check(which)
@@ -190,7 +188,7 @@ class HostVectorEnv(VectorOfSingles):
     def _sample(self) -> None:
         """Note for the pictures what every machine does now."""
         for i, gantt in enumerate(self._gantts):
-            gantt.sample(self.slots[i].running.world, self.slots[i].running.now_ns)
+            gantt.sample(self.lanes[i].running.world, self.lanes[i].running.now_ns)
 
     def render(self) -> tuple[Any, ...] | None:
         """The last 40 ms of each machine, seen once a step; None without a render mode."""
@@ -198,7 +196,7 @@ class HostVectorEnv(VectorOfSingles):
             return None
         draw = ansi if self.render_mode == "ansi" else rgb_array
         return tuple(
-            draw(gantt, slot.running.scenario.name) for gantt, slot in zip(self._gantts, self.slots, strict=True)
+            draw(gantt, lane.running.scenario.name) for gantt, lane in zip(self._gantts, self.lanes, strict=True)
         )
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -213,16 +211,15 @@ class HostVectorEnv(VectorOfSingles):
             raise ResetNeeded("the environments have not been reset (allowed: reset() first)")
 
     def _look_up(self) -> None:
-        """Where the machines are, and the units of their rewards."""
-        self._team = Team([slot.running.world for slot in self.slots], self.threads)
-        self._units = np.array([slot.units for slot in self.slots])
+        """Where the machines are."""
+        self._team = Team([lane.running.world for lane in self.lanes], self.threads)
 
     def _check(self, which: np.ndarray) -> None:
         """Raise what went wrong on a machine."""
         if (self._statuses[which] == FAILED).any():
             self._over[:], self._any_over = True, True
             for i in which:
-                self.slots[i].running.check()
+                self.lanes[i].running.check()
 
     def _fresh(self) -> Shown:
         """Arrays for what the machines show next."""
@@ -241,9 +238,8 @@ class HostVectorEnv(VectorOfSingles):
         over, any_over = self._over, self._any_over
         if any_over and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"episodes {np.flatnonzero(over).tolist()} are over (allowed: reset with a reset_mask)")
-        encoded = self.actions.encode(actions, self.num_envs)
         going = np.flatnonzero(~over) if any_over else self._everyone
-        self.actions.check_legal(encoded, self._masks, going)
+        encoded = self.actions.checked(actions, self._masks, going)
         seen = self._fresh()
         failed, nr_ended = self._team.move(step_machines, going, encoded, self._statuses, *seen.arrays())
         if failed:
@@ -257,7 +253,7 @@ class HostVectorEnv(VectorOfSingles):
         if nr_ended:
             which = np.flatnonzero(ended)
             for i in which:
-                self.slots[i].over = True
+                self.lanes[i].over = True
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 final, rewards = self._final(seen, ended), seen.rewards[which]
                 self._restart(which, None, seen)
@@ -271,15 +267,15 @@ class HostVectorEnv(VectorOfSingles):
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final_obs[i] = seen.observations[i].copy()
-        final_info = seen.info(self._units, self._awaited(), ended)
+        final_info = seen.info(self._awaited(), ended)
         return marked({"final_obs": final_obs}, ended) | {"final_info": final_info, "_final_info": ended}
 
     def _awaited(self) -> np.ndarray | None:
-        return np.array([slot.awaited() for slot in self.slots]) if self.config.privileged else None
+        return np.array([lane.awaited() for lane in self.lanes]) if self.config.privileged else None
 
     def _info(self, seen: Shown, told: np.ndarray | None = None) -> dict[str, Any]:
         """`info` of a step or a reset."""
-        return seen.info(self._units, self._awaited(), told)
+        return seen.info(self._awaited(), told)
 
     def run_together(self, function: Any, *arguments: Any) -> Any:
         """Call a parallel function of all machines."""
@@ -290,7 +286,7 @@ class HostVectorEnv(VectorOfSingles):
         if self.run_together(function, which, positions, self._statuses, *arguments):
             heard()
         self._check(which)
-        ended = np.array([i for i in which if self.slots[i].integers.item(TRUNCATED)], np.intp)
+        ended = np.array([i for i in which if self.lanes[i].integers.item(TRUNCATED)], np.intp)
         if ended.size:
             self._restart(ended, None, self._fresh())
 
@@ -320,7 +316,7 @@ class HostVectorEnv(VectorOfSingles):
     def snapshot(self) -> list[Snapshot]:
         """The whole state, a snapshot a machine; one of them fits a single environment, too."""
         self._check_reset()
-        return [slot.snapshot(random, self._arguments) for slot, random in zip(self.slots, self.randoms, strict=True)]
+        return [lane.snapshot(random, self._arguments) for lane, random in zip(self.lanes, self.randoms, strict=True)]
 
     def restore(self, snapshots: list[Snapshot]) -> tuple[np.ndarray, dict[str, Any]]:
         """Go on from a snapshot. Returns the observations and info there.
@@ -331,20 +327,20 @@ class HostVectorEnv(VectorOfSingles):
         """
         if not isinstance(snapshots, list) or len(snapshots) != self.num_envs:
             raise SnapshotError(f"snapshots: value {shown(snapshots)} (allowed: a list of {self.num_envs})")
-        slots = [copy.copy(slot) for slot in self.slots]
-        randoms = [slot.restore(snapshot, self._arguments) for slot, snapshot in zip(slots, snapshots, strict=True)]
-        self._take(slots)
+        lanes = [copy.copy(lane) for lane in self.lanes]
+        randoms = [lane.restore(snapshot, self._arguments) for lane, snapshot in zip(lanes, snapshots, strict=True)]
+        self._take(lanes)
         self.randoms = randoms
         self._gantts = [Gantt() for _ in self._gantts]
         self._sample()
         seen = self.refresh()
         return seen.observations, self._info(seen)
 
-    def _take(self, slots: list[Slot]) -> None:
+    def _take(self, lanes: list[Lane]) -> None:
         """Go on with these machines."""
-        self.slots = slots
+        self.lanes = lanes
         self._look_up()
-        self._over = np.array([slot.over for slot in slots])
+        self._over = np.array([lane.over for lane in lanes])
         self._any_over = bool(self._over.any())
 
     def fork(self) -> Self:

@@ -26,7 +26,7 @@ from vcpu_env.envs.compiled.types import (
 from vcpu_env.envs.config import USUAL, EnvConfig, checked_render_mode, env_config, kernels_of, rule_of, scenario_mix
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.drawing.render import Window, ansi, rgb_array
-from vcpu_env.envs.slot import REWARD, TRUNCATED, Slot, Snapshot, arguments_of
+from vcpu_env.envs.lane import REWARD, TRUNCATED, Lane, Snapshot, arguments_of
 from vcpu_env.envs.start import nr_features
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
@@ -75,7 +75,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self.actions = Actions(self.kind, self.config)
         self.action_space = self.actions.space
         self.observation_space = observation_space(self.kind, self.config)
-        self.slot = Slot(self.kind, self.mix, self.rule, self.config)
+        self.lane = Lane(self.kind, self.mix, self.rule, self.config)
         self._gantt = Gantt() if render_mode else None
         self._window: Window | None = None
 
@@ -84,16 +84,16 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode. ``options={"scenario": ...}`` chooses its scenario."""
         super().reset(seed=seed)
-        slot = self.slot
-        episode = slot.draw(self.np_random, options)
-        slot.load(episode.origin)
+        lane = self.lane
+        episode = lane.draw(self.np_random, options)
+        lane.load(episode.origin)
         self._run(env_begin, episode.seed, episode.jitter_ns)
         if self.config.over_rule:
-            slot.follow_rule()
+            lane.follow_rule()
         if self._gantt is not None:
             self._gantt.clear()
             self._watch()
-        return slot.observation.copy(), slot.info(self.actions)
+        return lane.observation.copy(), lane.info(self.actions)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Answer the decision and go on to the next.
@@ -102,40 +102,40 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
             InvalidAction: the action is not in the action space, or (strict) its candidate is not there.
             ResetNeeded: no episode is under way.
         """
-        slot, actions = self.slot, self.actions
-        slot.check_running()
-        actions.put(action, slot.mask, slot.action)
+        lane, actions = self.lane, self.actions
+        lane.check_running()
+        actions.put(action, lane.mask, lane.action)
         if self._gantt is None:
             self._run(env_step)
         else:
             self._step_watched(self._gantt)
-        slot.over = slot.integers.item(TRUNCATED) != 0
-        return slot.observation.copy(), slot.floats.item(REWARD), False, slot.over, slot.info(actions)
+        lane.over = lane.integers.item(TRUNCATED) != 0
+        return lane.observation.copy(), lane.floats.item(REWARD), False, lane.over, lane.info(actions)
 
     def _run(self, entry: Any, *arguments: int) -> None:
         """Call an entry point of the machine. If a signal's handler raises meanwhile, the episode is over."""
-        machine = self.slot.running
+        machine = self.lane.running
         try:
             while (status := call(entry, machine.world.handle, *arguments)) == INTERRUPTED:
                 heard()
         except BaseException:
-            self.slot.over = True
+            self.lane.over = True
             raise
         if status == FAILED:
-            self.slot.over = True
+            self.lane.over = True
             machine.check()
 
     def _step_watched(self, gantt: Gantt) -> None:
         """A step in parts, with a look at the machine whenever a sample of the picture is due."""
-        handle = self.slot.running.world.handle
+        handle = self.lane.running.world.handle
         self._run(env_step_begin)
-        self.slot.over = True  # should a signal's handler raise
+        self.lane.over = True  # should a signal's handler raise
         while going := call(env_step_part, handle, gantt.next_ns):
             if going == INTERRUPTED:
                 heard()
             else:
                 gantt.sample(self.machine.world, self.machine.now_ns)
-        self.slot.over = False
+        self.lane.over = False
         self._run(env_step_end)
         self._watch()
 
@@ -152,12 +152,12 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         self._window.show(rgb_array(gantt, self._title()))
 
     def _title(self) -> str:
-        useful = self.slot.totals()["useful"]
+        useful = self.lane.totals()["useful"]
         return f"{self.machine.scenario.name}, rule {self.rule.name}: {useful:.2f} ms a CPU of useful guest time"
 
     def render(self) -> Any:
         """The last 40 ms, every CPU a row: "ansi" a string, "rgb_array" uint8 (height, width, 3), "human" a window."""
-        self.slot.running  # noqa: B018  (raises before the first reset)
+        self.lane.running  # noqa: B018  (raises before the first reset)
         if self._gantt is None:
             allowed = ", ".join(self.metadata["render_modes"])
             gymnasium.logger.warn(f"render: made without a render_mode (allowed: {allowed})")
@@ -171,7 +171,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
 
     def close(self) -> None:
         """Close the window, if there is one. The episode is over."""
-        self.slot.over = True
+        self.lane.over = True
         if self._window is not None:
             self._window.close()
             self._window = None
@@ -179,19 +179,19 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
     @property
     def machine(self) -> Machine:
         """The machine, to read counters from."""
-        return self.slot.running
+        return self.lane.running
 
     def action_masks(self) -> np.ndarray:
         """Which actions are legal now: bool, flat, concatenated over the dimensions, as sb3-contrib wants it."""
-        self.slot.running  # noqa: B018  (raises before the first reset)
+        self.lane.running  # noqa: B018  (raises before the first reset)
         if not self.actions.nr_candidates:
             raise AttributeError(f"{type(self).__name__} has no discrete actions, so no masks")
-        return self.slot.mask.astype(bool)
+        return self.lane.mask.astype(bool)
 
     def sample_masks(self) -> Any:
         """The same in the form that ``action_space.sample(mask=...)`` takes."""
-        self.slot.running  # noqa: B018
-        return self.actions.sample_masks(self.slot.mask)
+        self.lane.running  # noqa: B018
+        return self.actions.sample_masks(self.lane.mask)
 
     @functools.cached_property
     def _arguments(self) -> str:
@@ -199,7 +199,7 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
 
     def snapshot(self) -> Snapshot:
         """The whole state as a value: it can be pickled, and restored in another environment with equal arguments."""
-        return self.slot.snapshot(self.np_random, self._arguments)
+        return self.lane.snapshot(self.np_random, self._arguments)
 
     def restore(self, snapshot: Snapshot) -> tuple[np.ndarray, dict[str, Any]]:
         """Go on from a snapshot. Returns the observation and info there.
@@ -207,12 +207,12 @@ class HostEnv(gymnasium.Env[np.ndarray, Any]):
         Raises:
             SnapshotError: it is damaged, or of another version, layout or configuration; nothing has changed.
         """
-        random = self.slot.restore(snapshot, self._arguments)
+        random = self.lane.restore(snapshot, self._arguments)
         self.np_random.bit_generator.state = random.bit_generator.state
         if self._gantt is not None:
             self._gantt.clear()
             self._watch()
-        return self.slot.observation.copy(), self.slot.info(self.actions)
+        return self.lane.observation.copy(), self.lane.info(self.actions)
 
     def fork(self) -> Self:
         """An independent environment in the same state, with the same future; so is a copy by ``copy.deepcopy``."""

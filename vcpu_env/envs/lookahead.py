@@ -54,17 +54,17 @@ class Lookahead:
         if horizon_ns < 1:
             raise ValueError(f"horizon_ns: value {horizon_ns} (allowed: 1 or more)")
         self.environment, self.horizon_ns = environment, horizon_ns
-        self._copy = environment.slot.running.fork()
+        self._copy = environment.lane.running.fork()
 
     def values(self) -> np.ndarray:
         """What each action would earn, (candidates, second values); -inf where the candidate is not there."""
-        slot, actions = self.environment.slot, self.environment.actions
-        machine = slot.running
+        lane, actions = self.environment.lane, self.environment.actions
+        machine = lane.running
         if self._copy.world.words.size != machine.world.words.size:
             self._copy = machine.fork()
         shape = (actions.nr_candidates, max(actions.nr_boosts, 1))
         values = np.full(shape, -np.inf)
-        for first in np.flatnonzero(slot.mask[: actions.nr_candidates]):
+        for first in np.flatnonzero(lane.mask[: actions.nr_candidates]):
             for second in range(shape[1] if first else 1):  # nobody is boosted in one way only
                 values[first, second] = value_of(
                     machine.world.words, self._copy.world.words, self._copy.world.handle,

@@ -103,19 +103,18 @@ class Team:
 
 
 @kjit
-def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
-    """Copy what a machine shows into row i of each array."""
+def show(w, i, observations, masks, rewards, truncated, times_ns, elapsed_ns, told, counts):
+    """Copy what a machine shows into row i of each array, of `told` and `counts` column i."""
     state = env_state(w)
     for j in range(observations.shape[1]):
         observations[i, j] = observation(w, j).value
     for j in range(masks.shape[1]):
         masks[i, j] = action_mask(w, j).legal
-    for j in range(NR_TERMS):
-        accounts[i, j] = state.term[j]
-        accounts[i, NR_TERMS + j] = state.total[j] - state.first[j]
-    accounts[i, 2 * NR_TERMS] = state.asked
-    accounts[i, 2 * NR_TERMS + 1] = state.seen - state.asked - state.at_decision
-    accounts[i, 2 * NR_TERMS + 2] = state.illegal
+    for j in range(2 * NR_TERMS):
+        told[j, i] = state.told[j]
+    counts[0, i] = state.asked
+    counts[1, i] = state.seen - state.asked - state.at_decision
+    counts[2, i] = state.illegal
     rewards[i] = state.reward
     truncated[i] = state.truncated
     elapsed_ns[i] = state.elapsed_ns
@@ -132,30 +131,30 @@ def put_action(w, action):
 
 @kjit
 def begin_one(machines, which, k, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
-              times_ns, elapsed_ns, accounts):  # fmt: skip
+              times_ns, elapsed_ns, told, counts):  # fmt: skip
     """`env_begin` on the k-th of the machines of these numbers, and what it shows. Returns whether it was to begin."""
     i = which[k]
     if again and statuses[i] != INTERRUPTED:
         return 0
     statuses[i] = INTERRUPTED if stop_asked() else env_begin(machines[i], seeds[k], jitters_ns[k])
-    show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+    show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, told, counts)
     return 1
 
 
 @kjit
 def step_one(machines, i, again, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-             accounts):  # fmt: skip
+             told, counts):  # fmt: skip
     """`env_step` with the i-th action on machine i, and what it shows then. Returns whether it was to step."""
     if again and statuses[i] != INTERRUPTED:
         return 0
     put_action(machines[i], actions[i])
     statuses[i] = INTERRUPTED if stop_asked() else env_step(machines[i])
-    show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+    show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, told, counts)
     return 1
 
 
 def begin_each(machines, which, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
-               times_ns, elapsed_ns, accounts):  # fmt: skip
+               times_ns, elapsed_ns, told, counts):  # fmt: skip
     """`begin_one` on each of the machines of these numbers.
 
     Where a signal cuts a machine short its status is INTERRUPTED, and `again` goes on with such machines only. Returns
@@ -164,20 +163,20 @@ def begin_each(machines, which, again, seeds, jitters_ns, statuses, observations
     failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
         if begin_one(machines, which, k, again, seeds, jitters_ns, statuses, observations, masks, rewards, truncated,
-                     times_ns, elapsed_ns, accounts):  # fmt: skip
+                     times_ns, elapsed_ns, told, counts):  # fmt: skip
             failed += 1 if statuses[which[k]] == FAILED else 0
             cut += 1 if statuses[which[k]] == INTERRUPTED else 0
     return failed, ended, cut
 
 
 def step_each(machines, which, again, actions, statuses, observations, masks, rewards, truncated, times_ns, elapsed_ns,
-              accounts):  # fmt: skip
+              told, counts):  # fmt: skip
     """As `begin_each`: `step_one`."""
     failed, ended, cut = 0, 0, 0
     for k in prange(len(which)):
         i = which[k]
         if step_one(machines, i, again, actions, statuses, observations, masks, rewards, truncated, times_ns,
-                    elapsed_ns, accounts):  # fmt: skip
+                    elapsed_ns, told, counts):  # fmt: skip
             failed += 1 if statuses[i] == FAILED else 0
             cut += 1 if statuses[i] == INTERRUPTED else 0
             ended += 1 if truncated[i] and statuses[i] != INTERRUPTED else 0
@@ -190,8 +189,8 @@ IN_TURN = {begin_machines: kjit(begin_each), step_machines: kjit(step_each)}
 
 
 @kjit
-def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts):
+def show_machines(machines, which, observations, masks, rewards, truncated, times_ns, elapsed_ns, told, counts):
     """What the machines of these numbers show now."""
     for k in range(len(which)):
         i = which[k]
-        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, accounts)
+        show(machines[i], i, observations, masks, rewards, truncated, times_ns, elapsed_ns, told, counts)

@@ -1,27 +1,30 @@
 """What the machines of a batch show after a step, and the `info` that Gymnasium makes of as many single ones'."""
 
-from collections.abc import Sequence
+import functools
 from typing import Any
 
 import numpy as np
 
 from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS
-from vcpu_env.envs.slot import COUNTS
-
-NR_ACCOUNTS = 2 * NR_TERMS + len(COUNTS)
-"""Columns of `Shown.accounts`: the terms of the step, their totals since the episode began, the counts."""
+from vcpu_env.envs.lane import COUNTS, TOTALS
 
 
 class Shown:
-    """Fresh arrays, one row a machine, never handed out twice."""
+    """Fresh arrays, never handed out twice: a row a machine; of `told` and `counts`, which have a row a name, a column.
 
-    def __init__(self, count: int, nr_features: int, nr_mask: int):
-        self.observations = np.empty((count, nr_features), np.float32)
-        self.masks = np.empty((count, nr_mask), np.int8)
-        self.rewards = np.empty(count)
-        self.truncated = np.empty(count, np.bool_)
-        self.times_ns, self.elapsed_ns = np.empty(count, np.int64), np.empty(count, np.int64)
-        self.accounts = np.empty((count, NR_ACCOUNTS), np.int64)
+    Args:
+        count, nr_features, nr_mask: machines, features, length of the mask.
+        make: `np.empty`, or `np.zeros`.
+    """
+
+    def __init__(self, count: int, nr_features: int, nr_mask: int, make: Any = np.empty):
+        self.observations = make((count, nr_features), np.float32)
+        self.masks = make((count, nr_mask), np.int8)
+        self.rewards = make(count)
+        self.truncated = make(count, np.bool_)
+        self.times_ns, self.elapsed_ns = make(count, np.int64), make(count, np.int64)
+        self.told = make((2 * NR_TERMS, count))
+        self.counts = make((len(COUNTS), count), np.int64)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """In the order of `parallel.show`."""
@@ -32,48 +35,41 @@ class Shown:
             self.truncated,
             self.times_ns,
             self.elapsed_ns,
-            self.accounts,
+            self.told,
+            self.counts,
         )
 
-    def info(self, units: np.ndarray, awaited: np.ndarray | None, told: np.ndarray | None = None) -> dict[str, Any]:
+    def only(self, machines: np.ndarray) -> "Shown":
+        """A copy that is 0 but for some machines; without observations."""
+        chosen = Shown(len(self.rewards), 0, self.masks.shape[1], np.zeros)
+        for mine, its in zip(self.arrays()[1:-2], chosen.arrays()[1:-2], strict=True):
+            its[machines] = mine[machines]
+        chosen.told[:, machines], chosen.counts[:, machines] = self.told[:, machines], self.counts[:, machines]
+        return chosen
+
+    def info(self, awaited: np.ndarray | None, told: np.ndarray | None = None) -> dict[str, Any]:
         """`info`, nested, a mask for each key.
 
         Args:
-            units: of the reward's terms, (machines, terms).
             awaited: the privileged key, if it is shown.
-            told: of which machines; None: of all. Then the arrays are copies, with 0 for the others.
+            told: of which machines, a mask; None: of all. Then the arrays are copies, with 0 for the others.
         """
-        totals = columns(REWARD_TERMS, self.accounts[:, NR_TERMS : 2 * NR_TERMS] * units)
+        if told is not None:
+            return self.only(np.flatnonzero(told))._info(None if awaited is None else awaited * told, told)
+        return self._info(awaited, everywhere(len(self.rewards)))
+
+    def _info(self, awaited: np.ndarray | None, mask: np.ndarray) -> dict[str, Any]:
         values = {
             "time_ns": self.times_ns,
             "elapsed_ns": self.elapsed_ns,
-            "reward_terms": columns(REWARD_TERMS, self.accounts[:, :NR_TERMS] * units),
-            "episode_totals": totals | columns(COUNTS, self.accounts[:, 2 * NR_TERMS :]),
+            "reward_terms": dict(zip(REWARD_TERMS, self.told, strict=False)),
+            "episode_totals": dict(zip(TOTALS, (*self.told[NR_TERMS:], *self.counts), strict=True)),
         }
         if self.masks.shape[1]:
             values["action_mask"] = self.masks.copy()
         if awaited is not None:
             values["awaited"] = awaited
-        if told is None:
-            return marked(values, everywhere(len(self.rewards)))
-        return marked(only(values, told), told)
-
-
-def columns(names: Sequence[str], table: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns of a table by name."""
-    return dict(zip(names, table.T, strict=True))
-
-
-def only(values: dict[str, Any], told: np.ndarray) -> dict[str, Any]:
-    """A copy of nested arrays that is 0 but for the rows of some machines."""
-    chosen: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            chosen[name] = only(value, told)
-        else:
-            chosen[name] = np.zeros_like(value)
-            chosen[name][told] = value[told]
-    return chosen
+        return marked(values, mask)
 
 
 def marked(values: dict[str, Any], told: np.ndarray) -> dict[str, Any]:
@@ -85,6 +81,7 @@ def marked(values: dict[str, Any], told: np.ndarray) -> dict[str, Any]:
     return info
 
 
+@functools.cache
 def everywhere(count: int) -> np.ndarray:
     """The mask of what all machines tell; it can't be written to."""
     mask = np.ones(count, np.bool_)

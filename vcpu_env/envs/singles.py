@@ -9,7 +9,7 @@ from gymnasium.vector import VectorEnv
 from vcpu_env.envs.config import EnvConfig, ScenarioMix
 from vcpu_env.envs.drawing.gantt import Gantt
 from vcpu_env.envs.host_env import HostEnv
-from vcpu_env.envs.slot import Slot
+from vcpu_env.envs.lane import Lane
 from vcpu_env.policy.named import Policy
 
 STEPPING = ("step", "reset", "restore", "close")
@@ -27,7 +27,7 @@ class VectorOfSingles(VectorEnv[np.ndarray, Any, np.ndarray]):
     config: EnvConfig
     mix: ScenarioMix
     rule: Policy
-    slots: list[Slot]
+    lanes: list[Lane]
     randoms: list[np.random.Generator]
     _gantts: list[Gantt]
 
@@ -43,7 +43,7 @@ class VectorOfSingles(VectorEnv[np.ndarray, Any, np.ndarray]):
             arguments = {name: getattr(self.config, name) for name in self.config.model_fields_set}
             self._singles = [self.single(mix, self.rule, self.render_mode, **arguments) for _ in range(self.num_envs)]
         for i, env in enumerate(self._singles):
-            env.slot, env.spec = self.slots[i], self.spec
+            env.lane, env.spec = self.lanes[i], self.spec
             if self.randoms:
                 env.np_random = self.randoms[i]
             if self._gantts:

@@ -11,7 +11,7 @@ from vcpu_env.envs.compiled.observe import GROUPS, NR_CANDIDATE_FEATURES, NR_FEA
 from vcpu_env.envs.compiled.tuner import TUNER_FEATURES
 from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, HOST_TUNER, PENALTY_SCALE, REWARD_TERMS, env_arrays
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, parse_filter
-from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import SCALE_ONE_Q16
 from vcpu_env.machine import Machine
 from vcpu_env.policy.named import Policy
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
@@ -105,9 +105,11 @@ def equip(machine: Machine, kind: int, config: EnvConfig) -> None:
     params["max_penalty_scale"] = config.max_penalty_scale
     params["nr_vms"] = len(vms)
     params["over_rule"] = config.over_rule
+    params["unit"][0] = term_units(machine.scenario)
     second = boosts(kind, config.penalty_levels) if kind != CANDIDATE_CHOICE else [one_boost(config.boost)]
     for i, (_, boost, scale) in enumerate(second):
-        params["boost"][0][i], params["scale"][0][i] = boost, round(scale * PENALTY_SCALE_ONE)
+        params["boost"][0][i] = boost
+        params["penalty_scale_q16"][0][i] = round(scale * SCALE_ONE_Q16)
     if kind != HOST_TUNER and set(config.observe) != set(GROUPS):
         indices = hidden_features(frozenset(config.observe), config.nr_candidates)
         world["hidden"]["index"][: len(indices)] = indices

@@ -43,111 +43,122 @@ THREAD_QUEUE = np.dtype([("head", "i8"), ("tail", "i8")], align=True)
 guest_vcpu = Struct(
     "guest_vcpu",
     [
-        # what is read most lies together
+        # cache line 0
         ("vm", "i8"),
-        ("index", "i8"),  # vcpu_idx within the VM, a bit number of the masks below
         ("cpu", "i8"),  # physical CPU on which it is in guest mode, NIL if it is not
         ("segment", "i8"),  # SEG_*: what it does between segment_start_ns and its CPU's next RUN event
-        ("segment_start_ns", "i8"),
-        ("cold_ns", "i8"),  # time still to be lost to a cold cache
-        ("run_ns", "i8"),
         ("current", "i8"),  # guest thread, NIL in the idle loop
-        ("run_queue", THREAD_QUEUE),
-        ("nr_queued", "i8"),
-        ("need_resched", "i8"),
-        ("kernel_thread_woken", "i8"),  # one of its kernel threads: it runs before any other thread
-        ("halted", "i8"),
         ("irq", "i8"),  # vector in service, OVERHEAD, or 0
-        ("hypercall", "i8"),  # to be made before anything else, HC_NONE
-        ("hypercall_target", "i8"),  # the vCPU that it names
-        ("io_head", "i8"),  # threads whose device time is over, not yet woken
-        ("speed_1024", "i8"),  # of what it computes, FULL_SPEED unless a busy hardware thread shares its core
-        ("last_cpu", "i8"),
-        ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
-        ("notice_draws", "i8"),
+        ("halted", "i8"),
+        ("cold_ns", "i8"),  # time still to be lost to a cold cache
+        ("csd_mask", "i8"),  # vCPUs that have not served this vCPU's call yet
+        # cache line 1
+        ("segment_start_ns", "i8"),
+        ("run_ns", "i8"),
         ("irq_remaining_ns", "i8"),
         ("overhead_ns", "i8"),  # kernel work still to be charged
-        ("ple_expire_ns", "i8"),
-        ("sched_out_ns", "i8"),
-        ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
-        ("halt_start_ns", "i8"),
+        ("speed_1024", "i8"),  # of what it computes, FULL_SPEED unless a busy hardware thread shares its core
+        ("hypercall", "i8"),  # to be made before anything else, HC_NONE
+        ("need_resched", "i8"),
+        ("kernel_ns", "i8"),  # includes spin_ns and irq_ns
+        # cache line 2
+        ("index", "i8"),  # vcpu_idx within the VM, a bit number of the masks below
+        ("user_ns", "i8"),
+        ("irq_ns", "i8"),
+        ("smt_lost_ns", "i8"),
+        ("cold_lost_ns", "i8"),
+        ("call_mask", "i8"),  # vCPUs (bits) whose call requests wait here
+        ("ipi_call", "i8"),
+        ("kernel_thread_woken", "i8"),  # one of its kernel threads: it runs before any other thread
+        # cache line 3
+        ("nr_queued", "i8"),
+        ("run_queue", THREAD_QUEUE),
         ("charged_ns", "i8"),  # guest run time up to which the current thread has been charged
         ("queued_vruntime", "i8"),  # sum over the threads of the run queue
         ("idle_vruntime", "i8"),  # V when a thread left last: where it stands while there is none
-        ("call_mask", "i8"),  # vCPUs (bits) whose call requests wait here
-        ("csd_mask", "i8"),  # vCPUs that have not served this vCPU's call yet
-        ("call_start_ns", "i8"),
-        ("user_ns", "i8"),
-        ("kernel_ns", "i8"),  # includes spin_ns and irq_ns
-        ("irq_ns", "i8"),
-        ("spin_ns", "i8"),
-        ("cold_lost_ns", "i8"),
-        ("smt_lost_ns", "i8"),
-        ("idle_ns", "i8"),
+        ("nvcsw", "i8"),
+        ("next_balance_ns", "i8"),
+        # cache line 4
+        ("last_cpu", "i8"),
+        ("last_guest_ns", "i8"),  # guest time of that CPU when the vCPU left it: what ran since is foreign
+        ("sched_out_ns", "i8"),
+        ("delayed_since_ns", "i8"),  # delayed preemption: since when it should have left its CPU, NIL if it need not
+        ("halt_start_ns", "i8"),
         ("steal_ns", "i8"),
+        ("preempt_in_lock", "i8"),
+        ("preempt_as_waiter", "i8"),
+        # seldom used, or by few machines
+        ("hypercall_target", "i8"),  # the vCPU that it names
+        ("io_head", "i8"),  # threads whose device time is over, not yet woken
+        ("notice_draws", "i8"),
+        ("ple_expire_ns", "i8"),
+        ("call_start_ns", "i8"),
+        ("spin_ns", "i8"),
+        ("idle_ns", "i8"),
         ("call_wait_ns", "i8"),
         ("calls", "i8"),
         ("flushes_deferred", "i8"),  # targets of shootdowns that were left to the host (PV TLB flush)
-        ("next_balance_ns", "i8"),
         ("ipi_reschedule", "i8"),  # received, as RES, CAL/TLB, LOC of /proc/interrupts
-        ("ipi_call", "i8"),
         ("timer_interrupts", "i8"),
-        ("nvcsw", "i8"),
         ("nivcsw", "i8"),
         ("lock_spins", "i8"),
         ("lock_wait_ns", "i8"),
-        ("preempt_in_lock", "i8"),
-        ("preempt_as_waiter", "i8"),
     ],
 )
 
 guest_thread = Struct(
     "guest_thread",
     [
-        ("vm", "i8"),
-        ("vcpu", "i8"),
-        ("index", "i8"),  # number within the VM
-        ("pc", "i8"),  # absolute, in the array of all programs' operations
-        ("stage", "i8"),  # how far the current operation has come
-        ("state", "i8"),
+        # cache line 0
         ("activity", "i8"),
         ("in_kernel", "i8"),
-        ("granted", "i8"),  # the lock it waits for is its own
-        ("pv_halted", "i8"),
-        ("pv_hashed", "i8"),  # pvqspinlock: as queue head it has been entered in the hash of lock waiters
-        ("gave_up", "i8"),  # stopped spinning for this sleeping lock: it sleeps unless the lock is free
-        ("handoff", "i8"),  # woken once for a sleeping lock and lost it: next release is for it alone
-        ("shared", "i8"),  # waits for, or holds on top of its stack, an rwsem for reading
+        ("vm", "i8"),
+        ("vcpu", "i8"),
+        ("remaining_ns", "i8"),
         ("nr_held", "i8"),
-        ("held", "i8", (MAX_HELD,)),
-        ("held_shared", "i8", (MAX_HELD,)),
         ("wait_lock", "i8"),
+        ("spun_ns", "i8"),  # spent spinning in this wait
+        # cache line 1
+        ("pc", "i8"),  # absolute, in the array of all programs' operations
+        ("stage", "i8"),  # how far the current operation has come
+        ("loops", "i8"),
+        ("draws", "i8", (NR_THREAD_STREAMS,)),
+        ("yield_spun_ns", "i8"),  # pv_lock_yield: spun_ns at which it looks at the lock's holder next
+        ("gave_up", "i8"),  # stopped spinning for this sleeping lock: it sleeps unless the lock is free
+        # cache line 2
+        ("state", "i8"),
         ("next", "i8"),  # link of the run queue or of a wait queue: a thread is on one at most
         ("vruntime", "i8"),  # guest.eevdf, in the virtual time of its vCPU
         ("deadline", "i8"),
         ("vlag", "i8"),  # of the running thread: the vruntime up to which it is protected
-        ("loops", "i8"),
         ("want", "i8"),  # items that it waits to put or get
-        ("remaining_ns", "i8"),
-        ("spun_ns", "i8"),  # spent spinning in this wait
-        ("yield_spun_ns", "i8"),  # pv_lock_yield: spun_ns at which it looks at the lock's holder next
         ("wait_start_ns", "i8"),
-        ("draws", "i8", (NR_THREAD_STREAMS,)),
+        ("granted", "i8"),  # the lock it waits for is its own
+        # seldom used, or by few machines
+        ("index", "i8"),  # number within the VM
+        ("pv_halted", "i8"),
+        ("pv_hashed", "i8"),  # pvqspinlock: as queue head it has been entered in the hash of lock waiters
+        ("handoff", "i8"),  # woken once for a sleeping lock and lost it: next release is for it alone
+        ("shared", "i8"),  # waits for, or holds on top of its stack, an rwsem for reading
+        ("held", "i8", (MAX_HELD,)),
+        ("held_shared", "i8", (MAX_HELD,)),
     ],
 )
 
 guest_lock = Struct(
     "guest_lock",
     [
+        # cache line 0
         ("kind", "i8"),
         ("owner", "i8"),  # thread, NIL if free (or held by readers)
-        ("readers", "i8"),
         ("spinners", THREAD_QUEUE),  # first come first
-        ("sleepers", THREAD_QUEUE),
-        ("stealers", THREAD_QUEUE),  # pvqspinlock: not queued yet, they may take the lock out of turn
         ("pending", "i8"),  # pvqspinlock: the queue head spins, stealing is off
-        ("slow", "i8"),  # pvqspinlock: the lock byte is _Q_SLOW_VAL, so the release kicks the queue head
         ("acquisitions", "i8"),
+        ("sleepers", THREAD_QUEUE),
+        # seldom used, or by few machines
+        ("readers", "i8"),
+        ("stealers", THREAD_QUEUE),  # pvqspinlock: not queued yet, they may take the lock out of turn
+        ("slow", "i8"),  # pvqspinlock: the lock byte is _Q_SLOW_VAL, so the release kicks the queue head
         ("draws", "i8"),
     ],
 )
@@ -169,12 +180,19 @@ guest_op = Struct(
 guest_vm = Struct(
     "guest_vm",
     [
+        # cache line 0
         ("first_vcpu", "i8"),
         ("nr_vcpus", "i8"),
+        ("run_ns", "i8"),  # of all its vCPUs, booked
+        ("work", "i8"),
+        ("steal_time", "i8"),  # STEAL_*
+        ("tick_ns", "i8"),
+        ("slice_ns", "i8"),
+        ("nr_preferred", "i8"),  # the first so many vCPUs are those that threads should use (`guest.steal_governor`)
+        # seldom used, or by few machines
         ("first_thread", "i8"),
         ("nr_threads", "i8"),
         ("ipi_mode", "i8"),
-        ("steal_time", "i8"),  # STEAL_*
         ("pv_tlb_flush", "i8"),
         ("pv_sched_yield", "i8"),
         ("pv_lock_yield", "i8"),
@@ -182,13 +200,8 @@ guest_vm = Struct(
         ("launched", "i8"),  # a VMM creates its vCPUs
         ("start_ns", "i8"),
         ("stop_ns", "i8"),
-        ("work", "i8"),
-        ("run_ns", "i8"),  # of all its vCPUs, booked
         ("lock_wait_log2", "i8", (LOG2_BINS,)),  # contended acquisitions by how long they waited
-        ("tick_ns", "i8"),
         ("tick_phase_ns", "i8"),
-        ("slice_ns", "i8"),
-        ("nr_preferred", "i8"),  # the first so many vCPUs are those that threads should use (`guest.steal_governor`)
         ("governor_interval_ns", "i8"),  # 0: no governor
         ("governor_high_bp", "i8"),  # above that ratio of steal time, in 1/10000, a vCPU is given up
         ("governor_low_bp", "i8"),

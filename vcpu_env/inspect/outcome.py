@@ -13,7 +13,7 @@ from vcpu_env.inspect.recorder import Recording, record_from_here
 from vcpu_env.inspect.records import BOOSTS
 from vcpu_env.inspect.standing import answer_by_policy
 from vcpu_env.inspect.yields import Yield, yields
-from vcpu_env.kernel.yield_types import PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import SCALE_ONE_Q16
 from vcpu_env.machine import Machine
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, fill_view
@@ -47,7 +47,7 @@ class Followed:
 
     Attributes:
         me, cpu: the spinner, and its CPU.
-        answer: the rule's; boost, scale: what it asked for beside it.
+        answer: the rule's; boost, penalty_scale: what it asked for beside it.
         recording: from the decision on.
     """
 
@@ -55,7 +55,7 @@ class Followed:
     cpu: int
     answer: int
     boost: str
-    scale: float
+    penalty_scale: float
     candidates: list[int]
     recording: Recording
 
@@ -66,10 +66,11 @@ def follow(stand: Machine, horizon_ns: int = HORIZON_NS) -> Followed:
     answer_by_policy(machine)
     view, engine = machine.world["yield_view"][0], machine.world["engine"][0]
     answer, candidates = int(engine["answer"]), view["candidate"][: int(view["nr_candidates"])].tolist()
-    boost, scale = BOOSTS[int(view["boost"])], int(view["penalty_scale"]) / PENALTY_SCALE_ONE
+    boost = BOOSTS[int(view["boost"])]
+    penalty_scale = int(view["penalty_scale_q16"]) / SCALE_ONE_Q16
     me, cpu = int(view["vcpu"]), int(view["cpu"])
     recording = record_from_here(machine, machine.now_ns + horizon_ns, ROOM)
-    return Followed(me, cpu, answer, boost, scale, candidates, recording)
+    return Followed(me, cpu, answer, boost, penalty_scale, candidates, recording)
 
 
 def outcome(found: Followed) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def answer_words(found: Followed) -> dict[str, Any]:
     """The rule's answer."""
     if found.answer == NOBODY:
         return {"kind": "nobody"}
-    about = {"boost": found.boost, "penalty_scale": found.scale}
+    about = {"boost": found.boost, "penalty_scale": found.penalty_scale}
     if found.answer == AS_KERNEL:
         return {"kind": "as_kernel"} | about
     return {"kind": "candidate", "vcpu": found.candidates[found.answer - FIRST_CANDIDATE]} | about

@@ -5,7 +5,7 @@ from typing import Any
 from vcpu_env.base.jit import NIL
 from vcpu_env.engine.yield_trace import SELF, sibling_code
 from vcpu_env.inspect.records import SIBLINGS
-from vcpu_env.kernel.fair_class import task_lag
+from vcpu_env.kernel.fair_class import lags
 from vcpu_env.kernel.v6_19.entity import avg_vruntime, entity_eligible
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import kvm_arch_dy_has_pending_interrupt
@@ -27,26 +27,26 @@ def levels(machine: Machine, task: int) -> list[dict[str, Any]]:
     """
     w, handle = machine.world, machine.world.handle
     if machine.scenario.host.kernel == "7.3":
-        lag_ns = int(task_lag(handle, task))
+        lag_ns = int(lags(handle, task)[0])
         queued = int(w["cfs_rq"]["h_nr_queued"][w["task_struct"]["cpu"][task]])
         level = {"queue": "root", "entity": "the vCPU", "lag_ns": lag_ns, "eligible": lag_ns >= 0, "nr_queued": queued}
         return [level]
     entities, queues, groups = w["sched_entity"], w["cfs_rq"], machine.blueprint.groups
-    found, se = [], task
-    while se != NIL:
-        q = int(entities["cfs_rq"][se])
-        tg, mine = int(queues["tg"][q]), int(entities["my_q"][se])
-        group = NIL if mine == NIL or se == task else int(queues["tg"][mine])
+    found, se_id = [], task
+    while se_id != NIL:
+        q = int(entities["cfs_rq"][se_id])
+        tg, mine = int(queues["tg"][q]), int(entities["my_q"][se_id])
+        group = NIL if mine == NIL or se_id == task else int(queues["tg"][mine])
         found.append(
             {
                 "queue": group_name(groups, tg),
-                "entity": "the vCPU" if se == task else group_name(groups, group),
-                "lag_ns": int(avg_vruntime(handle, q)) - int(entities["vruntime"][se]),
-                "eligible": bool(entity_eligible(handle, q, se)),
+                "entity": "the vCPU" if se_id == task else group_name(groups, group),
+                "lag_ns": int(avg_vruntime(handle, q)) - int(entities["vruntime"][se_id]),
+                "eligible": bool(entity_eligible(handle, q, se_id)),
                 "nr_queued": int(queues["nr_queued"][q]),
             }
         )
-        se = int(entities["parent"][se])
+        se_id = int(entities["parent"][se_id])
     return found
 
 

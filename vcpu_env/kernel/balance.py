@@ -176,15 +176,15 @@ def ask_for_push(w, cpu):
 @kjit
 def common_domain(w, cpu, other):
     """The lowest domain of `cpu` that spans `other` as well."""
-    sd = cpu_rq(w, cpu).sd
+    sd_id = cpu_rq(w, cpu).sd
     if cpu_rq(w, cpu).sibling == other:
-        return sd
+        return sd_id
     position = cpu_rq(w, other).position
     while True:
-        domain = sched_domain(w, sd)
+        domain = sched_domain(w, sd_id)
         if not domain.flags & SD_SHARE_CPUCAPACITY and domain.first <= position < domain.first + domain.span_weight:
-            return sd
-        sd = domain.parent
+            return sd_id
+        sd_id = domain.parent
 
 
 @kjit

@@ -8,7 +8,7 @@ import numpy as np
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
-from vcpu_env.kernel.features import FEATURES, FEATURES_7_3, NORMALIZED_BASE_SLICE_NS
+from vcpu_env.kernel.features import FEATURES, FEATURES_7_3, NORMALIZED_BASE_SLICE_NS, scaled_base_slice_ns
 from vcpu_env.kernel.load_avg import online_fair_sched_group
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
@@ -111,14 +111,9 @@ class Tunables:
 
 
 @kjit
-def set_load(w, se, weight, inv_weight):
-    """Set the weight of entity `se`."""
-    update_load_set(sched_entity(w, se), weight, inv_weight)
-
-
-def scaled_base_slice_ns(nr_cpus: int, normalized_ns: int) -> int:
-    """sysctl_sched_base_slice of a host under the default logarithmic scaling."""
-    return normalized_ns * min(nr_cpus, 8).bit_length()
+def set_load(w, se_id, weight, inv_weight):
+    """Set the weight of entity `se_id`."""
+    update_load_set(sched_entity(w, se_id), weight, inv_weight)
 
 
 def build_kernel(

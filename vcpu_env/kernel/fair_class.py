@@ -151,15 +151,11 @@ def ineligible_on_dst_cpu(w, p, dst):
 
 
 @kjit
-def task_lag(w, p):
-    """How far a task is behind (+) or ahead of (-) its share on the queue where it competes itself."""
-    return lag_v6_19.task_lag(w, p) if is_v6_19(w) else lag_v7_3.task_lag(w, p)
-
-
-@kjit
-def chain_lag(w, p):
-    """The smallest lag of a task and the groups that it is in; of 7.3 only the task has one."""
-    return lag_v6_19.chain_lag(w, p) if is_v6_19(w) else lag_v7_3.task_lag(w, p)
+def lags(w, p):
+    """How far a task is behind (+) or ahead of (-) its share where it competes itself, and the smallest such lag of it
+    and the groups that it is in; of 7.3 only the task has one.
+    """
+    return lag_v6_19.lags(w, p) if is_v6_19(w) else lag_v7_3.lags(w, p)
 
 
 @kjit

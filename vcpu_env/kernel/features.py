@@ -32,6 +32,6 @@ CGROUP_MODES = ("up", "smp", "concur", "max", "tasks")
 """7.3's ways to make a weight on one CPU of a group's shares (/sys/kernel/debug/sched/cgroup_mode)."""
 
 
-def base_slice_of(nr_cpus: int) -> int:
-    """fair.c: update_sysctl(), get_update_sysctl_factor(): 0.7 ms on one CPU, 2.8 ms from eight on."""
-    return NORMALIZED_BASE_SLICE_NS * min(nr_cpus, 8).bit_length()
+def scaled_base_slice_ns(nr_cpus: int, normalized_ns: int = NORMALIZED_BASE_SLICE_NS) -> int:
+    """fair.c: update_sysctl(), get_update_sysctl_factor(): by default 0.7 ms on one CPU, 2.8 ms from eight on."""
+    return normalized_ns * min(nr_cpus, 8).bit_length()

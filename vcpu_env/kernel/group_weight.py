@@ -19,11 +19,11 @@ def __sched_group_set_shares(w, tg, weight):
     for cpu in range(nr_cpus):
         rq = cpu_rq(w, cpu)
         rq.clock_read_ns = rq.clock_ns
-        se = cfs_rq(w, tg * nr_cpus + cpu).se
-        while se != NIL:
-            update_load_avg(w, sched_entity(w, se).cfs_rq, se, UPDATE_TG)
-            update_cfs_group(w, se)
-            se = sched_entity(w, se).parent
+        se_id = cfs_rq(w, tg * nr_cpus + cpu).se
+        while se_id != NIL:
+            update_load_avg(w, sched_entity(w, se_id).cfs_rq, se_id, UPDATE_TG)
+            update_cfs_group(w, se_id)
+            se_id = sched_entity(w, se_id).parent
 
 
 @kjit

@@ -92,120 +92,133 @@ sched_features = Struct("sched_features", [(name, "i8") for name in FEATURES_7_3
 task_struct = Struct(
     "task_struct",
     [
+        # cache line 0
         ("state", "i8"),
-        ("on_rq", "i8"),
         ("cpu", "i8"),
         ("group_next", "i8"),  # in its CPU's `kernel.cfs_tasks`
         ("group_prev", "i8"),
-        ("wake_next", "i8"),
-        ("remote_wakeup", "i8"),  # while it is on its way: ENQUEUE_MIGRATED or 0
-        ("tg", "i8"),
-        ("policy", "i8"),
-        ("nice", "i8"),
         ("last_queued_ns", "i8"),
         ("last_arrival_ns", "i8"),
         ("run_delay_ns", "i8"),
+        ("pcount", "i8"),
+        # cache line 1
+        ("on_rq", "i8"),
+        ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
+        ("throttle_next", "i8"),  # in its queue's limbo list; NIL
+        ("policy", "i8"),
         ("nvcsw", "i8"),
         ("nivcsw", "i8"),
-        ("pcount", "i8"),
+        ("tg", "i8"),
+        ("nice", "i8"),
+        # seldom used, or by few machines
+        ("wake_next", "i8"),
+        ("remote_wakeup", "i8"),  # while it is on its way: ENQUEUE_MIGRATED or 0
         ("cpus_allowed", "i8", (4,)),
         ("recent_used_cpu", "i8"),
         ("wakee_flips", "i8"),
         ("wakee_flip_decay_ns", "i8"),
         ("last_wakee", "i8"),
         ("nr_migrations", "i8"),
-        ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
-        ("throttle_next", "i8"),  # in its queue's limbo list; NIL
     ],
 )
 
 sched_entity = Struct(
     "sched_entity",
     [
+        # cache line 0
         ("vruntime", "i8"),
         ("deadline", "i8"),
-        ("vlag", "i8"),  # of v6.19: shared with vprot of a running entity, as its union
-        ("vprot", "i8"),  # of 7.3
-        ("h_load", "i8"),  # of 7.3: the weight of a task among all tasks of its CPU, scaled
-        ("slice_ns", "i8"),
         ("weight", "i8"),
-        ("delta_fact", "i8"),
-        ("exec_start_ns", "i8"),
-        ("sum_exec_runtime_ns", "i8"),
-        ("min_vruntime", "i8"),
-        ("min_slice_ns", "i8"),
-        ("delta_shift", "i8"),
+        ("slice_ns", "i8"),
         ("on_rq", "i8"),
-        ("sched_delayed", "i8"),
-        ("custom_slice", "i8"),
-        ("rel_deadline", "i8"),
         ("cfs_rq", "i8"),
         ("my_q", "i8"),
         ("parent", "i8"),
+        # cache line 1
+        ("vlag", "i8"),  # of v6.19: shared with vprot of a running entity, as its union
+        ("exec_start_ns", "i8"),
+        ("sum_exec_runtime_ns", "i8"),
+        ("sched_delayed", "i8"),
+        ("delta_fact", "i8"),
+        ("delta_shift", "i8"),
+        ("runnable_avg", "i8"),
+        ("util_est", "i8"),
+        # cache line 2
         ("depth", "i8"),
         ("rb_parent", "i8"),
         ("rb_left", "i8"),
         ("rb_right", "i8"),
         ("rb_red", "i8"),
+        ("min_vruntime", "i8"),
+        ("min_slice_ns", "i8"),
+        ("custom_slice", "i8"),
+        # cache line 3
         ("period_contrib", "i8"),
+        ("last_update_time_ns", "i8"),
         ("load_sum", "i8"),
         ("load_avg", "i8"),
-        ("last_update_time_ns", "i8"),
         ("runnable_sum", "i8"),
-        ("runnable_avg", "i8"),
+        ("runnable_weight", "i8"),  # of a group: h_nr_runnable of its queue when it was last updated
         ("util_sum", "i8"),
         ("util_avg", "i8"),
-        ("util_est", "i8"),
-        ("runnable_weight", "i8"),  # of a group: h_nr_runnable of its queue when it was last updated
+        # seldom used, or by few machines
+        ("vprot", "i8"),  # of 7.3
+        ("h_load", "i8"),  # of 7.3: the weight of a task among all tasks of its CPU, scaled
+        ("rel_deadline", "i8"),
     ],
 )
 
 cfs_rq = Struct(
     "cfs_rq",
     [
+        # cache line 0
         ("avg_vruntime", "i8"),
         ("avg_load", "i8"),
         ("zero_vruntime", "i8"),
-        ("load_weight", "i8"),
-        ("rb_root", "i8"),
-        ("rb_leftmost", "i8"),
         ("curr", "i8"),  # the entity of this level that runs; 7.3 calls it h_curr
-        ("curr_task", "i8"),  # of root queues of 7.3: the task that runs; 7.3 calls it curr
+        ("nr_queued", "i8"),
+        ("cpu", "i8"),
+        ("runtime_enabled", "i8"),  # its group has a quota; what it has left is in `bandwidth`
+        ("removed_nr", "i8"),  # tasks that woke elsewhere since the queue was last updated, and their averages
+        # cache line 1
+        ("load_weight", "i8"),
+        ("h_nr_runnable", "i8"),
+        ("period_contrib", "i8"),
+        ("last_update_time_ns", "i8"),
+        ("load_sum", "i8"),
+        ("load_avg", "i8"),
+        ("propagate", "i8"),  # load has come or gone that the group's entity does not show yet
+        ("util_est", "i8"),  # of root queues only
+        # cache line 2
         ("next", "i8"),
         (
             "next_slack_ns",
             "i8",
         ),  # service by which `next` may be early; 0 in every kernel, see `kernel.v6_19.yield_boost`
-        ("nr_queued", "i8"),
+        ("rb_root", "i8"),
+        ("rb_leftmost", "i8"),
         ("h_nr_queued", "i8"),
-        ("h_nr_runnable", "i8"),
-        ("h_nr_idle", "i8"),
-        ("cpu", "i8"),
+        ("idle", "i8"),
+        ("runnable_sum", "i8"),
+        ("util_sum", "i8"),
+        # cache line 3
+        ("runnable_avg", "i8"),
+        ("util_avg", "i8"),
         ("tg", "i8"),
         ("se", "i8"),
-        ("idle", "i8"),
-        ("period_contrib", "i8"),
-        ("load_sum", "i8"),
-        ("load_avg", "i8"),
-        ("last_update_time_ns", "i8"),
-        ("runnable_sum", "i8"),
-        ("runnable_avg", "i8"),
-        ("util_sum", "i8"),
-        ("util_avg", "i8"),
-        ("util_est", "i8"),  # of root queues only
+        ("on_list", "i8"),  # its blocked load is aged
         ("tg_load_avg_contrib", "i8"),
-        ("tg_runnable_avg_contrib", "i8"),  # of 7.3
         ("last_update_tg_load_avg_ns", "i8"),
-        ("propagate", "i8"),  # load has come or gone that the group's entity does not show yet
         ("prop_runnable_sum", "i8"),
-        ("removed_nr", "i8"),  # tasks that woke elsewhere since the queue was last updated, and their averages
+        # seldom used, or by few machines
+        ("curr_task", "i8"),  # of root queues of 7.3: the task that runs; 7.3 calls it curr
+        ("h_nr_idle", "i8"),
+        ("tg_runnable_avg_contrib", "i8"),  # of 7.3
         ("removed_load", "i8"),
         ("removed_runnable", "i8"),
         ("removed_util", "i8"),
         ("h_load", "i8"),  # the queue's part of its CPU's load, looked up once a jiffy
         ("last_h_load_update_ns", "i8"),
-        ("on_list", "i8"),  # its blocked load is aged
-        ("runtime_enabled", "i8"),  # its group has a quota; what it has left is in `bandwidth`
         ("throttle_count", "i8"),  # how many of itself and its ancestors are throttled
     ],
 )
@@ -213,35 +226,45 @@ cfs_rq = Struct(
 cpu_rq = Struct(
     "rq",
     [
+        # cache line 0
         ("clock_ns", "i8"),
-        ("clock_read_ns", "i8"),
-        ("clock_skip", "i8"),  # the next schedule() leaves the clock alone
         ("curr", "i8"),
         ("need_resched", "i8"),
         ("nr_running", "i8"),
-        ("cpu", "i8"),
+        ("sibling", "i8"),  # the other hardware thread of its core, NIL without SMT
+        ("llc", "i8"),  # last-level cache: its number, and that of its `sched_domain_shared`
+        ("node", "i8"),
+        ("nohz_tick_stopped", "i8"),
+        # cache line 1
+        ("clock_read_ns", "i8"),
+        ("sched_count", "i8"),
+        ("yld_count", "i8"),
+        ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
+        ("cfs_tasks_head", "i8"),
+        ("active_balance", "i8"),
+        ("next_balance_ns", "i8"),
+        ("yield_deboost_last_time_ns", "i8"),
+        # cache line 2
+        ("csd_pending", "i8"),  # CSD_*: functions that other CPUs have asked this one to run
         ("kicked", "i8"),
         ("kicked_next", "i8"),
-        ("csd_pending", "i8"),  # CSD_*: functions that other CPUs have asked this one to run
         ("nr_switches", "i8"),
-        ("yld_count", "i8"),
-        ("sched_count", "i8"),
-        ("sched_goidle", "i8"),
-        ("ttwu_count", "i8"),
-        ("ttwu_local", "i8"),
         ("rq_cpu_time_ns", "i8"),
         ("run_delay_ns", "i8"),
         ("pcount", "i8"),
-        ("next_balance_ns", "i8"),
+        ("cfs_tasks_tail", "i8"),
+        # seldom used, or by few machines
+        ("clock_skip", "i8"),  # the next schedule() leaves the clock alone
+        ("cpu", "i8"),
+        ("sched_goidle", "i8"),
+        ("ttwu_count", "i8"),
+        ("ttwu_local", "i8"),
         ("avg_idle_ns", "i8"),
         ("idle_stamp_ns", "i8"),  # since when it has been idle; NIL
         ("max_idle_balance_cost_ns", "i8"),
         ("newidle_draws", "i8"),
         ("excluded", "i8"),  # an attempt to balance under way looks at all CPUs but this one
-        ("active_balance", "i8"),
         ("push_cpu", "i8"),
-        ("cfs_tasks_head", "i8"),
-        ("cfs_tasks_tail", "i8"),
         ("ttwu_pending", "i8"),  # tasks that were woken by other CPUs are on their way to this one
         ("wake_list_head", "i8"),  # these tasks, by `task.wake_next`
         ("wake_list_tail", "i8"),
@@ -249,23 +272,16 @@ cpu_rq = Struct(
         ("wakee_flips", "i8"),
         ("wakee_flip_decay_ns", "i8"),
         ("last_wakee", "i8"),
-        # idle balancing (`kernel.nohz`)
-        ("nohz_tick_stopped", "i8"),
+        # idle balancing (`kernel.nohz`), and where the CPU is (`kernel.topology`)
         ("nohz_flags", "i8"),
         ("nohz_newidle", "i8"),
         ("has_blocked_load", "i8"),
         ("last_blocked_load_update_ns", "i8"),
-        # where the CPU is (`kernel.topology`)
         ("sd", "i8"),  # its lowest scheduling domain, NIL on a host of one CPU
-        ("sibling", "i8"),  # the other hardware thread of its core, NIL without SMT
-        ("llc", "i8"),  # last-level cache: its number, and that of its `sched_domain_shared`
-        ("node", "i8"),
         ("position", "i8"),  # in `span_cpu`, where the CPUs of an LLC follow each other
         ("distribute_cpu_mask_prev", "i8"),  # the last CPU that a change of affinity made here has chosen
         ("hrtick_expires_ns", "i8"),  # of 7.3: when the running task's request is over; NIL: nobody asked
         ("hrtick_timer", "i8"),  # its slot on the timeline; NIL on a machine without one
-        ("forced", "i8"),  # oracles only: a task that is picked next, eligible or not; NIL
-        ("yield_deboost_last_time_ns", "i8"),
         ("yield_deboost_last_pair_time_ns", "i8"),
         ("yield_deboost_last_src_pid", "i8"),
         ("yield_deboost_last_dst_pid", "i8"),

@@ -6,7 +6,7 @@ divisions go through `u64_less` and `u64_div`.
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.weights import INT64_MAX
-from vcpu_env.kernel.yield_types import DEBOOST_VEE21, PENALTY_SCALE_ONE, deboost_params, yield_decision
+from vcpu_env.kernel.yield_types import DEBOOST_VEE21, SCALE_ONE_Q16, deboost_params, yield_decision
 
 SIGN_BIT = -(1 << 63)
 
@@ -61,35 +61,41 @@ def yield_deboost_need(y_vruntime, t_vruntime):
 
 
 @kjit
-def yield_deboost_raw(params, gran, need):
+def yield_deboost_raw(params, gran_ns, need_ns):
     """yield_deboost_calculate_penalty(): the granularity, plus the lead and a tenth of it."""
-    weighted = need + u64_div(need, params.surcharge_div)
-    if u64_less(~gran, weighted):
-        weighted = ~gran
-    return gran + weighted
+    weighted = need_ns + u64_div(need_ns, params.surcharge_div)
+    if u64_less(~gran_ns, weighted):
+        weighted = ~gran_ns
+    return gran_ns + weighted
 
 
 @kjit
-def yield_deboost_limit(params, gran, need, n, penalty):
+def yield_deboost_limit(params, gran_ns, need_ns, n, penalty):
     """yield_deboost_calculate_penalty(): at least the granularity, at most a multiple that falls with queue length."""
     i = 0
     while i < 6 and n > params.cap_up_to[i]:
         i += 1
-    limit = u64_div(gran * params.cap_num[i], params.cap_den[i])
-    if u64_less(penalty, gran):
-        penalty = gran
+    limit = u64_div(gran_ns * params.cap_num[i], params.cap_den[i])
+    if u64_less(penalty, gran_ns):
+        penalty = gran_ns
     if u64_less(limit, penalty):
         penalty = limit
-    if need == 0 and params.live_baseline:
+    if need_ns == 0 and params.live_baseline:
         penalty = 0
-    if need == 0:
+    if need_ns == 0:
         i = 0
         while i < 5 and n > params.baseline_up_to[i]:
             i += 1
-        base = u64_div(gran * params.baseline_num[i], params.baseline_den[i])
+        base = u64_div(gran_ns * params.baseline_num[i], params.baseline_den[i])
         if u64_less(penalty, base):
             penalty = base
     return penalty
+
+
+@kjit
+def scaled(penalty_ns, scale_q16):
+    """A penalty times a fixed-point scale; as it is at `SCALE_ONE_Q16`, however large."""
+    return penalty_ns if scale_q16 == SCALE_ONE_Q16 else (penalty_ns * scale_q16) >> 16
 
 
 @kjit
@@ -99,20 +105,17 @@ def choose_penalty(w):
     VEE'21's debooster has another: just enough for CFS's buddy test, which lets a target be ahead by a granularity.
     """
     params, decision = deboost_params(w), yield_decision(w)
-    gran, need = decision.gran, decision.need
+    gran_ns, need_ns = decision.gran_ns, decision.need_ns
     if params.deboost == DEBOOST_VEE21:
-        decision.raw = need - decision.slack if u64_less(decision.slack, need) else 0
-        decision.penalty = decision.raw
+        decision.raw_ns = need_ns - decision.slack_ns if u64_less(decision.slack_ns, need_ns) else 0
+        decision.penalty_ns = decision.raw_ns
         return
-    penalty = yield_deboost_raw(params, gran, need)
-    decision.raw = penalty
+    penalty = yield_deboost_raw(params, gran_ns, need_ns)
+    decision.raw_ns = penalty
     if decision.debounced:
-        least = gran if u64_less(need, gran) else need
+        least = gran_ns if u64_less(need_ns, gran_ns) else need_ns
         if u64_less(least, penalty):
             penalty = least
-    penalty = yield_deboost_limit(params, gran, need, decision.n, penalty)
-    if params.penalty_scale != PENALTY_SCALE_ONE:
-        penalty = (penalty * params.penalty_scale) >> 16
-    if decision.scale != PENALTY_SCALE_ONE:
-        penalty = (penalty * decision.scale) >> 16
-    decision.penalty = penalty
+    penalty = yield_deboost_limit(params, gran_ns, need_ns, decision.n, penalty)
+    penalty = scaled(penalty, params.penalty_scale_q16)
+    decision.penalty_ns = scaled(penalty, decision.penalty_scale_q16)

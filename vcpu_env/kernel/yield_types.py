@@ -12,7 +12,8 @@ SKIP_NOT, SKIP_DISABLED, SKIP_RATE_LIMIT, SKIP_NOT_SAME_RQ, SKIP_LCA, SKIP_WRAP 
 SKIP_NAMES = (None, "disabled", "rate_limit", "not_same_rq", "lca", "wrap")
 """Why a yield was not penalised; indexed by ``yield_decision.skip``."""
 
-PENALTY_SCALE_ONE = 1 << 16
+SCALE_ONE_Q16 = 1 << 16
+"""A penalty scale of 1, the series itself."""
 RATE_LIMIT_NS = 6_000_000
 """The series lets one penalty a CPU pass in this time."""
 
@@ -44,7 +45,7 @@ deboost_params = Struct(
         ("rate_limit_ns", "i8"),
         ("debounce_ns", "i8"),
         ("surcharge_div", "i8"),
-        ("penalty_scale", "i8"),
+        ("penalty_scale_q16", "i8"),
         ("forfeit", "i8"),
         (
             "forfeit_1024",
@@ -57,7 +58,7 @@ deboost_params = Struct(
         ("live_debounce", "i8"),  # every directed yield counts as the last pair, limited or not
         ("live_baseline", "i8"),  # without a gap the table of baselines decides, not the granularity
         ("fresh_gap", "i8"),  # the yielder is charged before the gap is measured
-        ("late_limiter", "i8"),  # only a yield that could be penalised uses up the limiter's slot
+        ("late_limiter", "i8"),  # only a yield that could be penalised uses up the limiter's turn
         ("cap_up_to", "i8", (6,)),
         ("cap_num", "i8", (7,)),
         ("cap_den", "i8", (7,)),
@@ -71,14 +72,14 @@ deboost_params = Struct(
 yield_decision = Struct(
     "yield_decision",
     [
-        ("y_v", "i8"),
+        ("y_v", "i8"),  # vruntime of yielder and target
         ("t_v", "i8"),
-        ("gran", "i8"),
-        ("need", "i8"),
-        ("slack", "i8"),  # VEE'21: by how much CFS would let the target be ahead
-        ("raw", "i8"),
-        ("penalty", "i8"),
-        ("y_v1", "i8"),
+        ("gran_ns", "i8"),
+        ("need_ns", "i8"),
+        ("slack_ns", "i8"),  # VEE'21: by how much CFS would let the target be ahead
+        ("raw_ns", "i8"),  # the penalty before debounce, clamp and scale
+        ("penalty_ns", "i8"),
+        ("y_v1", "i8"),  # vruntime and deadline of the yielder, once charged
         ("y_d1", "i8"),
         ("cpu", "i8"),
         ("yielder", "i8"),
@@ -93,7 +94,7 @@ yield_decision = Struct(
         ("applied", "i8"),
         ("forfeit", "i8"),
         ("boost", "i8"),  # BOOST_*, chosen with the target; BOOST_RULE: as the kernel's own yield_to()
-        ("scale", "i8"),  # fixed-point factor of this decision's penalty (on top of deboost_params') or loan
+        ("penalty_scale_q16", "i8"),  # factor of this decision's penalty (on top of deboost_params') or loan
         ("credit_ns", "i8"),  # service that the target was credited with
     ],
     single=True,
@@ -106,7 +107,7 @@ yield_stats = Struct(
         ("applied", "i8"),  # penalties
         ("penalty_ns", "i8"),  # their sum, in virtual time
         ("limited", "i8"),
-        ("cross_rq", "i8"),  # the slot of the limiter was used up for a target on another run queue
+        ("cross_rq", "i8"),  # the turn of the limiter was used up for a target on another run queue
         ("wrapped", "i8"),
         ("forfeit", "i8"),
         ("credited", "i8"),  # yields whose target was credited with lag
@@ -129,12 +130,12 @@ def yield_arrays() -> list[StructArray]:
 
 
 def init_yield(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) -> None:
-    """Fill in the series' constants; ``penalty_scale`` is fixed-point, `PENALTY_SCALE_ONE` is the series itself."""
+    """Fill in the series' constants."""
     params = world["deboost_params"]
     params["deboost"], params["vcpu_debooster_enabled"] = deboost, enabled
     params["rate_limit_ns"], params["debounce_ns"] = RATE_LIMIT_NS, 600_000
     params["surcharge_div"], params["forfeit_1024"] = 10, FORFEIT_ALL
-    params["penalty_scale"] = PENALTY_SCALE_ONE
+    params["penalty_scale_q16"] = SCALE_ONE_Q16
     params["credit_margin_1024"], params["borrow_ns"], params["wakeup_gran_ns"] = 1024, 4_000_000, 4_000_000
     params["cap_up_to"][0] = [size for size, _, _ in CAPS]
     params["cap_num"][0] = [num for _, num, _ in CAPS] + [LAST_CAP[0]]
@@ -145,4 +146,4 @@ def init_yield(world: World, deboost: int = DEBOOST_NONE, enabled: bool = True) 
     decision = world["yield_decision"]
     for field in ("cpu", "yielder", "target", "lca_q", "lca_y", "lca_t"):
         decision[field] = NIL
-    decision["scale"] = PENALTY_SCALE_ONE
+    decision["penalty_scale_q16"] = SCALE_ONE_Q16

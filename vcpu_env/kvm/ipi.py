@@ -49,13 +49,13 @@ def track_delivery(w, src, receiver, nr_accepted, delivery_mode, shorthand, now_
 
 
 @kjit
-def ipi_window(w, vm):
+def ipi_window(w, vm_id):
     """How long an unanswered IPI counts: the series' constant; adaptive: at most 16 mean response times of the VM.
 
     The cover letter names an adaptive window as future work; the factor is this project's.
     """
     params = kvm_params(w)
-    response_ns = kvm(w, vm).ipi_response_ns
+    response_ns = kvm(w, vm_id).ipi_response_ns
     if params.adaptive_window == 0 or response_ns == 0:
         return params.ipi_window_ns
     return min(params.ipi_window_ns, ADAPTIVE_FACTOR * response_ns)
@@ -81,19 +81,19 @@ def kvm_vcpu_is_ipi_receiver(w, sender, receiver, now_ns):
 
 
 @kjit
-def kvm_vcpu_clear_ipi_context(w, vcpu):
+def kvm_vcpu_clear_ipi_context(w, v):
     """x86.c (series): kvm_vcpu_clear_ipi_context(), at INIT. The time stays, and so do others' records of this vCPU."""
-    v = kvm_vcpu(w, vcpu)
-    v.pending_ipi = 0
-    v.last_ipi_sender = NIL
-    v.last_ipi_receiver = NIL
+    vcpu = kvm_vcpu(w, v)
+    vcpu.pending_ipi = 0
+    vcpu.last_ipi_sender = NIL
+    vcpu.last_ipi_receiver = NIL
 
 
 @kjit
-def kvm_vcpu_reset_ipi_context(w, vcpu):
+def kvm_vcpu_reset_ipi_context(w, v):
     """x86.c (series): kvm_vcpu_reset_ipi_context(), when a vCPU is created or destroyed."""
-    kvm_vcpu_clear_ipi_context(w, vcpu)
-    kvm_vcpu(w, vcpu).ipi_time_ns = 0
+    kvm_vcpu_clear_ipi_context(w, v)
+    kvm_vcpu(w, v).ipi_time_ns = 0
 
 
 @kjit

@@ -18,19 +18,21 @@ KICK_RESCHED, KICK_EVENT, KICK_POSTED = 1, 2, 4
 pcpu = Struct(
     "pcpu",
     [
+        # cache line 0
         ("mode", "i8"),
-        ("next_work", "i8"),
         ("vcpu", "i8"),  # NIL: idle, or a host task that is no vCPU has the CPU
+        ("next_work", "i8"),
         ("kick_reasons", "i8"),
+        ("since_ns", "i8"),
+        ("guest_ns", "i8"),
+        ("host_ns", "i8"),
+        ("tick_phase_ns", "i8"),
+        # seldom used, or by few machines
         ("last_vcpu", "i8"),  # whose state the CPU's caches and VMCS pointer hold
         ("hint_vcpu", "i8"),  # target of the last directed yield to this CPU, until its next pick
         ("hint_awaited", "i8"),  # that target is the vCPU that the yielder waits for
-        ("tick_phase_ns", "i8"),
-        ("since_ns", "i8"),
         ("idle_ns", "i8"),
-        ("host_ns", "i8"),
         ("poll_ns", "i8"),
-        ("guest_ns", "i8"),
         ("task_ns", "i8"),
     ],
 )

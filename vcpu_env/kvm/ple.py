@@ -32,36 +32,38 @@ def __shrink_ple_window(val, base, modifier, minimum):
 
 
 @kjit
-def grow_ple_window(w, vcpu):
+def grow_ple_window(w, v):
     """vmx.c, svm.c: grow_ple_window(). At a pause-loop exit, before kvm_vcpu_on_spin()."""
-    v = kvm_vcpu(w, vcpu)
+    vcpu = kvm_vcpu(w, v)
     params = kvm_params(w)
     cap = SVM_WINDOW_CAP if params.ple_mode == PLE_SVM else VMX_WINDOW_CAP
     maximum = min(params.ple_window_max, cap)
-    v.ple_window = __grow_ple_window(v.ple_window, params.ple_window, params.ple_window_grow, maximum)
+    vcpu.ple_window = __grow_ple_window(vcpu.ple_window, params.ple_window, params.ple_window_grow, maximum)
 
 
 @kjit
-def shrink_ple_window(w, vcpu):
+def shrink_ple_window(w, v):
     """vmx.c, svm.c: shrink_ple_window(). When the vCPU is back on a CPU after it was scheduled out."""
-    v = kvm_vcpu(w, vcpu)
+    vcpu = kvm_vcpu(w, v)
     params = kvm_params(w)
-    v.ple_window = __shrink_ple_window(v.ple_window, params.ple_window, params.ple_window_shrink, params.ple_window)
+    vcpu.ple_window = __shrink_ple_window(
+        vcpu.ple_window, params.ple_window, params.ple_window_shrink, params.ple_window
+    )
 
 
 @kjit
-def ple_window_ns(w, vcpu):
+def ple_window_ns(w, v):
     """How long the guest may spin before the exit, in time; `PLE_NEVER_NS` where pause-loop exiting is off."""
     params = kvm_params(w)
     if params.ple_mode == PLE_OFF or params.ple_gap == 0:
         return PLE_NEVER_NS
-    cycles = kvm_vcpu(w, vcpu).ple_window
+    cycles = kvm_vcpu(w, v).ple_window
     if params.ple_mode == PLE_SVM:
         cycles *= params.pause_cycles
     return cycles * 1_000_000 // params.tsc_khz
 
 
 @kjit
-def ple_yields_to_kernel_mode(w, vcpu):
+def ple_yields_to_kernel_mode(w, v):
     """What a pause-loop exit passes as yield_to_kernel_mode: VMX exits only at CPL 0, SVM at any CPL and says which."""
-    return kvm_params(w).ple_mode == PLE_VMX or kvm_vcpu(w, vcpu).cpl_kernel != 0
+    return kvm_params(w).ple_mode == PLE_VMX or kvm_vcpu(w, v).cpl_kernel != 0

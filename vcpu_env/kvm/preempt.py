@@ -12,62 +12,62 @@ KVM_VCPU_PREEMPTED, KVM_VCPU_FLUSH_TLB = 1, 2
 
 
 @kjit
-def kvm_sched_out(w, vcpu, runnable, cpl_kernel, wants_to_run):
+def kvm_sched_out(w, v, runnable, cpl_kernel, wants_to_run):
     """kvm_main.c: kvm_sched_out(), the preempt notifier. With `runnable` 0 the thread sleeps in kvm_vcpu_block().
 
     A vCPU that left by its own yield is runnable too: it becomes preempted and ready like one that lost its CPU, and
     only ``in_spin_loop`` tells them apart.
     """
-    v = kvm_vcpu(w, vcpu)
-    v.scheduled_out = 1
+    vcpu = kvm_vcpu(w, v)
+    vcpu.scheduled_out = 1
     if runnable:
         if wants_to_run:
-            v.preempted = 1
-            v.ready = 1
+            vcpu.preempted = 1
+            vcpu.ready = 1
     else:
-        v.blocking = 1
-        v.asleep = 1
-    if v.preempted:
+        vcpu.blocking = 1
+        vcpu.asleep = 1
+    if vcpu.preempted:
         # the CPL of an unloaded vCPU cannot be read, so it is sampled here
-        v.preempted_in_kernel = cpl_kernel
-    if v.at_instruction_boundary:
+        vcpu.preempted_in_kernel = cpl_kernel
+    if vcpu.at_instruction_boundary:
         # kvm_steal_time_set_preempted(): after any exit but a host interrupt the guest is not told
-        v.preemption_reported += 1
-        v.st_preempted |= KVM_VCPU_PREEMPTED
+        vcpu.preemption_reported += 1
+        vcpu.st_preempted |= KVM_VCPU_PREEMPTED
     else:
-        v.preemption_other += 1
+        vcpu.preemption_other += 1
 
 
 @kjit
-def kvm_sched_in(w, vcpu):
+def kvm_sched_in(w, v):
     """kvm_main.c: kvm_sched_in(), the preempt notifier; a thread that slept in kvm_vcpu_block() leaves it."""
-    v = kvm_vcpu(w, vcpu)
-    v.preempted = 0
-    v.ready = 0
-    v.blocking = 0
-    v.asleep = 0
-    v.ipi_senders = 0
-    if v.scheduled_out:
-        shrink_ple_window(w, vcpu)
-    v.scheduled_out = 0
+    vcpu = kvm_vcpu(w, v)
+    vcpu.preempted = 0
+    vcpu.ready = 0
+    vcpu.blocking = 0
+    vcpu.asleep = 0
+    vcpu.ipi_senders = 0
+    if vcpu.scheduled_out:
+        shrink_ple_window(w, v)
+    vcpu.scheduled_out = 0
 
 
 @kjit
-def kvm_vcpu_wake_up(w, vcpu):
+def kvm_vcpu_wake_up(w, v):
     """kvm_main.c: kvm_vcpu_wake_up(). True if it ended a sleep; the caller then wakes the host task."""
-    v = kvm_vcpu(w, vcpu)
-    if not v.asleep:
+    vcpu = kvm_vcpu(w, v)
+    if not vcpu.asleep:
         return False
-    v.asleep = 0
-    v.ready = 1
-    v.halt_wakeup += 1
+    vcpu.asleep = 0
+    vcpu.ready = 1
+    vcpu.halt_wakeup += 1
     return True
 
 
 @kjit
-def record_steal_time(w, vcpu):
+def record_steal_time(w, v):
     """x86.c: record_steal_time(). At guest entry: clear the byte the guest reads; returns its flags."""
-    v = kvm_vcpu(w, vcpu)
-    flags = v.st_preempted
-    v.st_preempted = 0
+    vcpu = kvm_vcpu(w, v)
+    flags = vcpu.st_preempted
+    vcpu.st_preempted = 0
     return flags

@@ -38,10 +38,10 @@ def trace_kvm_exit(w, cpu, v, reason, window_ns, thread, now_ns):
 
 
 @kjit
-def trace_vm_life(w, vm, begins, now_ns):
+def trace_vm_life(w, vm_id, begins, now_ns):
     """A VM begins or ends."""
     if traced(w, KVM):
-        record(w, now_ns, VM_LIFE, NIL, vm, begins, 0, 0, 0)
+        record(w, now_ns, VM_LIFE, NIL, vm_id, begins, 0, 0, 0)
 
 
 @kjit

@@ -24,6 +24,12 @@ LOOP_6_19, LOOP_6_13, LOOP_6_12 = 0, 1, 2
 
 MAX_CANDIDATES = 64
 
+HOT_COUNTERS = (
+    "exits", "irq_exits", "irq_injections", "pause_exits", "preemption_reported", "preemption_other",
+    "ple_yield_attempt", "ple_yield_ok", "ple_yield_same_rq", "ple_yield_ran", "ple_yield_useful",
+)  # fmt: skip
+"""Those that have their place beside what is looked at with them."""
+
 COUNTERS = [
     # as in kvm_stat
     "exits", "hypercalls", "pause_exits", "halt_exits", "irq_exits", "irq_injections",
@@ -38,62 +44,73 @@ COUNTERS = [
 kvm_vcpu = Struct(
     "kvm_vcpu",
     [
-        # what a scan of the siblings looks at lies together, in the first two cache lines
-        ("vm", "i8"),
-        ("vcpu_idx", "i8"),
-        ("preempted", "i8"),
+        # cache line 0
         ("ready", "i8"),
-        ("preempted_in_kernel", "i8"),  # sampled at sched-out, meaningful only while preempted
         ("blocking", "i8"),  # rcuwait active: inside kvm_vcpu_block()
+        ("preempted", "i8"),
+        ("preempted_in_kernel", "i8"),  # sampled at sched-out, meaningful only while preempted
         ("in_spin_loop", "i8"),
-        ("dy_eligible", "i8"),
         ("event", "i8"),  # KVM_REQ_EVENT
         ("pir_pending", "i8"),  # posted-interrupt descriptor ON; never set on SVM, which has no such hook
+        ("scheduled_out", "i8"),
+        # cache line 1
+        ("vm", "i8"),
+        ("exits", "i8"),
+        ("irq_exits", "i8"),
+        ("irq_injections", "i8"),
+        ("at_instruction_boundary", "i8"),  # the last exit was a host interrupt
+        ("st_preempted", "i8"),  # the steal-time byte that the guest reads
+        ("ple_window", "i8"),  # cycles on VMX, PAUSEs on SVM
+        ("parked", "i8"),  # a yield_to() succeeded and has not returned yet
+        # cache line 2
+        ("vcpu_idx", "i8"),
+        ("dy_eligible", "i8"),
         ("spin_since_ns", "i8"),  # first PAUSE exit of the present spell of spinning, as far as the host can tell
         ("last_boost_ns", "i8"),  # somebody yielded to it
-        # arch.ipi_context of the series
-        ("last_ipi_sender", "i8"),
+        ("last_ipi_sender", "i8"),  # *ipi*: arch.ipi_context of the series
         ("last_ipi_receiver", "i8"),
         ("pending_ipi", "i8"),
         ("ipi_time_ns", "i8"),
-        ("last_ipi_vector", "i8"),  # v3
-        ("ipi_senders", "i8"),  # strict boost: siblings (bits) that may boost this descheduled vCPU
-        # what preempt notifiers and kvm_vcpu_block() leave behind, besides
-        ("task", "i8"),  # the host task that runs this vCPU
-        ("scheduled_out", "i8"),
+        # cache line 3
         ("asleep", "i8"),  # blocking, and nobody woke it yet
-        ("at_instruction_boundary", "i8"),  # the last exit was a host interrupt
-        ("st_preempted", "i8"),  # the steal-time byte that the guest reads
-        # directed yield
-        ("parked", "i8"),  # a yield_to() succeeded and has not returned yet
-        ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
-        ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
-        ("no_task", "i8"),  # replay only: no task to yield to
-        ("pause_run_ns", "i8"),  # guest time of the vCPU at its last PAUSE exit
-        ("last_yield_ns", "i8"),  # it yielded to somebody
-        # interrupts
         ("apicv", "i8"),
-        ("apic_enabled", "i8"),
-        ("nmi", "i8"),  # KVM_REQ_NMI
-        ("smi", "i8"),  # KVM_REQ_SMI
-        ("pv_unhalted", "i8"),
-        ("async_pf", "i8"),  # a completed asynchronous page fault is queued
-        # pause-loop window (cycles on VMX, PAUSEs on SVM) and halt polling
-        ("ple_window", "i8"),
-        ("halt_poll_ns", "i8"),
-        ("halt_polled_ns", "i8"),  # time the current halt may poll, or did
-        ("halt_polling", "i8"),
-        ("no_poll", "i8"),  # the guest polls itself and turned host polling off
-        # cursor of a running kvm_vcpu_on_spin(), see `on_spin`
-        ("scan_kernel_mode", "i8"),
+        ("ipi_senders", "i8"),  # strict boost: siblings (bits) that may boost this descheduled vCPU
+        ("scan_boosted", "i8"),
+        ("pause_exits", "i8"),
+        ("last_yield_ns", "i8"),  # it yielded to somebody
+        ("pause_run_ns", "i8"),  # guest time of the vCPU at its last PAUSE exit
+        ("cpl_kernel", "i8"),  # the guest runs at CPL 0 now
+        # cache line 4
+        ("scan_kernel_mode", "i8"),  # scan_*: cursor of a running kvm_vcpu_on_spin(), see `on_spin`
         ("scan_round", "i8"),
         ("scan_start", "i8"),
         ("scan_pos", "i8"),
         ("scan_try", "i8"),
         ("scan_yielded", "i8"),
-        ("scan_boosted", "i8"),
         ("scan_chosen", "i8"),
-        *((name, "i8") for name in COUNTERS),
+        ("ple_yield_attempt", "i8"),
+        # cache line 5
+        ("ple_yield_ok", "i8"),
+        ("ple_yield_same_rq", "i8"),
+        ("ple_yield_ran", "i8"),
+        ("ple_yield_useful", "i8"),
+        ("preemption_reported", "i8"),
+        ("preemption_other", "i8"),
+        # seldom used, or by few machines
+        ("last_ipi_vector", "i8"),  # v3
+        ("task", "i8"),  # the host task that runs this vCPU
+        ("pid_busy", "i8"),  # replay only: the lock of the target's pid is taken
+        ("no_task", "i8"),  # replay only: no task to yield to
+        ("apic_enabled", "i8"),
+        ("nmi", "i8"),  # KVM_REQ_NMI
+        ("smi", "i8"),  # KVM_REQ_SMI
+        ("pv_unhalted", "i8"),
+        ("async_pf", "i8"),  # a completed asynchronous page fault is queued
+        ("halt_poll_ns", "i8"),
+        ("halt_polled_ns", "i8"),  # time the current halt may poll, or did
+        ("halt_polling", "i8"),
+        ("no_poll", "i8"),  # the guest polls itself and turned host polling off
+        *((name, "i8") for name in COUNTERS if name not in HOT_COUNTERS),
     ],
 )
 
@@ -125,7 +142,7 @@ kvm_params = Struct(
         ("adaptive_window", "i8"),  # the window follows the VM's own response times
         ("ipi_chain", "i8"),  # the receiver of my receiver's IPI counts as mine
         ("ple_gap", "i8"),
-        ("ple_window", "i8"),
+        ("ple_window", "i8"),  # cycles on VMX, PAUSEs on SVM
         ("ple_window_grow", "i8"),
         ("ple_window_shrink", "i8"),
         ("ple_window_max", "i8"),

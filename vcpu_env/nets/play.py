@@ -65,8 +65,8 @@ def follow_until(w, end_ns, layout, weights, key, decisions, continuous, determi
 @kjit
 def count_work(w, works, sign):
     """Add (or take away) the units that each VM has completed so far."""
-    for vm in range(env_params(w).nr_vms):
-        works[vm] += sign * guest_vm(w, vm).work
+    for vm_id in range(env_params(w).nr_vms):
+        works[vm_id] += sign * guest_vm(w, vm_id).work
 
 
 @parallel_kjit

@@ -183,7 +183,7 @@ class RolloutCollector:
         names = [scenario.name for scenario in environment.mix.scenarios]
         while (going := np.flatnonzero(positions < steps)).size:
             for i in going:
-                scenarios[positions[i] :, i] = names.index(environment.slots[i].running.scenario.name)
+                scenarios[positions[i] :, i] = names.index(environment.lanes[i].running.scenario.name)
             environment.roll(
                 roll_machines, going, positions, layout, weights, self.keys, self.counts,
                 policy.head != "categorical", deterministic, *buffers.values(),

@@ -17,7 +17,7 @@ from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from vcpu_env.base.jit import JIT
-from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_RULE, SCALE_ONE_Q16
 from vcpu_env.policy.checked import NOT_WHOLE
 from vcpu_env.policy.decision import Decision, DecisionType, decision_at
 from vcpu_env.policy.sealed import Rule, RuleError, Seal
@@ -30,7 +30,7 @@ RULE_KERNEL, RULE_POINTER, RULE_EXTERNAL = range(3)
 RULE_FAILED = -(1 << 63)
 """What the machine is answered by a rule that raised an exception."""
 
-OUTPUTS = {"target": ("boost", "penalty_scale"), "penalty": ()}
+OUTPUTS = {"target": ("boost", "penalty_scale_q16"), "penalty": ()}
 """The fields of the view that a rule of each decision point may set."""
 
 MAX_PENALTY_NS = 1 << 40
@@ -172,7 +172,7 @@ def failure(rule: Any, record: np.void, point: str) -> str:
         return ""
     path, line = rule.__code__.co_filename, rule.__code__.co_firstlineno
     seen = record.copy()
-    seen["boost"], seen["penalty_scale"] = BOOST_RULE, PENALTY_SCALE_ONE
+    seen["boost"], seen["penalty_scale_q16"] = BOOST_RULE, SCALE_ONE_Q16
     try:
         python_rule(rule, record.dtype, point)(seen)
     except Exception as error:

@@ -12,6 +12,7 @@ import inspect
 import linecache
 import math
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -47,6 +48,8 @@ NUMPY = (
 )  # fmt: skip
 METHODS = ("all", "any", "append", "argmax", "argmin", "max", "min")
 VIEW = "__view"
+RENAMED = {"penalty_scale": "penalty_scale_q16"}
+"""Fields of the view whose names of version 0.1 are still understood, with a warning."""
 
 
 class RuleError(InputError):
@@ -186,6 +189,14 @@ class Sealing(ast.NodeTransformer):
         call = ast.copy_location(ast.Call(ast.Name(name, ast.Load()), list(arguments), []), at)
         return ast.fix_missing_locations(call)
 
+    def _field(self, node: ast.Attribute) -> str:
+        """The name today of a field of the view."""
+        name = RENAMED.get(node.attr, node.attr)
+        if name != node.attr:
+            said = f"{ast.unparse(node)}: the field is called {name} since version 0.2"
+            warnings.warn_explicit(said, FutureWarning, self.of.__code__.co_filename, node.lineno)
+        return name
+
     def visit(self, node: ast.AST) -> Any:
         """The sealed form of a piece of the tree."""
         return getattr(self, f"on_{type(node).__name__.lower()}", self.generic_visit)(node)
@@ -261,9 +272,10 @@ class Sealing(ast.NodeTransformer):
         outputs = " and ".join(self.seal.outputs)
         allowed = f"allowed: the view's {outputs}" if outputs else "allowed: no field of the view"
         if isinstance(node, ast.Attribute):
-            if node.attr not in self.seal.outputs:
+            field = self._field(node)
+            if field not in self.seal.outputs:
                 raise self.refuse(node, f"it sets {ast.unparse(node)}", allowed)
-            return ast.copy_location(ast.Attribute(self.visit(node.value), node.attr, ast.Store()), node)
+            return ast.copy_location(ast.Attribute(self.visit(node.value), field, ast.Store()), node)
         if isinstance(node, ast.Subscript):
             if not isinstance(node.value, ast.Name) or node.value.id not in self.local:
                 raise self.refuse(node, f"it sets {ast.unparse(node)}", f"{allowed}, and lists of its own")
@@ -293,9 +305,10 @@ class Sealing(ast.NodeTransformer):
             self.names[name] = self.constant(node, text, found)
             return ast.copy_location(ast.Name(name, ast.Load()), node)
         of = self.visit(node.value)
-        if node.attr not in self.seal.fields:
-            raise self.refuse(node, f"the view has no field '{node.attr}'", nearest(node.attr, self.seal.fields))
-        return ast.copy_location(ast.Attribute(of, node.attr, ast.Load()), node)
+        field = self._field(node)
+        if field not in self.seal.fields:
+            raise self.refuse(node, f"the view has no field '{field}'", nearest(field, self.seal.fields))
+        return ast.copy_location(ast.Attribute(of, field, ast.Load()), node)
 
     def module_member(self, node: ast.expr) -> tuple[Any, str]:
         """What ``module.name`` stands for and its text; an empty one if it is no member of a module."""

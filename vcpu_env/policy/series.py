@@ -94,7 +94,7 @@ DESCRIBED = {
     "live-debounce": ({("deboost_params", "live_debounce"): 1}, "every yield counts as the last pair"),
     "live-baseline": ({("deboost_params", "live_baseline"): 1}, "the table of zero-gap baselines acts"),
     "fresh-gap": ({("deboost_params", "fresh_gap"): 1}, "the yielder is charged before the gap is measured"),
-    "late-limiter": ({("deboost_params", "late_limiter"): 1}, "yields to other CPUs use up no slot of the limiter"),
+    "late-limiter": ({("deboost_params", "late_limiter"): 1}, "yields to other CPUs use up no turn of the limiter"),
     "vector-eoi": ({("kvm_params", "track"): TRACK_V3}, "an EOI clears only the IPI of its vector"),
 }
 """What v2's cover letter describes and its code does not do, each as a switch."""

@@ -3,9 +3,9 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.world import World
-from vcpu_env.kernel.fair_class import chain_lag, lead_over, nr_competitors, nr_levels, task_lag
+from vcpu_env.kernel.fair_class import lags, lead_over, nr_competitors, nr_levels
 from vcpu_env.kernel.types import cpu_rq, rq_totals, sched_entity, sched_tunables, task_struct
-from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_types import BOOST_RULE, SCALE_ONE_Q16
 from vcpu_env.kvm.ipi import kvm_vcpu_is_ipi_receiver
 from vcpu_env.kvm.on_spin import candidates
 from vcpu_env.kvm.ple import ple_window_ns
@@ -71,7 +71,7 @@ yield_view = Struct(
         ("awaited", "i8"),  # privileged: the vCPU that the spinner waits for, NIL if none
         # a target rule may set these: what the yield does for its target
         ("boost", "i8"),  # BOOST_* (kernel.v6_19.yield_boost); BOOST_RULE: as the kernel's own yield_to()
-        ("penalty_scale", "i8"),  # factor of a penalty in 1/65536
+        ("penalty_scale_q16", "i8"),  # of a penalty, or of a loan; `SCALE_ONE_Q16` is 1
     ],
     single=True,
 )
@@ -105,8 +105,7 @@ def fill_view(w, me, awaited, now_ns):
     view.vcpu = me
     view.cpu = task.cpu
     view.kernel_mode = vcpu.scan_kernel_mode
-    view.lag_ns = task_lag(w, me)
-    view.chain_lag_ns = chain_lag(w, me)
+    view.lag_ns, view.chain_lag_ns = lags(w, me)
     view.slice_left_ns = se.deadline - se.vruntime
     view.pause_exits = vcpu.pause_exits
     view.ple_window_ns = ple_window_ns(w, me)
@@ -122,7 +121,7 @@ def fill_view(w, me, awaited, now_ns):
     view.awaited = awaited
     view.target = NIL
     view.gran_ns, view.need_ns, view.series_penalty_ns = 0, 0, 0
-    view.boost, view.penalty_scale = BOOST_RULE, PENALTY_SCALE_ONE
+    view.boost, view.penalty_scale_q16 = BOOST_RULE, SCALE_ONE_Q16
     describe_host(w)
     view.nr_vcpus = kvm(w, vcpu.vm).nr_vcpus
     count = candidates(w, me, view.kernel_mode, now_ns)
@@ -164,8 +163,7 @@ def describe_candidate(w, me, i, now_ns):
     view.same_node[i] = cpu_rq(w, task.cpu).node == cpu_rq(w, view.cpu).node
     view.in_spin_loop[i] = vcpu.in_spin_loop
     view.candidate_spin_ns[i] = now_ns - vcpu.spin_since_ns if vcpu.in_spin_loop else 0
-    view.candidate_lag_ns[i] = task_lag(w, c.vcpu)
-    view.candidate_chain_lag_ns[i] = chain_lag(w, c.vcpu)
+    view.candidate_lag_ns[i], view.candidate_chain_lag_ns[i] = lags(w, c.vcpu)
     view.waited_ns[i] = now_ns - task.last_queued_ns if task.last_queued_ns != NIL else 0
     view.since_boost_ns[i] = now_ns - vcpu.last_boost_ns
     view.gap_ns[i] = 0

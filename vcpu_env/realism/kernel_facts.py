@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcpu_env.kernel.features import base_slice_of
+from vcpu_env.kernel.features import scaled_base_slice_ns
 
 RATES = (100, 250, 300, 1000)
 CLOCK_MONOTONIC_COARSE = 6
@@ -121,7 +121,7 @@ def base_slice(own_ns: int, shown: str, cpus: int) -> tuple[int, str]:
         return own_ns, "sched_getattr"
     if shown.strip().isdigit():
         return int(shown), "debugfs"
-    return base_slice_of(cpus), "default for this number of CPUs"
+    return scaled_base_slice_ns(cpus), "default for this number of CPUs"
 
 
 def kernel_facts(own_slice_ns: int) -> KernelFacts:

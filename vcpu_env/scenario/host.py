@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from vcpu_env.base.errors import nearest
-from vcpu_env.kernel.features import CGROUP_MODES, FEATURES, FEATURES_7_3, base_slice_of
+from vcpu_env.kernel.features import CGROUP_MODES, FEATURES, FEATURES_7_3, scaled_base_slice_ns
 from vcpu_env.scenario.bounds import LARGEST_COST_NS, LARGEST_FACTOR, LONGEST_NS, UINT_MAX
 from vcpu_env.scenario.topology import MAX_CPUS, Table, check_table, parse_topology
 
@@ -163,7 +163,7 @@ class Host(Part):
         description="preemption model; lazy sends no IPI for a fair wakeup; default full, on kernel 7.3 lazy [source]",
     )
     base_slice_ns: int = Field(
-        default_factory=lambda data: base_slice_of(data["cpus"]),
+        default_factory=lambda data: scaled_base_slice_ns(data["cpus"]),
         ge=100_000,
         le=100_000_000,
         description="slice; default by the number of CPUs, 2.8 ms from eight on [source]",

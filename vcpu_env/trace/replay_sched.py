@@ -140,8 +140,9 @@ class Recorder:
             nr_cpus = int(self.world["sched_tunables"]["nr_cpus"][0])
             record["lca_q"] = self.queue_names[int(decision["lca_q"]) // nr_cpus]
             record |= {"lca_y": self.names[int(decision["lca_y"])], "lca_t": self.names[int(decision["lca_t"])]}
-            record |= {name: int(decision[name]) for name in ("n", "y_v", "t_v", "gran", "debounced")}
-            record |= {name: int(decision[name]) & U64 for name in ("need", "raw", "penalty")}
+            record |= {name: int(decision[name]) for name in ("n", "y_v", "t_v", "debounced")}
+            record["gran"] = int(decision["gran_ns"])
+            record |= {name: int(decision[f"{name}_ns"]) & U64 for name in ("need", "raw", "penalty")}
         record["applied"] = int(decision["applied"])
         if decision["applied"]:
             record |= {"y_v1": int(decision["y_v1"]), "y_d1": int(decision["y_d1"])}

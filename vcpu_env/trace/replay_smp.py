@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcpu_env.base.jit import call
-from vcpu_env.base.timeline import NEVER
+from vcpu_env.base.timeline import NEVER, first_event
 from vcpu_env.kernel.bandwidth import RUNTIME_INF
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, TASK_NEW, TASK_PARKED, WF_SYNC
 from vcpu_env.trace import smp_events
@@ -59,7 +59,6 @@ class Player:
     def __init__(self, scenario: SmpScenario):
         self.scenario, self.world, self.w = scenario, scenario.world, scenario.world.handle
         self.tasks = self.world["task_struct"]
-        self.timers = self.world["winner"]
 
     def play(self, end_ns: int) -> Iterator[Event]:
         """All events up to and including `end_ns`: at one time ticks, then timers, then operations."""
@@ -79,8 +78,8 @@ class Player:
 
     def next_timer(self) -> tuple[int, int]:
         """The slot of the timer that expires next, and when."""
-        when_ns = int(self.timers["when_ns"][1])
-        return int(self.timers["slot"][1]), when_ns if when_ns == NEVER else when_ns - EPOCH_NS
+        slot, when_ns = first_event(self.world)
+        return slot, when_ns if when_ns == NEVER else when_ns - EPOCH_NS
 
     def ticks(self, t: int) -> Iterator[Event]:
         """The tick of every CPU."""

@@ -39,9 +39,9 @@ def one_cpu() -> World:
 def penalty(w, gran, need, n):
     """The penalty of a decision; its `debounced` was set before."""
     decision = yield_decision(w)
-    decision.gran, decision.need, decision.n = gran, need, n
+    decision.gran_ns, decision.need_ns, decision.n = gran, need, n
     choose_penalty(w)
-    return decision.penalty
+    return decision.penalty_ns
 
 
 @kjit

@@ -55,9 +55,9 @@ def average_entity(w, load):
 
 
 @kjit
-def propagate_to_root(w, se):
+def propagate_to_root(w, se_id):
     """propagate_entity_load_avg() of a top-level group's entity on CPU 0."""
-    return propagate_entity_load_avg(w, cfs_rq(w, 0), sched_entity(w, se))
+    return propagate_entity_load_avg(w, cfs_rq(w, 0), sched_entity(w, se_id))
 
 
 @kjit
@@ -136,19 +136,19 @@ class SmpFunctions:
 
     def propagate(self, call: Call) -> Outputs:
         host, out = self.host, call["out"]
-        se = int(host["cfs_rq"]["se"][4])
-        for array, index, values in (("sched_entity", se, "se"), ("cfs_rq", 4, "gq"), ("cfs_rq", 0, "pq")):
+        se_id = int(host["cfs_rq"]["se"][4])
+        for array, index, values in (("sched_entity", se_id, "se"), ("cfs_rq", 4, "gq"), ("cfs_rq", 0, "pq")):
             self.set_averages(array, index, call[values] | {"pc": call["pc"]})
-        entity, queue, above = host["sched_entity"][se], host["cfs_rq"][4], host["cfs_rq"][0]
+        entity, queue, above = host["sched_entity"][se_id], host["cfs_rq"][4], host["cfs_rq"][0]
         entity["on_rq"], entity["weight"] = call["se_on_rq"], call["se_weight"]
         queue["load_weight"], queue["propagate"] = call["gq_load_weight"], 1
         queue["prop_runnable_sum"] = call["prop_runnable_sum"]
         above["propagate"] = above["prop_runnable_sum"] = 0
-        ret = propagate_to_root(host.w, se)
+        ret = propagate_to_root(host.w, se_id)
         return {
             "ret": int(ret),
             "out": {
-                "se": self.averages("sched_entity", se, out["se"]),
+                "se": self.averages("sched_entity", se_id, out["se"]),
                 "pq": self.averages("cfs_rq", 0, out["pq"]),
                 "pq_prop_runnable_sum": int(above["prop_runnable_sum"]),
                 "pq_propagate": int(above["propagate"]),

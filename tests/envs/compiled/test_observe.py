@@ -104,7 +104,7 @@ def test_every_feature_tells_something():
 def test_the_last_observation_tells_of_the_host_as_it_is_then():
     env = make(CANDIDATE_CHOICE)
     env.reset(seed=2)
-    while not env.slot.over:
+    while not env.lane.over:
         observation, *_, info = env.step(0)
     names = feature_names(env.config.nr_candidates)
     shown = {name for name, value in zip(names, observation, strict=True) if value != 0}
@@ -146,7 +146,7 @@ def test_the_tuner_sees_the_epoch():
     rng = np.random.default_rng(3)
     before = env.machine.counters()
     action = np.zeros(10, np.float32)
-    while not env.slot.over:
+    while not env.lane.over:
         action = rng.uniform(-1, 1, 10).astype(np.float32)
         observation, *_, info = env.step(action)
         shown = dict(zip(names, observation.tolist(), strict=True))
@@ -185,7 +185,7 @@ def asked(decision_filter: str, env_id: str = CANDIDATE_CHOICE, scenario=SMALL) 
     _, info = env.reset(seed=7)
     log = []
     action = 1 if env_id == CANDIDATE_CHOICE else np.zeros(1, np.float32)
-    while not env.slot.over:
+    while not env.lane.over:
         view = env.machine.world["yield_view"][0]
         if env.machine.world["env_state"]["at_decision"][0]:
             n = int(view["nr_candidates"])
@@ -265,7 +265,7 @@ def test_awaited_names_a_candidate_that_holds_what_the_spinner_wants():
     env = make(CANDIDATE_CHOICE, privileged=True, horizon_ns=10 * MSEC)
     _, info = env.reset(seed=1)
     named = 0
-    while not env.slot.over:
+    while not env.lane.over:
         view = env.machine.world["yield_view"][0]
         awaited = int(view["awaited"])
         listed = view["candidate"][: min(int(view["nr_candidates"]), 16)].tolist()

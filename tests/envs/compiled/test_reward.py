@@ -75,7 +75,7 @@ def test_an_episode_earns_what_the_counters_say(env_id, scenario):
     env.reset(seed=6)
     rng, first = np.random.default_rng(3), deepcopy(env.machine.counters())
     rewards, summed = [], dict.fromkeys(REWARD_TERMS, 0.0)
-    while not env.slot.over:
+    while not env.lane.over:
         _, reward, _, _, info = env.step(answer(env, rng))
         assert reward == pytest.approx(sum(weights[term] * info["reward_terms"][term] for term in weights), abs=1e-9)
         rewards.append(reward)
@@ -95,7 +95,7 @@ def test_an_episode_earns_what_the_counters_say(env_id, scenario):
 def test_terms_without_a_weight_are_worth_nothing():
     env = make(CANDIDATE_CHOICE, reward={"spin": -2.0})
     env.reset(seed=1)
-    while not env.slot.over:
+    while not env.lane.over:
         _, reward, _, _, info = env.step(1)
         assert reward == pytest.approx(-2 * info["reward_terms"]["spin"], abs=1e-12)
 
@@ -113,7 +113,7 @@ def test_work_is_worth_the_time_that_the_rule_takes_for_it():
     patient = at_once(Scenario(**FLAT.model_dump() | {"run": {"warmup_ns": 300 * MSEC}}))
     env = make(HOST_TUNER, scenario=patient, horizon_ns=300 * MSEC, epoch_ns=50 * MSEC)
     env.reset(seed=2)
-    while not env.slot.over:
+    while not env.lane.over:
         *_, info = env.step(np.zeros(10, np.float32))
     assert info["episode_totals"]["work"] == pytest.approx(300, rel=0.15)
 
@@ -123,7 +123,7 @@ def test_time_and_elapsed():
     _, info = env.reset(seed=1)
     assert info["elapsed_ns"] == 0 and set(info["reward_terms"].values()) == {0.0}
     time_ns = start_ns = info["time_ns"]
-    while not env.slot.over:
+    while not env.lane.over:
         *_, info = env.step(np.array([1, 3]))
         assert info["time_ns"] == env.machine.now_ns == time_ns + info["elapsed_ns"]
         time_ns = info["time_ns"]

@@ -29,9 +29,9 @@ def device_event(w, t, now_ns):
 
 
 @kjit
-def request_served(w, cpu, vm, now_ns):
+def request_served(w, cpu, vm_id, now_ns):
     """irqfd: the server injects the interrupt for the request that came first."""
-    t = pop(w, host_signal(w, vm).requests)
+    t = pop(w, host_signal(w, vm_id).requests)
     th = guest_thread(w, t)
     g = guest_vcpu(w, th.vcpu)
     th.next = g.io_head

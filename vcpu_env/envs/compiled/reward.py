@@ -47,13 +47,13 @@ def add_running(w, cpu, now_ns):
 def unfairness(w):
     """Half the sum over VMs of |CPU time since the episode began - the share of all that its weight is worth|."""
     run_ns, weights = 0, 0
-    for vm in range(env_params(w).nr_vms):
-        account = vm_account(w, vm)
+    for vm_id in range(env_params(w).nr_vms):
+        account = vm_account(w, vm_id)
         run_ns += account.run_ns - account.run_start_ns
         weights += account.weight
     wrong = 0
-    for vm in range(env_params(w).nr_vms):
-        account = vm_account(w, vm)
+    for vm_id in range(env_params(w).nr_vms):
+        account = vm_account(w, vm_id)
         # in two parts: their product would overflow after minutes
         entitled = run_ns // weights * account.weight + run_ns % weights * account.weight // weights
         wrong += abs(account.run_ns - account.run_start_ns - entitled)
@@ -68,8 +68,8 @@ def count_totals(w):
     total[USEFUL], total[SPIN] = guests.useful_ns, guests.spin_ns
     total[SWITCHES], total[IPI_LATENCY] = rq_totals(w).nr_switches, ipi_totals(w).latency_ns
     total[WORK] = 0
-    for vm in range(env_params(w).nr_vms):
-        guest, account = guest_vm(w, vm), vm_account(w, vm)
+    for vm_id in range(env_params(w).nr_vms):
+        guest, account = guest_vm(w, vm_id), vm_account(w, vm_id)
         account.run_ns = guest.run_ns
         total[WORK] += guest.work * account.unit_ns
     for cpu in range(sched_tunables(w).nr_cpus):
@@ -78,17 +78,27 @@ def count_totals(w):
 
 
 @kjit
+def tell(w):
+    """What the last step and the episode so far have come to, as `info` shows it."""
+    state, unit = env_state(w), env_params(w).unit
+    for k in range(NR_TERMS):
+        state.told[k] = state.term[k] * unit[k]
+        state.told[NR_TERMS + k] = (state.total[k] - state.first[k]) * unit[k]
+
+
+@kjit
 def begin_account(w):
     """An episode begins: nothing has been earned yet."""
     count_totals(w)
-    for vm in range(env_params(w).nr_vms):
-        vm_account(w, vm).run_start_ns = vm_account(w, vm).run_ns
+    for vm_id in range(env_params(w).nr_vms):
+        vm_account(w, vm_id).run_start_ns = vm_account(w, vm_id).run_ns
     env_state(w).total[UNFAIRNESS] = 0
     state = env_state(w)
     for k in range(NR_TERMS):
         state.first[k] = state.total[k]
         state.term[k] = 0
     state.reward = state.rule_earned = 0.0
+    tell(w)
 
 
 @kjit
@@ -129,3 +139,4 @@ def settle_step(w):
         reward -= by_now - state.rule_earned
         state.rule_earned = by_now
     state.reward = reward
+    tell(w)

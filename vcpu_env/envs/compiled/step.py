@@ -33,18 +33,19 @@ from vcpu_env.envs.compiled.types import (
     env_state,
     rule_curve,
 )
-from vcpu_env.kernel.yield_types import BOOST_RULE, PENALTY_SCALE_ONE
+from vcpu_env.kernel.yield_penalty import scaled
+from vcpu_env.kernel.yield_types import BOOST_RULE, SCALE_ONE_Q16
 from vcpu_env.kvm.types import kvm_params
 from vcpu_env.policy.rules import call_rule
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, rule_target, yield_view
 
 
 @kjit
-def penalty_factor(a, max_scale):
-    """The fixed-point factor of a penalty for an action a in -1..1: 0 at -1, 1 (the series) at 0, else max_scale^a."""
-    if a <= -1.0:
+def penalty_scale_q16(exponent, max_penalty_scale):
+    """The penalty scale of an action in -1..1: 0 at -1, 1 (the series) at 0, else `max_penalty_scale` to its power."""
+    if exponent <= -1.0:
         return 0
-    return int(max_scale**a * PENALTY_SCALE_ONE + 0.5)
+    return int(max_penalty_scale**exponent * SCALE_ONE_Q16 + 0.5)
 
 
 @kjit
@@ -121,8 +122,8 @@ def answer_as_agent(w):
     action = state.action
     state.asked += 1
     if params.kind == PENALTY_SCALE:
-        factor = penalty_factor(action[0], params.max_penalty_scale)
-        engine(w).answer = (view.series_penalty_ns * factor) >> 16
+        scale_q16 = penalty_scale_q16(action[0], params.max_penalty_scale)
+        engine(w).answer = scaled(view.series_penalty_ns, scale_q16)
         engine(w).status = ANSWERED
         return
     candidate = legal_candidate(w, int(action[0]))
@@ -132,16 +133,16 @@ def answer_as_agent(w):
         engine(w).answer = candidate
         engine(w).status = ANSWERED
     if params.kind == DIRECTED_YIELD:
-        view.penalty_scale = penalty_factor(action[1], params.max_penalty_scale)
+        view.penalty_scale_q16 = penalty_scale_q16(action[1], params.max_penalty_scale)
     elif params.kind == CANDIDATE_CHOICE:
         if candidate >= FIRST_CANDIDATE and params.boost[0] != BOOST_RULE:
             view.boost = params.boost[0]
-            view.penalty_scale = params.scale[0]
+            view.penalty_scale_q16 = params.penalty_scale_q16[0]
     else:
         level = int(action[1])
         if params.boost[level] != BOOST_RULE:
             view.boost = params.boost[level]
-        view.penalty_scale = params.scale[level]
+        view.penalty_scale_q16 = params.penalty_scale_q16[level]
 
 
 @kjit

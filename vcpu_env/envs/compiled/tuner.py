@@ -7,7 +7,7 @@ from vcpu_env.envs.compiled.reward import SPIN, SWITCHES, UNFAIRNESS, USEFUL
 from vcpu_env.envs.compiled.types import NR_HOST_COUNTERS, env_params, env_state, observation
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.kernel.types import rq_totals, sched_tunables
-from vcpu_env.kernel.yield_types import CAPS, PENALTY_SCALE_ONE, RATE_LIMIT_NS, deboost_params, yield_stats
+from vcpu_env.kernel.yield_types import CAPS, RATE_LIMIT_NS, SCALE_ONE_Q16, deboost_params, yield_stats
 from vcpu_env.kvm.pcpu import pcpu
 from vcpu_env.kvm.types import IPI_WINDOW_NS, kvm_params, kvm_vcpu
 
@@ -37,7 +37,7 @@ OF_YIELDS = {
     "ran": "were followed by their target",
     "applied": "cost a penalty",
     "limited": "were too early for a penalty",
-    "cross_rq": "used up a penalty's slot for another CPU's vCPU",
+    "cross_rq": "used up a penalty's turn for another CPU's vCPU",
 }
 TUNER_FEATURES = (
     *(Feature(name, "epoch", f"{name} time of all CPUs in the epoch", "ns", "share of CPU time") for name in SHARES),
@@ -60,8 +60,8 @@ def factor(action, i):
 
 
 @kjit
-def tuned_scale(action):
-    """The factor of penalties: none at -1."""
+def tuned_penalty_scale(action):
+    """The penalty scale: 0 at -1."""
     return 0.0 if action[SCALE] <= -1.0 else factor(action, SCALE)
 
 
@@ -69,7 +69,7 @@ def tuned_scale(action):
 def tune(w):
     """Set the constants that `env_state.action` says."""
     action, params = env_state(w).action, deboost_params(w)
-    params.penalty_scale = int(tuned_scale(action) * PENALTY_SCALE_ONE + 0.5)
+    params.penalty_scale_q16 = int(tuned_penalty_scale(action) * SCALE_ONE_Q16 + 0.5)
     for i in range(len(CAP_NUM)):
         params.cap_num[i] = int(CAP_NUM[i] * factor(action, FIRST_CAP + i) * 1024.0 + 0.5)
         params.cap_den[i] = CAP_DEN[i] * 1024

@@ -36,8 +36,9 @@ env_params = Struct(
         ("over_rule", "i8"),  # the reward is what the step earns more than the rule on the same seed
         ("max_penalty_scale", "f8"),
         ("boost", "i8", (MAX_BOOSTS,)),  # what the second action dimension means
-        ("scale", "i8", (MAX_BOOSTS,)),
+        ("penalty_scale_q16", "i8", (MAX_BOOSTS,)),
         ("reward_scale", "f8", (NR_TERMS,)),  # weight times unit of each term
+        ("unit", "f8", (NR_TERMS,)),  # what a term's counter is multiplied by where it is told
     ],
     single=True,
 )
@@ -63,6 +64,7 @@ env_state = Struct(
         ("total", "i8", (NR_TERMS,)),  # counters behind the reward terms, at the last step
         ("first", "i8", (NR_TERMS,)),  # and when the episode began
         ("term", "i8", (NR_TERMS,)),  # their change in the last step
+        ("told", "f8", (2 * NR_TERMS,)),  # that change, and the one since the episode began, in the terms' units
         ("host_total", "i8", (NR_HOST_COUNTERS,)),  # HOST_TUNER: counters at the last step
         ("host_term", "i8", (NR_HOST_COUNTERS,)),  # and their change in it
     ],

@@ -62,9 +62,9 @@ def vruntime_eligible(w, q, vruntime):
 
 
 @kjit
-def entity_eligible(w, q, se):
+def entity_eligible(w, q, se_id):
     """fair.c: entity_eligible()."""
-    return vruntime_eligible(w, q, sched_entity(w, se).vruntime)
+    return vruntime_eligible(w, q, sched_entity(w, se_id).vruntime)
 
 
 @kjit
@@ -125,21 +125,21 @@ def cfs_rq_max_slice(w, q):
     max_slice = 0
     if cfs.curr != NIL and sched_entity(w, cfs.curr).on_rq:
         max_slice = sched_entity(w, cfs.curr).slice_ns
-    se = cfs.rb_leftmost
-    while se != NIL:
-        max_slice = max(max_slice, sched_entity(w, se).slice_ns)
-        se = rb_next(w, se)
+    se_id = cfs.rb_leftmost
+    while se_id != NIL:
+        max_slice = max(max_slice, sched_entity(w, se_id).slice_ns)
+        se_id = rb_next(w, se_id)
     return max_slice
 
 
 @kjit
-def clear_buddies(w, q, se):
-    """fair.c: clear_buddies(). Forget the next buddy if it is `se`, on every level that names its branch."""
-    while se != NIL and cfs_rq(w, q).next == se:
+def clear_buddies(w, q, se_id):
+    """fair.c: clear_buddies(). Forget the next buddy if it is `se_id`, on every level that names its branch."""
+    while se_id != NIL and cfs_rq(w, q).next == se_id:
         cfs_rq(w, q).next = NIL
-        se = sched_entity(w, se).parent
-        if se != NIL:
-            q = sched_entity(w, se).cfs_rq
+        se_id = sched_entity(w, se_id).parent
+        if se_id != NIL:
+            q = sched_entity(w, se_id).cfs_rq
 
 
 @kjit

@@ -9,25 +9,26 @@ NO_LAG = 1 << 62
 
 
 @kjit
-def task_lag(w, p):
-    """The lag of a task on its own queue, ns of virtual time; 0 on an empty one."""
-    se = sched_entity(w, p)
-    return avg_vruntime(w, se.cfs_rq) - se.vruntime if cfs_rq(w, se.cfs_rq).nr_queued > 0 else 0
+def entity_lag(w, se):
+    """The lag of an entity on its queue, ns of virtual time; `NO_LAG` on an empty one."""
+    entity = sched_entity(w, se)
+    if cfs_rq(w, entity.cfs_rq).nr_queued == 0:
+        return NO_LAG
+    return avg_vruntime(w, entity.cfs_rq) - entity.vruntime
 
 
 @kjit
-def chain_lag(w, p):
-    """The smallest lag on the levels of a task's chain: how much the one furthest ahead of its share has had too much.
+def lags(w, p):
+    """The lag of a task on its own queue, and the smallest on the levels of its chain; each 0 if queues are empty.
 
     In a cgroup for each VM a vCPU is often alone in its group, with a lag of 0; what it owes shows at its VM's entity.
     """
-    least = NO_LAG
-    while p != NIL:
-        se = sched_entity(w, p)
-        if cfs_rq(w, se.cfs_rq).nr_queued > 0:
-            least = min(least, avg_vruntime(w, se.cfs_rq) - se.vruntime)
-        p = se.parent
-    return 0 if least == NO_LAG else least
+    own = entity_lag(w, p)
+    least, se = own, sched_entity(w, p).parent
+    while se != NIL:
+        least = min(least, entity_lag(w, se))
+        se = sched_entity(w, se).parent
+    return 0 if own == NO_LAG else own, 0 if least == NO_LAG else least
 
 
 @kjit

@@ -34,7 +34,7 @@ from vcpu_env.kernel.v6_19.entity import (
 from vcpu_env.kernel.v6_19.fair import matching_ancestor
 from vcpu_env.kernel.v6_19.yield_deboost import yield_deboost_apply_penalty
 from vcpu_env.kernel.weights import calc_delta_fair, scale_load_down
-from vcpu_env.kernel.yield_penalty import yield_deboost_rate_limit
+from vcpu_env.kernel.yield_penalty import scaled, yield_deboost_rate_limit
 from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
@@ -45,7 +45,6 @@ from vcpu_env.kernel.yield_types import (
     BOOST_TRANSFER,
     DEBOOST_V3,
     MARGIN_FULL_DEPTH,
-    PENALTY_SCALE_ONE,
     deboost_params,
     yield_decision,
 )
@@ -163,7 +162,7 @@ def boost_minimal(w, cpu, p):
     if delta > 0:
         se.vruntime += delta
         se.deadline += delta
-        yield_decision(w).penalty = delta
+        yield_decision(w).penalty_ns = delta
         yield_decision(w).applied = 1
 
 
@@ -174,7 +173,7 @@ def boost_borrow(w, p):
         se = sched_entity(w, p)
         cfs = cfs_rq(w, se.cfs_rq)
         if cfs.next == p:
-            cfs.next_slack_ns = deboost_params(w).borrow_ns * yield_decision(w).scale // PENALTY_SCALE_ONE
+            cfs.next_slack_ns = scaled(deboost_params(w).borrow_ns, yield_decision(w).penalty_scale_q16)
         p = se.parent
 
 

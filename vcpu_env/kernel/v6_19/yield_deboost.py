@@ -37,7 +37,7 @@ from vcpu_env.kernel.yield_types import (
 def yield_deboost_may(w, cpu, p):
     """yield_deboost_validate_tasks(), yield_deboost_find_lca(). Why this yield is not penalised, or SKIP_NOT if it is.
 
-    The limiter comes first, so a yield that is refused for another reason still uses up the slot. v2 looks at the fresh
+    The limiter comes first, so a yield that is refused for another reason still uses up the turn. v2 looks at the fresh
     clock, v1 at the one that the CPU last read.
     """
     rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
@@ -89,9 +89,9 @@ def yield_deboost_prepare(w, cpu, p):
         update_curr(w, decision.lca_q)
     decision.y_v = yielder.vruntime
     decision.t_v = sched_entity(w, decision.lca_t).vruntime
-    decision.gran = calc_delta_fair(sched_tunables(w).base_slice_ns, yielder)
-    decision.slack = calc_delta_fair(params.wakeup_gran_ns, yielder)
-    decision.need = yield_deboost_need(decision.y_v, decision.t_v)
+    decision.gran_ns = calc_delta_fair(sched_tunables(w).base_slice_ns, yielder)
+    decision.slack_ns = calc_delta_fair(params.wakeup_gran_ns, yielder)
+    decision.need_ns = yield_deboost_need(decision.y_v, decision.t_v)
     if not params.live_debounce:
         debounced = yield_deboost_debounce(rq, rq.curr, p, rq.clock_ns, params.debounce_ns)
     decision.debounced = 1 if debounced else 0
@@ -103,11 +103,11 @@ def yield_deboost_apply_penalty(w):
     """yield_deboost_apply_penalty(). Charge the pending decision's penalty, unless the vruntime would wrap."""
     params, decision = deboost_params(w), yield_decision(w)
     decision.pending = 0
-    if decision.penalty == 0:
+    if decision.penalty_ns == 0:
         return
     se = sched_entity(w, decision.lca_y)
-    vruntime = se.vruntime + decision.penalty
-    if u64_less(~decision.penalty, se.vruntime) or not u64_less(se.vruntime, vruntime):
+    vruntime = se.vruntime + decision.penalty_ns
+    if u64_less(~decision.penalty_ns, se.vruntime) or not u64_less(se.vruntime, vruntime):
         decision.skip = SKIP_WRAP
         return
     se.vruntime = vruntime

@@ -6,10 +6,11 @@ from vcpu_env.kernel.v7_3.entity import virtual_time
 
 
 @kjit
-def task_lag(w, p):
-    """The lag of a task, ns of virtual time; 0 on an empty CPU."""
+def lags(w, p):
+    """The lag of a task, ns of virtual time, 0 on an empty CPU; and once more, since groups have none."""
     cpu = task_struct(w, p).cpu
-    return virtual_time(w, cpu) - sched_entity(w, p).vruntime if cfs_rq(w, cpu).h_nr_queued > 0 else 0
+    lag_ns = virtual_time(w, cpu) - sched_entity(w, p).vruntime if cfs_rq(w, cpu).h_nr_queued > 0 else 0
+    return lag_ns, lag_ns
 
 
 @kjit

@@ -19,7 +19,7 @@ from vcpu_env.kernel.v7_3.entity import (
 )
 from vcpu_env.kernel.v7_3.yield_deboost import yield_deboost_apply_penalty
 from vcpu_env.kernel.weights import NICE_0_LOAD
-from vcpu_env.kernel.yield_penalty import yield_deboost_rate_limit
+from vcpu_env.kernel.yield_penalty import scaled, yield_deboost_rate_limit
 from vcpu_env.kernel.yield_types import (
     BOOST_BORROW,
     BOOST_CREDIT,
@@ -30,7 +30,6 @@ from vcpu_env.kernel.yield_types import (
     BOOST_TRANSFER,
     DEBOOST_V3,
     MARGIN_FULL_DEPTH,
-    PENALTY_SCALE_ONE,
     deboost_params,
     yield_decision,
 )
@@ -110,7 +109,7 @@ def boost_minimal(w, cpu, p):
     missing = lead * (root.avg_load + se.h_load) - root.avg_vruntime - (se.vruntime - root.zero_vruntime) * se.h_load
     delta = charge(w, cpu, (missing + se.h_load - 1) // se.h_load)
     if delta:
-        yield_decision(w).penalty = delta
+        yield_decision(w).penalty_ns = delta
         yield_decision(w).applied = 1
 
 
@@ -119,7 +118,7 @@ def boost_borrow(w, p):
     """Let the hint for a waiting task be early."""
     root = cfs_rq(w, task_struct(w, p).cpu)
     if root.next == p:
-        root.next_slack_ns = deboost_params(w).borrow_ns * yield_decision(w).scale // PENALTY_SCALE_ONE
+        root.next_slack_ns = scaled(deboost_params(w).borrow_ns, yield_decision(w).penalty_scale_q16)
 
 
 @kjit

@@ -31,7 +31,7 @@ from vcpu_env.kernel.yield_types import (
 def yield_deboost_may(w, cpu, p):
     """yield_deboost_validate_tasks(). Why this yield is not penalised, or SKIP_NOT if it is.
 
-    The limiter comes first, so a yield that is refused for another reason still uses up the slot.
+    The limiter comes first, so a yield that is refused for another reason still uses up the turn.
     """
     rq, params, decision = cpu_rq(w, cpu), deboost_params(w), yield_decision(w)
     if params.vcpu_debooster_enabled == 0:
@@ -72,9 +72,9 @@ def yield_deboost_prepare(w, cpu, p):
     yielder = sched_entity(w, rq.curr)
     decision.lca_q, decision.lca_y, decision.lca_t = cpu, rq.curr, p
     decision.y_v, decision.t_v = yielder.vruntime, sched_entity(w, p).vruntime
-    decision.gran = calc_delta_fair(sched_tunables(w).base_slice_ns, yielder)
-    decision.slack = calc_delta_fair(params.wakeup_gran_ns, yielder)
-    decision.need = max(decision.t_v - decision.y_v, 0)
+    decision.gran_ns = calc_delta_fair(sched_tunables(w).base_slice_ns, yielder)
+    decision.slack_ns = calc_delta_fair(params.wakeup_gran_ns, yielder)
+    decision.need_ns = max(decision.t_v - decision.y_v, 0)
     if not params.live_debounce:
         debounced = yield_deboost_debounce(rq, rq.curr, p, rq.clock_ns, params.debounce_ns)
     decision.debounced = 1 if debounced else 0
@@ -87,10 +87,10 @@ def yield_deboost_apply_penalty(w):
     """yield_deboost_apply_penalty(). Charge the pending decision's penalty to the yielder."""
     decision = yield_decision(w)
     decision.pending = 0
-    if decision.penalty <= 0:
+    if decision.penalty_ns <= 0:
         return
     se = sched_entity(w, decision.yielder)
-    se.vruntime += decision.penalty
+    se.vruntime += decision.penalty_ns
     se.deadline = se.vruntime + calc_delta_fair(se.slice_ns, se)
     avg_vruntime(w, decision.cpu)
     decision.applied = 1

@@ -14,9 +14,9 @@ from vcpu_env.base.interrupts import watch_signals
 from vcpu_env.base.jit import call
 from vcpu_env.envs.action import Actions
 from vcpu_env.envs.compiled.step import env_follow_rule
-from vcpu_env.envs.compiled.types import REWARD_TERMS, env_state
+from vcpu_env.envs.compiled.types import NR_TERMS, REWARD_TERMS, env_state
 from vcpu_env.envs.config import EnvConfig, EnvConfigError, ScenarioMix, one_scenario
-from vcpu_env.envs.start import start, term_units
+from vcpu_env.envs.start import start
 from vcpu_env.machine import Machine
 from vcpu_env.policy.fingerprint import fingerprint
 from vcpu_env.policy.named import Policy
@@ -27,6 +27,9 @@ RESET_OPTIONS = ("scenario",)
 
 COUNTS = ("decisions", "unasked", "illegal")
 """Of an episode so far: decisions answered by the agent, decisions answered by the rule, candidates not there."""
+
+TOTALS = (*REWARD_TERMS, *COUNTS)
+"""What `info` tells of an episode so far."""
 
 TRUNCATED, ELAPSED_NS, REWARD, ASKED, SEEN, AT_DECISION, ILLEGAL = (
     dict(env_state.dtype.fields or {})[name][1] // 8
@@ -92,7 +95,7 @@ def arguments_of(name: str, mix: ScenarioMix, rule: Policy, config: EnvConfig) -
     return f"{name} scenario={names} rule={rule.name} ({digest}) {config.model_dump_json()}"
 
 
-class Slot:
+class Lane:
     """A machine that episodes are played on, one after the other.
 
     Attributes:
@@ -148,14 +151,16 @@ class Slot:
             self._origins[index, number] = start(scenario, self.rule, self.kind, self.config, number)
         return self._origins[index, number]
 
-    def load(self, origin: Machine) -> None:
-        """Become a copy of a machine."""
-        if self.machine is None or self.machine.scenario is not origin.scenario:
+    def load(self, origin: Machine) -> bool:
+        """Become a copy of a machine. Returns whether it lies somewhere else than before."""
+        moved = self.machine is None or self.machine.scenario is not origin.scenario
+        if self.machine is None or moved:
             self.machine = origin.fork()
             self._look_up()
         else:
             np.copyto(self.machine.world.words, origin.world.words)
         self.over = False
+        return moved
 
     def follow_rule(self) -> int:
         """Let a twin play the episode that has just begun as the rule. Returns the twin's status."""
@@ -170,10 +175,8 @@ class Slot:
         world, self._described = self.running.world, None
         self.observation, self.mask = world["observation"]["value"], world["action_mask"]["legal"]
         self.state, self.view, self.clock = world["env_state"], world["yield_view"], world["machine_clock"]["now_ns"]
-        self.action, self.term = self.state["action"][0], self.state["term"][0]
-        self.total, self.first = self.state["total"][0], self.state["first"][0]
+        self.action, self.told = self.state["action"][0], self.state["told"][0]
         self.integers, self.floats = self.state.view(np.int64), self.state.view(np.float64)
-        self.units = term_units(self.running.scenario)
 
     @property
     def running(self) -> Machine:
@@ -193,11 +196,12 @@ class Slot:
 
     def info(self, actions: Actions) -> dict[str, Any]:
         """`info` of a reset or step."""
+        told = self.told.tolist()
         info: dict[str, Any] = {
             "time_ns": self.clock.item(),
             "elapsed_ns": self.integers.item(ELAPSED_NS),
-            "reward_terms": self.terms(self.term),
-            "episode_totals": self.totals(),
+            "reward_terms": dict(zip(REWARD_TERMS, told, strict=False)),
+            "episode_totals": self._totals(told),
         }
         if actions.nr_candidates:
             info["action_mask"] = self.mask.copy()
@@ -217,14 +221,13 @@ class Slot:
 
     def totals(self) -> dict[str, float | int]:
         """What the episode has come to so far: the reward's terms summed up, and `COUNTS`."""
+        return self._totals(self.told.tolist())
+
+    def _totals(self, told: list[float]) -> dict[str, float | int]:
         word = self.integers.item
         asked = word(ASKED)
         counts = asked, word(SEEN) - asked - word(AT_DECISION), word(ILLEGAL)
-        return self.terms(self.total - self.first) | dict(zip(COUNTS, counts, strict=True))
-
-    def terms(self, counters: np.ndarray) -> dict[str, float]:
-        """Changes of the counters behind the reward's terms, by name, in the reward's units."""
-        return dict(zip(REWARD_TERMS, (counters * self.units).tolist(), strict=True))
+        return dict(zip(TOTALS, (*told[NR_TERMS:], *counts), strict=True))
 
     def snapshot(self, random: np.random.Generator, arguments: str) -> Snapshot:
         """Everything that the future depends on."""

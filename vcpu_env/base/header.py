@@ -1,8 +1,8 @@
 """The header of a world: which structs there are, where each begins, and how many of it there are.
 
-Word *s* of the header is the byte offset of the struct array in slot *s*, word ``COUNTS_AT + s`` its length; both are 0
-for a struct that the world does not have. After them come two words for the first wrong index that compiled code has
-met in debug mode, and one that says what is traced.
+Word *s* of the header is the byte offset of the array of struct number *s*, word ``COUNTS_AT + s`` its length; both
+are 0 for a struct that the world does not have. After them come two words for the first wrong index that compiled code
+has met in debug mode, and one that says what is traced.
 """
 
 import ctypes
@@ -48,7 +48,7 @@ STRUCTS = (
     "ipi_totals",
     "grace_period",
     "event",
-    "winner",
+    "earliest",
     "machine_clock",
     "engine",
     "host_costs",
@@ -76,11 +76,11 @@ STRUCTS = (
     "trace_ring",
     "rule_curve",
 )
-"""Names of all structs; a name's place is its slot. Append only: cached code and snapshots know structs by slot."""
+"""Names of all structs; a name's place is its number. Append only: cached code and snapshots know structs by number."""
 
 COUNTS_AT = len(STRUCTS)
 FAULT_AT = 2 * len(STRUCTS)
-"""Slot + 1 of the struct that was reached with a wrong index, 0: none; the next word is the index."""
+"""Number + 1 of the struct that was reached with a wrong index, 0: none; the next word is the index."""
 
 TRACE_AT = FAULT_AT + 2
 """The groups of records that are written (`base.trace_ring`)."""
@@ -104,5 +104,5 @@ def check_indices(address: int) -> None:
     """
     header = (ctypes.c_int64 * HEADER_WORDS).from_address(address)
     if header[FAULT_AT]:
-        slot = header[FAULT_AT] - 1
-        raise IndexError(outside(STRUCTS[slot], header[FAULT_AT + 1], header[COUNTS_AT + slot]))
+        number = header[FAULT_AT] - 1
+        raise IndexError(outside(STRUCTS[number], header[FAULT_AT + 1], header[COUNTS_AT + number]))
