@@ -17,12 +17,14 @@ EXTRAS = PROJECT["optional-dependencies"]
 PACKAGES = ("vcpu_env", "baselines", "agents", "experiments")
 WITH_NUMBA = {"llvmlite"}
 WITH_JINJA2 = {"markupsafe"}
+BY_HAND = {"simso"}  # compared with where it is there
 
 USERS = {
     "agents": ("agents.train", "agents.evaluate", "agents.tune", "agents.tree", "agents.explain", "agents.curves"),
     "fit": ("vcpu_env.fit.command", "vcpu_env.fit.goodness"),
     "ray": ("vcpu_env.executors.ray",),
     "render": ("vcpu_env.envs.drawing.render",),
+    "peers": ("vcpu_env.bench.peers", "envpool", "simpy"),
     "tenants": ("vcpu_env.envs.tenants",),
     "report": ("baselines.report.render", "baselines.report.figures", "baselines.power", "baselines.evaluate"),
     "study": ("experiments.calibration.effects", "experiments.sensitivity.sensitivity", "experiments.drawings"),
@@ -47,7 +49,7 @@ def test_what_is_imported_is_declared():
     """Of each top-level package from elsewhere: some project of `dependencies` or of an extra has it."""
     declared = project_names(PROJECT["dependencies"]).union(*map(project_names, EXTRAS.values()))
     names = {name for package in PACKAGES for path in (ROOT / package).rglob("*.py") for name in imported(path)}
-    names -= {*sys.stdlib_module_names, *PACKAGES, *WITH_NUMBA, *WITH_JINJA2}
+    names -= {*sys.stdlib_module_names, *PACKAGES, *WITH_NUMBA, *WITH_JINJA2, *BY_HAND}
     projects = metadata.packages_distributions()
     unknown = {name for name in names if not project_names(projects.get(name, [name])) & declared}
     assert not unknown
