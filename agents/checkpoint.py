@@ -23,6 +23,9 @@ from vcpu_env.nets.rollout import RolloutCollector
 
 MAGIC = "vcpu-env checkpoint"
 FORMAT = 2
+ZIP = b"PK\x03\x04"
+"""What a checkpoint of version 0.1 begins with."""
+
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_num_timesteps_at_start", "_total_timesteps")
 ARRAYS = ("_last_obs", "_last_episode_starts", "_last_original_obs")
 REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -93,6 +96,8 @@ def read(path: Path, config: TrainConfig) -> dict[str, Any]:
     magic, _, rest = header.decode("latin-1").rpartition(" ")[0].rpartition(" ")
     if magic == MAGIC and rest.isascii() and rest.isdigit() and int(rest) != FORMAT:
         raise CheckpointError(f"{path}: format: value {rest} (allowed: {FORMAT})")
+    if header.startswith(ZIP):
+        raise CheckpointError(f"{path}: written by version 0.1 (allowed: a checkpoint of version 0.2)")
     if header != f"{MAGIC} {FORMAT} {checksum(body)}".encode():
         raise CheckpointError(f"{path}: damaged, or not a checkpoint (allowed: one that this command wrote)")
     content = dict(torch.load(io.BytesIO(body), weights_only=True))

@@ -75,7 +75,8 @@ def drawn(secret: bytes, case: Case) -> Scenario:
     data = case.scenario.model_dump(exclude_unset=True)
     flat = case.scenario.host.cgroups == "flat"
     data["vms"] = [
-        given | changed(secret, (case.variant, vm.name), vm, flat) for given, vm in zip(data["vms"], case.scenario.vms)
+        given | changed(secret, (case.variant, vm.name), vm, flat)
+        for given, vm in zip(data["vms"], case.scenario.vms, strict=True)
     ]
     return Scenario(**data)
 

@@ -12,7 +12,7 @@ import typer
 
 from baselines.command import run_command, say
 from baselines.experiment import ExperimentError
-from baselines.scoring import CaseScore, Total, total
+from baselines.scoring import CaseScore, Total
 from baselines.statistics import Estimate
 from baselines.submission import Submission, SubmissionError, read_submission, suite_of
 from vcpu_env.base.files import write_whole
@@ -45,7 +45,7 @@ def page(results: Sequence[Submission]) -> str:
     )
     for name, commitment in rounds:
         mine = [result for result in results if (result.suite, result.commitment) == (name, commitment)]
-        mine.sort(key=lambda result: -result.total.score.value)
+        mine.sort(key=lambda result: -result.total.score)
         parts.append(section(name, commitment, mine))
     return "\n".join(parts)
 
@@ -73,8 +73,8 @@ def policy_table(results: Sequence[Submission]) -> list[str]:
         kind = "oracle" if result.policy.oracle else result.policy.kind
         worst = f"{scored.worst.case}, {scored.worst.vms[scored.worst.worst_vm]}: {signed(scored.worst_vm_change)}"
         cells = [
-            "" if result.policy.oracle else str(rank), f"`{result.policy.name}`", kind, with_interval(scored.score),
-            signed(scored.gain.value), *(signed(part.score.value) for part in parts), str(len(scored.harmed)), worst,
+            "" if result.policy.oracle else str(rank), f"`{result.policy.name}`", kind, with_interval(scored.interval),
+            signed(scored.gain), *(signed(part.score) for part in parts), str(len(scored.harmed)), worst,
             f"{result.cpu_seconds:.0f}", f"`{result.source}`",
         ]  # fmt: skip
         lines.append(row(cells))
@@ -86,7 +86,7 @@ def case_table(results: Sequence[Submission]) -> list[str]:
     names = [f"`{result.policy.name}`" for result in results]
     lines = [row(["case", *names]), row(["---", *["---:"] * len(names)])]
     scores = [[case.score() for case in result.cases] for result in results]
-    for cases in zip(*scores):
+    for cases in zip(*scores, strict=True):
         lines.append(row([cases[0].case, *map(case_text, cases)]))
     text = "Change by case, per cent. Where a VM is harmed: what all VMs gain, and in bold what the harmed one does."
     return [text, "", *lines]
@@ -109,7 +109,7 @@ def kernels_of(result: Submission) -> dict[str, list[int]]:
 
 def part_total(result: Submission, kernels: dict[str, list[int]], kernel: str) -> Total:
     """The score over the cases on one kernel."""
-    return total([result.cases[i].score() for i in kernels[kernel]])
+    return Total([result.cases[i].score() for i in kernels[kernel]])
 
 
 def signed(value: float) -> str:

@@ -23,13 +23,14 @@ from baselines.policies import choose_policies
 from baselines.scoring import case_score, no_change
 from baselines.store import Store
 from baselines.submission import Effort, Submission, SubmissionError, as_json, submission, write_submission
-from baselines.suite import PROTOCOL, Suite, list_suites, load_suite
+from baselines.suite import ORDER, PROTOCOL, Suite, list_suites, load_suite
 from baselines.summary import Comparison, compare
 from vcpu_env.executors.base import Executor, WorkerDiedError
 from vcpu_env.executors.make import make_executor
 
 STORE = Path("results/score")
 HIDDEN = "hidden"
+DEFAULT = "quick"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -73,7 +74,7 @@ def cpu_seconds() -> float:
 def check_work(comparison: Comparison) -> None:
     """Refuse a case in which a VM does nothing under stock: no ratio can be made."""
     for row in comparison.stock:
-        for vm, rate in zip(row["vm_name"], row["vm_units_per_s"]):
+        for vm, rate in zip(row["vm_name"], row["vm_units_per_s"], strict=True):
             if not rate > 0:
                 raise CellError(
                     f"{comparison.case}: VM '{vm}' completes nothing under stock with seed {row['seed']}"
@@ -102,6 +103,15 @@ def table_of(result: Submission) -> Table:
     return table
 
 
+def table_of_suites() -> Table:
+    """The suites that come with the package."""
+    table = Table("suite", "cases", "seeds", "split", "digest", "", box=None)
+    for name in ORDER:
+        suite = load_suite(name)
+        table.add_row(name, str(len(suite.cases)), str(len(suite.seeds)), suite.split, suite.digest, suite.title)
+    return table
+
+
 def table_of_suite(suite: Suite) -> Table:
     """The cases of a suite, and what kinds they are."""
     runs = f"{len(suite.cases)} cases, {len(suite.seeds)} seeds from {suite.seeds.start}"
@@ -121,8 +131,11 @@ def command(
         ),
     ] = None,
     suite: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="quick, train, validation, full, hidden, or a TOML file.")
-    ] = "quick",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="quick, train, validation, full, hidden, or a TOML file.  [default: quick]"
+        ),
+    ] = None,
     secret: Annotated[Path | None, typer.Option(metavar="FILE", help="Of the hidden suite.")] = None,
     commitment: Annotated[str | None, typer.Option(metavar="SHA256", help="That was published for the secret.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all of the results in place of the number.")] = False,
@@ -135,13 +148,14 @@ def command(
 ) -> None:
     """Score a policy: one number, per cent over the stock kernel, less what harm costs."""
     if list_:
-        Console(width=250, soft_wrap=True).print(table_of_suite(chosen_suite(suite, secret, commitment)))
+        asked = chosen_suite(suite, secret, commitment) if suite else None
+        Console(width=250, soft_wrap=True).print(table_of_suite(asked) if asked else table_of_suites())
         return
     if policy is None:
         raise ExperimentError(
             f"POLICY: missing (allowed: a name or a file; suites: {', '.join(list_suites())}, hidden)"
         )
-    asked = chosen_suite(suite, secret, commitment)
+    asked = chosen_suite(suite or DEFAULT, secret, commitment)
     say(f"{PROTOCOL}, suite {asked.name} {asked.digest}" + f", commitment {asked.commitment}" * bool(asked.commitment))
     try:
         result = score(policy, asked, Store(store, resume=True), make_executor("process", workers), MACHINE)

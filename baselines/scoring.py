@@ -94,39 +94,48 @@ def upper_ends(vm_ratios: Array) -> Array:
 
 @dataclass(frozen=True)
 class Total:
-    """A policy's score over the cases of a suite, 0.05 for +5 %.
+    """A policy's score over some cases, each counting alike; 0.05 for +5 %."""
 
-    Attributes:
-        score: with the penalty for harm, and its 95 % interval over seeds.
-        gain: without it.
-        harmed: cases in which a VM surely loses.
-        worst: the case of the VM that does worst of all.
-    """
+    cases: Sequence[CaseScore]
 
-    score: Estimate
-    gain: Estimate
-    harmed: tuple[CaseScore, ...]
-    worst: CaseScore
+    @functools.cached_property
+    def score(self) -> float:
+        """With the penalty for harm."""
+        return _mean_change([case.counted for case in self.cases])
+
+    @functools.cached_property
+    def interval(self) -> Estimate:
+        """The score and its 95 % interval over seeds."""
+        return change([case.counted for case in self.cases])
+
+    @functools.cached_property
+    def gain(self) -> float:
+        """Without the penalty."""
+        return _mean_change([case.ratios for case in self.cases])
 
     @property
     def penalty(self) -> float:
         """What harm costs."""
-        return self.gain.value - self.score.value
+        return self.gain - self.score
+
+    @property
+    def harmed(self) -> list[CaseScore]:
+        """Cases in which a VM surely loses."""
+        return [case for case in self.cases if case.harmed]
+
+    @property
+    def worst(self) -> CaseScore:
+        """The case of the VM that does worst of all."""
+        return min(self.cases, key=lambda case: float(case.vm_changes.min()))
 
     @property
     def worst_vm_change(self) -> float:
-        """Of the VM that does worst of all."""
-        return float(self.worst.vm_changes[self.worst.worst_vm])
+        """Of that VM."""
+        return float(self.worst.vm_changes.min())
 
 
-def total(cases: Sequence[CaseScore]) -> Total:
-    """The score over some cases, each counting alike."""
-    return Total(
-        change([case.counted for case in cases]),
-        change([case.ratios for case in cases]),
-        tuple(case for case in cases if case.harmed),
-        min(cases, key=lambda case: float(case.vm_changes.min())),
-    )
+def _mean_change(strata: Sequence[Array]) -> float:
+    return float(geometric_mean(np.concatenate(strata))) - 1.0
 
 
 def case_score(comparison: Comparison) -> CaseScore:

@@ -51,13 +51,8 @@ def geometric_mean(ratios: ArrayLike, axis: int = -1) -> Array:
     return np.exp(np.mean(np.log(np.asarray(ratios, float)), axis=axis))
 
 
-def paired_change(values: ArrayLike, baseline: ArrayLike) -> Estimate:
-    """Relative change of the geometric mean of paired ratios, 0.05 for +5 %, with its interval over seeds."""
-    return change([paired_ratios(values, baseline)])
-
-
 def change(strata: Sequence[Array]) -> Estimate:
-    """Relative change of the geometric mean over all strata of ratios, with its interval."""
+    """Relative change of the geometric mean over all strata of ratios, 0.05 for +5 %, with its interval."""
     low, high = bootstrap_interval(strata, geometric_mean)
     return Estimate(float(geometric_mean(np.concatenate(strata))) - 1.0, low - 1.0, high - 1.0)
 

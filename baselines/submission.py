@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from baselines.cells import source_id
 from baselines.hidden import hidden_suite, rounds
 from baselines.policies import PolicySource
-from baselines.scoring import DIGITS, CaseScore, Total, total
+from baselines.scoring import DIGITS, CaseScore, Total
 from baselines.statistics import RATIO_FLOOR, Estimate
 from baselines.suite import PROTOCOL, Suite, list_suites, load_suite
 from vcpu_env import __version__
@@ -88,7 +88,7 @@ class Submission(Part):
     @functools.cached_property
     def total(self) -> Total:
         """The score, made again from the ratios."""
-        return total([case.score() for case in self.cases])
+        return Total([case.score() for case in self.cases])
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def percent(value: float) -> float:
 
 def submission(suite: Suite, policy: PolicySource, cases: Sequence[CaseScore], effort: Effort) -> Submission:
     """The results of a policy on a suite."""
-    scored = total(cases)
+    scored = Total(cases)
     worst = scored.worst
     return Submission(
         protocol=PROTOCOL,
@@ -123,8 +123,8 @@ def submission(suite: Suite, policy: PolicySource, cases: Sequence[CaseScore], e
             kind=policy.kind,
             oracle=policy.oracle,
         ),
-        **percents("score", scored.score),
-        gain=percent(scored.gain.value),
+        **percents("score", scored.interval),
+        gain=percent(scored.gain),
         penalty=percent(scored.penalty),
         harmed_cases=[case.case for case in scored.harmed],
         worst_vm=f"{worst.case}:{worst.vms[worst.worst_vm]}",
@@ -158,9 +158,11 @@ def case_facts(case: CaseScore) -> CaseFacts:
 
 
 def as_json(result: Submission) -> str:
-    """The text of a file of results, which ends with a digest of all before it."""
+    """The text of a file of results, which ends with a digest of all before it: a line a field, and a line a case."""
     data = result.model_dump(mode="json")
-    return json.dumps(data | {"digest": checksum_of_data(data)}, indent=1) + "\n"
+    lines = {key: json.dumps(value) for key, value in (data | {"digest": checksum_of_data(data)}).items()}
+    lines["cases"] = "[\n  " + ",\n  ".join(map(json.dumps, data["cases"])) + "\n ]"
+    return "{\n " + ",\n ".join(f'"{key}": {text}' for key, text in lines.items()) + "\n}\n"
 
 
 def write_submission(path: Path, result: Submission) -> None:
@@ -217,7 +219,7 @@ def check(path: Path, result: Submission) -> None:
         shape = [len(row) for row in case.vm_ratios]
         if shape != [len(case.vms)] * result.seeds[1] or len(case.ratios) != result.seeds[1]:
             raise SubmissionError(f"{path}: case '{case.case}': not {result.seeds[1]} seeds of {len(case.vms)} VMs")
-    for field, value in (("score", result.total.score.value), ("gain", result.total.gain.value)):
+    for field, value in (("score", result.total.score), ("gain", result.total.gain)):
         if abs(getattr(result, field) - percent(value)) > 0.01:
             raise SubmissionError(
                 f"{path}: {field}: value {getattr(result, field)} (allowed: {percent(value)}, as its ratios give)"

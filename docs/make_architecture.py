@@ -38,6 +38,7 @@ SAYS = {
     "nets": "networks inside the machine",
     "inspect": "what happened, and why",
     "bench": "how fast",
+    "listed": "what there is, in a line each",
     "cli": "vcpu-env",
     "baselines": "evaluation, statistics, reports",
     "experiments": "studies",

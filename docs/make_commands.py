@@ -17,6 +17,7 @@ COMMANDS = {
     "python -m baselines.hidden": "baselines.hidden",
     "python -m baselines.leaderboard": "baselines.leaderboard",
     "python -m baselines.overcommit": "baselines.overcommit.__main__",
+    "python -m baselines.fleet": "baselines.fleet.__main__",
     "python -m baselines.report": "baselines.report.__main__",
     "python -m vcpu_env.bench": "vcpu_env.bench.__main__",
     "python -m agents.train": "agents.train",

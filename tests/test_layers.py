@@ -31,6 +31,7 @@ LADDER = [
     "vcpu_env.nets",  # networks that decide within the machine
     "vcpu_env.inspect",  # what happened in a run, and why
     "vcpu_env.bench",  # how fast
+    "vcpu_env.listed",  # what there is, in a line each
     "vcpu_env.cli",
     "vcpu_env",  # the package registers its environments
     "vcpu_env.__main__",

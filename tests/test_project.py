@@ -89,3 +89,15 @@ def test_zip_drops_nothing():
                 assert strict[0].value is True or path.name in unequal, f"{path}:{call.lineno}"
                 found += 1
     assert found > 100
+
+
+def test_the_container_runs_what_there_is():
+    text = (ROOT / "Containerfile").read_text()
+    (python,) = re.findall(r"^FROM .*/python:([\d.]+)-slim$", text, re.M)
+    assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
+    makefile = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
+    targets = re.findall(r'^RUN make (\S+)$|^CMD \["make", "(\S+)"\]$', text, re.M)
+    assert len(targets) == 2
+    for target in map("".join, targets):
+        assert re.search(rf"^{re.escape(target)}:", makefile, re.M), target
+    assert set((ROOT / ".dockerignore").read_text().split("\n")) >= {".git", ".venv*", "results", "build"}

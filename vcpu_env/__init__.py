@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vcpu_env.scenario.load import load_scenario as load_scenario
     from vcpu_env.scenario.model import Scenario as Scenario
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 PUBLIC = {
     "Machine": "vcpu_env.machine",

@@ -14,43 +14,12 @@ import typer
 from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
 from vcpu_env.inspect.commands import diff, explain, trace
 from vcpu_env.libvirt.commands import compare_host, from_libvirt
+from vcpu_env.listed import KINDS, rows
 
 LARGE_BYTES = 64 << 20
 """Machines from this size on are announced before they are made."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-
-
-class Listed:
-    """What `vcpu-env list` knows: each kind gives (name, one line) pairs."""
-
-    @staticmethod
-    def scenarios() -> list[tuple[str, str]]:
-        """Shipped scenarios."""
-        from vcpu_env.scenario import list_scenarios, load_scenario
-        from vcpu_env.scenario.splits import programs, size_of_vms, split_of
-
-        rows = []
-        for name in list_scenarios():
-            scenario = load_scenario(name)
-            vms = f"{size_of_vms(scenario)} of {programs(scenario)} on {scenario.host.cpus} CPUs"
-            rows.append((name, f"{vms} ({split_of(name)})"))
-        return rows
-
-    @staticmethod
-    def policies() -> list[tuple[str, str]]:
-        """Policies."""
-        from vcpu_env.policy.named import POLICIES
-
-        notes = {"as it is": "", "ported": " (on kernel 7.3: ported)", "no meaning": " (on kernel 6.19 only)"}
-        return [(policy.name, policy.summary + notes[policy.on_7_3]) for policy in POLICIES.values()]
-
-    @staticmethod
-    def workloads() -> list[tuple[str, str]]:
-        """Workloads."""
-        from vcpu_env.guest.workloads import WORKLOADS
-
-        return [(w.name, f"{w.summary} (counted in {w.unit})") for w in WORKLOADS.values()]
 
 
 def fail(error: ValueError | str) -> None:
@@ -76,17 +45,16 @@ def list_(
 
         print(page(), end="")
         return
-    kinds = {"scenarios": Listed.scenarios, "policies": Listed.policies, "workloads": Listed.workloads}
-    if kind not in kinds:
-        fail(f"kind: value '{kind}' (allowed: {', '.join(kinds)}, fields)")
+    if kind not in KINDS:
+        fail(f"kind: value '{kind}' (allowed: {', '.join(KINDS)}, fields)")
     if parameters:
         if kind != "workloads":
             fail(f"--parameters: given with '{kind}' (allowed: with workloads)")
         print_parameters()
         return
-    rows = kinds[kind]()
-    width = max(len(name) for name, _ in rows)
-    for name, line in rows:
+    found = rows(kind)
+    width = max(len(name) for name, _ in found)
+    for name, line in found:
         print(f"{name:{width}}  {line}")
 
 

@@ -95,7 +95,7 @@ class Machine:
             first = self.policy if self._policy_due_ns is None else policy_named("stock")
             self.blueprint = blueprint_of(scenario, seed)
             self.world = build_world(self.blueprint, first, trace_events, traced)
-            start_tasks(self.world.handle)
+            call(start_tasks, self.world.handle)
 
     @property
     def now_ns(self) -> int:

@@ -1,12 +1,13 @@
 """Compiling the machine before it is needed, once after each change of the sources, and saying so.
 
-Two processes compile: one the host scheduler, one all above it, against a scheduler that is only declared. This one
-shows how far they are, and can be interrupted.
+Two processes compile: one the host scheduler, one all above it. This one shows how far they are, and can be
+interrupted.
 """
 
 import contextlib
 import fcntl
 import functools
+import gc
 import json
 import os
 import shutil
@@ -18,8 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcpu_env.base.code_cache import SUFFIX, CodeCache, cache_dir, digest_of, read_verified, tell, write_whole
-from vcpu_env.base.jit import JIT, load_entry_points
+from vcpu_env.base import code_cache
+from vcpu_env.base.code_cache import SUFFIX, cache_dir, digest_of, read_verified, tell, write_whole
+from vcpu_env.base.jit import JIT, compile_entry_points
 
 if TYPE_CHECKING:
     from vcpu_env.progress import Progress
@@ -33,8 +35,8 @@ KEPT = 8
 UNFINISHED_S = 86_400
 """A directory that has not been completed is kept for a day."""
 
-NEEDED_BYTES = 100 << 20
-EXPECTED = {"seconds": 90.0, "files": 764}
+NEEDED_BYTES = 30 << 20
+EXPECTED = {"seconds": 20.0, "files": 771}
 """Until a machine has compiled once: how long it takes, and how many functions there are."""
 
 
@@ -59,7 +61,7 @@ def ensure_compiled() -> None:
     except OSError as error:
         from vcpu_env.progress import duration
 
-        CodeCache.storing = False
+        code_cache.storing = False
         expected = duration(expectation(directory.parent)["seconds"])
         tell(
             f"compiled code cannot be kept in {directory} ({error.strerror}): what is missing is compiled for this "
@@ -123,7 +125,7 @@ def compile_all(directory: Path) -> None:
     )
     begin, mended = time.monotonic(), any(directory.glob(f"*{SUFFIX}"))
     with Progress("compiling", expected["files"], "functions", expected_s=expected["seconds"]) as progress:
-        wait_for([start_half("kernel", ""), start_half("upper", "vcpu_env.kernel")], directory, progress)
+        wait_for([start_half("kernel"), start_half("upper")], directory, progress)
         from vcpu_env.machine import Machine
         from vcpu_env.scenario import load_scenario
 
@@ -133,15 +135,14 @@ def compile_all(directory: Path) -> None:
     names = sorted(path.name for path in directory.glob(f"*{SUFFIX}"))
     seconds = expected["seconds"] if mended else time.monotonic() - begin
     body = json.dumps({"seconds": seconds, "files": names}).encode()
-    if CodeCache.storing:
+    if code_cache.storing:
         write_whole(directory / MARKER, digest_of(body) + body)
 
 
-def start_half(half: str, declared: str) -> subprocess.Popen[bytes]:
+def start_half(half: str) -> subprocess.Popen[bytes]:
     """A process that compiles a half; what it says is said again by this process, which compiles what is missing."""
     return subprocess.Popen(
         [sys.executable, "-m", "vcpu_env.precompile", half],
-        env=os.environ | {"VCPU_ENV_DECLARE_ONLY": declared},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -166,7 +167,7 @@ def wait_for(halves: list[subprocess.Popen[bytes]], directory: Path, progress: "
 
 
 def forget_old_sources(directory: Path) -> None:
-    """Delete the compiled code of all but the `KEPT` sources used last, each about 40 MB, and what nobody finished."""
+    """Delete the compiled code of all but the `KEPT` sources used last, each about 8 MB, and what nobody finished."""
     others = [path for path in directory.parent.iterdir() if path.is_dir() and path != directory]
     used = {path: marker.stat().st_mtime for path in others if (marker := path / MARKER).exists()}
     old = sorted(used, key=lambda path: used[path], reverse=True)[KEPT - 1 :]
@@ -176,21 +177,15 @@ def forget_old_sources(directory: Path) -> None:
 
 
 def compile_half(half: str) -> None:
-    """In a process of its own: compile the host scheduler, or all above it; of the latter nothing may be run."""
+    """In a process of its own: compile the host scheduler, or all above it."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    gc.disable()  # a seventh of the time, and all that is made is kept
+    import vcpu_env.engine.loop  # noqa: F401
+
     if half == "kernel":
-        import vcpu_env.kernel.cgroup
-        import vcpu_env.kernel.entry_points  # noqa: F401
-
-        load_entry_points()
-        return
-    from numba import types
-
-    from vcpu_env.engine.loop import settle, start_tasks
-
-    load_entry_points()
-    settle.compile((types.int64, types.int64))
-    start_tasks.compile((types.int64,))
+        compile_entry_points(["vcpu_env.kernel"])
+    else:
+        compile_entry_points(["vcpu_env.engine", "vcpu_env.guest", "vcpu_env.base"])
 
 
 def end_with_parent() -> None:

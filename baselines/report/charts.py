@@ -24,7 +24,7 @@ from baselines.report.drawing import (
     svg,
     text,
 )
-from baselines.report.numbers import percent, signed
+from baselines.report.numbers import percent, share, signed
 from baselines.statistics import Estimate
 
 Legend = Sequence[tuple[str, str]]
@@ -68,12 +68,20 @@ def headings_and_names(lines: Sequence[Line], top: float, left: float) -> list[s
     return parts
 
 
-def dots(title: str, lines: Sequence[Line], axis: str, marks: Legend = (), ends: Sequence[float] = ()) -> str:
-    """A line each: a change in per cent with its interval, and the number written beside it.
+def dots(
+    title: str,
+    lines: Sequence[Line],
+    axis: str,
+    marks: Legend = (),
+    ends: Sequence[float] = (),
+    signs: bool = True,
+) -> str:
+    """A line each: a number in per cent with its interval, and written beside it.
 
     Args:
         lines: values are parts of one.
         ends: numbers that the axis must hold, so that drawings beside each other can have the same one.
+        signs: numbers are changes.
     """
     parts, top = legend(marks, TOP + 4 if title else 0)
     shown = [one for one in lines if one.value]
@@ -91,7 +99,8 @@ def dots(title: str, lines: Sequence[Line], axis: str, marks: Legend = (), ends:
                 parts.append(line(scale.at(100 * one.value.low), y, scale.at(100 * one.value.high), y, one.colour, 2.5))
             parts.append(mark(scale.at(100 * one.value.value), y, one.colour))
         parts += [mark(scale.at(100 * value), y, "currentColor", shape, True) for value, shape in one.beside]
-        written = percent(one.value.value) if math.isfinite(one.value.value) else "n/a"
+        write = percent if signs else share
+        written = write(one.value.value) if math.isfinite(one.value.value) else "n/a"
         parts.append(text(WIDTH, y + 4, written, "end"))
     return svg(bottom + BOTTOM, f"{title}: {axis}" if title else axis, parts)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = ("full", "hidden")
-TIMEOUT_S = 600
+TIMEOUT_S = 1800
 FAILED = -100.0
 """Score of a program that cannot be run: per cent over the stock kernel, worse than any that can."""
 

@@ -1,13 +1,14 @@
 """A search without a language model: climb over the constants of a rule, always the same way.
 
-    python examples/search/search.py --steps 12 --out results/search
+    python examples/search/search.py --steps 9 --out results/search
 
-Candidates are tried on `quick` (train hosts); the best three and the first are compared on `validation`, and one is
-chosen. That one is for `baselines.score FILE --suite full`, once. What was tried is in OUT/log.jsonl.
+Candidates are tried on `quick` (train hosts); the best becomes OUT/found.py, for ``--suite full``, once.
+What was tried is in OUT/log.jsonl.
 """
 
 import argparse
 import json
+import math
 import random
 import re
 import sys
@@ -21,7 +22,10 @@ STEPS = (0.25, 0.5, 2.0, 4.0)
 FIRST = 50_000
 """What a constant of 0 is set to when it is changed."""
 
-FINALISTS = 3
+SUITE = "quick"
+DRAWS = 100
+"""Neighbours that are drawn in search of one that has not been tried."""
+
 CONSTANT = re.compile(r"^(\w+_NS) = ([\d_]+)$", re.MULTILINE)
 
 Constants = dict[str, int]
@@ -45,30 +49,30 @@ def neighbour(constants: Constants, generator: random.Random) -> Constants:
 
 
 def climb(text: str, steps: int, out: Path, seed: int = 0) -> list[tuple[float, Constants]]:
-    """Try candidates, each a neighbour of the best so far; returns all, the best first."""
+    """Try candidates, each a neighbour of the best so far, until all of its are tried; returns all, the best first."""
     generator = random.Random(seed)
-    best = constants_of(text)
-    tried: dict[str, tuple[float, Constants]] = {}
-    wanted = best
-    for step in range(steps + 1):
-        for _ in range(100):
-            if step == 0 or json.dumps(wanted) not in tried:
-                break
-            wanted = neighbour(best, generator)
-        metrics = score_of(text, wanted, "quick", out)
-        tried[json.dumps(wanted)] = float(metrics["combined_score"]), wanted
-        if tried[json.dumps(wanted)][0] >= tried[json.dumps(best)][0]:
-            best = wanted
-        wanted = neighbour(best, generator)
-    return sorted(tried.values(), key=lambda entry: -entry[0])
+    best = wanted = constants_of(text)
+    tried: list[tuple[float, Constants]] = []
+    highest = -math.inf
+    for _ in range(steps + 1):
+        score = float(score_of(text, wanted, out)["combined_score"])
+        tried.append((score, wanted))
+        if score >= highest:
+            highest, best = score, wanted
+        known = [constants for _, constants in tried]
+        new = (neighbour(best, generator) for _ in range(DRAWS))
+        if (following := next((constants for constants in new if constants not in known), None)) is None:
+            break
+        wanted = following
+    return sorted(tried, key=lambda entry: -entry[0])
 
 
-def score_of(text: str, constants: Constants, suite: str, out: Path) -> dict[str, float | str]:
+def score_of(text: str, constants: Constants, out: Path) -> dict[str, float | str]:
     """Score a candidate and note it."""
     path = out / ("rule-" + "-".join(str(value) for value in constants.values()) + ".py")
     path.write_text(with_constants(text, constants))
-    metrics = evaluate(str(path), suite)
-    entry = {"suite": suite, "constants": constants, **metrics}
+    metrics = evaluate(str(path), SUITE)
+    entry = {"suite": SUITE, "constants": constants, **metrics}
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps(entry) + "\n")
     print(json.dumps(entry), flush=True)
@@ -76,21 +80,16 @@ def score_of(text: str, constants: Constants, suite: str, out: Path) -> dict[str
 
 
 def main() -> None:
-    """Search, choose, and write the choice to OUT/found.py."""
+    """Search, and write the best to OUT/found.py."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=12, help="candidates beside the first")
+    parser.add_argument("--steps", type=int, default=9, help="candidates beside the first")
     parser.add_argument("--out", type=Path, default=Path("results/search"), help="directory")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     text = (HERE / "initial_program.py").read_text()
-    ranked = climb(text, options.steps, options.out)
-    first = constants_of(text)
-    finalists = [constants for _, constants in ranked[:FINALISTS]]
-    chosen = [*finalists, *([first] if first not in finalists else [])]
-    scores = [float(score_of(text, constants, "validation", options.out)["combined_score"]) for constants in chosen]
-    best = chosen[scores.index(max(scores))]
+    score, best = climb(text, options.steps, options.out)[0]
     (options.out / "found.py").write_text(with_constants(text, best))
-    print(f"chosen on validation: {best}; now: python -m baselines.score {options.out / 'found.py'} --suite full")
+    print(f"the best of {options.steps + 1}, {score:+.2f} on quick: {options.out / 'found.py'}")
 
 
 if __name__ == "__main__":

@@ -118,9 +118,8 @@ class Design:
 
     def scenario(self, point: Array) -> Scenario:
         """The scenario at a point."""
-        return apply_overrides(
-            self.base, [f"{r.field}={r.value(float(u))!r}" for r, u in zip(self.ranges, point, strict=True)]
-        )
+        changes = zip(self.ranges, point[:-1], strict=True)
+        return apply_overrides(self.base, [f"{r.field}={r.value(float(u))!r}" for r, u in changes])
 
     def seed_set(self, point: Array) -> int:
         """Which seeds a point is run with."""

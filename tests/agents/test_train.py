@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("sb3_contrib")
 pytest.importorskip("cmaes")
 
+import torch  # noqa: E402
+
 from agents.checkpoint import CheckpointError, read
 from agents.config import SHIPPED, ConfigError, list_configs, load_config
 from agents.evolve import evolve, settings
@@ -128,6 +130,13 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         train(config, run)
 
 
+def test_a_checkpoint_of_version_0_1_is_refused(tmp_path):
+    torch.save({"format": 1}, tmp_path / "checkpoint.pt")
+    said = r"checkpoint\.pt: written by version 0\.1 \(allowed: a checkpoint of version 0\.2\)$"
+    with pytest.raises(CheckpointError, match=said):
+        read(tmp_path / "checkpoint.pt", quick())
+
+
 def test_a_changed_byte_of_a_checkpoint_is_refused(tmp_path):
     """Wherever it lies, and before anything of the model or its machines is touched."""
     config = quick()
@@ -161,7 +170,7 @@ def test_a_damaged_line_is_refused(tmp_path, capsys):
     path.write_text('{"step": 5}\n')
     assert not capsys.readouterr().err
     assert read_lines(path) == [{"step": 5}]
-    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by an older version)")
+    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by version 0.1)")
 
 
 @pytest.mark.parametrize(

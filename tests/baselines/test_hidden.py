@@ -40,9 +40,9 @@ def test_what_is_drawn_stays_near_the_test_suite():
     assert [case.variant for case in drawn.cases] == [case.variant for case in known.cases]
     assert len(drawn.seeds) == len(known.seeds) and drawn.seeds.start >= hidden.FIRST_SEED
     changed = 0
-    for ours, theirs in zip(drawn.cases, known.cases):
+    for ours, theirs in zip(drawn.cases, known.cases, strict=True):
         assert ours.scenario.host == theirs.scenario.host and ours.scenario.run == theirs.scenario.run
-        for vm, before in zip(ours.scenario.vms, theirs.scenario.vms):
+        for vm, before in zip(ours.scenario.vms, theirs.scenario.vms, strict=True):
             assert before.vcpus / 1.25 - 0.5 <= vm.vcpus <= before.vcpus * 1.25 + 0.5
             assert before.weight / 2 - 0.5 <= vm.weight <= before.weight * 2 + 0.5
             changed += vm.vcpus != before.vcpus

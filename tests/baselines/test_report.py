@@ -81,6 +81,9 @@ def test_the_page_stands_alone(results):
     assert all(link.startswith("#") for link in page.links)
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not re.search(r"url\((?!#)|@import|@font-face", text)
+    assert "@media screen and (prefers-color-scheme: dark)" in text and "details::details-content" in text
+    colours = {colour for colour in re.findall(r'(?:fill|stroke)="([^"]+)"', text)}
+    assert {"#000", "black", "#fff", "white"}.isdisjoint(colours) and "currentColor" in colours
     # variants; gains of two programs; profiles of two layouts; two clouds; CPU time of policies, of variants
     assert page.tags.count("svg") == 1 + 2 + 2 + 2 + 1 + 1
     assert "Does <it> & they help?" in "".join(page.words)
@@ -123,6 +126,29 @@ def test_the_markdown_has_its_drawings_and_whole_tables(results):
     assert all((results / "figures" / name).read_text().startswith("<svg") for name in drawings)
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+def test_figures_have_the_order_of_the_tables(results):
+    """Policies by their score on the plain host, in every table and every drawing."""
+    text = (results / "report.md").read_text()
+    (scores,) = re.findall(r"### Scores, plain:.*\n\n(?:\|.*\n){2}((?:\|.*\n)+)", text)
+    order = [re.match(r"\| ([\w-]+)", line)[1] for line in scores.splitlines()]
+    gains = (results / "figures" / "gain-1.svg").read_text()
+    drawn = [name for name in re.findall(r">([\w-]+)</text>", gains) if name in order]
+    assert len(order) == 5 and drawn == 2 * order  # plain and flat
+    profile = re.findall(r">([\w-]+)</text>", (results / "figures" / "profile-1.svg").read_text())
+    assert [name for name in profile if name in order] == order
+
+
+def test_all_losses_are_drawn(results):
+    """Those of a host with SMT and host tasks, too: one colour each."""
+    from baselines.report.figures import LOSS_COLOURS, loss_bars
+
+    assert len(LOSS_COLOURS) == len(set(LOSS_COLOURS)) == len(attribution.CPU_TIME) == 7
+    drawing = loss_bars([("case", [("policy", [1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0])])], "points")
+    assert all(f'fill="{colour}"' in drawing for colour in LOSS_COLOURS)
+    assert all(loss.title in drawing for loss in attribution.CPU_TIME)
+    assert ">4.0<" in drawing.replace("+", "")  # their sum
 
 
 def test_the_report_is_the_same_every_time(results, tmp_path):

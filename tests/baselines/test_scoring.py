@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from baselines.scoring import CaseScore, t_quantile, total, upper_ends
+from baselines.scoring import CaseScore, Total, t_quantile, upper_ends
 
 UP, DOWN = 1.2, 0.9
 EIGHT = np.array([-0.03, 0.01, 0.02, -0.01, 0.0, 0.02, -0.02, 0.01])
@@ -52,11 +52,11 @@ def test_who_is_harmed(vm, harmed):
 
 def test_a_harmed_case_counts_as_its_worst_vm_and_the_others_as_they_are():
     harmless, harmful = case(beside(UP, UP), "good"), case(beside(2.0, 0.95, DOWN), "bad")
-    scored = total([harmless, harmful])
+    scored = Total([harmless, harmful])
     assert harmful.harmed == (2, 1)
-    assert scored.score.value == pytest.approx((UP * DOWN) ** 0.5 - 1)
-    assert scored.gain.value == pytest.approx((UP * (2.0 * 0.95 * DOWN) ** (1 / 3)) ** 0.5 - 1)
-    assert scored.penalty == pytest.approx(scored.gain.value - scored.score.value)
+    assert scored.score == pytest.approx((UP * DOWN) ** 0.5 - 1)
+    assert scored.gain == pytest.approx((UP * (2.0 * 0.95 * DOWN) ** (1 / 3)) ** 0.5 - 1)
+    assert scored.penalty == pytest.approx(scored.gain - scored.score)
     assert [case.case for case in scored.harmed] == ["bad"]
     assert scored.worst.case == "bad"
     assert scored.worst_vm_change == pytest.approx(DOWN - 1)
@@ -64,9 +64,10 @@ def test_a_harmed_case_counts_as_its_worst_vm_and_the_others_as_they_are():
 
 def test_no_gain_pays_for_harm():
     """Whatever one VM is given, a case in which another is harmed is a loss."""
-    assert total([case(beside(100.0, 0.97))]).score.value == pytest.approx(-0.03)
+    assert Total([case(beside(100.0, 0.97))]).score == pytest.approx(-0.03)
 
 
 def test_the_interval_is_over_seeds():
-    scored = total([case(beside(np.exp(EIGHT), 1.0))])
-    assert scored.score.low < 0 < scored.score.high
+    scored = Total([case(beside(np.exp(EIGHT), 1.0))])
+    assert scored.interval.low < 0 < scored.interval.high
+    assert scored.interval.value == scored.score

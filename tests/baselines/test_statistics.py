@@ -47,11 +47,11 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert 175 <= hits <= 199
 
 
-def test_paired_change_uses_pairs():
+def test_change_of_paired_ratios():
     baseline = np.array([1.0, 10.0, 100.0, 1000.0])
-    estimate = statistics.paired_change(1.1 * baseline, baseline)
+    estimate = statistics.change([statistics.paired_ratios(1.1 * baseline, baseline)])
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.1, 0.1, 0.1))
-    estimate = statistics.paired_change([2.0, 1.0], [1.0, 2.0])
+    estimate = statistics.change([statistics.paired_ratios([2.0, 1.0], [1.0, 2.0])])
     assert estimate.value == pytest.approx(0.0)
     assert (estimate.low, estimate.high) == pytest.approx((-0.5, 1.0))
 

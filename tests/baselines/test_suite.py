@@ -1,5 +1,7 @@
 """Suites: what the shipped ones promise, and what is refused."""
 
+import itertools
+
 import pytest
 
 from baselines import suite
@@ -61,7 +63,7 @@ def test_no_scenario_of_another_split(name, splits):
 def test_seeds_of_suites_do_not_meet():
     ranges = [load_suite(name).seeds for name in ("train", "validation", "full")]
     assert sorted(ranges, key=lambda seeds: seeds.start) == ranges
-    assert all(one.stop <= other.start for one, other in zip(ranges, ranges[1:]))
+    assert all(one.stop <= other.start for one, other in itertools.pairwise(ranges))
     assert all(seeds.stop <= 100_000 for seeds in ranges)  # where validations of trainings begin
 
 

@@ -82,7 +82,7 @@ def test_points_become_scenarios(method):
     assert design.points.shape[1] == len(RANGES.of("dedup")) + 1 == len(design.problem["names"])
     for point in design.points[:: len(design.points) // 3]:
         scenario = design.scenario(point)
-        at = {r.field: r.value(float(u)) for r, u in zip(design.ranges, point, strict=True)}
+        at = {r.field: r.value(float(u)) for r, u in zip(design.ranges, point[:-1], strict=True)}
         assert scenario.host.costs.yield_to_ns == at[YIELD_NS]
         assert scenario.guest_costs.futex_ns == at["guest_costs.futex_ns"]
         assert {vm.params["write_ns"] for vm in scenario.vms} == {at["vms.*.params.write_ns"]}

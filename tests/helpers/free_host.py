@@ -1,5 +1,7 @@
 """Hosts with tasks that are no vCPUs and no costs, and what their traces say. Times are in ms."""
 
+import itertools
+
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import Scenario
 from vcpu_env.trace.sched_events import SWITCH, WAKEUP, pids, simulate_tasks
@@ -48,7 +50,7 @@ def shares(scenario: Scenario, ms: float) -> dict[str, float]:
     """How long every task had the CPU (ms) from EPOCH on."""
     ran: dict[str, float] = {}
     changes = [*switches(scenario, ms), (ms, "")]
-    for (begin, name), (end, _) in zip(changes, changes[1:], strict=False):
+    for (begin, name), (end, _) in itertools.pairwise(changes):
         ran[name] = ran.get(name, 0) + end - begin
     return {name: round(time, 6) for name, time in ran.items()}
 

@@ -10,7 +10,7 @@ from vcpu_env.base.world import World
 from vcpu_env.kernel.build import Task, build_kernel, set_load
 from vcpu_env.kernel.features import scaled_base_slice_ns
 from vcpu_env.kernel.types import kernel_arrays, sched_entity
-from vcpu_env.kernel.weights import calc_delta_fair, cpu_weight_to_shares, div_trunc, scale_load_down
+from vcpu_env.kernel.weights import calc_delta_fair, div_trunc, scale_load_down, sched_weight_from_cgroup
 
 
 @kjit
@@ -92,7 +92,7 @@ def test_scale_load_down():
     [(1, 10), (10, 102), (33, 338), (50, 512), (79, 809), (100, 1024), (200, 2048), (10_000, 102_400)],
 )
 def test_cpu_weight(weight, shares):
-    assert cpu_weight_to_shares(weight) == shares << 10
+    assert sched_weight_from_cgroup(weight) == shares
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_a_file_of_an_older_version_is_read_and_said(tmp_path, capsys):
     path = tmp_path / "old.npz"
     np.savez(path, **parts)
     assert LearnedPolicy.load(path).digest == policy.digest
-    assert capsys.readouterr().err == f"{path}: has no checksum (written by an older version); read as it is\n"
+    assert capsys.readouterr().err == f"{path}: has no checksum (written by version 0.1); read as it is\n"
     np.savez(path, **sealed(parts))
     with pytest.raises(ValueError, match=f"part: value '{CHECKSUM}'"):
         LearnedPolicy.load(path)

@@ -54,8 +54,6 @@ def found(i: int) -> int:
 @pytest.mark.parametrize(
     ("rule", "lists", "answer"),
     [
-        (rivals.kernel_order, {"good": [0, 1, 1]}, found(1)),
-        (rivals.kernel_order, {"good": [0, 0]}, 0),
         (rivals.unserved_first, {"unserved": [1, 0, 1], "preempted": [0, 1, 1]}, found(2)),
         (rivals.unserved_first, {"unserved": [0, 1, 1]}, found(1)),
         (rivals.unserved_first, {"unserved": [0, 0]}, 0),

@@ -280,7 +280,7 @@ def test_a_fields_name_of_version_0_1_is_understood_with_a_warning():
 
 
 def test_a_rule_composed_of_a_users_is_sealed():
-    assert is_own(rivals.kernel_order) and is_own(rivals.kernel_loop_with(1))
+    assert is_own(rivals.unserved_first) and is_own(rivals.kernel_loop_with(1))
     composed = rivals.order_with(pick_far, BOOST_CREDIT, rivals.kernel_loop, False)
     assert not is_own(composed)
     assert ask(composed, view_of(cpu=1)) == RULE_FAILED

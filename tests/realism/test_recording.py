@@ -101,4 +101,4 @@ def test_the_old_format_is_read_and_said(tmp_path, capsys):
     del about["checksum"]
     pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), path)
     assert load_recording(path).probes == recording().probes
-    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by an older version)")
+    assert capsys.readouterr().err.startswith(f"{path}: has no checksum (written by version 0.1)")

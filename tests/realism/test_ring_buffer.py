@@ -1,5 +1,6 @@
 """The reader of ftrace's ring buffer: a recorded page, made-up ones, and broken ones."""
 
+import itertools
 import struct
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_recorded_page():
     assert times == sorted(times) and times[-1] - times[0] == 4_671_372
     assert {row[1] for row in rows} == {1} and {row[2] for row in rows} == {SWITCH, WAKEUP}
     switches = [row for row in rows if row[2] == SWITCH]
-    assert all(before[5] == after[3] for before, after in zip(switches, switches[1:], strict=False))
+    assert all(before[5] == after[3] for before, after in itertools.pairwise(switches))
 
 
 def test_times_and_kinds():

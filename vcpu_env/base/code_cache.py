@@ -1,4 +1,4 @@
-"""Where compiled code is kept: one file for each compiled version of a function, verified when it is read.
+"""Where compiled code is kept: files of named pieces of it, verified when they are read.
 
 The directory is named after the package's source, the compiler, Python and the processor, and the files after the
 functions in it and what these were compiled from, so that it does not matter where the source lies; code of another
@@ -158,19 +158,66 @@ def take_over(path: Path) -> bool:
     return False
 
 
+storing = True
+"""Whether this process keeps what it compiles."""
+
+
+def version_name(function: Any, variant: str, args: Any) -> str:
+    """The name of one compiled version of a function, for arguments of these types.
+
+    Args:
+        function: in Python. Functions outside the package are told apart by their files, what these hold, and all of
+            the package.
+        variant: tells apart what one function is compiled to in several ways.
+    """
+    code = function.__code__
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    parts = [variant, str(args), str(code.co_firstlineno), code.co_code.hex()]
+    digest = hashlib.sha256("\n".join(parts).encode() + (dumps(cells) if cells else b""))
+    source = Path(code.co_filename).resolve()
+    if source.is_relative_to(PACKAGE.resolve()):
+        digest.update(closure_hash(PACKAGE / source.relative_to(PACKAGE.resolve())).encode())
+    else:
+        digest.update(str(source).encode() + (source.read_bytes() if source.exists() else b""))
+        digest.update(source_hash().encode())
+    qualname = function.__qualname__.replace("<", "").replace(">", "")
+    return f"{function.__module__}.{qualname}-{digest.hexdigest()[:20]}"
+
+
+def kept_code(name: str, directory: Path | None = None) -> bytes | None:
+    """What is kept under a name; None if there is nothing that is whole."""
+    path = (directory or cache_dir()) / f"{name}{SUFFIX}"
+    body = read_verified(path)
+    if body is None and not path.exists() and take_over(path):
+        body = read_verified(path)
+    if body is None and path.exists():
+        tell(f"compiled code in {path.parent} is damaged, as {path.name}: it is compiled again")
+    return body
+
+
+def keep_code(name: str, body: bytes, directory: Path | None = None) -> None:
+    """Keep compiled code under a name, if it can be kept."""
+    global storing
+    if not storing:
+        return
+    directory = directory or cache_dir()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / f"{name}{SUFFIX}", digest_of(body) + body)
+    except OSError as error:
+        storing = False
+        tell(f"compiled code cannot be kept in {directory} ({error.strerror}): it is for this process only")
+
+
 class CodeCache(_Cache):
-    """The compiled versions of one function, as Numba's dispatchers ask for them.
+    """The compiled versions of a function that Numba compiles as a whole, as its dispatchers ask for them.
 
     Attributes:
         directory: where they are kept; None: `cache_dir`, made when something is stored.
-        variant: tells apart what one function is compiled to in several ways.
     """
 
-    storing = True
-    """Whether this process stores what it compiles."""
-
-    def __init__(self, function: Any, directory: Path | None = None, variant: str = ""):
-        self.function, self.directory, self.variant = function, directory or cache_dir(), variant
+    def __init__(self, function: Any, directory: Path | None = None):
+        self.function, self.directory = function, directory or cache_dir()
         self.enabled = True
 
     @property
@@ -188,55 +235,16 @@ class CodeCache(_Cache):
 
     def flush(self) -> None:
         """Forget all versions of the function."""
-        for path in self.directory.glob(f"{self._name()}-*{SUFFIX}"):
+        for path in self.directory.glob(f"{version_name(self.function, 'whole', ()).rpartition('-')[0]}-*{SUFFIX}"):
             path.unlink()
-
-    def _name(self) -> str:
-        qualname = self.function.__qualname__.replace("<", "").replace(">", "")
-        return f"{self.function.__module__}.{qualname}"
-
-    def _path(self, signature: Any, codegen: Any) -> Path:
-        """The file of a version; functions outside the package are told apart by their files and what these hold."""
-        code = self.function.__code__
-        cells = tuple(cell.cell_contents for cell in self.function.__closure__ or ())
-        parts = [
-            self.variant,
-            str(signature),
-            repr(codegen.magic_tuple()),
-            str(code.co_firstlineno),
-            code.co_code.hex(),
-        ]
-        digest = hashlib.sha256("\n".join(parts).encode() + (dumps(cells) if cells else b""))
-        source = Path(code.co_filename).resolve()
-        if source.is_relative_to(PACKAGE.resolve()):
-            digest.update(closure_hash(PACKAGE / source.relative_to(PACKAGE.resolve())).encode())
-        else:
-            digest.update(str(source).encode() + (source.read_bytes() if source.exists() else b""))
-        return self.directory / f"{self._name()}-{digest.hexdigest()[:20]}{SUFFIX}"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled version for a signature; None if there is none that is whole."""
         target_context.refresh()
-        if not self.enabled:
-            return None
-        path = self._path(sig, target_context.codegen())
-        body = read_verified(path)
-        if body is None and not path.exists() and take_over(path):
-            body = read_verified(path)
-        if body is None:
-            if path.exists():
-                tell(f"compiled code in {self.directory} is damaged, as {path.name}: it is compiled again")
-            return None
-        return CompileResult._rebuild(target_context, *pickle.loads(body))
+        body = kept_code(version_name(self.function, "whole", sig), self.directory) if self.enabled else None
+        return CompileResult._rebuild(target_context, *pickle.loads(body)) if body else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled version, if it can be kept."""
-        if not self.enabled or not CodeCache.storing or data.library.has_dynamic_globals or data.lifted:
-            return
-        body = dumps(data._reduce())
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path(sig, data.codegen), digest_of(body) + body)
-        except OSError as error:
-            CodeCache.storing = False
-            tell(f"compiled code cannot be kept in {self.directory} ({error.strerror}): it is for this process only")
+        if self.enabled and not data.library.has_dynamic_globals and not data.lifted:
+            keep_code(version_name(self.function, "whole", sig), dumps(data._reduce()), self.directory)

@@ -47,4 +47,4 @@ def holds_nothing(directory: Path) -> bool:
 
 def say_unchecked(path: Path | str) -> None:
     """Tell the user that a file is read on trust."""
-    print(f"{path}: has no checksum (written by an older version); read as it is", file=sys.stderr)
+    print(f"{path}: has no checksum (written by version 0.1); read as it is", file=sys.stderr)

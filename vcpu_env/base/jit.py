@@ -9,34 +9,34 @@ from a function (return its index), and keep all state in signed integers.
 """
 
 import ctypes
+import hashlib
+import importlib.util
 import inspect
-import os
-from collections import deque
+import pickle
+import sys
+from collections.abc import Iterable
+from typing import Any
 
 import llvmlite.binding
 import numba
 import numpy as np
 from numba import njit, types
-from numba.core import sigutils
-from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
 
-from vcpu_env.base.code_cache import DEBUG, CodeCache, cache_dir
+from vcpu_env.base.code_cache import DEBUG, CodeCache, cache_dir, keep_code, kept_code, version_name
 from vcpu_env.base.header import check_indices
+from vcpu_env.base.parts import MachineCode, MachineFunction, Part, address_of, by_symbol, load, machine_code
 
 JIT = not numba.config.DISABLE_JIT
 
-DECLARE_ONLY = os.environ.get("VCPU_ENV_DECLARE_ONLY", "")
-"""Entry points of modules with this prefix are only declared: for a process that compiles just their callers."""
+OPTIONS = {"nopython": True, "error_model": "numpy", "nogil": True, "boundscheck": DEBUG}
 
-_declared: deque[CFunc] = deque()
-"""Entry points that have not been needed yet, callees before their callers."""
+_declared: dict[str, "EntryPoint"] = {}
+"""Entry points that have not been needed yet, by symbol."""
 
-_loading = False
-"""Whether they are being loaded now, by whoever holds the compiler's lock."""
-
-_callbacks: dict[str, CFunc] = {}
-"""Those that have, by symbol. Keeps their machine code alive."""
+_callable: dict[str, Any] = {}
+"""Those that have, by symbol, as C functions."""
 
 NIL = -1
 """The id that means "none"."""
@@ -46,84 +46,111 @@ if JIT:
     numba.config.CACHE_DIR = str(cache_dir())  # of a user's own functions that are kept: they call the machine's
 
 
-def kjit(function, parallel=False):
+def kjit(function):
     """Compile a function of the machine, or one that runs machines.
 
-    A call with a constant argument compiles no version of its own, which Numba would do for every constant: that alone
-    more than doubles the time to compile the kernel. Integer semantics of C division are the writer's own affair
-    (`kernel.weights`).
+    Integer semantics of C division are the writer's own affair (`kernel.weights`).
     """
-    compiled = njit(error_model="numpy", nogil=True, boundscheck=DEBUG, parallel=parallel)(function)
-    if JIT:
-        compiled._cache = CodeCache(function, variant="parallel" if parallel else "")
-        call_template, compile_version = compiled.get_call_template, compiled.compile
+    if not JIT:
+        return function
+    return MachineFunction(function, targetoptions=OPTIONS)
 
-        def without_literals(args, kws):
-            plain = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
-            return call_template(tuple(types.unliteral(kind) for kind in args), plain)
+
+def parallel_kjit(function):
+    """`kjit` for a function whose `prange` loops run in several threads."""
+    compiled = njit(error_model="numpy", nogil=True, boundscheck=DEBUG, parallel=True)(function)
+    if JIT:
+        compiled._cache = CodeCache(function)
+        compile_version = compiled.compile
 
         def after_entry_points(signature):
             load_entry_points()
             return compile_version(signature)
 
-        compiled.get_call_template, compiled.compile = without_literals, after_entry_points
+        compiled.compile = after_entry_points
     return compiled
 
 
-def parallel_kjit(function):
-    """`kjit` for a function whose `prange` loops run in several threads."""
-    return kjit(function, parallel=True)
+class EntryPoint:
+    """A function of integers that compiled code calls by symbol."""
+
+    def __init__(self, function: Any):
+        self.symbol = f"{function.__module__}.{function.__name__}"
+        self.folder = ".".join(function.__module__.split(".")[:2])
+        self.args = (types.int64,) * len(inspect.signature(function).parameters)
+        self.function = MachineFunction(function, targetoptions=OPTIONS)
+
+    @property
+    def name(self) -> str:
+        """The name of its part, which says what it is compiled from."""
+        return version_name(self.function.py_func, "part", self.args)
 
 
 def entry_point(function):
-    """Compile a function of integers once, to be called by symbol from other compiled functions.
+    """Compile a function of integers once, to be called by symbol from compiled functions of other folders.
 
-    Numba copies a compiled function into every caller's module, and optimises it there again; for the large functions
-    at the borders between layers that is most of the time to compile. All arguments and the result are int64.
-    Declaring one compiles nothing: importing a module is quick, and what is wrong with an input can be said at once.
+    A caller's machine code does not hold it, as it would hold a `kjit` function; that keeps the machine code of a
+    folder as small as its own functions. All arguments and the result are int64. Declaring one compiles nothing:
+    importing a module is quick, and what is wrong with an input can be said at once.
     """
     if not JIT:
         return function
-    signature = types.int64(*[types.int64] * len(inspect.signature(function).parameters))
-    symbol = symbol_of(function)
-    if DECLARE_ONLY and function.__module__.startswith(DECLARE_ONLY):
-        llvmlite.binding.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
-        return types.ExternalFunction(symbol, signature)
-    options = {"nopython": True, "error_model": "numpy", "nogil": True}
-    callback = CFunc(function, sigutils.normalize_signature(signature), {}, options)
-    callback._cache = CodeCache(function)
-    _declared.append(callback)
-    return types.ExternalFunction(symbol, signature)
+    entry = EntryPoint(function)
+    _declared[entry.symbol] = entry
+    return types.ExternalFunction(entry.symbol, types.int64(*entry.args))
 
 
-def symbol_of(function) -> str:
-    """The symbol of an entry point."""
-    return f"{function.__module__}.{function.__name__}"
+def machine_code_of(folder: str, entries: list[EntryPoint]) -> MachineCode:
+    """The machine code of a folder's entry points, all in one; as it is kept, or compiled now."""
+    digest = hashlib.sha256("\n".join(entry.name for entry in entries).encode())
+    name = f"{folder}-{digest.hexdigest()[:20]}"
+    body = kept_code(name)
+    if body is not None:
+        return pickle.loads(body)  # type: ignore[no-any-return]
+    parts = [entry.function.part(entry.args) for entry in entries]
+    wrappers = [by_symbol(part, entry.symbol) for part, entry in zip(parts, entries, strict=True)]
+    made = machine_code(wrappers, [part.library for part in parts])
+    if made.portable:
+        keep_code(name, dumps(made))
+    return made
+
+
+def declared_in(folder: str) -> list[EntryPoint]:
+    """All entry points of a folder that are not callable yet. A folder that has them in several modules also has a
+    module `entry_points`, which imports these.
+    """
+    if hasattr(sys.modules.get(folder), "__path__") and importlib.util.find_spec(f"{folder}.entry_points"):
+        importlib.import_module(f"{folder}.entry_points")
+    return sorted((e for e in _declared.values() if e.folder == folder), key=lambda entry: entry.symbol)
+
+
+def provide(symbols: Iterable[str]) -> None:
+    """Make entry points callable, and all others of their folders: code that is loaded next calls these symbols."""
+    for symbol in symbols:
+        if symbol in _declared:
+            folder = _declared[symbol].folder
+            entries = declared_in(folder)
+            load(machine_code_of(folder, entries))
+            for entry in entries:
+                address = address_of(entry.symbol)
+                llvmlite.binding.add_symbol(entry.symbol, address)
+                _callable[entry.symbol] = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(entry.args))(address)
+                _declared.pop(entry.symbol)
+
+
+Part.provide = provide
 
 
 def load_entry_points() -> None:
-    """Load all entry points that have been declared, or compile them: code that is linked now may call any of them.
-
-    It has to come before anything else is being compiled, or a function could need itself in order to be compiled. What
-    is interrupted goes on at the next call.
-    """
-    global _loading
-    if not _declared:
-        return
+    """Make all entry points callable that have been declared."""
     with global_compiler_lock:
-        if _loading:  # one of them needs a function
-            return
-        _loading = True
-        try:
-            while _declared:
-                callback = _declared[0]
-                callback.compile()
-                symbol = symbol_of(callback.__wrapped__)
-                _callbacks[symbol] = callback
-                llvmlite.binding.add_symbol(symbol, callback.address)
-                _declared.popleft()
-        finally:
-            _loading = False
+        provide(list(_declared))
+
+
+def compile_entry_points(folders: Iterable[str]) -> None:
+    """Have the machine code of folders in the cache; none of it is loaded."""
+    for folder in folders:
+        machine_code_of(folder, declared_in(folder))
 
 
 def call(function, *args):
@@ -133,8 +160,10 @@ def call(function, *args):
         IndexError: with `VCPU_ENV_DEBUG=1`: it has reached for a struct that the world does not have.
     """
     if JIT:
-        load_entry_points()
-        result = _callbacks[function.symbol].ctypes(*args)
+        if function.symbol not in _callable:
+            with global_compiler_lock:
+                provide([function.symbol])
+        result = _callable[function.symbol](*args)
         if DEBUG:
             check_indices(args[0])
         return result

@@ -18,6 +18,7 @@ from vcpu_env.kernel.cgroup import (
     cgroup_slots,
     init_cgroups,
 )
+from vcpu_env.kernel.weights import sched_weight_from_cgroup
 from vcpu_env.scenario.cgroup_writes import Limits, writes
 from vcpu_env.scenario.cgroups import DEFAULT_WEIGHT, NO_QUOTA
 from vcpu_env.scenario.model import Scenario
@@ -33,8 +34,8 @@ CPU_STAT_FIELDS = ("nr_periods", "nr_throttled", "throttled_time_ns", "nr_burst"
 
 
 def cpu_shares(weight: int) -> int:
-    """Scaled shares of a cgroup's cpu.weight (sched_weight_from_cgroup)."""
-    return max(2, (weight * 1024 + 50) // 100) << 10
+    """Scaled shares of a cgroup's cpu.weight."""
+    return sched_weight_from_cgroup(weight) << 10
 
 
 def bandwidth_of(limits: Limits) -> Bandwidth:

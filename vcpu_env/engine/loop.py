@@ -271,7 +271,7 @@ def run_until(w, end_ns):
     return state.status
 
 
-@kjit
+@entry_point
 def start_tasks(w):
     """Start the VMs that exist from time 0 on, then the host's other tasks; what comes later goes on the timeline."""
     slots = event_slots(w)
@@ -279,6 +279,7 @@ def start_tasks(w):
         vm_begins_or_ends(w, vm_id, 0)
     start_host_tasks(w)
     send_kicks(w, 0)
+    return 0
 
 
 @kjit

@@ -200,7 +200,7 @@ class Lane:
         info: dict[str, Any] = {
             "time_ns": self.clock.item(),
             "elapsed_ns": self.integers.item(ELAPSED_NS),
-            "reward_terms": dict(zip(REWARD_TERMS, told, strict=False)),
+            "reward_terms": dict(zip(REWARD_TERMS, told[:NR_TERMS], strict=True)),
             "episode_totals": self._totals(told),
         }
         if actions.nr_candidates:

@@ -62,7 +62,7 @@ class Shown:
         values = {
             "time_ns": self.times_ns,
             "elapsed_ns": self.elapsed_ns,
-            "reward_terms": dict(zip(REWARD_TERMS, self.told, strict=False)),
+            "reward_terms": dict(zip(REWARD_TERMS, self.told[:NR_TERMS], strict=True)),
             "episode_totals": dict(zip(TOTALS, (*self.told[NR_TERMS:], *self.counts), strict=True)),
         }
         if self.masks.shape[1]:

@@ -1,7 +1,10 @@
-"""The scheduler as the rest of the machine calls it: each function compiled once, reached by symbol."""
+"""The scheduler as the rest of the machine calls it: each function compiled once, reached by symbol.
+
+What it imports has all entry points of this folder: they are compiled together.
+"""
 
 from vcpu_env.base.jit import entry_point
-from vcpu_env.kernel import affinity, core, sched_change
+from vcpu_env.kernel import affinity, cgroup, core, sched_change  # noqa: F401
 
 
 @entry_point

@@ -32,10 +32,9 @@ SCHED_PRIO_TO_WMULT = np.array(
 )
 
 
-def cpu_weight_to_shares(weight: int) -> int:
-    """cgroup ``cpu.weight`` (1..10000, 100 = nice 0) to the scaled shares of a task group."""
-    unscaled = (weight * 1024 + 50) // 100
-    return min(max(unscaled << 10, MIN_SHARES << 10), MAX_SHARES << 10)
+def sched_weight_from_cgroup(weight: int) -> int:
+    """sched.h: sched_weight_from_cgroup(). ``cpu.shares`` of a ``cpu.weight`` (1..10000): 1024 of 100, nice 0."""
+    return max(MIN_SHARES, (weight * 1024 + 50) // 100)
 
 
 @kjit

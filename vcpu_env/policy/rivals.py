@@ -26,14 +26,6 @@ from vcpu_env.policy.rules import Rule
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE
 
 
-def kernel_order(view):
-    """The first candidate that the kernel's filter takes."""
-    for i in range(view.nr_candidates):
-        if view.good[i]:
-            return FIRST_CANDIDATE + i
-    return 0
-
-
 def unserved_first(view):
     """The first sibling for which an interrupt waits, one that lost its CPU before others."""
     found = 0

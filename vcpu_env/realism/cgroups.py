@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vcpu_env.kernel.weights import sched_weight_from_cgroup
 from vcpu_env.realism.probe import Group, Probe
 from vcpu_env.realism.tracefs import TraceError
 
@@ -38,7 +39,7 @@ def settings(version: int, group: Group) -> dict[str, str]:
         files |= {"cpu.max": f"{group.quota_us} {group.period_us}"} if limited else {}
         burst = "cpu.max.burst"
     else:
-        files = {"cpu.shares": str(max(2, (group.weight * 1024 + 50) // 100))}
+        files = {"cpu.shares": str(sched_weight_from_cgroup(group.weight))}
         files |= {"cpu.cfs_period_us": str(group.period_us), "cpu.cfs_quota_us": str(group.quota_us)} if limited else {}
         burst = "cpu.cfs_burst_us"
     files |= {burst: str(group.burst_us)} if limited and group.burst_us else {}

@@ -13,6 +13,7 @@ from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, NORMALIZED_BASE
 from vcpu_env.kernel.types import KERNEL_7_3, kernel_arrays
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 from vcpu_env.trace.sched_scenario import (
+    COMMON_OPS,
     MAX_WEIGHT,
     check_features,
     choice,
@@ -23,19 +24,7 @@ from vcpu_env.trace.sched_scenario import (
     task_specs,
 )
 
-OPS = {
-    "fork": ("task",),
-    "wake": ("task",),
-    "block": ("task",),
-    "yield": ("task",),
-    "yield_to": ("task", "to"),
-    "exit": ("task",),
-    "renice": ("task", "nice"),
-    "shares": ("group", "weight"),
-    "migrate": ("task", "cpu"),
-    "cgroup_mode": ("mode",),
-    "run": (),
-}
+OPS = COMMON_OPS | {"migrate": ("task", "cpu"), "cgroup_mode": ("mode",), "run": ()}
 """The operations and the fields that each needs beside ``t``."""
 
 MAX_CPUS = 63

@@ -21,7 +21,7 @@ from vcpu_env.kernel.types import (
 from vcpu_env.kernel.yield_types import DEBOOST, init_yield, yield_arrays
 
 POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
-OPS = {
+COMMON_OPS = {
     "fork": ("task",),
     "wake": ("task",),
     "block": ("task",),
@@ -30,10 +30,9 @@ OPS = {
     "exit": ("task",),
     "renice": ("task", "nice"),
     "shares": ("group", "weight"),
-    "debooster": ("value",),
-    "run": (),
 }
-"""The operations and the fields that each needs beside ``t``."""
+OPS = COMMON_OPS | {"debooster": ("value",), "run": ()}
+"""The operations and the fields that each needs beside ``t``; `COMMON_OPS` are there in every format."""
 
 MAX_WEIGHT = 1 << 18
 MAX_REMOTE = 61

@@ -21,7 +21,7 @@ from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import kernel_arrays
 from vcpu_env.kernel.weights import WEIGHT_IDLEPRIO
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
-from vcpu_env.trace.sched_scenario import MAX_WEIGHT, POLICIES, choice, fail, field_of, integer
+from vcpu_env.trace.sched_scenario import COMMON_OPS, MAX_WEIGHT, POLICIES, choice, fail, field_of, integer
 
 EPOCH_NS = 16_384_000_000
 """How long the machine has been up at time 0 of a trace."""
@@ -33,15 +33,9 @@ EVERY_TICK, TICK_INSTANTS, EVENTS = "every tick of every CPU", "tick instants", 
 RECORDS = (EVERY_TICK, TICK_INSTANTS, EVENTS)
 """Which ticks a trace has records of: each CPU's, each instant, or instants at which something happened."""
 
-OPS = {
+OPS = COMMON_OPS | {
     "fork": ("task", "cpu"),
     "wake": ("task", "cpu", "sync"),
-    "block": ("task",),
-    "yield": ("task",),
-    "yield_to": ("task", "to"),
-    "exit": ("task",),
-    "renice": ("task", "nice"),
-    "shares": ("group", "weight"),
     "aff": ("task", "mask"),
     "bw": ("group", "period_us", "quota_us", "burst_us", "cpu"),
     "balance": ("cpu", "level"),

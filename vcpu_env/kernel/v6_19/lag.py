@@ -9,12 +9,12 @@ NO_LAG = 1 << 62
 
 
 @kjit
-def entity_lag(w, se):
+def entity_lag(w, se_id):
     """The lag of an entity on its queue, ns of virtual time; `NO_LAG` on an empty one."""
-    entity = sched_entity(w, se)
-    if cfs_rq(w, entity.cfs_rq).nr_queued == 0:
+    se = sched_entity(w, se_id)
+    if cfs_rq(w, se.cfs_rq).nr_queued == 0:
         return NO_LAG
-    return avg_vruntime(w, entity.cfs_rq) - entity.vruntime
+    return avg_vruntime(w, se.cfs_rq) - se.vruntime
 
 
 @kjit
@@ -24,10 +24,10 @@ def lags(w, p):
     In a cgroup for each VM a vCPU is often alone in its group, with a lag of 0; what it owes shows at its VM's entity.
     """
     own = entity_lag(w, p)
-    least, se = own, sched_entity(w, p).parent
-    while se != NIL:
-        least = min(least, entity_lag(w, se))
-        se = sched_entity(w, se).parent
+    least, se_id = own, sched_entity(w, p).parent
+    while se_id != NIL:
+        least = min(least, entity_lag(w, se_id))
+        se_id = sched_entity(w, se_id).parent
     return 0 if own == NO_LAG else own, 0 if least == NO_LAG else least
 
 
