@@ -83,6 +83,14 @@ def test_python_calls_machine_code():
         fresh(summed)(np.array([0, 2]))
 
 
+def test_what_is_called_within_has_no_symbol():
+    """A function within may have lost arguments that it does not use; whoever else has one of its name has his own."""
+    assert fresh(summed)(np.array([0, 1])) == 2
+    for function in (halved, added, raises):
+        version = function.part((INT,) * function.py_func.__code__.co_argcount)
+        assert parts.address_of(version.fndesc.llvm_func_name) == 0
+
+
 def test_a_constant_argument_makes_no_version_of_its_own():
     function = fresh(added)
 

@@ -343,8 +343,8 @@ def machine_code(around: Sequence[ir.Module], parts: Sequence[Part]) -> MachineC
     modules = [llvm.parse_assembly(str(module)) for module in around]
     whole, exported = link(modules, parts), {function.name for module in modules for function in defined(module)}
     for function in defined(whole):
-        if function.name not in exported:
-            function.linkage = "internal"
+        if function.name not in exported:  # no symbol at all: the loader would also give a local one to other objects
+            function.linkage = "private"
     passes, builder = codegen()._module_pass_manager()
     passes.run(whole, builder)
     names = [variable.name for variable in whole.global_variables]
