@@ -1,6 +1,8 @@
 """What the commands of this package share: how they end, and how they say what is wrong."""
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import typer
@@ -9,6 +11,7 @@ from typer.exceptions import TyperException
 from vcpu_env.base.errors import one_line
 from vcpu_env.base.interrupts import INTERRUPTED_COMMAND, end_on_signals, exit_code
 from vcpu_env.cli import with_output
+from vcpu_env.executors.base import WorkerDiedError
 
 
 class InterruptError(Exception):
@@ -32,6 +35,25 @@ def run_command(app: typer.Typer, errors: tuple[type[Exception], ...]) -> None:
     except errors as error:
         say("error: " + "; ".join(map(one_line, str(error).splitlines())))
     sys.exit(2)
+
+
+@contextlib.contextmanager
+def resumable(how: Callable[[], str]) -> Iterator[None]:
+    """Around long work whose finished parts are stored: if a signal or the end of a worker stops it, say how to go on.
+
+    Args:
+        how: what is stored, and what goes on with it; asked then.
+
+    Raises:
+        InterruptError: a signal. typer.Exit: a worker has died; the exit code is 1.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptError(how()) from None
+    except WorkerDiedError:
+        say(f"error: a worker died (out of memory?): {how()}")
+        raise typer.Exit(1) from None
 
 
 def say(line: str) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from baselines.cells import MACHINE, Cell, CellError, Row, compile_here, load_object, run_cell, source_id
-from baselines.command import InterruptError, run_command, say
+from baselines.command import resumable, run_command, say
 from baselines.experiment import (
     DEFAULT,
     Experiment,
@@ -31,7 +31,7 @@ from baselines.report.columns import console
 from baselines.report.terminal import print_report
 from baselines.store import Store, StoreError
 from baselines.summary import compare, scores
-from vcpu_env.executors.base import Executor, ExecutorError, WorkerDiedError
+from vcpu_env.executors.base import Executor, ExecutorError
 from vcpu_env.executors.make import make_executor
 from vcpu_env.progress import Progress
 from vcpu_env.scenario import ScenarioError
@@ -75,13 +75,7 @@ def evaluate(
 
 def run_cells(cells: Sequence[Cell], store: Store, executor: Executor, machine: str = MACHINE) -> dict[str, Row]:
     """The row of every cell by its key: those that the store holds, and the others, run now and stored."""
-    found: dict[str, Row] = {}
-    for cell in cells:
-        try:
-            if (row := store.load(cell)) is not None:
-                found[cell.key] = row
-        except StoreError as error:
-            say(f"{error}; it is run again")
+    found = store.held(cells)
     missing = list({cell.key: cell for cell in cells if cell.key not in found}.values())
     if missing:
         if machine == MACHINE:
@@ -163,16 +157,14 @@ def command(
     store = Store(out or default_directory(plan, asked.name if experiment else "evaluate"), resume)
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     again = shlex.join(["python", "-m", "baselines.evaluate", *arguments])
-    try:
-        summary, score = evaluate(plan, store, runs_on, again, MACHINE)
-    except (KeyboardInterrupt, WorkerDiedError) as error:
+
+    def how() -> str:
         cells = plan.cells().values()
         stored = sum(store.path(cell).exists() for cell in cells)
-        line = f"{stored} of {len(cells)} cells are stored; go on with: {again} --resume"
-        if isinstance(error, KeyboardInterrupt):
-            raise InterruptError(line) from None
-        say(f"error: a worker died (out of memory?): {line}")
-        raise typer.Exit(1) from None
+        return f"{stored} of {len(cells)} cells are stored; go on with: {again} --resume"
+
+    with resumable(how):
+        summary, score = evaluate(plan, store, runs_on, again, MACHINE)
     print_report(console(), summary, score)
     say(f"{len(plan.cells())} cells in {store.directory}: cells.parquet, cells.csv, summary.csv, scores.csv")
     say(f"report: python -m baselines.report {store.directory}")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from baselines.cells import MACHINE, CellError, load_object
-from baselines.command import InterruptError, run_command, say
+from baselines.command import resumable, run_command, say
 from baselines.evaluate import INPUT_ERRORS, POLICIES, run_cells
 from baselines.experiment import ExperimentError, Plan
 from baselines.hidden import open_suite
@@ -25,7 +25,7 @@ from baselines.store import Store
 from baselines.submission import Effort, Submission, SubmissionError, as_json, submission, write_submission
 from baselines.suite import ORDER, PROTOCOL, Suite, list_suites, load_suite
 from baselines.summary import Comparison, compare
-from vcpu_env.executors.base import Executor, WorkerDiedError
+from vcpu_env.executors.base import Executor
 from vcpu_env.executors.make import make_executor
 
 STORE = Path("results/score")
@@ -157,13 +157,8 @@ def command(
         )
     asked = chosen_suite(suite or DEFAULT, secret, commitment)
     say(f"{PROTOCOL}, suite {asked.name} {asked.digest}" + f", commitment {asked.commitment}" * bool(asked.commitment))
-    try:
+    with resumable(lambda: "finished runs are kept; the same command goes on"):
         result = score(policy, asked, Store(store, resume=True), make_executor("process", workers), MACHINE)
-    except WorkerDiedError:
-        say("error: a worker died (out of memory?); finished runs are kept, the same command goes on")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise InterruptError("finished runs are kept; the same command goes on") from None
     Console(stderr=True, width=120).print(table_of(result))
     if output is not None:
         write_submission(output, result)

@@ -14,7 +14,7 @@ the cells and their table carry a checksum.
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baselines.cells import Cell, Row
+from baselines.command import say
 from vcpu_env.base.errors import InputError
 from vcpu_env.base.files import checksum_of_data, holds_nothing, write_whole
 
@@ -85,6 +86,17 @@ class Store:
         except (OSError, ValueError, pa.ArrowException, IndexError):
             pass
         raise StoreError(f"{path}: damaged, or not the result of {cell}")
+
+    def held(self, cells: Iterable[Cell]) -> dict[str, Row]:
+        """The rows by key of those of some cells that are finished; a damaged one is named, and is to be run again."""
+        found: dict[str, Row] = {}
+        for cell in cells:
+            try:
+                if (row := self.load(cell)) is not None:
+                    found[cell.key] = row
+            except StoreError as error:
+                say(f"{error}; it is run again")
+        return found
 
     def save(self, cell: Cell, row: Row) -> None:
         """Store the row of a finished cell."""

@@ -7,38 +7,18 @@ from typing import Annotated
 
 import typer
 
-from baselines.command import run_command, say
+from baselines.command import resumable, run_command, say
 from baselines.evaluate import INPUT_ERRORS
 from baselines.fleet.model import FleetError, checked_fleet, load_fleet
-from baselines.fleet.run import Answer, Run
+from baselines.fleet.page import page
+from baselines.fleet.run import Run
 from baselines.fleet.terminal import print_answer
 from baselines.fleet.traces import TRACES
-from baselines.store import Store, StoreError
-from vcpu_env.base.files import write_whole
-from vcpu_env.executors.base import WorkerDiedError
+from baselines.report.page_file import write_page
+from baselines.store import Store
 from vcpu_env.executors.make import make_executor
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-def write_page(store: Store, answer: Answer, command: str) -> Path | None:
-    """The answer as fleet.html; None without the extra `report`.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    try:
-        from baselines.report.render import to_html
-    except ImportError:
-        return None
-    from baselines.fleet.page import page
-
-    path = store.directory / "fleet.html"
-    try:
-        write_whole(path, to_html(page(answer, command)).encode())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-    return path
 
 
 @app.command()
@@ -69,20 +49,15 @@ def command(
     store = Store(out or Path("results") / run.name, resume)
     manifest = run.manifest() | {"command": shlex.join(["python", "-m", "baselines.fleet", *sys.argv[1:]])}
     store.write_manifest(manifest | {"status": "partial"})
-    try:
+    with resumable(lambda: f"finished hosts are in {store.directory}; the same command with --resume goes on"):
         answer = run.answer(store)
-    except (KeyboardInterrupt, WorkerDiedError) as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        what = "interrupted" if interrupted else "error: a worker died (out of memory?)"
-        say(f"{what}: finished hosts are in {store.directory}; the same command with --resume goes on")
-        raise typer.Exit(130 if interrupted else 1) from None
     ratios = [{"ratio": ratio} | tally.row() for ratio, tally in answer.tallies.items()]
     store.write_tables(answer.rows, ratios, [{"fleet": fleet.name, "cpus": run.cpus}])
-    html = write_page(store, answer, str(manifest["command"]))
+    told = write_page(store.directory / "fleet.html", page(answer, str(manifest["command"])))
     store.write_manifest(manifest | {"status": "complete"})
     print_answer(answer)
     say(f"{len(answer.rows)} hosts in {store.directory}: cells.csv (hosts), summary.csv (ratios)")
-    say(f"page: {html}" if html else "page: needs jinja2 (pip install 'vcpu-env[report]'), then the same with --resume")
+    say(told)
 
 
 def main() -> None:

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from baselines.cells import MACHINE, Cell, Row, run_cell, source_id
-from baselines.command import say
 from baselines.evaluate import prepare
 from baselines.fleet.model import Fleet, draw, scenario_of
 from baselines.fleet.tally import Tally
 from baselines.policies import PolicySource, choose_policies
-from baselines.store import Store, StoreError
+from baselines.store import Store
 from vcpu_env import __version__
 from vcpu_env.executors.base import Executor
 from vcpu_env.policy.named import POLICIES
@@ -146,13 +145,7 @@ class Run:
 
     def rows(self, cells: Sequence[Cell], store: Store, cost: Cost, progress: Progress) -> dict[str, Row]:
         """The rows of some hosts: those in the store, the others run now and stored."""
-        found: dict[str, Row] = {}
-        for cell in cells:
-            try:
-                if (row := store.load(cell)) is not None:
-                    found[cell.key] = row
-            except StoreError as error:
-                say(f"{error}; it is run again")
+        found = store.held(cells)
         missing = [cell for cell in cells if cell.key not in found]
         before = progress.done
         progress.show(before + len(found), "found")

@@ -8,16 +8,15 @@ from typing import Annotated
 
 import typer
 
-from baselines.command import run_command, say
+from baselines.command import resumable, run_command, say
 from baselines.evaluate import INPUT_ERRORS
 from baselines.overcommit.hosts import QuestionError, parse_ratio, workload_host
 from baselines.overcommit.knobs import KNOBS, chosen_knobs
 from baselines.overcommit.page import page
 from baselines.overcommit.study import Answer, Study, ask
 from baselines.overcommit.terminal import MOST_SEEDS, print_answer
-from baselines.store import Store, StoreError
-from vcpu_env.base.files import write_whole
-from vcpu_env.executors.base import WorkerDiedError
+from baselines.report.page_file import write_page
+from baselines.store import Store
 from vcpu_env.executors.make import make_executor
 from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 
@@ -47,24 +46,6 @@ def write_tables(store: Store, answer: Answer) -> None:
     costs = [{"table": "ratios"} | one.row() for one in answer.costs]
     costs += [{"table": "vms"} | one.row() for one in answer.own]
     store.write_tables(answer.rows, costs, [one.row() for one in answer.effects] or [{"knob": "none"}])
-
-
-def write_page(store: Store, answer: Answer, command: str) -> Path | None:
-    """The answer as overcommit.html; None without the extra `report`.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    try:
-        from baselines.report.render import to_html
-    except ImportError:
-        return None
-    path = store.directory / "overcommit.html"
-    try:
-        write_whole(path, to_html(page(answer, command)).encode())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-    return path
 
 
 @app.command()
@@ -105,19 +86,14 @@ def command(
     store = Store(out or Path("results") / study.name, resume)
     manifest = study.manifest() | {"command": shlex.join(["python", "-m", "baselines.overcommit", *sys.argv[1:]])}
     store.write_manifest(manifest | {"status": "partial"})
-    try:
+    with resumable(lambda: f"finished cells are in {store.directory}; the same command with --resume goes on"):
         answer = study.answer(store)
-    except (KeyboardInterrupt, WorkerDiedError) as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        what = "interrupted" if interrupted else "error: a worker died (out of memory?)"
-        say(f"{what}: finished cells are in {store.directory}; the same command with --resume goes on")
-        raise typer.Exit(130 if interrupted else 1) from None
     write_tables(store, answer)
-    html = write_page(store, answer, str(manifest["command"]))
+    told = write_page(store.directory / "overcommit.html", page(answer, str(manifest["command"])))
     store.write_manifest(manifest | {"status": "complete"})
     print_answer(answer)
     say(f"{len(answer.rows)} cells in {store.directory}: cells.csv, summary.csv (costs), scores.csv (knobs)")
-    say(f"page: {html}" if html else "page: needs jinja2 (pip install 'vcpu-env[report]'), then the same with --resume")
+    say(told)
 
 
 def main() -> None:
