@@ -15,8 +15,8 @@ def peers(
     quick: Annotated[bool, typer.Option("--quick", help="one run of a twentieth of a second for each figure")] = False,
 ) -> None:
     """Measure other simulators and environments beside this one; others come with the extra ``peers``."""
-    from vcpu_env.bench.envs import Effort
     from vcpu_env.bench.peers import peers
+    from vcpu_env.bench.tables import Effort
 
     peers(Effort(1, 0.05) if quick else Effort(5, 1.0), json_)
 

@@ -4,11 +4,7 @@ All on dedup-2vm, and unless a table says otherwise with every decision asked fo
 median of repeated runs. What needs torch is left out where it is not installed.
 """
 
-import json
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
@@ -22,6 +18,7 @@ from gymnasium.utils.performance import benchmark_init, benchmark_step, benchmar
 
 import vcpu_env  # noqa: F401  (registers the ids)
 from vcpu_env.base.jit import kjit
+from vcpu_env.bench.tables import Effort, Table, print_tables
 from vcpu_env.envs import start
 from vcpu_env.envs.register import IDS, id_of
 from vcpu_env.nets.network import act, scratch_size
@@ -36,39 +33,6 @@ WIDTHS = (64, 64)
 ROLLOUT_STEPS = 64
 CHOICE = id_of("CandidateChoice")
 WIDE = id_of("WideYield")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Figures of one kind: a title, what the columns are, and a row of numbers for each name."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Mapping[str, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: runs of each figure, seconds of each."""
-
-    repeats: int
-    seconds: Any  # Gymnasium's functions say int, and take fractions
-
-    def median(self, figure: Callable[[], float]) -> float:
-        """The median of repeated runs."""
-        return statistics.median(figure() for _ in range(self.repeats))
-
-    def rate(self, step: Callable[[], int]) -> float:
-        """Median of how much a second `step` does, which returns how much it did."""
-
-        def once() -> float:
-            done, begin = 0, time.perf_counter()
-            while time.perf_counter() - begin < self.seconds:
-                done += step()
-            return done / (time.perf_counter() - begin)
-
-        step()
-        return self.median(once)
 
 
 def tables(effort: Effort) -> Iterator[Table]:
@@ -263,16 +227,6 @@ def training_table(effort: Effort) -> Table:
     return Table(title, ("step", "step + inference", "step + inference + training"), rows)
 
 
-def markdown(table: Table) -> str:
-    """A table as Markdown."""
-    lines = [f"### {table.title}", "", "| | " + " | ".join(table.columns) + " |"]
-    lines.append("|---|" + "---:|" * len(table.columns))
-    for name, figures in table.rows.items():
-        cells = " | ".join(f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}" for figure in figures)
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines) + "\n"
-
-
 def main(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object a figure: table, row, column, value")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="one run of a twentieth of a second for each figure")] = False,
@@ -281,13 +235,7 @@ def main(
     effort = Effort(1, 0.05) if quick else Effort(5, 1.0)
     if not json_:
         print(f"numba {numba.__version__}, {numba.get_num_threads()} threads; gymnasium {gymnasium.__version__}\n")
-    for table in tables(effort):
-        if not json_:
-            print(markdown(table), flush=True)
-            continue
-        for row, figures in table.rows.items():
-            for column, value in zip(table.columns, figures, strict=True):
-                print(json.dumps({"table": table.title, "row": row, "column": column, "value": value}), flush=True)
+    print_tables(tables(effort), json_)
 
 
 if __name__ == "__main__":

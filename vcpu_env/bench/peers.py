@@ -6,7 +6,6 @@ most alone. Others come with the extra ``peers``; what is not installed is named
 """
 
 import heapq
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +18,8 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 import vcpu_env  # noqa: F401  (registers the ids)
-from vcpu_env.bench.envs import CHOICE, SCENARIO, Effort, Table, markdown
+from vcpu_env.bench.envs import CHOICE, SCENARIO
+from vcpu_env.bench.tables import Effort, Table, print_tables
 from vcpu_env.machine import Machine
 from vcpu_env.scenario import load_scenario
 
@@ -232,13 +232,7 @@ def measured(effort: Effort, makers: dict[str, tuple[str, Callable[[], Callable[
 
 def peers(effort: Effort, as_json: bool) -> None:
     """Measure all, and print tables, or a JSON object a figure."""
-    for table in (event_table(effort), step_table(effort)):
-        if not as_json:
-            print(markdown(table), flush=True)
-            continue
-        for row, figures in table.rows.items():
-            for column, value in zip(table.columns, figures, strict=True):
-                print(json.dumps({"table": table.title, "row": row, "column": column, "value": value}), flush=True)
+    print_tables((table(effort) for table in (event_table, step_table)), as_json)
     if not as_json:
         found = [f"{name} {version(module)}" for module, name in OTHERS.items() if find_spec(module)]
         print(f"Beside: gymnasium {version('gymnasium')}{''.join(f', {name}' for name in found)}.")
