@@ -1,26 +1,19 @@
 """Rules of a user: what is refused when they are read, what stops a run, and that nothing else changes."""
 
 import ctypes
-import itertools
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from baselines.cells import Cell, CellError, run_cell
-from baselines.policies import choose_policies
 from tests.helpers.at_once import at_once
-from tests.helpers.command_line import call, refused
 from vcpu_env.base.jit import JIT, NIL
 from vcpu_env.base.structs import StructView
-from vcpu_env.envs.config import EnvConfigError, rule_of
 from vcpu_env.kernel.yield_types import BOOST_CREDIT, SCALE_ONE_Q16
 from vcpu_env.machine import Machine
 from vcpu_env.policy import rivals
-from vcpu_env.policy.in_file import PolicyError, policy_in_file, policy_of
-from vcpu_env.policy.named import SERIES_PATCHES, Policy, policy_named
+from vcpu_env.policy.in_file import PolicyError, policy_in_file
+from vcpu_env.policy.named import SERIES_PATCHES, Policy
 from vcpu_env.policy.policy import Search
 from vcpu_env.policy.rules import MAX_PENALTY_NS, RULE_FAILED, RuleError, call_rule, failure, is_own, rule_address
 from vcpu_env.policy.sealed import Seal
@@ -29,12 +22,6 @@ from vcpu_env.scenario import load_scenario
 
 SCENARIO = at_once(load_scenario("dedup-2vm"))
 UNTIL_NS = 15_000_000
-SHORT = [
-    *("--set", "run.warmup_ns=1_000_000"),
-    *("--set", "run.duration_ns=2_000_000"),
-    *("--set", "host.placement=one_per_cpu"),
-]
-MODELS = Path(__file__).parent.parent.parent / "agents/models"
 
 
 def view_of(**fields) -> np.ndarray:
@@ -366,45 +353,3 @@ def test_a_penalty_out_of_bounds_stops_a_run():
 def test_a_rule_that_fails_on_a_copy_fails():
     with pytest.raises(RuleError, match="rule raises: AssertionError"):
         run(raises, search=Search(((BOOST_CREDIT, 1.0),)), oracle=True)
-
-
-GOOD = '"""Mine."""\ndef choose_target(view):\n    return 1\n'
-BAD = "def choose_target(view):\n    return view.candidate[view.nr_candidates]\n"
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "good.py").write_text(GOOD)
-    (tmp_path / "bad.py").write_text(BAD)
-
-
-def test_a_cell_of_a_rule_that_fails_is_no_cell(files):
-    (source,) = choose_policies(["bad.py"], {"stock": policy_named("stock")})[1:]
-    with pytest.raises(
-        CellError, match=r"dedup-2vm, bad, seed 0: policy bad: bad\.py, line 2: rule choose_target: Ind"
-    ):
-        run_cell(Cell(SCENARIO, source, 0))
-
-
-def test_rules_and_models_wherever_a_policy_is_named(files):
-    assert policy_of("good.py").summary == "Mine"
-    assert rule_of("good.py:choose_target").name == "choose_target"
-    assert rule_of("good.py").target_rule is policy_of("good.py").target_rule
-    with pytest.raises(EnvConfigError, match=r"rule: policy: value 'none\.py' \(allowed: a file that can be read"):
-        rule_of("none.py")
-    code, out, errors = call("simulate", "dedup-2vm", "--policy", "good.py", "--json", *SHORT)
-    assert (code, errors) == (0, [])
-    stock = call("simulate", "dedup-2vm", "--json", *SHORT)[1]
-    assert json.loads(out) == json.loads(stock)
-    longer = [option.replace("=2_000", "=15_000") for option in SHORT]
-    said = refused("simulate", "dedup-2vm", "--policy", "bad.py", *longer)
-    assert said.startswith("policy bad: bad.py, line 2: rule choose_target: IndexError: index ")
-    assert refused("simulate", "dedup-2vm", "--policy", "none.npz").startswith("policy: none.npz: cannot be read (No")
-
-
-@pytest.mark.slow
-def test_a_model_in_simulate(files):
-    model = next(itertools.chain(MODELS.glob("*.npz")))
-    code, out, errors = call("simulate", "dedup-2vm", "--policy", model, "--json", *SHORT)
-    assert (code, errors) == (0, []) and json.loads(out)["time_ns"] == 2_000_000
