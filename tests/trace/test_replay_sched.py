@@ -86,6 +86,14 @@ def test_comparison_names_the_field():
     assert [mismatch.field for mismatch in compare(records, records[:-1])] == ["records"]
 
 
+def test_a_yield_that_only_one_trace_has_is_a_difference():
+    _, *tried = lines(GOLDEN / "v2" / "lca_mixed_depths.jsonl.gz")
+    none = [record | {"skip": "said so"} if record["ev"] == "yield_to" else record for record in tried]
+    assert compare(tried, tried) == []
+    for one, other in ((tried, none), (none, tried)):
+        assert [mismatch.field for mismatch in compare(one, other)] == ["yields"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -76,10 +76,12 @@ def compare_states(golden: list[Record], own: list[Record], found: Found) -> Non
 
 def compare_yields(golden: list[Record], own: list[Record], found: Found) -> None:
     """Compare what the debooster decided at every directed yield that was tried."""
-    tried = ([r for r in records if r["ev"] == "yield_to" and not r.get("skip")] for records in (golden, own))
-    for want, got in zip(*tried, strict=False):
+    wants, gots = ([r for r in records if r["ev"] == "yield_to" and not r.get("skip")] for records in (golden, own))
+    for want, got in zip(wants, gots, strict=False):
         decision, mine = want.get("deboost", {}), got.get("deboost", {})
         found.check("deboost", want, bool(decision), bool(mine))
         for field in DEBOOST_FIELDS:
             if mine and (field in decision or field == "skip"):
                 found.check(f"deboost.{field}", want, decision.get(field), mine.get(field))
+    if len(wants) != len(gots):
+        found["yields"] = Mismatch("yields", min(len(wants), len(gots)), 0, len(wants), len(gots))
