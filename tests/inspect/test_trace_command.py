@@ -53,6 +53,12 @@ def test_lines_are_printed_and_groups_chosen():
         (["--at", 3, "--from", 1], "--at: given with --from or --for (allowed: an instant or a window)"),
         (["--at", 21, "--format", "debug"], "--at: value 21 (allowed: 0..20 ms, within the run)"),
         (["--beside", "stock"], "--beside: given with jsonl (allowed: with html)"),
+        (
+            ["--format", "html", "--beside", "stock"],
+            "--beside: value 'stock' is shown anyway (allowed: another policy)",
+        ),
+        (["--open"], "--open: given with jsonl (allowed: with html, perfetto)"),
+        (["--open", "--format", "html"], "--open: given without -o (allowed: with a file)"),
         (["--limit", 10], "--limit: value 10 (allowed: from "),
     ],
 )

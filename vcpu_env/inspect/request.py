@@ -19,6 +19,9 @@ MSEC = 1_000_000
 class RunRequest:
     """A scenario with its overrides, and a seed.
 
+    Attributes:
+        asked: scenario, overrides and seed as on a command line.
+
     Raises:
         ValueError: naming the field.
     """
@@ -28,6 +31,8 @@ class RunRequest:
         if not 0 <= seed < 2**31:
             raise InputError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         self.seed = seed
+        changes = [part for change in overrides for part in ("--set", change)]
+        self.asked = [scenario, *changes, "--seed", str(seed)]
 
     @property
     def end_ns(self) -> int:

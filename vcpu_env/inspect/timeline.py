@@ -219,9 +219,9 @@ def run_of(recording: Recording) -> dict[str, Any]:
     } | yield_table(recording)
 
 
-def data_of(recordings: Sequence[Recording]) -> dict[str, Any]:
+def data_of(recordings: Sequence[Recording], again: Sequence[str] = ()) -> dict[str, Any]:
     """All that the page shows."""
-    first = recordings[0]
+    first, commands = recordings[0], again or [""] * len(recordings)
     vms = [vm.name for vm in first.plan.scenario.expanded_vms]
     return {
         "scenario": first.plan.scenario.name,
@@ -238,7 +238,7 @@ def data_of(recordings: Sequence[Recording]) -> dict[str, Any]:
         "outcomes": OUTCOMES,
         "fates": FATES,
         "words": WORDS,
-        "runs": [run_of(recording) for recording in recordings],
+        "runs": [run_of(recording) | {"explain": said} for recording, said in zip(recordings, commands, strict=True)],
     }
 
 
@@ -248,11 +248,14 @@ def part(name: str) -> str:
     return files("vcpu_env.inspect").joinpath(name).read_text("utf-8")
 
 
-def page(recordings: Sequence[Recording]) -> Iterator[str]:
-    """The page: recordings of one scenario, one seed and one window, under as many policies."""
+def page(recordings: Sequence[Recording], again: Sequence[str] = ()) -> Iterator[str]:
+    """The page: recordings of one scenario, one seed and one window, under as many policies.
+
+    `again`: of each the command that explains one of its yields, but for ``--yield N``; the page names it.
+    """
     first = recordings[0]
     scenario, times = first.plan.scenario.name, (first.from_ns / 1e6, first.to_ns / 1e6)
-    data = json.dumps(data_of(recordings), separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps(data_of(recordings, again), separators=(",", ":")).replace("</", "<\\/")
     yield Template(part("timeline.html")).substitute(
         title=html.escape(f"{scenario}, {times[0]:g} to {times[1]:g} ms"),
         style=part("timeline.css"),
