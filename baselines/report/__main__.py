@@ -18,7 +18,8 @@ def command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Results of python -m baselines.evaluate.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.  [default: the same]")] = None,
     timelines: Annotated[
-        bool, typer.Option("--timelines", help="Also run the best gain and the worst harm again, and link how they went.")
+        bool,
+        typer.Option("--timelines", help="Also run the best gain and the worst harm again, and link how they went."),
     ] = False,
 ) -> None:
     """Write report.md (with figures/) and report.html, which needs no other file and no network."""

@@ -74,7 +74,9 @@ def exhibits(results: Results) -> list[Exhibit]:
     visible = [
         c
         for c in results.comparisons
-        if c.policy != STOCK and c.policy not in results.oracles and not math.isnan(c.change.value)
+        if c.policy != STOCK
+        and c.policy not in results.oracles
+        and not math.isnan(c.change.value + c.worst_vm_change.value)
     ]
     first_seed, found = int(results.manifest["seeds"][0]), []
     best = max(visible, key=lambda c: c.change.value, default=None)
@@ -122,7 +124,9 @@ def source_of(results: Results, exhibit: Exhibit) -> PolicySource:
     about = policy_entry(results, exhibit)
     given = about["path"] or about["label"]
     try:
-        (found,) = (p for p in choose_policies([given], load_object("vcpu_env.policy.named:POLICIES")) if p.label != STOCK)
+        (found,) = (
+            p for p in choose_policies([given], load_object("vcpu_env.policy.named:POLICIES")) if p.label != STOCK
+        )
     except InputError as error:
         raise StoreError(f"timelines: {error}") from None
     if found.digest != about["digest"]:
