@@ -17,7 +17,7 @@ INITIAL_VRUNTIME = -(1 << 20)
 """Where the virtual time of every new queue starts: 2^20 before the 64-bit wrap."""
 ESRCH = 3
 
-SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE = 0, 3, 5
+SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 0, 1, 2, 3, 5
 
 TASK_RUNNING = 0
 TASK_INTERRUPTIBLE = 0x1
@@ -83,6 +83,7 @@ sched_tunables = Struct(
         ("recorded_dice", "i8"),  # replay only: length of `newidle_dice`, which stands for the random numbers
         ("pf_idle", "i8"),  # idle tasks are known as such (PF_IDLE), as on every real host
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
+        ("rt_used", "i8"),  # a task may be of the real-time class: the arrays of `rt_types` are there
     ],
     single=True,
 )
@@ -130,7 +131,7 @@ sched_entity = Struct(
         ("deadline", "i8"),
         ("weight", "i8"),
         ("slice_ns", "i8"),
-        ("on_rq", "i8"),
+        ("on_rq", "i8"),  # also of a real-time task on its own list
         ("cfs_rq", "i8"),
         ("my_q", "i8"),
         ("parent", "i8"),

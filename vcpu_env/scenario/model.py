@@ -14,7 +14,7 @@ from vcpu_env.scenario.cgroups import BurstUs, Change, Idle, PeriodUs, QuotaUs, 
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part
-from vcpu_env.scenario.host_tasks import HostTask, expanded, guest_refusal, refusal, wrong_cpus
+from vcpu_env.scenario.host_tasks import RT, HostTask, expanded, guest_refusal, refusal, wrong_cpus
 from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks, vmm_task
 from vcpu_env.scenario.vm import PARAVIRT, Vm
@@ -121,6 +121,12 @@ class Scenario(Part):
             tasks += emulator_tasks(vm)
         noise = self.host.noise or ("quiet" if self.vms else "none")
         return expanded(tasks + noise_tasks(noise, self.host.cpus))
+
+    @property
+    def has_rt_tasks(self) -> bool:
+        """Whether any thread is of the real-time class."""
+        of_vcpus = [sched.scheduler for vm in self.vms for sched in vm.vcpusched]
+        return any(policy in RT for policy in (*of_vcpus, *(task.policy for task in self.expanded_host_tasks)))
 
     @property
     def policy_from_ns(self) -> int:
