@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vcpu_env.base.jit import NIL
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
 from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
@@ -34,6 +35,7 @@ from vcpu_env.kernel.types import (
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
     REWEIGHT_V6_19,
+    WORK_SIGNAL,
     kernel_arrays,
 )
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
@@ -55,6 +57,7 @@ from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import init_view, view_arrays
 from vcpu_env.scenario.model import Scenario
 from vcpu_env.scenario.vm import PARAVIRT, Vm
+from vcpu_env.scenario.vm_lives import arriving
 
 KERNELS = {"6.19": KERNEL_6_19, "7.3": KERNEL_7_3}
 
@@ -284,3 +287,8 @@ def fill_guest_kernels(world: World, plan: Blueprint) -> None:
         vms["launched"][vm] = scenario.host.placement == "launched"
         vms["start_ns"][vm] = plan.launched_ns[vm]
         vms["stop_ns"][vm] = NEVER if spec.stop_ns is None else spec.stop_ns
+        vms["paused_since_ns"][vm] = NIL
+    for vm in arriving(scenario):
+        first = vms["first_vcpu"][vm]
+        vms["paused_since_ns"][vm] = vms["start_ns"][vm]
+        world["task_struct"]["exit_work"][first : first + vms["nr_vcpus"][vm]] = WORK_SIGNAL

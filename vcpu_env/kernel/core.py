@@ -59,6 +59,7 @@ from vcpu_env.kernel.types import (
     TIF_NEED_RESCHED_LAZY,
     WF_FORK,
     WF_TTWU,
+    WORK_THROTTLE,
     cfs_rq,
     cpu_rq,
     kicked_cpus,
@@ -114,7 +115,7 @@ def take_forced(w, cpu, p):
     if task.cpu != cpu or se.on_rq == 0 or se.sched_delayed or task.state != TASK_RUNNING:
         return p
     if cfs_rq(w, se.cfs_rq).throttle_count:
-        task.throttle_work = 1
+        task.exit_work |= WORK_THROTTLE
     return forced
 
 

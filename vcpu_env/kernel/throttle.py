@@ -36,6 +36,7 @@ from vcpu_env.kernel.types import (
     DEQUEUE_SLEEP,
     DEQUEUE_THROTTLE,
     ENQUEUE_WAKEUP,
+    WORK_THROTTLE,
     cfs_rq,
     cpu_rq,
     sched_entity,
@@ -59,7 +60,7 @@ def throttle_cfs_rq_work(w, p):
     The CPU's clock must be current. Returns whether the task has left its queue; then schedule() must follow.
     """
     task, q = task_struct(w, p), sched_entity(w, p).cfs_rq
-    task.throttle_work = 0
+    task.exit_work &= ~WORK_THROTTLE
     if cfs_rq(w, q).throttle_count == 0:
         return 0
     dequeue_task(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)

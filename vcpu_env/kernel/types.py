@@ -47,6 +47,9 @@ WF_RQ_SELECTED = 0x80
 
 CSD_UNTHROTTLE, CSD_NOHZ, CSD_TTWU = 1, 2, 4
 
+WORK_THROTTLE, WORK_SIGNAL = 1, 2
+"""A throttled queue's task has to leave it; a signal is pending (of vCPU threads: they are to stop)."""
+
 TIF_NEED_RESCHED = 1
 TIF_NEED_RESCHED_LAZY = 2
 
@@ -104,7 +107,7 @@ task_struct = Struct(
         ("pcount", "i8"),
         # cache line 1
         ("on_rq", "i8"),
-        ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
+        ("exit_work", "i8"),  # WORK_*: to be done before the task returns to user mode or enters the guest
         ("throttle_next", "i8"),  # in its queue's limbo list; NIL
         ("policy", "i8"),
         ("nvcsw", "i8"),
