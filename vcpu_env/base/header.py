@@ -75,6 +75,9 @@ STRUCTS = (
     "host_change",
     "trace_ring",
     "rule_curve",
+    "sched_rt_entity",
+    "rt_rq",
+    "fair_server",
 )
 """Names of all structs; a name's place is its number. Append only: cached code and snapshots know structs by number."""
 
