@@ -75,6 +75,8 @@ STRUCTS = (
     "host_change",
     "trace_ring",
     "rule_curve",
+    "pvsched",
+    "pvsched_vcpu",
 )
 """Names of all structs; a name's place is its number. Append only: cached code and snapshots know structs by number."""
 
