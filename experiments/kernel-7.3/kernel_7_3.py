@@ -14,7 +14,7 @@ from experiments.tables import Table, write
 
 Sweeps = Mapping[str, Sweep]
 RIVALS = ["ipi", "debooster", "series-v2", "strict-borrow", "forfeit-none"]
-HINTS = ["pvsched", "pvsched-interrupts"]
+HINTS = ["pvsched", "pvsched-preempt-off"]
 LAYOUTS = ("flat", "per_vm", "libvirt")
 
 

@@ -262,10 +262,14 @@ RIVALS = (
     steal_governor(100, "steal-governor-100ms", "the same, looking ten times a second, as often as it may"),
     guest_hints(
         "pvsched",
-        "a vCPU that its guest says is in an interrupt or has preemption off goes before all others, within a budget",
+        "a vCPU with an interrupt goes before all others, within a budget, until its guest says that it is served",
+        CS_HARDIRQ,
+    ),
+    guest_hints(
+        "pvsched-preempt-off",
+        "the same, also while its guest has preemption off: it holds or spins for a lock, or waits for a cross-call",
         CS_HARDIRQ | CS_PREEMPT_OFF,
     ),
-    guest_hints("pvsched-interrupts", "the same, of interrupts only", CS_HARDIRQ),
     Policy(
         "delayed-preemption",
         "a vCPU whose guest says that it holds a lock keeps its CPU up to 0.5 ms longer",
