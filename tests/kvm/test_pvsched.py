@@ -9,7 +9,6 @@ from vcpu_env.kvm.pvsched import (
     pvsched_exit,
     pvsched_gets_cpu,
     pvsched_inject,
-    pvsched_leaves_cpu,
     settle_budgets,
 )
 from vcpu_env.machine import Machine
@@ -97,8 +96,7 @@ def test_time_in_the_host_counts_in_the_order_that_is_worse(cpu_us, off_us, debt
     pvsched_entry(vcpu.w, 0, 0)
     now_ns = 1_500 * USEC
     pvsched_exit(vcpu.w, 0, True, now_ns)
-    pvsched_leaves_cpu(vcpu.w, 0, now_ns + cpu_us * USEC)
-    pvsched_gets_cpu(vcpu.w, 0, 0, now_ns + (cpu_us + off_us) * USEC)
+    pvsched_gets_cpu(vcpu.w, 0, 0, now_ns + cpu_us * USEC, now_ns + (cpu_us + off_us) * USEC)
     settle_budgets(vcpu.w, 0, now_ns + (cpu_us + off_us) * USEC)
     assert vcpu.debts()[CRITICAL] == debt_us * USEC
     assert vcpu.throttled()[CRITICAL] == throttled
@@ -108,10 +106,8 @@ def test_a_halt_keeps_the_boost_until_the_vcpu_enters():
     vcpu = Vcpu()
     pvsched_entry(vcpu.w, 0, 0)
     pvsched_exit(vcpu.w, 0, True, 100 * USEC)
-    pvsched_leaves_cpu(vcpu.w, 0, 110 * USEC)
-    pvsched_gets_cpu(vcpu.w, 0, 1, 5 * MSEC)
+    pvsched_gets_cpu(vcpu.w, 0, 1, 110 * USEC, 5 * MSEC)
     assert vcpu.account["boosted"] and vcpu.debts() == (10 * USEC, 10 * USEC)  # what it ran before it slept
     vcpu.account["throttled"][CRITICAL], vcpu.account["debt_ns"][CRITICAL] = 1, 9 * MSEC
-    pvsched_leaves_cpu(vcpu.w, 0, 5 * MSEC)
-    pvsched_gets_cpu(vcpu.w, 0, 1, 6 * MSEC)
+    pvsched_gets_cpu(vcpu.w, 0, 1, 5 * MSEC, 6 * MSEC)
     assert not vcpu.account["boosted"]

@@ -61,7 +61,6 @@ from vcpu_env.kvm.pvsched import (
     pvsched_entry,
     pvsched_exit,
     pvsched_gets_cpu,
-    pvsched_leaves_cpu,
 )
 from vcpu_env.kvm.trace import trace_halt_poll, trace_kvm_entry, trace_kvm_exit
 from vcpu_env.kvm.types import kvm, kvm_vcpu
@@ -203,8 +202,6 @@ def sched_out(w, cpu, v, now_ns):
     kernel = at_cpl0(w, v)
     kvm_sched_out(w, v, runnable, kernel, 1)
     lapic(w, v).cpu = NIL
-    if pvsched(w).cs_bits:
-        pvsched_leaves_cpu(w, v, now_ns)
     g.sched_out_ns = now_ns
     g.last_cpu = cpu
     g.last_guest_ns = pcpu(w, cpu).guest_ns + pcpu(w, cpu).task_ns
@@ -230,7 +227,7 @@ def sched_in(w, cpu, v, now_ns):
     else:
         g.steal_ns += now_ns - g.sched_out_ns
     if pvsched(w).cs_bits:
-        pvsched_gets_cpu(w, v, vcpu.blocking, now_ns)
+        pvsched_gets_cpu(w, v, vcpu.blocking, g.sched_out_ns, now_ns)
     kvm_sched_in(w, v)
     lapic(w, v).cpu = cpu
     cost = 0

@@ -46,9 +46,7 @@ pvsched_vcpu = Struct(
         ("boosted_since_ns", "i8"),
         ("in_guest", "i8"),
         ("settled_ns", "i8"),  # up to when its budgets are right
-        ("settled_waits_ns", "i8"),  # waited_ns, then
-        ("waited_ns", "i8"),  # time without a CPU
-        ("left_cpu_ns", "i8"),  # since when it has none, 0: it has one
+        ("waited_ns", "i8"),  # time without a CPU since then
         ("cutoff_ns", "i8"),  # in the guest: when the first budget is used up
         ("debt_ns", "i8", (NR_BUDGETS,)),
         ("throttled", "i8", (NR_BUDGETS,)),
@@ -100,20 +98,13 @@ def charge(w, v, which, past_ns):
 
 
 @kjit
-def waits_ns(w, v, now_ns):
-    """How long a vCPU has been without a CPU so far."""
-    account = pvsched_vcpu(w, v)
-    return account.waited_ns + (now_ns - account.left_cpu_ns if account.left_cpu_ns else 0)
-
-
-@kjit
-def settle_boosted(w, v, which, cpu_ns, off_ns):
+def settle_boosted(w, v, which, cpu_ns, waited_ns):
     """An interval in the host of a boosted vCPU. What came first is not known, and the worse for the vCPU is assumed:
     all CPU time, as to whether the budget was used up, and all waiting, as to the debt that is left.
     """
     account = pvsched_vcpu(w, v)
     stays = account.throttled[which] != 0 or account.debt_ns[which] + cpu_ns >= budget_ns(w, which)
-    recover(w, v, which, off_ns)
+    recover(w, v, which, waited_ns)
     if cpu_ns:
         charge(w, v, which, cpu_ns)
     if stays and account.debt_ns[which]:
@@ -124,9 +115,8 @@ def settle_boosted(w, v, which, cpu_ns, off_ns):
 def settle_budgets(w, v, now_ns):
     """Charge the time since the last look, or let it recover."""
     account = pvsched_vcpu(w, v)
-    past_ns, waited_ns = now_ns - account.settled_ns, waits_ns(w, v, now_ns)
-    off_ns = waited_ns - account.settled_waits_ns
-    account.settled_ns, account.settled_waits_ns = now_ns, waited_ns
+    past_ns, waited_ns = now_ns - account.settled_ns, account.waited_ns
+    account.settled_ns, account.waited_ns = now_ns, 0
     if past_ns <= 0:
         return
     for which in range(NR_BUDGETS):
@@ -135,7 +125,7 @@ def settle_budgets(w, v, now_ns):
         elif account.in_guest:
             charge(w, v, which, past_ns)
         else:
-            settle_boosted(w, v, which, past_ns - off_ns, off_ns)
+            settle_boosted(w, v, which, past_ns - waited_ns, waited_ns)
 
 
 @kjit
@@ -195,21 +185,16 @@ def pvsched_entry(w, v, now_ns):
 @kjit
 def pvsched_inject(w, v, now_ns):
     """A vCPU that waits for a CPU, or is in the host kernel, has accepted an interrupt: it is boosted."""
-    settle_budgets(w, v, now_ns)
-    set_boost(w, v, 0 if is_throttled(w, v) else 1, now_ns)
+    if not pvsched_vcpu(w, v).boosted:
+        settle_budgets(w, v, now_ns)
+        set_boost(w, v, 0 if is_throttled(w, v) else 1, now_ns)
 
 
 @kjit
-def pvsched_leaves_cpu(w, v, now_ns):
-    """A vCPU's thread is switched out."""
-    pvsched_vcpu(w, v).left_cpu_ns = now_ns
-
-
-@kjit
-def pvsched_gets_cpu(w, v, halted, now_ns):
-    """A vCPU's thread is switched in; one that was halted keeps its boost if the budgets allow."""
+def pvsched_gets_cpu(w, v, halted, left_ns, now_ns):
+    """A vCPU that lost its CPU at `left_ns` has one. If it was halted, it stays boosted if the budgets allow."""
     account = pvsched_vcpu(w, v)
-    account.waited_ns, account.left_cpu_ns = waits_ns(w, v, now_ns), 0
+    account.waited_ns += now_ns - max(left_ns, account.settled_ns)
     if halted:
         settle_budgets(w, v, now_ns)
         if is_throttled(w, v):
