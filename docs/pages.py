@@ -48,6 +48,7 @@ PAGES = {
     "calibration": Page(("docs/calibration.md", "experiments/calibration"), ("-m", "experiments.calibration")),
     "series-review": Page(("experiments/series-review",), ("-m", "experiments", "series-review")),
     "sensitivity": Page(("experiments/sensitivity",), ("-m", "experiments", "sensitivity")),
+    "kernel-7.3": Page(("experiments/kernel-7.3",), ("-m", "experiments", "kernel-7.3")),
     "validation": Page(
         ("docs/validation.md",),
         ("-m", "vcpu_env", "validate", "--golden", "GOLDEN", "--seeds", "16", "-o", "docs/validation.md"),
