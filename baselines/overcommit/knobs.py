@@ -87,6 +87,13 @@ def half_the_vcpus(scenario: Scenario) -> Scenario:
         for field in ("pinning", "vcpu_groups"):
             if getattr(vm, field) is not None:
                 fewer[field] = getattr(vm, field)[:half]
+        left = [
+            sched.model_copy(
+                update={"vcpus": None if sched.vcpus is None else tuple(v for v in sched.vcpus if v < half)}
+            )
+            for sched in vm.vcpusched
+        ]
+        fewer["vcpusched"] = tuple(sched for sched in left if sched.vcpus != ())
         vms.append(vm.model_copy(update=fewer))
     return with_vms(scenario, vms, scenario.name)
 

@@ -86,7 +86,7 @@ def test_words():
     stand = by_number(machine(), number_of(7, "series-v2"), TO_NS)
     told = explain(stand, "series-v2", [policy_named("stock")], HORIZON_NS)
     said = text(json.loads(json.dumps(told)) | {"against": told["against"]})
-    assert said.startswith(f"yield {decisions(stand)} of storm under series-v2, seed 1, at ")
+    assert said.startswith(f"yield {decisions(stand)} of storm under series-v2, seed 1, Linux 6.19, at ")
     for part in ("spins for", "really waits for", "The scan", "yield_to(", "From the same state under stock"):
         assert part in said
     assert said.count("<- awaited") == 1

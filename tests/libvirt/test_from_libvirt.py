@@ -49,11 +49,15 @@ def test_every_element_is_used_or_listed(path):
 
 
 def test_a_realtime_guest():
-    """Pins to sets, a quota of the emulator alone, FIFO as the largest weight."""
+    """Pins to sets, a quota of the emulator alone, FIFO for all vCPUs, or for some."""
     (vm,) = scenario("realtime").vms
     assert vm.pinning == ((4, 5), (4, 5), (6,), (7,)) and vm.emulator_cpus == (0, 1) and vm.iothread_cpus == ((0, 1),)
     assert (vm.emulator_quota_us, vm.emulator_period_us) == (50_000, 100_000)
-    assert (vm.vcpu_quota_us, vm.quota_us, vm.iothreads, vm.weight) == (-1, -1, 1, 10_000)
+    assert (vm.vcpu_quota_us, vm.quota_us, vm.iothreads, vm.weight) == (-1, -1, 1, 2048)
+    (fifo,) = vm.vcpusched
+    assert (fifo.vcpus, fifo.scheduler, fifo.priority) == (None, "fifo", 1)
+    (partly,) = scenario("realtime-partly").vms[0].vcpusched
+    assert (partly.vcpus, partly.scheduler, partly.priority) == ((2, 3, 4, 5), "fifo", 1)
 
 
 def test_pins_of_the_manual():

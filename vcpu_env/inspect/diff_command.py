@@ -18,7 +18,8 @@ def diff_policies(request: RunRequest, names: Sequence[str], as_json: bool) -> N
         raise InputError(f"--policy: given {len(names)} times (allowed: twice)")
     one, other = (one_by_one(name, "--policy") for name in names)
     machines = [request.machine(policy) for policy in (one, other)]
-    told: dict[str, Any] = {"scenario": request.scenario.name, "seed": request.seed, "policies": [one.name, other.name]}
+    told: dict[str, Any] = {"scenario": request.scenario.name, "kernel": request.scenario.host.kernel}
+    told |= {"seed": request.seed, "policies": [one.name, other.name]}
     from vcpu_env.inspect.diff import development, part
 
     for machine in machines:
@@ -53,12 +54,12 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     from vcpu_env.inspect.explain_text import lines as explained_lines
 
     one, other = told["policies"]
-    where = f"{told['scenario']}, seed {told['seed']}"
+    where = f"{told['scenario']}, seed {told['seed']}, Linux {told['kernel']}"
     if told["parted"] is None:
         yield f"{one} and {other} never part in {where}: they do the same to the end."
         return
     parted = told["parted"]
-    yield f"{one} and {other} part in {where} at {parted['time_ns'] / 1e6:.6f} ms."
+    yield f"{one} and {other} part in {where}, at {parted['time_ns'] / 1e6:.6f} ms."
     if not parted["at_decision"]:
         what = "no decision has been taken so far" if not parted["yield"] else "the last decision before it is this one"
         yield f"No yield does it: what differs there is who gets a CPU; {what}."

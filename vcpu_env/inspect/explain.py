@@ -29,6 +29,7 @@ def explain(
     me = int(view["vcpu"])
     told: dict[str, Any] = {
         "scenario": stand.scenario.name,
+        "kernel": stand.scenario.host.kernel,
         "policy": policy_name,
         "seed": stand.seed,
         "yield": decisions(stand),

@@ -44,7 +44,7 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     names = told["names"]
     yield (
         f"yield {told['yield']} of {told['scenario']} under {told['policy']}, seed {told['seed']}, "
-        f"at {told['time_ns'] / 1e6:.6f} ms"
+        f"Linux {told['kernel']}, at {told['time_ns'] / 1e6:.6f} ms"
     )
     yield ""
     yield from spinner_lines(told)
