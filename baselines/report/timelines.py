@@ -64,8 +64,8 @@ class Exhibit:
         """In words."""
         c, (begin_ns, end_ns) = self.comparison, self.window_ns
         return (
-            f"{self.title}: {c.policy} in {c.case}, seed {self.seed} ({percent(self.changes[self._launch])}, the median "
-            f"launch), {begin_ns / 1e6:g} to {end_ns / 1e6:g} ms"
+            f"{self.title}: {c.policy} in {c.case}, seed {self.seed} ({percent(self.changes[self._launch])}, the "
+            f"median launch), {begin_ns / 1e6:g} to {end_ns / 1e6:g} ms"
         )
 
 

@@ -17,11 +17,10 @@ from vcpu_env.inspect.names import FIRST_PROCESS
 from vcpu_env.inspect.perfetto_flows import flow_events
 from vcpu_env.inspect.perfetto_tracks import INSTANT, TrackWriter, packet
 from vcpu_env.inspect.protobuf import message, number, text
-from vcpu_env.inspect.recorder import Recording
+from vcpu_env.inspect.recorder import NORMAL_PRIORITY, Recording
 from vcpu_env.inspect.rows import VM_ROWS, group_row, lock_row, task_row, thread_row, vm_row, window_row
 from vcpu_env.inspect.yields import arguments, yields
 
-PRIORITY = 120
 SLEEPS = 1
 """TASK_INTERRUPTIBLE, as `prev_state` of a task that sleeps; 0: it stays runnable."""
 IDLE_COMM = "swapper"
@@ -87,11 +86,12 @@ def scheduler(recording: Recording) -> Iterator[bytes]:
     """Switches and wake-ups as ftrace events, a bundle a CPU. A first switch says who has the CPU at the begin."""
     pids = [task.pid for task in recording.tasks] + [0]  # the idle task's place is NIL
     comms = [task.comm.encode() for task in recording.tasks] + [IDLE_COMM.encode()]
+    prios = [*recording.priorities, NORMAL_PRIORITY]
     bundles: dict[int, list[bytes]] = defaultdict(list)
 
     def switch(time_ns: int, cpu: int, prev: int, following: int, state: int) -> None:
-        content = message(1, comms[prev]) + number(2, pids[prev]) + number(3, PRIORITY) + number(4, state)
-        content += message(5, comms[following]) + number(6, pids[following]) + number(7, PRIORITY)
+        content = message(1, comms[prev]) + number(2, pids[prev]) + number(3, prios[prev]) + number(4, state)
+        content += message(5, comms[following]) + number(6, pids[following]) + number(7, prios[following])
         event = number(1, time_ns) + number(2, pids[prev]) + message(4, content)
         bundles[cpu].append(message(2, event))
 
@@ -101,7 +101,7 @@ def scheduler(recording: Recording) -> Iterator[bytes]:
         if kind == SCHED_SWITCH:
             switch(time_ns, cpu, who, a, SLEEPS if b else 0)
         elif kind == SCHED_WAKING:
-            content = message(1, comms[who]) + number(2, pids[who]) + number(3, PRIORITY) + number(4, 1)
+            content = message(1, comms[who]) + number(2, pids[who]) + number(3, prios[who]) + number(4, 1)
             event = number(1, time_ns) + number(2, pids[b]) + message(20, content + number(5, cpu))
             bundles[a].append(message(2, event))
     for cpu in sorted(bundles):

@@ -14,6 +14,7 @@ from vcpu_env.scenario.errors import InputError
 
 RECORD_BYTES = trace_record.dtype.itemsize
 DEFAULT_LIMIT = 4_000_000
+NORMAL_PRIORITY, MOST_RT_PRIORITY = 120, 99
 MOST_RECORDS = 16_000_000
 """As many as a machine of the largest size that is allowed by default has room for (`build.size`)."""
 
@@ -67,6 +68,14 @@ class Recording:
         """Of each VM its first vCPU, and how many it has."""
         kvm = self.start["kvm"]
         return list(zip(kvm["first_vcpu"].tolist(), kvm["nr_vcpus"].tolist(), strict=True))
+
+    @cached_property
+    def priorities(self) -> list[int]:
+        """Of each task the priority that the kernel's tracepoints show: 120, of real-time threads 0 .. 98."""
+        if "sched_rt_entity" not in self.start.arrays:
+            return [NORMAL_PRIORITY] * len(self.tasks)
+        given = self.start["sched_rt_entity"]["priority"][: len(self.tasks)].tolist()
+        return [MOST_RT_PRIORITY - priority if priority else NORMAL_PRIORITY for priority in given]
 
     @cached_property
     def groups(self) -> list[str]:

@@ -17,10 +17,9 @@ from vcpu_env.base.trace_ring import (
     TASK_THROTTLE,
     YIELD_TO,
 )
-from vcpu_env.inspect.recorder import Recording
+from vcpu_env.inspect.recorder import NORMAL_PRIORITY, Recording
 from vcpu_env.inspect.records import EXITS
 
-PRIORITY = 120
 RUNNING, INTERRUPTIBLE = 0, 1
 VMX = 1
 """KVM_ISA_VMX."""
@@ -133,6 +132,7 @@ def _events(recording: Recording) -> Iterator[Event]:
     tasks = recording.tasks
     comms = [task.comm for task in tasks] + [IDLE_COMM]  # the idle task's place is NIL
     pids = [task.pid for task in tasks] + [0]
+    prios = [*recording.priorities, NORMAL_PRIORITY]
     current, since = recording.start["rq"]["curr"].tolist(), [recording.from_ns] * recording.nr_cpus
     for time_ns, kind, cpu, who, a, b, c, _ in recording.entries:
         if kind == SCHED_SWITCH:
@@ -141,11 +141,11 @@ def _events(recording: Recording) -> Iterator[Event]:
             current[cpu], since[cpu] = a, time_ns
             prev, following = (comms[p] if p != NIL else f"swapper/{cpu}" for p in (who, a))
             state = INTERRUPTIBLE if b else RUNNING
-            values: tuple[Any, ...] = (prev, pids[who], PRIORITY, state, following, pids[a], PRIORITY)
+            values: tuple[Any, ...] = (prev, pids[who], prios[who], state, following, pids[a], prios[a])
             yield Event(time_ns, cpu, who, SWITCH, False, values)
         elif kind == SCHED_WAKING:
             for point in (WAKEUP_NEW,) if c else (WAKING, WAKEUP):
-                yield Event(time_ns, a, b, point, b == NIL, (comms[who], pids[who], PRIORITY, cpu))
+                yield Event(time_ns, a, b, point, b == NIL, (comms[who], pids[who], prios[who], cpu))
         elif kind == KVM_EXIT:
             reason = VMX_REASONS[EXITS[a]]
             yield Event(time_ns, cpu, who, EXIT, False, (reason, 0, VMX, 0, 0, 0, 0, tasks[who].vcpu))
