@@ -252,7 +252,7 @@ def test_the_command(call, tmp_path):
     code, out, errors = call(*arguments)
     assert code == 0, errors
     assert max(map(len, out.splitlines())) <= 80
-    assert out.startswith("dedup-at-2: 16 vCPUs on 8 CPUs, 2:1. A VM keeps")
+    assert out.startswith("dedup-at-2: 16 vCPUs on 8 CPUs, 2:1, Linux 6.19. A VM")
     (directory,) = (tmp_path / "results").iterdir()
     costs, knobs = table(directory / "summary.csv"), table(directory / "scores.csv")
     assert {row["ratio"] for row in costs} == {"1:1", "1.5:1", "2:1", "3:1", "4:1"}

@@ -78,6 +78,8 @@ STRUCTS = (
     "sched_rt_entity",
     "rt_rq",
     "fair_server",
+    "pvsched",
+    "pvsched_vcpu",
 )
 """Names of all structs; a name's place is its number. Append only: cached code and snapshots know structs by number."""
 

@@ -21,14 +21,14 @@ GROUPS = {"sched": SCHED, "kvm": KVM, "yield": YIELD, "guest": GUEST, "irq": IRQ
 ALL_GROUPS = SCHED | KVM | YIELD | GUEST | IRQ | LOCK
 
 (
-    SCHED_SWITCH, SCHED_WAKING, SCHED_TICK,
+    SCHED_SWITCH, SCHED_WAKING, SCHED_TICK, CFS_THROTTLE, TASK_THROTTLE,
     KVM_ENTRY, KVM_EXIT, HALT_POLL, VM_LIFE,
     YIELD_SPIN, YIELD_SIBLINGS, YIELD_TARGET, YIELD_TO, YIELD_BOOST, YIELD_HINT, YIELD_NOBODY,
     GUEST_SEGMENT, GUEST_WAKING,
     IPI_SEND, IRQ_ACCEPT, IRQ_HANDLE,
     LOCK_WAIT, LOCK_TAKE, LOCK_RELEASE,
     NR_KINDS,
-) = range(23)  # fmt: skip
+) = range(25)  # fmt: skip
 """Kinds of records; `vcpu_env.inspect.records` says what each one's numbers mean."""
 
 trace_ring = Struct("trace_ring", [("length", "i8"), ("written", "i8")], single=True)

@@ -41,6 +41,7 @@ from vcpu_env.kernel.types import (
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
+from vcpu_env.kvm.pvsched import pvsched_arrays
 from vcpu_env.kvm.types import (
     APICV_AVIC,
     APICV_IPIV,
@@ -151,6 +152,7 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, 
         *kvm_arrays(nr_vms, plan.nr_vcpus),
         *pcpu_arrays(nr_cpus),
         *lapic_arrays(plan.nr_vcpus),
+        *pvsched_arrays(plan.nr_vcpus),
         *guest_structs(guests),
         *shape_arrays(sum(len(guest.shapes) for guest in guests)),
         *rcu_arrays(nr_vms),

@@ -51,6 +51,7 @@ from vcpu_env.kvm.pcpu import (
     set_mode,
     set_run_event,
 )
+from vcpu_env.kvm.pvsched import preempt_for_boosted, pvsched
 from vcpu_env.kvm.types import kvm_vcpu
 from vcpu_env.policy.coscheduling import coscheduling_tick
 
@@ -140,6 +141,8 @@ def on_kick(w, cpu, now_ns):
     if cpu_rq(w, cpu).csd_pending:
         update_rq_clock(w, cpu, now_ns)
         flush_smp_call_function_queue(w, cpu)
+        if pvsched(w).cs_bits:
+            preempt_for_boosted(w, cpu)
     if pc.mode == IDLE:
         update_rq_clock(w, cpu, now_ns)
         if cpu_rq(w, cpu).need_resched or cpu_rq(w, cpu).nr_running > 0:

@@ -26,8 +26,8 @@ def trace(
         str | None,
         typer.Option(
             "--format",
-            help="html, perfetto, jsonl, ftrace, timehist, latency, exits; with --at: schedstat, debug, kvm_stat, "
-            "openmetrics; default: by the file's name",
+            help="html, perfetto, jsonl, ftrace, trace-cmd, perf, timehist, latency, exits; with --at: schedstat, "
+            "debug, kvm_stat, openmetrics; default: by the file's name",
         ),
     ] = None,
     beside: Annotated[str | None, typer.Option(help="html: a second policy, shown below the first")] = None,

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.trace_ring import SCHED_SWITCH, SCHED_WAKING
 from vcpu_env.inspect.activity import slices, thread_changes, vcpu_changes
-from vcpu_env.inspect.counters import counter_values
+from vcpu_env.inspect.counters import counter_values, throttled_at_start, throttled_values
 from vcpu_env.inspect.names import FIRST_PROCESS
 from vcpu_env.inspect.perfetto_flows import flow_events
 from vcpu_env.inspect.perfetto_tracks import INSTANT, TrackWriter, packet
 from vcpu_env.inspect.protobuf import message, number, text
 from vcpu_env.inspect.recorder import Recording
-from vcpu_env.inspect.rows import VM_ROWS, lock_row, task_row, thread_row, vm_row, window_row
+from vcpu_env.inspect.rows import VM_ROWS, group_row, lock_row, task_row, thread_row, vm_row, window_row
 from vcpu_env.inspect.yields import arguments, yields
 
 PRIORITY = 120
@@ -46,7 +46,7 @@ def packets(recording: Recording) -> Iterator[bytes]:
         else:
             name = f"yields to {recording.tasks[found.target].comm}"
         yield writer.event(INSTANT, task_row(found.vcpu), found.time_ns, name, (), arguments(recording, found))
-    for uuid, time_ns, value in counter_values(recording, changes):
+    for uuid, time_ns, value in (*counter_values(recording, changes), *throttled_values(recording)):
         yield writer.count(uuid, time_ns, value)
     yield writer.event(INSTANT, window_row(), recording.from_ns, "begin")
     yield writer.event(INSTANT, window_row(), recording.to_ns, "end")
@@ -68,6 +68,8 @@ def rows(recording: Recording) -> Iterator[bytes]:
         yield TrackWriter.process(vm_row(i), FIRST_PROCESS + i, vm.name)
         for rank, (name, unit) in enumerate(VM_ROWS):
             yield TrackWriter.row(vm_row(i, 1 + rank), vm_row(i), name, rank, unit)
+    for tg in throttled_at_start(recording):
+        yield TrackWriter.row(group_row(tg), 0, f"throttled (cpu.max): {recording.groups[tg]}", tg, "CPUs")
     for p, task in enumerate(recording.tasks):
         yield TrackWriter.thread(task_row(p), task.tgid, task.pid, task.comm)
     w = recording.start

@@ -8,7 +8,7 @@ import numpy as np
 from vcpu_env.base.trace_ring import ALL_GROUPS, trace_arrays, trace_record
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint
-from vcpu_env.inspect.names import Task, lock_names, tasks_of, thread_names
+from vcpu_env.inspect.names import Task, group_names, lock_names, tasks_of, thread_names
 from vcpu_env.machine import Machine
 from vcpu_env.scenario.errors import InputError
 
@@ -69,6 +69,11 @@ class Recording:
         return list(zip(kvm["first_vcpu"].tolist(), kvm["nr_vcpus"].tolist(), strict=True))
 
     @cached_property
+    def groups(self) -> list[str]:
+        """Names of the task groups."""
+        return group_names(self.plan)
+
+    @cached_property
     def threads(self) -> list[str]:
         """Names of the guest threads."""
         return thread_names(self.plan)
@@ -122,4 +127,4 @@ def record_from_here(machine: Machine, to_ns: int, limit: int = DEFAULT_LIMIT, g
         )
     records = machine.world["trace_record"][:written].copy()
     machine.world = machine.world.narrowed(list(start.arrays.values()))
-    return Recording(machine.blueprint, machine.policy.name, from_ns, to_ns, records, start, machine.world.copy())
+    return Recording(machine.blueprint, machine.policy_name, from_ns, to_ns, records, start, machine.world.copy())

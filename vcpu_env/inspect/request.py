@@ -11,6 +11,7 @@ from vcpu_env.scenario.errors import InputError
 
 if TYPE_CHECKING:
     from vcpu_env.machine import Machine
+    from vcpu_env.nets.learned import LearnedPolicy
 
 MSEC = 1_000_000
 
@@ -33,11 +34,14 @@ class RunRequest:
         """When the run ends."""
         return self.scenario.run.warmup_ns + self.scenario.run.duration_ns
 
-    def machine(self, policy: Policy) -> "Machine":
+    def machine(self, policy: "Policy | LearnedPolicy") -> "Machine":
         """The machine at time 0; the simulator is compiled first, if it has to be."""
         ensure_compiled()
         from vcpu_env.machine import Machine
+        from vcpu_env.nets.play import PolicyMachine
 
+        if not isinstance(policy, Policy):
+            return PolicyMachine(self.scenario, policy, self.seed)
         return Machine(self.scenario, policy, self.seed)
 
     def vcpu(self, text: str) -> int:
@@ -69,14 +73,22 @@ def moment(name: str, value_ms: float, last_ns: int) -> int:
     return round(value_ms * MSEC)
 
 
-def rule_policy(name: str, field: str) -> Policy:
+def one_by_one(name: str, field: str) -> "Policy | LearnedPolicy":
     """A policy whose decisions can be looked at one by one.
 
     Raises:
         ValueError: there is none of that name, or it is not of that kind.
     """
     if name.endswith(".npz"):
-        raise InputError(f"{field}: value '{name}' (allowed: a policy's name, or a rule in FILE.py)")
+        from vcpu_env.envs.compiled.types import PENALTY_SCALE
+        from vcpu_env.nets.maker import learned_of
+
+        learned = learned_of(name)
+        if learned.kind == PENALTY_SCALE:
+            raise InputError(
+                f"{field}: value '{name}' chooses penalties only (allowed: networks that choose a candidate)"
+            )
+        return learned
     policy = policy_of(name)
     if policy.search is not None:
         raise InputError(f"{field}: value '{name}' searches (allowed: policies whose rule answers by itself)")

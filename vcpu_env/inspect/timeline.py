@@ -17,7 +17,7 @@ import numpy as np
 
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.trace_ring import IPI_SEND, SCHED_SWITCH
-from vcpu_env.inspect.activity import HALTED, KERNEL, POLLING, PREEMPTED, USER, WOKEN, vcpu_changes
+from vcpu_env.inspect.activity import HALTED, KERNEL, POLLING, PREEMPTED, THROTTLED, USER, WOKEN, vcpu_changes
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import BOOSTS, SIBLINGS
 from vcpu_env.inspect.yields import Yield, yields
@@ -28,12 +28,43 @@ LARGEST_VM = 256
 
 STATES = (
     "", "guest user", "guest kernel", "guest interrupt", "spinning", "host work", "halt polling", "halted", "preempted",
-    "woken, waits", "host task",
+    "woken, waits", "host task", "throttled",
 )  # fmt: skip
-LIGHT = (None, "#5b9bd5", "#2f6fb0", "#9467bd", "#d62728", "#8c8c8c", "#c9b458", None, "#f2c6c6", "#f6dfb8", "#7f7f7f")
-DARK = (None, "#4a86bd", "#7fb2e6", "#b08fd8", "#ff5c57", "#9a9a9a", "#a8954a", None, "#5c3030", "#5c4a2a", "#b0b0b0")
-(NOTHING, GUEST_USER, GUEST_KERNEL, INTERRUPT, SPINNING, HOST, POLL, HALT, WAITS, WAITS_WOKEN, HOST_TASK) = range(11)
-OF_STATE = {USER: GUEST_USER, KERNEL: GUEST_KERNEL, POLLING: POLL, HALTED: HALT, PREEMPTED: WAITS, WOKEN: WAITS_WOKEN}
+LIGHT = (
+    None,
+    "#5b9bd5",
+    "#2f6fb0",
+    "#9467bd",
+    "#d62728",
+    "#8c8c8c",
+    "#c9b458",
+    None,
+    "#f2c6c6",
+    "#f6dfb8",
+    "#7f7f7f",
+    "#d9b3e6",
+)
+DARK = (
+    None,
+    "#4a86bd",
+    "#7fb2e6",
+    "#b08fd8",
+    "#ff5c57",
+    "#9a9a9a",
+    "#a8954a",
+    None,
+    "#5c3030",
+    "#5c4a2a",
+    "#b0b0b0",
+    "#52305c",
+)
+(NOTHING, GUEST_USER, GUEST_KERNEL, INTERRUPT, SPINNING, HOST, POLL, HALT, WAITS, WAITS_WOKEN, HOST_TASK, HELD) = range(
+    12
+)
+OF_STATE = {
+    USER: GUEST_USER, KERNEL: GUEST_KERNEL, POLLING: POLL, HALTED: HALT, PREEMPTED: WAITS, WOKEN: WAITS_WOKEN,
+    THROTTLED: HELD,
+}  # fmt: skip
 OF_WORD = {"irq": INTERRUPT, "spin": SPINNING, "host": HOST, "": NOTHING}
 
 VM_LIGHT = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#edc948", "#ff9da7")

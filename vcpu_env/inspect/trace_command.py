@@ -20,6 +20,8 @@ FORMATS = {
     "perfetto": ".pftrace",
     "jsonl": ".jsonl",
     "ftrace": ".ftrace",
+    "trace-cmd": ".dat",
+    "perf": ".data",
     "timehist": ".timehist",
     "latency": ".latency",
     "exits": ".exits",
@@ -79,9 +81,8 @@ def format_of(name: str | None, out: Path | None, instant: bool) -> str:
     for known, end in formats.items():
         if out is not None and out.name.endswith(end):
             return known
-    raise InputError(
-        f"--format: missing (allowed: {allowed}; or a file -o that ends in .FORMAT, .pftrace for perfetto)"
-    )
+    ends = ", ".join(f"*{end}" for end in formats.values())
+    raise InputError(f"--format: missing (allowed: {allowed}; or a file -o {ends})")
 
 
 def check_target(out: Path | None, force: bool) -> None:
@@ -185,7 +186,7 @@ def check_page(name: str, times_ns: tuple[int, int], beside: str | None) -> None
 
 def parts_of(recordings: "Sequence[Recording]", name: str) -> Iterable[str | bytes]:
     """A recording in one of the `FORMATS`, piece by piece; a page may show several."""
-    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perfetto, timehist, timeline
+    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perf_data, perfetto, timehist, timeline, trace_dat
 
     if name == "html":
         return timeline.page(recordings)
@@ -193,6 +194,8 @@ def parts_of(recordings: "Sequence[Recording]", name: str) -> Iterable[str | byt
         "perfetto": perfetto.packets,
         "jsonl": jsonl.lines,
         "ftrace": ftrace.lines,
+        "trace-cmd": trace_dat.parts,
+        "perf": perf_data.parts,
         "timehist": timehist.timehist,
         "latency": timehist.latency,
         "exits": kvm_exits.exits,

@@ -7,7 +7,7 @@ from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import DO_DETACH, UPDATE_TG, migrate_task_rq_fair, update_load_avg
 from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.sched_class import dequeue_task, enqueue_task, wakeup_preempt_class
-from vcpu_env.kernel.sched_trace import trace_sched_switch
+from vcpu_env.kernel.sched_trace import trace_sched_switch, trace_task_throttle
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
     ENQUEUE_MIGRATED,
@@ -151,3 +151,5 @@ def migrate_task(w, p, cpu):
         join_limbo(w, p)
     else:
         attach_task(w, p)
+        if limbo:
+            trace_task_throttle(w, p, 0)

@@ -11,6 +11,7 @@ from vcpu_env.kernel.load_avg import DO_ATTACH, UPDATE_TG, update_load_avg
 from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import detach_task_cfs_rq, migrate_task, sched_info_switch
 from vcpu_env.kernel.sched_class import dequeue_task, enqueue_task, put_prev_task, set_next_task
+from vcpu_env.kernel.sched_trace import trace_task_throttle
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     ENQUEUE_RESTORE,
@@ -56,6 +57,8 @@ def sched_change_end(w, p, was):
         join_limbo(w, p)
     elif was & (CHANGE_QUEUED | CHANGE_LIMBO):
         enqueue_task(w, p, ENQUEUE_RESTORE)
+        if was & CHANGE_LIMBO:
+            trace_task_throttle(w, p, 0)
     if was & CHANGE_RUNNING:
         set_next_task(w, p, 0)
 
