@@ -107,7 +107,7 @@ SHORT = ("dedup-1vm-2vcpu", "--set", "run.warmup_ns=15_000_000", "--set", "run.d
         (["--yield", 1_000_000], "--yield: value 1000000 (allowed: 1.."),
         (["--yield", 1, "--policy", "balance"], "--policy: value 'balance' places vCPUs from time 0 on"),
         (["--yield", 1, "--against", "stock,nobody-knows"], "policy: value 'nobody-knows'"),
-        (["--yield", 1, "--policy", "model.npz"], "--policy: value 'model.npz' (allowed: a policy's name"),
+        (["--yield", 1, "--policy", "model.npz"], "policy: model.npz: cannot be read (No such file or directory)"),
     ],
 )
 def test_mistakes_are_named(arguments, said):

@@ -75,6 +75,9 @@ STRUCTS = (
     "host_change",
     "trace_ring",
     "rule_curve",
+    "sched_rt_entity",
+    "rt_rq",
+    "fair_server",
     "pvsched",
     "pvsched_vcpu",
 )

@@ -29,7 +29,14 @@ from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, schedule, wake_up_new_task
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
-from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import (
+    TASK_INTERRUPTIBLE,
+    WORK_SIGNAL,
+    WORK_THROTTLE,
+    cpu_rq,
+    sched_tunables,
+    task_struct,
+)
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.on_spin import on_spin_finish
@@ -160,8 +167,12 @@ def enter_guest(w, cpu, now_ns):
     if cpu_rq(w, cpu).need_resched and not delays_preemption(w, v, now_ns):
         reschedule(w, cpu, 0, now_ns)
         return
-    if task_struct(w, v).throttle_work and throttle_cfs_rq_work(w, v):
+    work = task_struct(w, v).exit_work
+    if work & WORK_THROTTLE and throttle_cfs_rq_work(w, v):
         reschedule(w, cpu, 0, now_ns)
+        return
+    if work & WORK_SIGNAL:
+        stop_vcpu(w, cpu, v, now_ns)
         return
     if pvsched(w).cs_bits:
         pvsched_entry(w, v, now_ns)
@@ -174,6 +185,24 @@ def enter_guest(w, cpu, now_ns):
     guest_vcpu(w, v).cpu = cpu
     guest_vcpu(w, v).speed_1024 = thread_speed(w, cpu)
     handle_exit(w, cpu, guest_run(w, v, now_ns), now_ns)
+
+
+@kjit
+def stop_vcpu(w, cpu, v, now_ns):
+    """KVM_RUN returns, since a signal is pending, and the thread sleeps in QEMU until the VM goes on (`vm_pause`)."""
+    slot = event_slots(w).timer + v
+    guest_vcpu(w, v).timer_due_ns = event(w, slot).when_ns
+    set_event(w, slot, NEVER)
+    kvm_vcpu(w, v).stopped = 1
+    task_struct(w, v).exit_work &= ~WORK_SIGNAL
+    switch_to(w, cpu, v, block_task(w, cpu, TASK_INTERRUPTIBLE), 0, now_ns)
+    kvm_vcpu(w, v).blocking = kvm_vcpu(w, v).asleep = 0  # it does not sleep in kvm_vcpu_block(): interrupts wait
+
+
+@kjit
+def signal_pending(w, v):
+    """Whether a vCPU is to stop."""
+    return task_struct(w, v).exit_work & WORK_SIGNAL != 0
 
 
 @kjit
@@ -308,6 +337,10 @@ def on_halt(w, cpu, now_ns):
     v = pcpu(w, cpu).vcpu
     g = guest_vcpu(w, v)
     g.halt_start_ns = now_ns
+    if signal_pending(w, v):
+        kvm_vcpu(w, v).stops_in_halt = not has_wakeup(w, v)
+        enter_guest(w, cpu, now_ns)
+        return
     if has_wakeup(w, v):
         kvm_vcpu(w, v).pv_unhalted = 0
         enter_guest(w, cpu, now_ns)
@@ -339,6 +372,12 @@ def halt_again(w, cpu, now_ns):
     v = pcpu(w, cpu).vcpu
     g = guest_vcpu(w, v)
     polled = now_ns - g.halt_start_ns
+    if signal_pending(w, v):
+        kvm_vcpu(w, v).stops_in_halt = not has_wakeup(w, v)
+        g.idle_ns += polled
+        halt_finished(w, v, polled, 1, 0)
+        enter_guest(w, cpu, now_ns)
+        return
     if has_wakeup(w, v):
         kvm_vcpu(w, v).pv_unhalted = 0
         g.idle_ns += polled

@@ -33,7 +33,7 @@ def end_vcpu(w, v, now_ns):
     """KVM's and the guest's last traces of a vCPU whose thread has gone."""
     vcpu = kvm_vcpu(w, v)
     vcpu.preempted, vcpu.ready, vcpu.blocking, vcpu.asleep = 0, 0, 0, 0
-    vcpu.parked, vcpu.in_spin_loop = 0, 0
+    vcpu.parked, vcpu.in_spin_loop, vcpu.stopped = 0, 0, 0
     lapic(w, v).cpu = NIL
     set_event(w, event_slots(w).timer + v, NEVER)
 
@@ -68,7 +68,9 @@ def end_vm(w, vm_id, now_ns):
         if pcpu(w, cpu).vcpu == v:
             continue
         g = guest_vcpu(w, v)
-        if kvm_vcpu(w, v).blocking:
+        if kvm_vcpu(w, v).stopped:
+            g.paused_ns += now_ns - g.sched_out_ns
+        elif kvm_vcpu(w, v).blocking:
             g.idle_ns += now_ns - g.sched_out_ns
         elif task_struct(w, v).state != TASK_NEW:
             g.steal_ns += now_ns - g.sched_out_ns

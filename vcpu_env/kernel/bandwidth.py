@@ -15,6 +15,7 @@ import numpy as np
 from vcpu_env.base.jit import NIL, entry_point, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import set_event
+from vcpu_env.kernel.sched_trace import trace_cfs_throttle
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
 
 RUNTIME_INF = -1
@@ -368,6 +369,7 @@ def mark_throttled(w, q):
         tg = next_in_subtree(w, tg)
     tg_throttle_down(w, q)
     cfs_rq_bandwidth(w, q).throttled = 1
+    trace_cfs_throttle(w, q, 1)
 
 
 @entry_point

@@ -18,6 +18,8 @@ from vcpu_env.kernel.pelt import (
     get_pelt_divider,
     load_avg_is_decayed,
 )
+from vcpu_env.kernel.rt_load import update_rt_rq_load_avg
+from vcpu_env.kernel.rt_types import rt_rq, rt_task
 from vcpu_env.kernel.tg_load_avg import update_tg_load_avg
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group
 from vcpu_env.kernel.util_est import UTIL_AVG_UNCHANGED
@@ -356,6 +358,9 @@ def update_blocked_averages(w, cpu):
         if cfs_rq_is_decayed(w, q):
             cfs.on_list = 0
         blocked |= cfs.load_avg | cfs.util_avg
+    if tun.rt_used:
+        update_rt_rq_load_avg(w, cpu, 1 if rq.curr != NIL and rt_task(w, rq.curr) else 0)
+        blocked |= rt_rq(w, cpu).util_avg
     if blocked == 0:
         rq.has_blocked_load = 0
 

@@ -261,7 +261,7 @@ def enter_task(w, cpu, now_ns):
         if cpu_rq(w, cpu).need_resched:
             reschedule(w, cpu, 0, now_ns)
             return
-        if task_struct(w, p).throttle_work and throttle_cfs_rq_work(w, p):
+        if task_struct(w, p).exit_work and throttle_cfs_rq_work(w, p):
             reschedule(w, cpu, 0, now_ns)
             return
         if ht.remaining_ns > 0:
