@@ -53,6 +53,28 @@ def hints(sweeps: Sweeps) -> Table:
     return Table("hints", changes(sweeps["kernels"], HINTS, by_variant))
 
 
+def causes(sweeps: Sweeps) -> Table:
+    """What hosts do with two VMs that are alike, under hints and under the best rule."""
+    sweep = sweeps["kernels"]
+    return Table(
+        "causes",
+        [
+            by_variant(c)
+            | {
+                "policy": c.policy,
+                "exits/s": rate(c.cells, "kvm_exits"),
+                "switches/s": rate(c.cells, "sched_nr_switches"),
+            }
+            | {"CPU lost in a lock, /s": rate(c.cells, "preempt_in_lock")}
+            | {"spinning, % of CPU time": rate(c.cells, "spin_ns") / (1e7 * c.scenario.host.cpus)}
+            for variant in sweep.variants
+            for scenario in ("dbench-2vm", "dedup-2vm", "vips-2vm")
+            for policy in ("stock", "strict-borrow", *HINTS)
+            for c in sweep.of(policy, scenario, variant)
+        ],
+    )
+
+
 def mixed(sweeps: Sweeps) -> Table:
     """VMs that run different programs: the change over all VMs."""
     sweep = sweeps["mixed"]
@@ -181,7 +203,8 @@ def sizes(sweeps: Sweeps) -> Table:
 
 
 TABLES = (
-    stock, stock_by_layout, gains, hints, mixed, payers, agents, defaults, small, layouts, bystander, sizes, governor,
+    stock, stock_by_layout, gains, hints, causes, mixed, payers, agents, defaults, small, layouts, bystander, sizes,
+    governor,
 )  # fmt: skip
 
 
