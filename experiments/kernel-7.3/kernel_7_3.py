@@ -96,12 +96,13 @@ def payers(sweeps: Sweeps) -> Table:
             (old,) = sweep.of("stock", name, "6.19")
             weights = [vm.weight for vm in stock.scenario.expanded_vms]
             for i, vm in enumerate(stock.scenario.expanded_vms):
-                rows.append(
-                    {"kernel": variant, "scenario": name, "VM": vm.name}
-                    | {"entitled, %": 100 * vm.weight / sum(weights), "CPU time, %": mean_share(stock.cells, i)}
-                    | {"work against stock 6.19": work_of(stock, old, i)}
-                    | {policy: work_of(sweep.of(policy, name, variant)[0], stock, i) for policy in rivals(sweep)}
-                )
+                row: Row = {"kernel": variant, "scenario": name, "VM": vm.name}
+                row["entitled, %"] = 100 * vm.weight / sum(weights)
+                row["CPU time, %"] = mean_share(stock.cells, i)
+                row["work against stock 6.19"] = work_of(stock, old, i)
+                for policy in rivals(sweep):
+                    row[policy] = work_of(sweep.of(policy, name, variant)[0], stock, i)
+                rows.append(row)
     return Table("payers", rows)
 
 
