@@ -2,7 +2,7 @@
 
 It begins with a header (`base.header`) of where the struct arrays lie. All references between structs are ids
 (indices), never addresses, so a copy of the array is a complete, independent machine: snapshot, restore and fork are
-copies, and a batch of N machines is an array with a leading axis.
+copies, and a batch is N such arrays.
 """
 
 import hashlib

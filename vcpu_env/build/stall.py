@@ -39,9 +39,13 @@ def whose_event(world: World, scenario: Scenario, slot: int) -> str:
         return guest_thread(world, scenario, int(slot - slots["io"]))
     if slot < slots["vm"]:
         return host_task(world, scenario, int(slot - slots["task"]))
-    if slot >= slots["change"]:
-        return "a change of the host"
-    return "a VM's begin or end" if slot < slots["end"] else "a cgroup's timer"
+    if slot < slots["hrtick"]:
+        return "a VM's begin or end"
+    if slot < slots["fair_server"]:
+        return f"the timer of CPU {slot - slots['hrtick']}'s slices"
+    if slot < slots["end"]:
+        return f"the deadline server of CPU {slot - slots['fair_server']}"
+    return "a change of the host" if slot >= slots["change"] else "a cgroup's timer"
 
 
 def on_cpu(world: World, scenario: Scenario, cpu: int) -> str:

@@ -171,7 +171,8 @@ def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
 
 @kjit
 def try_yield(w, cpu, target, by_kick, now_ns):
-    """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the CPU has rescheduled, or the machine stopped."""
+    """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the CPU has rescheduled, the machine
+    has stopped, or (if the boost is a stay) the spinner goes on."""
     me = pcpu(w, cpu).vcpu
     if pvsched(w).cs_bits and yields_between_classes(w, me, target):
         ret = 0

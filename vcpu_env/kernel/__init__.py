@@ -1,10 +1,13 @@
 """The host kernel: structs, EEVDF, task groups and the scheduler core of Linux, and the series' own functions.
 
-There are two fair classes, `v6_19` (of v6.19.0) and `v7_3`, a folder each, and one interface to them, `fair_class` and
-`yield_class`. All else is v6.19.0's and serves both.
+There are two fair classes, `v6_19` (of v6.19.0) and `v7_3`, a folder each, and one interface to them: `fair_class`,
+`yield_class` and `tg_load_avg`. All else is v6.19.0's and serves both.
 
 Read in this order: `features` and `types` (what there is), `weights` (fixed point), `rbtree`, one of the classes,
-`fair_class`, `core` (schedule, wake, tick, yield_to).
+`fair_class`, `sched_class` (real-time tasks first), `core` (schedule, wake, tick, yield_to), `yield_class`.
+
+Real-time tasks: `rt_types`, `rt`, `rt_select`, `rt_balance`, `rt_load`, and `fair_server`, which keeps some time for the
+rest.
 
 What a yield does for its target: `yield_types` (the series' constants, the record of a decision), `yield_penalty` (the
 series' formula), and in each class `yield_deboost` (who is penalised where), `yield_boost` (other boosts),

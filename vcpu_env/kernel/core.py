@@ -1,4 +1,4 @@
-"""The scheduler core: schedule, wake, tick, yield. The only kernel functions that the rest of the machine calls.
+"""The scheduler core: schedule, wake, tick, yield. Most of what the layers above call.
 
 Before any of them, `update_rq_clock` must have been called for the CPU at the current time. ``rq.curr`` is the running
 task or NIL (idle); ``rq.need_resched`` holds the TIF bits. A CPU whose bits are set joins a list that `pop_kicked`

@@ -1,7 +1,7 @@
 """The fair class as the core calls it: each function in the kernel that the machine has.
 
-`v6_19` and `v7_3` have a function of the same name, or one that does the same. Nothing else asks which kernel it is,
-but `tg_load_avg`, which load tracking calls from below.
+`v6_19` and `v7_3` have a function of the same name, or one that does the same. Beside it only `yield_class` (the
+series' part), `tg_load_avg` (which load tracking calls from below) and what builds a machine ask which kernel it is.
 """
 
 from vcpu_env.base.jit import NIL, kjit

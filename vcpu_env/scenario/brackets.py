@@ -1,4 +1,4 @@
-"""Texts whose brackets nest beyond reason are refused before they are parsed: how many a parser bears goes by Python."""
+"""Texts whose brackets nest beyond reason are refused unparsed: how many a parser bears differs between Pythons."""
 
 import re
 
