@@ -10,10 +10,9 @@ from pathlib import Path
 
 from chromium import Browser
 
+from vcpu_env import Machine, load_scenario
 from vcpu_env.inspect.recorder import MOST_RECORDS, RECORD_BYTES, Recording, record
 from vcpu_env.inspect.trace_command import FORMATS, parts_of
-from vcpu_env.machine import Machine
-from vcpu_env.scenario import load_scenario
 
 SCENARIO, POLICY, SEED, FROM_NS = "dedup-4vm", "series-v2", 1, 400_000_000
 SIZE = 1200, 900
