@@ -48,8 +48,8 @@ def main(length_ms: int) -> None:
         Machine(load_scenario(SCENARIO), POLICY, SEED), FROM_NS, FROM_NS + length_ms * 1_000_000, MOST_RECORDS
     )
     count = len(recording.records)
-    size = f"{count:,} records, {count * RECORD_BYTES / 1e6:.0f} MB"
-    print(f"{length_ms} ms of {SCENARIO} under {POLICY}, seed {SEED}: {size}")
+    memory = f"{count:,} records, {count * RECORD_BYTES / 1e6:.0f} MB"
+    print(f"{length_ms} ms of {SCENARIO} under {POLICY}, seed {SEED}: {memory}")
     with tempfile.TemporaryDirectory() as folder:
         _ = recording.entries  # what most formats begin with
         for name, end in FORMATS.items():

@@ -59,8 +59,8 @@ def work(records: bool) -> None:
 def start(place: Path, kind: str) -> subprocess.Popen[str]:
     """A process with the package that lies in a directory."""
     environment = os.environ | {"PYTHONPATH": str(place)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, __file__, kind], env=environment, cwd=place, **pipes)
+    command, pipe = [sys.executable, __file__, kind], subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, cwd=place, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout is not None
     if process.stdout.readline().strip() != "ready":
         sys.exit("error: the simulator does not run")
