@@ -14,6 +14,7 @@ import pytest
 from agents.imported import ImportedError, app, arrays_of, environment_arguments, imported, normalisation_in
 from baselines.command import run_command
 from tests.helpers.network import NO_MASK, compiled
+from vcpu_env.envs.register import id_of
 from vcpu_env.nets.from_sb3 import from_sb3
 from vcpu_env.nets.from_torch import from_torch
 from vcpu_env.nets.learned import LearnedPolicy
@@ -24,7 +25,7 @@ contrib = pytest.importorskip("sb3_contrib")
 vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
 mean_std = pytest.importorskip("stable_baselines3.common.running_mean_std")
 
-CHOICE, PENALTY = "vcpu_env/CandidateChoice-v1", "vcpu_env/PenaltyScale-v1"
+CHOICE, PENALTY = id_of("CandidateChoice"), id_of("PenaltyScale")
 FEW = {"nr_candidates": 4}
 
 
@@ -180,7 +181,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         return ended.value.code, capsys.readouterr()
 
     code, said = run("-o", str(tmp_path / "out" / "mine.npz"), "--set", "nr_candidates=4", "--set", "rule=vee21")
-    assert not code and "for vcpu_env/CandidateChoice-v1 over vee21" in said.out
+    assert not code and f"for {CHOICE} over vee21" in said.out
     assert LearnedPolicy.load(tmp_path / "out" / "mine.npz").about.rule == "vee21"
     code, said = run("-o", str(tmp_path / "mine.pt"))
     assert code == 2 and "(allowed: FILE.npz)" in said.err
