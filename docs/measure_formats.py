@@ -10,10 +10,9 @@ from pathlib import Path
 
 from chromium import Browser
 
+from vcpu_env import Machine, load_scenario
 from vcpu_env.inspect.recorder import MOST_RECORDS, RECORD_BYTES, Recording, record
 from vcpu_env.inspect.trace_command import FORMATS, parts_of
-from vcpu_env.machine import Machine
-from vcpu_env.scenario import load_scenario
 
 SCENARIO, POLICY, SEED, FROM_NS = "dedup-4vm", "series-v2", 1, 400_000_000
 SIZE = 1200, 900
@@ -49,8 +48,8 @@ def main(length_ms: int) -> None:
         Machine(load_scenario(SCENARIO), POLICY, SEED), FROM_NS, FROM_NS + length_ms * 1_000_000, MOST_RECORDS
     )
     count = len(recording.records)
-    size = f"{count:,} records, {count * RECORD_BYTES / 1e6:.0f} MB"
-    print(f"{length_ms} ms of {SCENARIO} under {POLICY}, seed {SEED}: {size}")
+    memory = f"{count:,} records, {count * RECORD_BYTES / 1e6:.0f} MB"
+    print(f"{length_ms} ms of {SCENARIO} under {POLICY}, seed {SEED}: {memory}")
     with tempfile.TemporaryDirectory() as folder:
         _ = recording.entries  # what most formats begin with
         for name, end in FORMATS.items():

@@ -2,7 +2,7 @@
 
 python docs/measure_trace.py [PAIRS]      # 25 by default; compiles the simulator without them first
 
-Three processes take turns at the same piece of the same runs; what counts is their CPU time, pair by pair.
+Two processes at a time take turns at the same piece of the same runs; what counts is their CPU time, pair by pair.
 """
 
 import os
@@ -36,9 +36,8 @@ NONE, OFF, ON = "without places for records", "not recording", "recording"
 
 def work(records: bool) -> None:
     """Serve the other process: a name comes in, CPU time per event (ns) goes out."""
+    from vcpu_env import Machine, load_scenario
     from vcpu_env.base.trace_ring import ALL_GROUPS, trace_arrays
-    from vcpu_env.machine import Machine
-    from vcpu_env.scenario import load_scenario
 
     warm = {}
     for name in SCENARIOS:
@@ -60,8 +59,8 @@ def work(records: bool) -> None:
 def start(place: Path, kind: str) -> subprocess.Popen[str]:
     """A process with the package that lies in a directory."""
     environment = os.environ | {"PYTHONPATH": str(place)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, __file__, kind], env=environment, cwd=place, **pipes)
+    command, pipe = [sys.executable, __file__, kind], subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, cwd=place, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout is not None
     if process.stdout.readline().strip() != "ready":
         sys.exit("error: the simulator does not run")
@@ -86,25 +85,28 @@ def main(pairs: int) -> None:
         assert CHOICE in text
         ring.write_text(text.replace(CHOICE, NEVER))
         processes = {NONE: start(without, OFF), OFF: start(PACKAGE.parent, OFF), ON: start(PACKAGE.parent, ON)}
-        ratios: dict[str, list[float]] = {OFF: [], ON: []}
-        for name in SCENARIOS:
-            times: dict[str, list[float]] = {kind: [] for kind in processes}
-            for i in range(pairs):
-                for kind in processes if i % 2 else reversed(processes):
-                    times[kind].append(ask(processes[kind], name))
-            own = {OFF: divided(times[OFF], times[NONE]), ON: divided(times[ON], times[OFF])}
-            for kind, found in own.items():
-                ratios[kind] += found
-                print(f"{name}: {kind}: {shown(found)}; {min(times[kind]):.1f} ns an event", flush=True)
-        print(f"all: {OFF}, against {NONE}: {shown(ratios[OFF])}")
-        print(f"all: {ON}, against {OFF}: {shown(ratios[ON])}")
+        for below, above in ((NONE, OFF), (OFF, ON)):
+            everything: list[float] = []
+            for name in SCENARIOS:
+                found = ratios(processes[below], processes[above], name, pairs)
+                everything += found
+                print(f"{above}, against {below}: {name}: {shown(found)}", flush=True)
+            print(f"{above}, against {below}: all: {shown(everything)}", flush=True)
         for process in processes.values():
             process.communicate()
 
 
-def divided(above: list[float], below: list[float]) -> list[float]:
-    """Pair by pair."""
-    return [a / b for a, b in zip(above, below, strict=True)]
+def ratios(below: subprocess.Popen[str], above: subprocess.Popen[str], name: str, pairs: int) -> list[float]:
+    """CPU time of one process over that of another, pair by pair; who goes first changes from pair to pair."""
+    found = []
+    for i in range(pairs):
+        if i % 2:
+            one = ask(above, name)
+            found.append(one / ask(below, name))
+        else:
+            other = ask(below, name)
+            found.append(ask(above, name) / other)
+    return found
 
 
 def shown(found: list[float]) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 from baselines.attribution import CPU_TIME
 from baselines.policies import STOCK
@@ -50,7 +51,9 @@ def build_document(results: Results, timelines: bool = False) -> Document:
     manifest = results.manifest
     variants = [_within] if results.plain else []
     attribution = functools.partial(_attribution, timelines=timelines)
-    evidence = [_gains, _profiles, _fairness, _latency, attribution, _power] if results.compared else []
+    evidence: list[Callable[[Results], Section]] = []
+    if results.compared:
+        evidence = [_gains, _profiles, _fairness, _latency, attribution, _power]
     sections = [section(results) for section in (_answer, *variants, *evidence, _provenance)]
     return Document(manifest["title"] or f"Experiment {manifest['experiment']}", _lead(results), sections)
 

@@ -1,5 +1,6 @@
 """The files for trace-cmd and perf, read by these programs: what they print is what was recorded, and what we print."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.command_line import call
 from tests.helpers.recordings import calm, storm, throttled
 from vcpu_env.fit.events import parse_events
 from vcpu_env.inspect import ftrace, kvm_exits, perf_data, timehist, trace_dat
 from vcpu_env.inspect.tracepoints import events
 from vcpu_env.inspect.turns import turns
+from vcpu_env.scenario.workload_file import parse_workload
 
 pytestmark = pytest.mark.slow
 NEEDS_PERF = pytest.mark.skipif(shutil.which("perf") is None, reason="needs perf")
@@ -103,3 +106,19 @@ def test_exits_are_perfs(recording_of, tmp_path):
     theirs = perf(recording, tmp_path, "kvm", "--host", "-i", "FILE", "stat", "report")
     ours = "".join(kvm_exits.exits(recording)).splitlines()
     assert [line.split() for line in ours] == [line.split() for line in theirs] and len(ours) > 8
+
+
+@NEEDS_TRACE_CMD
+def test_a_report_becomes_a_program(tmp_path):
+    """From a run to its report to a program by ``vcpu-env fit``, which wakes up as often as what it is made of."""
+    run = ["run.warmup_ns=100_000_000", "run.duration_ns=700_000_000", "host.noise=heavy"]
+    changes = [part for change in run for part in ("--set", change)]
+    path, text = tmp_path / "run.dat", tmp_path / "report.txt"
+    assert call("trace", "dedup-1vm-2vcpu", *changes, "--from", 100, "--for", 700, "-o", path)[0] == 0
+    text.write_text("\n".join(printed(tmp_path, "trace-cmd", "report", "-t", "-l", path)))
+    code, told, errors = call("fit", text, "--comm", "kworker-cpu1", "-o", tmp_path / "again.toml", "--json")
+    assert code == 0, errors
+    rows = [json.loads(line) for line in told.splitlines()]
+    wakes = next(row for row in rows if row["quantity"] == "wake-ups")
+    assert wakes["recorded"] > 50 and not wakes["differs"]
+    assert parse_workload((tmp_path / "again.toml").read_text(), "again").threads
