@@ -132,8 +132,8 @@ class Scenario(Part):
     @property
     def has_rt_tasks(self) -> bool:
         """Whether any thread is of the real-time class."""
-        of_vcpus = [sched.scheduler for vm in self.vms for sched in vm.vcpusched]
-        return any(policy in RT for policy in (*of_vcpus, *(task.policy for task in self.expanded_host_tasks)))
+        threads = [sched for vm in self.vms for sched in (*vm.vcpusched, vm.emulatorsched, vm.iothreadsched) if sched]
+        return any(task.policy in RT for task in self.host_tasks) or any(one.scheduler in RT for one in threads)
 
     @property
     def policy_from_ns(self) -> int:
