@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import gymnasium
 import pytest
 
 from tests.helpers.paths import DOCS, ROOT
+from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario import apply_overrides, load_scenario
 
@@ -55,6 +57,15 @@ def test_an_environment_carries_its_kernel():
         env = gymnasium.make("vcpu_env/CandidateChoice-v1", scenario=scenario)
         assert env.unwrapped.metadata["kernels"] == [kernel]
         env.close()
+
+
+def test_a_network_carries_the_kernels_that_it_was_trained_on(tmp_path):
+    shipped = LearnedPolicy.load(ROOT / "agents/models/wide-es-0.npz")
+    assert shipped.about.kernels == ("6.19",)
+    other = replace(shipped, about=shipped.about.model_copy(update={"kernels": ("6.19", "7.3")}))
+    other.save(tmp_path / "other.npz")
+    assert LearnedPolicy.load(tmp_path / "other.npz").about.kernels == ("6.19", "7.3")
+    assert other.digest == shipped.digest  # it does the same
 
 
 def test_hints_and_governor_need_no_port():

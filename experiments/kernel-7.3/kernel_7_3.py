@@ -53,6 +53,28 @@ def hints(sweeps: Sweeps) -> Table:
     return Table("hints", changes(sweeps["kernels"], HINTS, by_variant))
 
 
+def causes(sweeps: Sweeps) -> Table:
+    """What hosts do with two VMs that are alike, under hints and under the best rule."""
+    sweep = sweeps["kernels"]
+    return Table(
+        "causes",
+        [
+            by_variant(c)
+            | {
+                "policy": c.policy,
+                "exits/s": rate(c.cells, "kvm_exits"),
+                "switches/s": rate(c.cells, "sched_nr_switches"),
+            }
+            | {"CPU lost in a lock, /s": rate(c.cells, "preempt_in_lock")}
+            | {"spinning, % of CPU time": rate(c.cells, "spin_ns") / (1e7 * c.scenario.host.cpus)}
+            for variant in sweep.variants
+            for scenario in ("dbench-2vm", "dedup-2vm", "vips-2vm")
+            for policy in ("stock", "strict-borrow", *HINTS)
+            for c in sweep.of(policy, scenario, variant)
+        ],
+    )
+
+
 def mixed(sweeps: Sweeps) -> Table:
     """VMs that run different programs: the change over all VMs."""
     sweep = sweeps["mixed"]
@@ -74,12 +96,13 @@ def payers(sweeps: Sweeps) -> Table:
             (old,) = sweep.of("stock", name, "6.19")
             weights = [vm.weight for vm in stock.scenario.expanded_vms]
             for i, vm in enumerate(stock.scenario.expanded_vms):
-                rows.append(
-                    {"kernel": variant, "scenario": name, "VM": vm.name}
-                    | {"entitled, %": 100 * vm.weight / sum(weights), "CPU time, %": mean_share(stock.cells, i)}
-                    | {"work against stock 6.19": work_of(stock, old, i)}
-                    | {policy: work_of(sweep.of(policy, name, variant)[0], stock, i) for policy in rivals(sweep)}
-                )
+                row: Row = {"kernel": variant, "scenario": name, "VM": vm.name}
+                row["entitled, %"] = 100 * vm.weight / sum(weights)
+                row["CPU time, %"] = mean_share(stock.cells, i)
+                row["work against stock 6.19"] = work_of(stock, old, i)
+                for policy in rivals(sweep):
+                    row[policy] = work_of(sweep.of(policy, name, variant)[0], stock, i)
+                rows.append(row)
     return Table("payers", rows)
 
 
@@ -181,7 +204,8 @@ def sizes(sweeps: Sweeps) -> Table:
 
 
 TABLES = (
-    stock, stock_by_layout, gains, hints, mixed, payers, agents, defaults, small, layouts, bystander, sizes, governor,
+    stock, stock_by_layout, gains, hints, causes, mixed, payers, agents, defaults, small, layouts, bystander, sizes,
+    governor,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from vcpu_env.guest.types import COMPUTE, OVERHEAD, SPIN_CALL
 from vcpu_env.kvm.lapic import VECTOR_CALL
 from vcpu_env.kvm.pvsched import CS_HARDIRQ, CS_PREEMPT_OFF
 from vcpu_env.machine import Machine
-from vcpu_env.scenario import apply_overrides, load_scenario
+from vcpu_env.scenario import Scenario, apply_overrides, load_scenario
 
 MSEC = 1_000_000
 KERNELS = pytest.mark.parametrize("kernel", ["6.19", "7.3"])
@@ -62,6 +62,16 @@ def test_hosts_with_hints_hold_together(kernel, policy):
     again = machine(kernel, policy, name="dbench-2vm")
     again.run_until(50 * MSEC)
     assert again.counters() == host.counters()
+
+
+@KERNELS
+def test_real_time_threads_are_not_boosted(kernel):
+    vm = {"vcpus": 2, "workload": "dbench", "boot_ns": 0}
+    vms = [vm | {"name": "fifo", "vcpusched": [{"scheduler": "fifo", "priority": 1}]}, vm | {"name": "fair"}]
+    host = Machine(Scenario(name="classes", host={"cpus": 4, "kernel": kernel}, vms=vms), "pvsched-preempt-off", 1)
+    host.run_until(host.scenario.policy_from_ns + 60 * MSEC)
+    boosts = host.world["pvsched_vcpu"]["boosts"]
+    assert boosts[:2].sum() == 0 and boosts[2:].sum() > 0
 
 
 @KERNELS

@@ -93,7 +93,7 @@ def test_what_a_guest_refuses(tmp_path, event, line):
         ('"run": 10, "unlock": "m"', 3, "unlock 'm', which is not locked (allowed: one that is)"),
         ('"run": 10, "lock": "m", "resume": "m"', 3, "resume 'm', whose mutex is locked (allowed: one that is not)"),
         ('"run": 10, "lock": "a b"', 3, "lock: value 'a b' (allowed: name of letters,"),
-        ('"run": 10,, ', 3, "Expecting property name enclosed in double quotes (allowed: JSON, with comments)"),
+        ('"run": 10 20 ', 3, "Expecting ',' delimiter (allowed: JSON, with comments)"),
     ],
 )
 def test_refused_with_file_and_line(tmp_path, task, where, message):

@@ -1,4 +1,4 @@
-"""A recording as a file of trace-cmd (`trace.dat`, version 6), which trace-cmd and KernelShark open."""
+"""A recording as a file of trace-cmd (``trace.dat``, version 6), which trace-cmd and KernelShark open."""
 
 import struct
 from collections.abc import Iterator

@@ -2,9 +2,8 @@
 
 A group with a quota has a pool that is filled once a period. Its queue on each CPU draws 5 ms at a time and is charged
 for what runs below it. A queue that has run out, and cannot draw, is *throttled*: so far only a mark on it and on all
-queues below. Its tasks stay queued; each leaves when it has been picked and is about to enter the guest (`throttle`).
-
-Nothing here happens to groups without quota; a world without any quota does not even have these arrays.
+queues below. Its tasks stay queued; each leaves when it has been picked and is about to enter the guest
+(`throttle`). Nothing here happens to groups without quota; without any quota there are not even these arrays.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,8 @@
 """Load averages of entities and queues: aged, joined, taken along to another CPU, passed on to the groups above.
 
 A ``last_update_time_ns`` of NIL means that an entity's load is in no queue's sum. A task that wakes elsewhere leaves
-a note on its old queue (``removed_*``), which takes the load out at its next update.
-
-On one CPU nothing ever looks at a load average (a group's weight there is its shares), so none is kept unless it is
-asked for (``track_load``).
+a note on its old queue (``removed_*``), which takes the load out at its next update. On one CPU nothing ever looks at a
+load average (a group's weight there is its shares), so none is kept unless it is asked for (``track_load``).
 """
 
 from vcpu_env.base.jit import NIL, kjit

@@ -10,14 +10,16 @@ The rules are those of pvsched's host framework and built-in policy: budgets, ev
 that is assumed where CPU time and waiting lie in one interval. This project's are: of a real-time class there is only
 that a boosted vCPU is picked before all fair tasks of its CPU and keeps it, first come, first served, and that no
 directed yield starts or ends at one. The fair class goes on charging it, CPUs are chosen for it and quotas hold as for
-any task.
+any task. Threads that are real-time already are left alone, as there, and go before boosted ones.
 """
 
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.kernel.forced import waits_in_queue
 from vcpu_env.kernel.resched import resched_curr
-from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, task_struct
+from vcpu_env.kernel.rt_types import rt_rq
+from vcpu_env.kernel.sched_class import is_rt
+from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_tunables, task_struct
 from vcpu_env.kvm.pcpu import event_slots
 
 CS_HARDIRQ, CS_PREEMPT_OFF = 1, 2
@@ -142,6 +144,8 @@ def preempt_for(w, v):
         return
     cpu = task_struct(w, v).cpu
     curr = cpu_rq(w, cpu).curr
+    if curr != NIL and is_rt(w, curr):
+        return
     if curr == NIL or curr >= event_slots(w).nr_vcpus or not pvsched_vcpu(w, curr).boosted:
         resched_curr(w, cpu)
 
@@ -150,7 +154,7 @@ def preempt_for(w, v):
 def set_boost(w, v, boosted, now_ns):
     """sched_setscheduler() of a vCPU's thread: real-time, or fair again, and then it has to be picked anew."""
     account, cpu = pvsched_vcpu(w, v), task_struct(w, v).cpu
-    if account.boosted == boosted:
+    if account.boosted == boosted or is_rt(w, v):
         return
     account.boosted = boosted
     if boosted:
@@ -214,6 +218,8 @@ def force_boosted(w, cpu, stays):
     """Before a CPU picks a task: the boosted vCPU that runs there, if it `stays`, else who was boosted first."""
     rq, nr_vcpus = cpu_rq(w, cpu), event_slots(w).nr_vcpus
     curr = rq.curr
+    if sched_tunables(w).rt_used and rt_rq(w, cpu).head != NIL:
+        return
     if stays and curr != NIL and curr < nr_vcpus and pvsched_vcpu(w, curr).boosted:
         if task_struct(w, curr).state == TASK_RUNNING:
             rq.forced = curr

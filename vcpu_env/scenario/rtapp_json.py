@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vcpu_env.base import errors
+from vcpu_env.scenario.brackets import too_deep
 from vcpu_env.scenario.errors import ScenarioError
 
 STRING = r'"(?:[^"\\]|\\.)*"'
@@ -46,6 +47,8 @@ def read_object(path: Path) -> Object:
     except UnicodeDecodeError:
         raise ScenarioError(f"rtapp: value '{path}' (allowed: a JSON file in UTF-8)") from None
     plain = TOKENS.sub(lambda m: m[0] if m[0][0] == '"' else re.sub(r"[^\n]", " ", m[0]), text)
+    if too_deep(plain):
+        raise error_at(path, 1, "too many brackets in each other (allowed: tasks, phases and events)")
     lined = with_lines(path, plain)
     try:
         read = json.loads(lined, object_pairs_hook=_pairs)
@@ -53,8 +56,6 @@ def read_object(path: Path) -> Object:
         raise error_at(path, error.lineno, f"{error.msg} (allowed: JSON, with comments)") from None
     except ValueError:
         raise error_at(path, 1, "a number of thousands of digits (allowed: JSON, with comments)") from None
-    except RecursionError:
-        raise error_at(path, 1, "too many brackets in each other (allowed: tasks, phases and events)") from None
     if not isinstance(read, Object):
         raise error_at(path, 1, 'no object (allowed: an object with "tasks")')
     return read
