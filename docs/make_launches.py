@@ -109,14 +109,16 @@ def alone(scenario: Scenario) -> Scenario:
 
 def with_visitors(scenario: Scenario) -> Scenario:
     """The same host, on which a third VM runs for 0.4 s of every second."""
-    visitors = [
+    visitors: list[dict[str, object]] = [
         {"name": f"visitor-{s}", "start_ns": s * SECOND + 550_000_000, "stop_ns": s * SECOND + 950_000_000}
         for s in range(SECONDS)
     ]
     return with_vms(scenario, visitors)
 
 
-def with_vms(scenario: Scenario, more: list[dict], changes: tuple[dict, ...] = (), keep: int = 2) -> Scenario:
+def with_vms(
+    scenario: Scenario, more: list[dict[str, object]], changes: tuple[dict, ...] = (), keep: int = 2
+) -> Scenario:
     """The first `keep` VMs of a scenario of two, others like them, and what happens to them."""
     like = {"vcpus": scenario.host.cpus, "workload": scenario.vms[0].workload}
     vms = [{"name": f"vm-{i + 1}"} for i in range(keep)] + more
@@ -147,7 +149,8 @@ def both_paused(scenario: Scenario) -> Scenario:
 
 def migrating(scenario: Scenario) -> Scenario:
     """In place of the second VM one that moves to a new QEMU on the same host at 0.7 s of every second, in 0.1 s."""
-    vms, changes = [{"name": "vm-2"}], []
+    vms: list[dict[str, object]] = [{"name": "vm-2"}]
+    changes: list[dict[str, object]] = []
     for s in range(SECONDS):
         moves = {"at_ns": s * SECOND + 700_000_000, "downtime_ns": 100_000_000}
         vms.append({"name": f"moved-{s}", "start_ns": s * SECOND + 600_000_000})

@@ -1,5 +1,7 @@
 """vCPU threads of the real-time class, on whole machines."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -77,10 +79,11 @@ def test_time_adds_up_and_a_fork_has_the_same_future(kernel):
     policies = machine.world["task_struct"]["policy"][:12].tolist()
     assert policies == [SCHED_FIFO] * 4 + [SCHED_NORMAL, SCHED_RR, SCHED_RR, SCHED_BATCH] + [SCHED_NORMAL] * 4
     machine.run_until(140 * MSEC + 1)
-    fork = machine.fork()
-    for each in (machine, fork):
-        each.run_until(160 * MSEC)
-    assert np.array_equal(machine.world.words, fork.world.words)
+    others = (machine.fork(), pickle.loads(pickle.dumps(machine)))
+    machine.run_until(160 * MSEC)
+    for other in others:
+        other.run_until(160 * MSEC)
+        assert np.array_equal(machine.world.words, other.world.words)
     for vm, vcpus in zip(machine.counters()["vms"], (4, 4, 4), strict=True):
         assert vm["cpu_ns"] + vm["ready_ns"] + vm["halted_ns"] == vcpus * vm["alive_ns"]
     assert machine.counters()["vms"][0]["run_ns"] > 10 * MSEC

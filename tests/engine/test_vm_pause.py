@@ -1,5 +1,7 @@
 """VMs that are paused and go on, that leave for another host or arrive from one."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -120,10 +122,11 @@ def test_a_fork_in_the_middle_has_the_same_future():
         scenario = host(change(8, "suspend"), change(14.5, "resume"), launched=launched, workload="dedup")
         machine = Machine(scenario, "series-v2", 3)
         after(machine, at_ms)
-        fork = machine.fork()
-        for each in (machine, fork):
-            after(each, 30)
-        assert np.array_equal(machine.world.words, fork.world.words)
+        others = (machine.fork(), pickle.loads(pickle.dumps(machine)))
+        after(machine, 30)
+        for other in others:
+            after(other, 30)
+            assert np.array_equal(machine.world.words, other.world.words)
 
 
 @settings(max_examples=15, deadline=None)
