@@ -6,8 +6,8 @@ There are two fair classes, `v6_19` (of v6.19.0) and `v7_3`, a folder each, and 
 Read in this order: `features` and `types` (what there is), `weights` (fixed point), `rbtree`, one of the classes,
 `fair_class`, `sched_class` (real-time tasks first), `core` (schedule, wake, tick, yield_to), `yield_class`.
 
-Real-time tasks: `rt_types`, `rt`, `rt_select`, `rt_balance`, `rt_load`, and `fair_server`, which keeps some time for the
-rest.
+Real-time tasks: `rt_types`, `rt`, `rt_select`, `rt_balance`, `rt_load`, and `fair_server`, which keeps some time for
+the rest.
 
 What a yield does for its target: `yield_types` (the series' constants, the record of a decision), `yield_penalty` (the
 series' formula), and in each class `yield_deboost` (who is penalised where), `yield_boost` (other boosts),

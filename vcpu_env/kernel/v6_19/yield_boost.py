@@ -1,7 +1,7 @@
 """Other boosts than the series' penalty: virtual time given to the target of a yield, or moved to it from the yielder.
 
-A hint alone is often passed over: the scheduler picks the hinted entity only where it is eligible. v2 makes the yielder pay so
-that the average moves past the target; here the target itself is moved:
+A hint alone is often passed over: the scheduler picks the hinted entity only where it is eligible. v2 makes the yielder
+pay so that the average moves past the target; here the target itself is moved:
 
 * credit: every level of the target's chain that is not eligible is placed a margin behind the average. Nobody is
   charged, so all others on those queues pay a little. The idea is v3's; its margin was not published, the one here is
