@@ -18,7 +18,7 @@ from vcpu_env import POLICIES, apply_overrides, load_scenario
 class Args:
     """CleanRL's names; the totals are small so that the example is short."""
 
-    env_id: str = "vcpu_env:vcpu_env/PenaltyScale-v1"
+    env_id: str = "vcpu_env:vcpu_env/PenaltyScale-v2"
     seed: int = 1
     total_timesteps: int = 4096
     learning_rate: float = 3e-4

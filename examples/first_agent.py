@@ -13,7 +13,7 @@ import vcpu_env
 gymnasium.register_envs(vcpu_env)
 GENERATIONS, POPULATION, ELITE, PROOF = 8, 32, 8, 64
 
-env = gymnasium.make_vec("vcpu_env/PenaltyScale-v1", num_envs=POPULATION, over_rule=True)
+env = gymnasium.make_vec("vcpu_env/PenaltyScale-v2", num_envs=POPULATION, over_rule=True)
 rng = np.random.default_rng(0)
 mean = np.zeros(gymnasium.spaces.flatdim(env.single_observation_space) + 1)  # a weight a feature, and a bias
 spread = np.full_like(mean, 0.3)

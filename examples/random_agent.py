@@ -2,7 +2,7 @@
 
 import gymnasium
 
-env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v1", scenario="dedup-2vm")
+env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v2", scenario="dedup-2vm")
 env.action_space.seed(0)
 
 for episode in range(3):
