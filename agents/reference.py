@@ -44,7 +44,7 @@ CHOICE_SEED, REPORT_SEED = 10_000, 20_000
 RULES = ("stock", "series-v2", "vee21", "unserved-credit", "strict-credit", "strict-borrow")
 """Policies that are tried as the rule where candidates are chosen."""
 
-SEARCHED = 16
+SEARCHED = 4
 """Most episodes of the search."""
 SEARCH_NS, SEARCH_EVERY_NS = 200_000, 50_000
 """How far each try is followed, and the time between decisions that are searched."""

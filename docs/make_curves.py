@@ -8,6 +8,7 @@ takes. Needs the extra ``agents``.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -64,7 +65,10 @@ def run(name: str) -> dict[str, Any]:
         RuntimeError: it prints no gain.
     """
     environment, command = LEARNERS[name]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True)
+    one_thread = os.environ | {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=one_thread, capture_output=True, text=True, check=True
+    )
     points = points_in(done.stdout)
     if not points:
         raise RuntimeError(f"{name}: no gain in what {' '.join(command)} prints")

@@ -17,8 +17,8 @@ from vcpu_env.envs.compiled.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.envs.register import id_of
 
 NAME = sys.argv[1] if len(sys.argv) > 1 else "WideYield"
-SECONDS = 60 * float(sys.argv[2]) if len(sys.argv) > 2 else 300.0
-POPULATION, ELITE, REPORTS = 64, 16, 10
+SECONDS = 60 * float(sys.argv[2]) if len(sys.argv) > 2 else 40.0
+POPULATION, ELITE, REPORTS = 64, 16, 5
 ID = f"vcpu_env:{id_of(NAME)}"
 
 env = gymnasium.make_vec(ID, num_envs=POPULATION, autoreset_mode="SameStep", over_rule=True, threads=1)

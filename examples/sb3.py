@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from vcpu_env import gain_over_rule, make_sb3
 from vcpu_env.envs.register import id_of
 
-REPORTS = 10
+REPORTS = 5
 ON_POLICY = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "gamma": 0.99, "learning_rate": 1e-3}
 SETTINGS = {
     "ppo": (PPO, id_of("PenaltyScale"), 16, ON_POLICY | {"gamma": 0.9}),
@@ -64,7 +64,7 @@ def player(model):
 
 if __name__ == "__main__":
     name = sys.argv[1] if len(sys.argv) > 1 else "maskable_ppo"
-    seconds = 60 * float(sys.argv[2]) if len(sys.argv) > 2 else 300.0
+    seconds = 60 * float(sys.argv[2]) if len(sys.argv) > 2 else 90.0
     torch.set_num_threads(1)
     algorithm, env_id, num_envs, settings = SETTINGS[name]
     policy = "MlpLstmPolicy" if algorithm is RecurrentPPO else "MlpPolicy"

@@ -305,7 +305,7 @@ class CandidateChoiceEnv(HostEnv):
     """
 
     kind = CANDIDATE_CHOICE
-    scenario = "host-libvirt"
+    scenario = "dedup-4vm"
     usual_rule = "strict-borrow"
     defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 3_000_000, "boost": "borrow_1"}
 
