@@ -8,6 +8,7 @@ the elapsed simulated time and the reward's terms. Needs the extra ``offline``.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,15 +204,17 @@ def write(dataset_id: str, env: gymnasium.Env[Any, Any], buffers: list[Any], pla
     if dataset_id in minari.list_local_datasets():
         raise DatasetError(f"dataset: '{dataset_id}' is there (allowed: a new one; minari delete {dataset_id})")
     terms = ", ".join(f"{weight:g} {term}" for term, weight in env.unwrapped.config.reward.items())  # type: ignore[attr-defined]
-    return minari.create_dataset_from_buffers(
-        dataset_id,
-        buffers,
-        env=env,
-        algorithm_name=player,
-        data_format="arrow",
-        description=f"{env.spec.id if env.spec else ''} played by {player}; reward: {terms}; seeds from 0 on",
-        requirements=["vcpu-env"],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the author and a link to the code
+        return minari.create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            env=env,
+            algorithm_name=player,
+            data_format="arrow",
+            description=f"{env.spec.id if env.spec else ''} played by {player}; reward: {terms}",
+            requirements=["vcpu-env"],
+        )
 
 
 @app.command()

@@ -177,7 +177,7 @@ class Table:
                 _, reward, _, over, info = env.step(action)
                 earned[i] += reward
             decisions[i] = info["episode_totals"]["decisions"]
-        name = f"search: {SEARCH_NS / 1e6:g} ms ahead, once in {SEARCH_EVERY_NS / 1e6:g} ms"
+        name = f"search, {count} episodes: {SEARCH_NS / 1e6:g} ms ahead, once in {SEARCH_EVERY_NS / 1e6:g} ms"
         return row(name, earned, self.rule(REPORT_SEED)[:count], float(decisions.mean()))
 
     def best_rule(self) -> Row:

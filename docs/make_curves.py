@@ -1,10 +1,10 @@
 """Learning curves of the examples that learn: ``python docs/make_curves.py [NAME]...``
 
-Runs each example (one process after the other, minutes each) and keeps what it prints in
+Runs each example, one process after the other, half a minute to a minute each, and keeps what it prints in
 docs/environments/curves.json: the gain over the rule on episodes that it has not learned on, with its standard error.
-Then draws a panel a learner for each environment, docs/environments/curves/ENVIRONMENT.svg. The tables of it are put on
-the pages by ``python docs/make_environment_tables.py``. Seconds are CPU seconds of one thread, without what evaluating
-takes. Needs the extra ``agents``.
+Then draws a picture for each environment, docs/environments/curves/NAME.svg. The tables are put on the pages by
+``python docs/make_environment_tables.py``. Seconds are CPU seconds of one thread, without what evaluating takes.
+Needs the extra ``agents``.
 """
 
 import json
@@ -38,7 +38,7 @@ LEARNERS = {
     "PPO": ("PenaltyScale", ("examples/sb3.py", "ppo")),
     **{
         f"cross-entropy, {name}": (name, ("examples/cross_entropy.py", name))
-        for name in ("DirectedYield", "JointYield", "WideYield", "HostTuner")
+        for name in ("DirectedYield", "PenaltyScale", "JointYield", "WideYield", "HostTuner")
     },
 }
 """The environment of each learner, and its command."""

@@ -17,8 +17,8 @@ from vcpu_env.envs.compiled.observe import NR_CANDIDATE_FEATURES, NR_FEATURES
 from vcpu_env.envs.register import id_of
 
 NAME = sys.argv[1] if len(sys.argv) > 1 else "WideYield"
-SECONDS = 60 * float(sys.argv[2]) if len(sys.argv) > 2 else 40.0
-POPULATION, ELITE, REPORTS = 64, 16, 5
+SECONDS = 60 * float(sys.argv[2]) if len(sys.argv) > 2 else 30.0
+POPULATION, ELITE, REPORTS = 32, 8, 4
 ID = f"vcpu_env:{id_of(NAME)}"
 
 env = gymnasium.make_vec(ID, num_envs=POPULATION, autoreset_mode="SameStep", over_rule=True, threads=1)
@@ -37,7 +37,7 @@ def act(weights, observations, info):
     """Actions of all machines, each by its own row of weights."""
     count = len(observations)
     rows = weights[:, : (host + 1) * outputs].reshape(count, host + 1, outputs)
-    scores = np.einsum("nf,nfo->no", observations[:, :host], rows[:, :-1]) + rows[:, -1]
+    scores = np.einsum("nf,nfo->no", observations[:, :host], rows[:, :-1]) / host**0.5 + rows[:, -1]
     if not chooses:
         return np.tanh(scores).astype(np.float32)
     shown = observations[:, host:].reshape(count, -1, NR_CANDIDATE_FEATURES)
