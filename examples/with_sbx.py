@@ -6,7 +6,7 @@ from sbx import SAC
 
 from vcpu_env import make_sb3
 
-STEPS = 2048
+STEPS = 1024
 
 env = make_sb3("vcpu_env:vcpu_env/PenaltyScale-v2", 8, over_rule=True)  # glue
 model = SAC("MlpPolicy", env, learning_starts=256, gradient_steps=2, gamma=0.9, seed=0)

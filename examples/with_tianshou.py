@@ -14,7 +14,7 @@ from tianshou.utils.net.common import Net
 
 from vcpu_env import MaskInObservation
 
-STEPS, MACHINES = 2048, 4
+STEPS, MACHINES = 1024, 4
 
 
 def make_env():
@@ -34,7 +34,7 @@ policy = DiscreteQLearningPolicy(
 algorithm = DQN(policy=policy, optim=AdamOptimizerFactory(lr=1e-3), gamma=0.99, target_update_freq=100)
 collector = Collector(algorithm, envs, VectorReplayBuffer(10_000, MACHINES), exploration_noise=True)
 began = time.perf_counter()
-result = algorithm.run_training(
+algorithm.run_training(
     OffPolicyTrainerParams(
         training_collector=collector,
         max_epochs=1,
@@ -46,5 +46,4 @@ result = algorithm.run_training(
         show_progress=False,
     )
 )
-steps = result.training.env_step if hasattr(result, "training") else STEPS
 print(f"tianshou: {STEPS / (time.perf_counter() - began):,.0f} steps a second")

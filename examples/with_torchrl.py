@@ -14,7 +14,7 @@ from torchrl.objectives.value import GAE
 
 from vcpu_env import MaskInObservation
 
-FRAMES, BATCH = 2048, 512
+FRAMES, BATCH = 1024, 256
 
 
 def make_env():
