@@ -20,7 +20,7 @@ ON_POLICY = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "gamma": 0.99, "
 SETTINGS = {
     "ppo": (PPO, id_of("PenaltyScale"), 16, ON_POLICY | {"gamma": 0.95}),
     "sac": (SAC, id_of("PenaltyScale"), 16, {
-        "gamma": 0.99, "n_steps": 20, "learning_rate": 1e-3, "train_freq": 1, "gradient_steps": 2, "buffer_size": 200_000,
+        "gamma": 0.95, "learning_rate": 1e-3, "train_freq": 1, "gradient_steps": 2, "buffer_size": 200_000,
         "ent_coef": "auto_0.001",  # a decision earns thousandths
         "policy_kwargs": {"net_arch": [64, 64]},
     }),
