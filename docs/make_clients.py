@@ -1,6 +1,6 @@
 """What libraries run the environments: ``python docs/make_clients.py [NAME]...`` runs the example of each.
 
-Keeps version, steps a second and lines of glue in docs/environments/clients.json; the table is put on the page by
+Keeps version, steps a CPU second and lines of glue in docs/environments/clients.json; the table is put on the page by
 ``python docs/make_environment_tables.py``. Lines of glue are those that an example marks so: what one writes because of
 this package, the line that makes the environment not counted where it says nothing else. What is not installed is left
 out, and said.
@@ -20,7 +20,7 @@ from vcpu_env.base.files import write_whole
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "environments" / "clients.json"
-RATE = re.compile(r"([\d,.]+) steps a second")
+RATE = re.compile(r"([\d,.]+) steps a CPU second")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def measured(client: Client) -> dict[str, Any]:
-    """Version, steps a second if the example prints them, seconds in all, lines of glue."""
+    """Version, steps a CPU second if the example prints them, seconds in all, lines of glue."""
     version = version_of(client.distribution)
     if version is None:
         return {"version": None}

@@ -8,7 +8,7 @@ env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v2")
 env.action_space.seed(0)
 env.reset(seed=0)  # the first one warms the host up
 
-began, decisions = time.perf_counter(), 0
+began, decisions = time.process_time(), 0
 for episode in range(3):
     observation, info = env.reset(seed=episode)
     total, truncated = 0.0, False
@@ -19,4 +19,4 @@ for episode in range(3):
     totals = info["episode_totals"]
     decisions += totals["decisions"]
     print(f"episode {episode}: return {total:.3f}, {totals['decisions']} decisions, {totals['spin']:.2f} ms spinning")
-print(f"{decisions / (time.perf_counter() - began):,.0f} steps a second")
+print(f"{decisions / (time.process_time() - began):,.0f} steps a CPU second")

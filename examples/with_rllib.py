@@ -30,10 +30,10 @@ config = (
     .training(train_batch_size_per_learner=STEPS, minibatch_size=256, num_epochs=2)
 )
 algorithm = config.build_algo()
-began = time.perf_counter()
+began = time.process_time()
 result = algorithm.train()
-seconds = time.perf_counter() - began
+seconds = time.process_time() - began
 print(f"return of an episode: {result['env_runners'].get('episode_return_mean', float('nan')):.3f}")
-print(f"rllib: {STEPS / seconds:,.0f} steps a second")
+print(f"rllib: {STEPS / seconds:,.0f} steps a CPU second")
 algorithm.stop()
 ray.shutdown()

@@ -38,7 +38,7 @@ actor = ProbabilisticTensorDictSequential(logits, draw)
 critic = ValueOperator(nn.Sequential(nn.Linear(features, 64), nn.Tanh(), nn.Linear(64, 1)), in_keys=["observation"])
 advantage, loss = GAE(gamma=0.99, lmbda=0.95, value_network=critic), A2CLoss(actor, critic)
 optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)
-began = time.perf_counter()
+began = time.process_time()
 for batch in Collector(
     make_env, actor, frames_per_batch=BATCH, total_frames=FRAMES, auto_register_policy_transforms=True
 ):
@@ -48,4 +48,4 @@ for batch in Collector(
     sum(value for name, value in losses.items() if name.startswith("loss_")).backward()
     optimizer.step()
     print(f"reward a decision: {1000 * batch['next', 'reward'].mean():.3f} us a CPU")
-print(f"torchrl: {FRAMES / (time.perf_counter() - began):,.0f} steps a second")
+print(f"torchrl: {FRAMES / (time.process_time() - began):,.0f} steps a CPU second")

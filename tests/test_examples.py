@@ -27,10 +27,10 @@ LEARN = {
 }
 """Those that print what they gain: arguments for a moment of learning, and what they need."""
 LIBRARIES = {
-    "with_torchrl": ("torchrl", "check_env_specs succeeded|torchrl: [0-9,]+ steps a second"),
-    "with_tianshou": ("tianshou", "tianshou: [0-9,]+ steps a second"),
-    "with_sbx": ("sbx", "sbx: [0-9,]+ steps a second"),
-    "with_rllib": ("ray.rllib", "rllib: [0-9,]+ steps a second"),
+    "with_torchrl": ("torchrl", "check_env_specs succeeded|torchrl: [0-9,]+ steps a CPU second"),
+    "with_tianshou": ("tianshou", "tianshou: [0-9,]+ steps a CPU second"),
+    "with_sbx": ("sbx", "sbx: [0-9,]+ steps a CPU second"),
+    "with_rllib": ("ray.rllib", "rllib: [0-9,]+ steps a CPU second"),
     "offline": ("minari", "advantage-weighted regression: [+-].* over the rule"),
 }
 
