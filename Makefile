@@ -1,6 +1,6 @@
-# Needs only Python 3.11 to 3.13; everything else goes into $(VENV).
+# Needs only Python 3.11 to 3.14; everything else goes into $(VENV).
 PYTHON ?= python3
-PYTHONS ?= python3.11 python3.12 python3.13
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV ?= .venv
 BIN = $(VENV)/bin
 
@@ -117,8 +117,8 @@ clean:
 
 # Stamp files: set-up is redone only when what it depends on changes.
 $(VENV)/.venv:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-		|| { echo "$(PYTHON) must be Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+		|| { echo "$(PYTHON) must be Python 3.11 to 3.14: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 

@@ -31,7 +31,7 @@ from vcpu_env.envs.config import EnvConfig
 from vcpu_env.envs.register import id_of
 from vcpu_env.policy.named import POLICIES
 from vcpu_env.scenario.errors import error_lines
-from vcpu_env.scenario.load import list_scenarios
+from vcpu_env.scenario.load import list_scenarios, load_scenario
 from vcpu_env.scenario.model import Name
 from vcpu_env.scenario.splits import DIAGNOSTIC, SPLITS, split_of
 from vcpu_env.scenario.toml_text import read_toml
@@ -219,6 +219,12 @@ class TrainConfig(Part):
         """What the environment is made with. The boost is named always: an id's own default may be another."""
         given = self.environment_arguments
         return {name: getattr(given, name) for name in given.model_fields_set} | {"boost": given.boost}
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The host kernels of the scenarios to train on."""
+        names = {name for stage in self.stages for name in stage.scenarios}
+        return tuple(sorted({load_scenario(name).host.kernel for name in names}))
 
     @property
     def digest(self) -> str:

@@ -113,6 +113,7 @@ def describe(config: TrainConfig) -> Description:
         frame_stack=config.frame_stack,
         masked=masked,
         deterministic=config.deterministic,
+        kernels=config.kernels,
     )
 
 

@@ -29,7 +29,6 @@ from vcpu_env.base.files import write_whole
 from vcpu_env.executors.make import make_executor
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.named import POLICIES
-from vcpu_env.scenario import load_scenario
 from vcpu_env.scenario.splits import SPLITS
 
 BASELINES = (
@@ -150,16 +149,10 @@ def ship(
             config=first,
             members=tuple(members),
             trained_hosts=HOSTS,
-            trained_kernels=kernels_of(first),
+            trained_kernels=first.kernels,
         )
         write_card(models, card)
         say(f"{models / name}.json: {len(members)} trainings")
-
-
-def kernels_of(config: TrainConfig) -> tuple[str, ...]:
-    """The host kernels of the scenarios that a configuration trains on."""
-    names = {name for stage in config.stages for name in stage.scenarios}
-    return tuple(sorted({load_scenario(name).host.kernel for name in names}))
 
 
 @app.command("cards")

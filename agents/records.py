@@ -105,6 +105,7 @@ class RecordingMachine(PolicyMachine):
 
     def record(self, end_ns: int, most: int, every: int, candidates: int) -> Records:
         """Run to `end_ns`, or until `most` decisions have been written down, every n-th of all."""
+        self.run_until(min(end_ns, self.scenario.policy_from_ns))
         spinners, counts = np.zeros((most, len(SPINNER)), np.int64), np.zeros(most, np.int64)
         siblings = np.zeros((most, candidates, len(SIBLING)), np.int64)
         actions = np.zeros((most, len(self._memory[-1])), np.int64)

@@ -333,7 +333,9 @@ def measured(table: Table, policies: list[LearnedPolicy]) -> dict[str, Any]:
     for result in rows_of(table, policies):
         say(f"{id_of(table.name)}: {result.player}: {result.earned:.3f}, {result.gain:+.3f}")
         rows.append(rounded(result))
-    return {"scenario": env.mix.scenarios[0].name, "horizon_ns": env.config.horizon_ns, "rows": rows}
+    (scenario,) = env.mix.scenarios
+    about = {"scenario": scenario.name, "kernel": scenario.host.kernel, "horizon_ns": env.config.horizon_ns}
+    return about | {"rows": rows}
 
 
 def checked_names(names: list[str] | None) -> list[str]:

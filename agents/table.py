@@ -23,7 +23,7 @@ def page(results: Results, done: list[Card]) -> str:
             "Change of throughput (geometric mean over the scenarios in the cards) with 95 % intervals;",
             f"{first.seeds} seeds,",
             f"{changes}.",
-            f"Hosts {first.scored_hosts}.",
+            f"Hosts {first.scored_hosts}; Linux {', '.join(first.scored_kernels)}.",
             "Policies in bold were trained; their intervals are over trainings and seeds. *Cells harmed*: scenarios in",
             "which the interval of the worst VM's change lies wholly below -2 %, in all trainings together and in",
             "each. Oracles know what no host can see.",

@@ -25,6 +25,7 @@ COMMANDS = {
     "python -m agents.evaluate": "agents.evaluate",
     "python -m agents.explain": "agents.explain",
     "python -m agents.export": "agents.export",
+    "python -m agents.import": "agents.imported",
     "python -m agents.tune": "agents.tune",
     "python -m agents.publish": "agents.publish",
     "python -m agents.reference": "agents.reference",

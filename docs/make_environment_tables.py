@@ -126,7 +126,7 @@ def reference_table(name: str) -> str:
     ]
     columns = "| player | return | more than the rule | | signal | unpaired | decisions |"
     count, length = measured["rows"][0]["episodes"], measured["horizon_ns"] / MS
-    what = f"{count} episodes of {length:g} ms of `{measured['scenario']}`:\n\n"
+    what = f"{count} episodes of {length:g} ms of `{measured['scenario']}`, Linux {measured['kernel']}:\n\n"
     return what + table(columns, "|---|---:|---:|---:|---:|---:|---:|", rows)
 
 

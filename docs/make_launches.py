@@ -1,8 +1,11 @@
 """Draws docs/launches.png: where the vCPUs of one VM end up in 20 launches, and how two hosts run in and out of step.
 
-python docs/make_launches.py    # extra `report`; prints the two tables of stacked siblings of docs/model.md
+python docs/make_launches.py            # extra `report`; prints the two tables of stacked siblings of docs/model.md
+python docs/make_launches.py --later    # the second table only, and draws nothing
 """
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -20,7 +23,8 @@ BEGIN_NS, LENGTH_NS = 400_000_000, 30_000_000
 SEEDS, SIZES = 16, (2, 4, 16)
 LAUNCH_KINDS = ((0.5, 20), (2, 20), (10, 50), (50, 200), (100, 50))
 COLOURS = ("#3b76b0", "#e08a2e")
-LATER_S, LATER_SEEDS = (0.5, 2, 5, 10), 4
+LATER_S, LATER_SEEDS = (0.5, 2, 5), 8
+SECOND, SECONDS = 1_000_000_000, 5
 
 
 def launches(scenario: Scenario) -> np.ndarray:
@@ -84,8 +88,8 @@ def stacked(cpus: int, gap_ms: float, boot_ms: int) -> float:
     return float(np.mean(shares))
 
 
-def stacked_later(scenario: Scenario) -> list[float]:
-    """The share of stacked vCPUs in the 50 ms after each of `LATER_S`, mean over seeds."""
+def stacked_later(scenario: Scenario) -> np.ndarray:
+    """The share of stacked vCPUs in the 50 ms after each of `LATER_S`, of each seed."""
     shares = np.zeros((LATER_SEEDS, len(LATER_S)))
     for seed in range(LATER_SEEDS):
         machine = Machine(scenario, "stock", seed)
@@ -95,18 +99,71 @@ def stacked_later(scenario: Scenario) -> list[float]:
             machine.run_until(round(later_s * 1e9) + 50_000_000)
             counted = difference(machine.counters()["alignment"], before)
             shares[seed, i] = counted["stacked_ticks"] / counted["vcpu_ticks"]
-    return shares.mean(axis=0).tolist()
+    return shares
+
+
+def alone(scenario: Scenario) -> Scenario:
+    """Nothing happens to the two VMs."""
+    return scenario
 
 
 def with_visitors(scenario: Scenario) -> Scenario:
     """The same host, on which a third VM runs for 0.4 s of every second."""
-    vms = [vm.model_dump(exclude_unset=True) for vm in scenario.vms]
-    visitor = {"vcpus": scenario.host.cpus, "workload": scenario.vms[0].workload}
-    for second in range(int(max(LATER_S))):
-        begins_ns = second * 1_000_000_000 + 550_000_000
-        stay = {"start_ns": begins_ns, "stop_ns": begins_ns + 400_000_000}
-        vms.append({"name": f"visitor-{second}", **visitor, **stay})
-    return Scenario(**(scenario.model_dump(exclude_unset=True) | {"vms": vms}))
+    visitors = [
+        {"name": f"visitor-{s}", "start_ns": s * SECOND + 550_000_000, "stop_ns": s * SECOND + 950_000_000}
+        for s in range(SECONDS)
+    ]
+    return with_vms(scenario, visitors)
+
+
+def with_vms(scenario: Scenario, more: list[dict], changes: tuple[dict, ...] = (), keep: int = 2) -> Scenario:
+    """The first `keep` VMs of a scenario of two, others like them, and what happens to them."""
+    like = {"vcpus": scenario.host.cpus, "workload": scenario.vms[0].workload}
+    vms = [{"name": f"vm-{i + 1}"} for i in range(keep)] + more
+    data = scenario.model_dump(exclude_unset=True)
+    return Scenario(**data | {"vms": [like | vm for vm in vms], "changes": list(changes)})
+
+
+def paused(scenario: Scenario, *names: str) -> Scenario:
+    """VMs that are suspended for 0.2 s of every second."""
+    changes = [
+        {"at_ns": s * SECOND + at_ns, "vm": name, "life": life}
+        for s in range(SECONDS)
+        for at_ns, life in ((600_000_000, "suspend"), (800_000_000, "resume"))
+        for name in names
+    ]
+    return with_vms(scenario, [], tuple(changes))
+
+
+def one_paused(scenario: Scenario) -> Scenario:
+    """The second VM is."""
+    return paused(scenario, "vm-2")
+
+
+def both_paused(scenario: Scenario) -> Scenario:
+    """Both are, at the same times."""
+    return paused(scenario, "vm-1", "vm-2")
+
+
+def migrating(scenario: Scenario) -> Scenario:
+    """In place of the second VM one that moves to a new QEMU on the same host at 0.7 s of every second, in 0.1 s."""
+    vms, changes = [{"name": "vm-2"}], []
+    for s in range(SECONDS):
+        moves = {"at_ns": s * SECOND + 700_000_000, "downtime_ns": 100_000_000}
+        vms.append({"name": f"moved-{s}", "start_ns": s * SECOND + 600_000_000})
+        leaves = "vm-2" if s == 0 else f"moved-{s - 1}"
+        changes += [moves | {"vm": leaves, "life": "migrate-out"}, moves | {"vm": f"moved-{s}", "life": "migrate-in"}]
+    return with_vms(scenario, vms, tuple(changes), keep=1)
+
+
+CHURN: tuple[tuple[str, Callable[[Scenario], Scenario]], ...] = (
+    ("", alone),
+    ("a third VM comes and goes", with_visitors),
+    ("one VM is suspended and resumed", one_paused),
+    ("both are, together", both_paused),
+    ("one VM migrates", migrating),
+)
+"""What happens to a pair of VMs once in every second."""
 
 
 def print_later() -> None:
@@ -114,9 +171,10 @@ def print_later() -> None:
     print("| " + " | ".join(["16 CPUs", *(f"{later_s:g} s" for later_s in LATER_S)]) + " |")
     print("|---|" + "---:|" * len(LATER_S))
     for name in ("blackscholes-2vm", "dbench-2vm", "vips-2vm"):
-        alone = load_scenario(name)
-        for title, scenario in ((name, alone), (f"{name}, a third VM comes and goes", with_visitors(alone))):
-            print(f"| {title} | " + " | ".join(f"{share:.2f}" for share in stacked_later(scenario)) + " |", flush=True)
+        for title, change in CHURN:
+            shares = stacked_later(change(load_scenario(name)))
+            cells = [f"{of.mean():.2f} ({of.min():.2f}-{of.max():.2f})" for of in shares.T]
+            print(f"| {title or name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def print_table() -> None:
@@ -130,6 +188,9 @@ def print_table() -> None:
 
 def main() -> None:
     """Draw the page and print the table."""
+    if "--later" in sys.argv:
+        print_later()
+        return
     print_table()
     print_later()
     launched = load_scenario(SCENARIO)

@@ -48,9 +48,10 @@ PAGES = {
     "calibration": Page(("docs/calibration.md", "experiments/calibration"), ("-m", "experiments.calibration")),
     "series-review": Page(("experiments/series-review",), ("-m", "experiments", "series-review")),
     "sensitivity": Page(("experiments/sensitivity",), ("-m", "experiments", "sensitivity")),
+    "kernel-7.3": Page(("experiments/kernel-7.3",), ("-m", "experiments", "kernel-7.3")),
     "validation": Page(
         ("docs/validation.md",),
-        ("-m", "vcpu_env", "validate", "--golden", "GOLDEN", "--seeds", "8", "-o", "docs/validation.md"),
+        ("-m", "vcpu_env", "validate", "--golden", "GOLDEN", "--seeds", "16", "-o", "docs/validation.md"),
         "VCPU_ENV_GOLDEN: the directory with the full sets of traces",
     ),
     "leaderboard": Page(("docs/leaderboard.md",), ("-m", "baselines.leaderboard")),

@@ -15,7 +15,7 @@ from numba import njit
 
 from vcpu_env import precompile
 from vcpu_env.base import code_cache
-from vcpu_env.base.code_cache import CodeCache, digest_of, read_verified, write_whole
+from vcpu_env.base.code_cache import CodeCache, digest_of, keep_code, read_verified, write_whole
 from vcpu_env.base.jit import JIT
 from vcpu_env.progress import Progress, duration
 
@@ -282,3 +282,17 @@ def test_importing_compiles_nothing(tmp_path):
     settings = {"PYTHONPATH": str(PACKAGE.parent), "VCPU_ENV_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
     subprocess.run([sys.executable, "-c", program], env=os.environ | settings, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_puts_there_meanwhile_is_not_damaged(tmp_path, monkeypatch, capsys):
+    """It is looked for, is not there, and is when it is looked whether it is there."""
+
+    def read_first(path):
+        found = read_verified(path)
+        if not path.exists():
+            keep_code("sum-1", b"code", tmp_path)
+        return found
+
+    monkeypatch.setattr(code_cache, "read_verified", read_first)
+    assert code_cache.kept_code("sum-1", tmp_path) == b"code"
+    assert capsys.readouterr().err == ""

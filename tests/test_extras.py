@@ -20,7 +20,15 @@ WITH_JINJA2 = {"markupsafe"}
 BY_HAND = {"simso"}  # compared with where it is there
 
 USERS = {
-    "agents": ("agents.train", "agents.evaluate", "agents.tune", "agents.tree", "agents.explain", "agents.curves"),
+    "agents": (
+        "agents.train",
+        "agents.evaluate",
+        "agents.tune",
+        "agents.tree",
+        "agents.explain",
+        "agents.imported",
+        "agents.curves",
+    ),
     "fit": ("vcpu_env.fit.command", "vcpu_env.fit.goodness"),
     "ray": ("vcpu_env.executors.ray",),
     "render": ("vcpu_env.envs.drawing.render",),

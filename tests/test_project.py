@@ -101,3 +101,21 @@ def test_the_container_runs_what_there_is():
     for target in map("".join, targets):
         assert re.search(rf"^{re.escape(target)}:", makefile, re.M), target
     assert set((ROOT / ".dockerignore").read_text().split("\n")) >= {".git", ".venv*", "results", "build"}
+
+
+MODULES = sorted(
+    path
+    for folder in ("vcpu_env", "agents", "baselines", "experiments", "docs", "examples", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def test_nothing_is_too_long_to_read():
+    """A file has at most 400 lines, a function 60."""
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in MODULES}
+    long = {name: lines for name, text in texts.items() if (lines := text.count("\n")) > 400}
+    for name, text in texts.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and (lines := node.end_lineno - node.lineno + 1) > 60:
+                long[f"{name}: {node.name}"] = lines
+    assert not long

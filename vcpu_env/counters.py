@@ -87,7 +87,7 @@ def vm_counters(w: World, plan: Blueprint, vm: int, now_ns: int) -> dict[str, An
         "workload": spec.workload,
         "work_units": float(w["guest_vm"]["work"][vm]),
         "alive_ns": lived_ns,
-        **thread_times(w, range(first, first + count), lived_ns, now_ns),
+        **thread_times(w, plan, range(first, first + count), lived_ns, now_ns),
         "together_ns": int(w["vm_alignment"]["together_ns"][vm]),
         "grace_periods": int(w["grace_period"]["completed"][2 * vm : 2 * vm + 2].sum()),
         **{name: int(vcpus[name].sum()) for name in VM_TIMES + VM_COUNTS + VM_LOCKS + VM_PARAVIRT},
@@ -97,20 +97,26 @@ def vm_counters(w: World, plan: Blueprint, vm: int, now_ns: int) -> dict[str, An
     }
 
 
-def thread_times(w: World, vcpus: range, lived_ns: int, now_ns: int) -> dict[str, int]:
+def thread_times(w: World, plan: Blueprint, vcpus: range, lived_ns: int, now_ns: int) -> dict[str, int]:
     """How the vCPUs' threads have spent their time, as the host's scheduler sees it; together it is all of their life.
 
     Returns:
         cpu_ns: on a CPU, halt polling and the host kernel's work for it included.
         ready_ns: runnable without one, throttled too: run_delay of schedstat, what is called CPU Ready.
         halted_ns: asleep, or not created yet.
+        paused_ns: asleep since their VM is paused, or has not arrived; only where a VM ever is.
     """
     tasks, entities = w["task_struct"][vcpus.start : vcpus.stop], w["sched_entity"][vcpus.start : vcpus.stop]
     running = np.isin(np.arange(vcpus.start, vcpus.stop), w["rq"]["curr"])
     waiting = tasks["last_queued_ns"] != NIL
     cpu_ns = int(entities["sum_exec_runtime_ns"].sum() + (now_ns - entities["exec_start_ns"][running]).sum())
     ready_ns = int(tasks["run_delay_ns"].sum() + (now_ns - tasks["last_queued_ns"][waiting]).sum())
-    return {"cpu_ns": cpu_ns, "ready_ns": ready_ns, "halted_ns": len(vcpus) * lived_ns - cpu_ns - ready_ns}
+    spent = {"cpu_ns": cpu_ns, "ready_ns": ready_ns}
+    if plan.scenario.has_lives:
+        guests, stopped = w["guest_vcpu"][vcpus.start : vcpus.stop], w["kvm_vcpu"]["stopped"][vcpus.start : vcpus.stop]
+        now = (now_ns - guests["sched_out_ns"][stopped != 0]).sum()
+        spent["paused_ns"] = int(guests["paused_ns"].sum() + now)
+    return spent | {"halted_ns": len(vcpus) * lived_ns - sum(spent.values())}
 
 
 class Runs(Protocol):

@@ -103,6 +103,11 @@ class Machine:
         return int(self.world["machine_clock"]["now_ns"][0])
 
     @property
+    def policy_name(self) -> str:
+        """Of the policy, as tables and traces show it."""
+        return self.policy.name
+
+    @property
     def next_event_ns(self) -> int:
         """Simulated time of the next event, `base.timeline.NEVER` if nothing is ever going to happen."""
         return first_event(self.world)[1]

@@ -121,6 +121,11 @@ class Fleet(Part):
         return apply_overrides(Scenario(**self.scenario | {"name": name, "vms": vms}), list(self.set))
 
     @property
+    def kernel(self) -> str:
+        """The kernel of all hosts."""
+        return self.of("host", [{"name": "vm", "vcpus": 1, "workload": next(iter(self.mix))}]).host.kernel
+
+    @property
     def example(self) -> Scenario:
         """A host with one small VM."""
         return self.of(self.name, [{"name": "vm", "vcpus": 1, "workload": next(iter(self.mix))}])

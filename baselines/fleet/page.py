@@ -9,7 +9,7 @@ from baselines.report.document import Document, Entry, Picture, Section, Table
 from baselines.report.drawing import COLOURS
 
 ASSUMED = (
-    "Hosts and guests are simulated: Linux v6.19 with KVM, programs that are models of real ones (`docs/model.md`). "
+    "Hosts and guests are simulated: Linux with KVM, programs that are models of real ones (`docs/model.md`). "
     "Memory, disks and networks are not part of it, nor do VMs come and go within a run.",
     "A VM is drawn by its size, then by its program, independently, until a host has no room for another. A host's "
     "draws are the same at every ratio; at a higher one it has more of them. Kept is throughput relative to the same "
@@ -32,7 +32,10 @@ def page(answer: Answer, command: str) -> Document:
     sections = [
         Section("By ratio", [curve, ratio_table(answer)]),
         Section("What is drawn", [drawn_table(answer)]),
-        Section("What is assumed", [*ASSUMED, *cost_lines(answer), f"`{command}`"]),
+        Section(
+            "What is assumed",
+            [f"Hosts have Linux {answer.fleet.kernel}.", *ASSUMED, *cost_lines(answer), f"`{command}`"],
+        ),
     ]
     return Document(f"What overcommit the fleet {answer.fleet.name} stands", [headline(answer)], sections)
 

@@ -88,7 +88,8 @@ def table(answer: Answer) -> Table:
         **{title: [percent(share) for share in shares] for title, shares in kept.items() if title != "keep"},
         "core-s/s": [f"{cost.each:.2f}" if cost.simulated_s else "" for cost in answer.costs.values()],
     }
-    title = f"{answer.fleet.name}: {answer.fleet.hosts} hosts at each ratio; keep: VMs within all limits, and each"
+    hosts = f"{answer.fleet.name}: {answer.fleet.hosts} hosts at each ratio, Linux {answer.fleet.kernel}"
+    title = f"{hosts}; keep: VMs within all limits, each"
     return fitted(title, [named(ratio) for ratio in answer.tallies], columns)
 
 

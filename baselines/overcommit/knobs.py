@@ -12,6 +12,7 @@ from typing import Literal
 from baselines.overcommit.hosts import QuestionError, with_vms
 from vcpu_env.scenario import Scenario, ScenarioError, apply_overrides
 from vcpu_env.scenario.errors import nearest
+from vcpu_env.scenario.vm import VcpuSched
 
 Needs = Literal["write", "restart", "reboot", "hardware", "patch"]
 """A file that is written at run time; a VM that starts again; another kernel; other hardware; a patched kernel."""
@@ -87,6 +88,13 @@ def half_the_vcpus(scenario: Scenario) -> Scenario:
         for field in ("pinning", "vcpu_groups"):
             if getattr(vm, field) is not None:
                 fewer[field] = getattr(vm, field)[:half]
+        left = [
+            sched.model_copy(
+                update={"vcpus": None if sched.vcpus is None else tuple(v for v in sched.vcpus if v < half)}
+            )
+            for sched in vm.vcpusched
+        ]
+        fewer["vcpusched"] = tuple(sched for sched in left if sched.vcpus != ())
         vms.append(vm.model_copy(update=fewer))
     return with_vms(scenario, vms, scenario.name)
 
@@ -102,6 +110,24 @@ def without_smt(scenario: Scenario) -> Scenario:
     data["host"] = {name: value for name, value in data["host"].items() if name != "cpus"}
     data["host"]["topology"] = topology.removesuffix("2t")
     return Scenario(**data)
+
+
+def weighted_by_size(scenario: Scenario) -> Scenario:
+    """Every VM with 100 for each vCPU, as far as cpu.weight goes."""
+    if any(vm.vcpu_groups is not None for vm in scenario.vms):
+        raise QuestionError("vcpu_groups name the vCPUs' cgroups")
+    if scenario.host.cgroups == "flat":
+        raise QuestionError("VMs have no cgroups")
+    if len({vm.vcpus for vm in scenario.vms}) == 1 and len({vm.weight for vm in scenario.vms}) == 1:
+        raise QuestionError("the VMs are of one size and one weight")
+    vms = [vm.model_copy(update={"weight": min(100 * vm.vcpus, 10_000)}) for vm in scenario.vms]
+    return with_vms(scenario, vms, scenario.name)
+
+
+def all_fifo(scenario: Scenario) -> Scenario:
+    """Every vCPU thread SCHED_FIFO, at one priority."""
+    fifo = (VcpuSched(scheduler="fifo", priority=1),)
+    return with_vms(scenario, [vm.model_copy(update={"vcpusched": fifo}) for vm in scenario.vms], scenario.name)
 
 
 def other_hz(scenario: Scenario) -> Scenario:
@@ -123,6 +149,16 @@ KNOBS: dict[str, Knob] = {
         ),
         Knob("cgroups-per-vm", "one cgroup a VM, none a vCPU", "restart", ("host.cgroups=per_vm",)),
         Knob("cgroups-libvirt", "libvirt's cgroups, one a vCPU", "restart", ("host.cgroups=libvirt",)),
+        Knob(
+            *("weights-by-size", "cpu.weight=100 for each vCPU", "write"),
+            edit=weighted_by_size,
+            risk="VMs with few vCPUs, or with a large weight now",
+        ),
+        Knob(
+            *("vcpusched-fifo", "vcpusched fifo 1: every vCPU thread real-time", "restart"),
+            edit=all_fifo,
+            risk="whoever shares a CPU with a vCPU that does not sleep, the host's own threads too",
+        ),
         Knob("ple-off", "kvm_intel.ple_gap=0: no PAUSE exits", "reboot", ("kvm.ple_gap=0",)),
         Knob("ple-window-x4", "kvm_intel.ple_window=16384", "reboot", ("kvm.ple_window=16384",)),
         Knob("halt-poll-off", "kvm.halt_poll_ns=0", "write", ("kvm.halt_poll_ns=0",)),
@@ -147,6 +183,7 @@ KNOBS: dict[str, Knob] = {
         ),
         Knob("linux-6.12", "directed yield of Linux 6.12", "reboot", policy="stock-6.12"),
         Knob("linux-6.13", "directed yield of Linux 6.13 to 6.18", "reboot", policy="stock-6.13"),
+        Knob("linux-7.3", "Linux 7.3: one run queue a CPU", "reboot", ("host.kernel=7.3",)),
         Knob("series-v2", "the series, v2", "patch", policy="series-v2"),
         Knob("relaxed", "the series' last patch alone", "patch", policy="relaxed"),
         Knob("strict-borrow", "a hint may be early by a loan", "patch", policy="strict-borrow"),

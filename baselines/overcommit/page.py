@@ -10,7 +10,7 @@ from baselines.overcommit.terminal import duration, headline, interval, interval
 from baselines.report.document import BAD, GOOD, NEUTRAL, Document, Entry, Picture, Section, Table
 
 ASSUMED = (
-    "The guests are simulated programs, and the host is a simulated Linux v6.19 with KVM; costs of exits, switches and"
+    "The guests are simulated programs, and the host is a simulated Linux with KVM; costs of exits, switches and"
     " cold caches are constants of the model (`docs/model.md`). Memory, disks and networks are not part of it.",
     "A VM alone is the same VM on the same host without any other, with the same seeds. Ready is the share of its"
     " vCPUs' life in which their threads were runnable and had no CPU (run_delay of schedstat), steal the part of it"

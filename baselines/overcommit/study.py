@@ -182,7 +182,7 @@ class Study:
         return found
 
 
-def summed_ratio(scenario: Scenario) -> str:
-    """How many vCPUs on how many CPUs."""
+def summed_up(scenario: Scenario) -> str:
+    """How many vCPUs on how many CPUs, of what kernel."""
     vcpus = int(np.sum([vm.vcpus * vm.count for vm in scenario.vms]))
-    return f"{vcpus} vCPUs on {scenario.host.cpus} CPUs, {ratio_of(scenario):.3g}:1"
+    return f"{vcpus} vCPUs on {scenario.host.cpus} CPUs, {ratio_of(scenario):.3g}:1, Linux {scenario.host.kernel}"

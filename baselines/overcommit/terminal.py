@@ -10,7 +10,7 @@ from rich.table import Table
 
 from baselines.overcommit.answer import Cost, Effect, are_ranked, seeds_to_rank
 from baselines.overcommit.hosts import named, ratio_of
-from baselines.overcommit.study import Answer, summed_ratio
+from baselines.overcommit.study import Answer, summed_up
 from baselines.report.columns import WIDTH, broken
 from baselines.report.numbers import NOTHING
 from baselines.statistics import Estimate
@@ -47,7 +47,7 @@ def headline(answer: Answer) -> list[str]:
     if math.isnan(own.kept.value):
         keeps = "Some VM did no work alone, a longer run.duration_ns gives it time"
     ready = f"{percent(own.ready)} of its vCPUs' time is CPU Ready"
-    lines = [f"{host.name}: {summed_ratio(host)}. {keeps}; {ready}."]
+    lines = [f"{host.name}: {summed_up(host)}. {keeps}; {ready}."]
     usable = [one for one in answer.effects if not one.is_patch and one.gain.low > 0.0]
     if usable:
         best = usable[0]

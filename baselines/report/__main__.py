@@ -8,6 +8,7 @@ import typer
 from baselines.command import run_command, say
 from baselines.report.results import read_results
 from baselines.store import StoreError
+from vcpu_env.base.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -16,18 +17,25 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Results of python -m baselines.evaluate.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.  [default: the same]")] = None,
+    timelines: Annotated[
+        bool,
+        typer.Option("--timelines", help="Also run the best gain and the worst harm again, and link how they went."),
+    ] = False,
 ) -> None:
     """Write report.md (with figures/) and report.html, which needs no other file and no network."""
     results = read_results(directory)
     try:
         from baselines.report.content import build_document
         from baselines.report.render import to_html, to_markdown
+        from baselines.report.timelines import write_timelines
     except ImportError as error:
         raise StoreError(f"report: needs {error.name} (pip install 'vcpu-env[report]')") from None
-    document = build_document(results)
+    document = build_document(results, timelines)
     markdown, drawings = to_markdown(document)
     target = out or directory
     try:
+        if timelines:
+            write_timelines(results, target)
         (target / "figures").mkdir(parents=True, exist_ok=True)
         for name, svg in drawings.items():
             (target / "figures" / name).write_text(svg, "utf-8")
@@ -40,7 +48,7 @@ def command(
 
 def main() -> None:
     """Run the command; bad input ends with one line on stderr and exit code 2."""
-    run_command(app, (StoreError,))
+    run_command(app, (InputError,))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """What a report says, in which order: the answer first, then the evidence, then how to make it again."""
 
+import functools
 import math
 
 from baselines.attribution import CPU_TIME
 from baselines.policies import STOCK
 from baselines.report import figures, tables
-from baselines.report.document import Document, Entry, Picture, Section, Table
+from baselines.report.document import Document, Entry, Link, Picture, Section, Table
 from baselines.report.numbers import duration, interval, percent
 from baselines.report.results import Results
+from baselines.report.timelines import FOLDER, commands, exhibits
 from baselines.statistics import CEILING_FLOOR, RATIO_FLOOR, RESAMPLES, Estimate
 from baselines.summary import HISTOGRAMS, Score
 
@@ -43,11 +45,12 @@ MEASURES = {
 }
 
 
-def build_document(results: Results) -> Document:
-    """The whole report."""
+def build_document(results: Results, timelines: bool = False) -> Document:
+    """The whole report; `timelines`: those of `report.timelines` lie beside it."""
     manifest = results.manifest
     variants = [_within] if results.plain else []
-    evidence = [_gains, _profiles, _fairness, _latency, _attribution, _power] if results.compared else []
+    attribution = functools.partial(_attribution, timelines=timelines)
+    evidence = [_gains, _profiles, _fairness, _latency, attribution, _power] if results.compared else []
     sections = [section(results) for section in (_answer, *variants, *evidence, _provenance)]
     return Document(manifest["title"] or f"Experiment {manifest['experiment']}", _lead(results), sections)
 
@@ -189,8 +192,8 @@ def _latency(results: Results) -> Section:
     return Section("Latency", [text, tables.latency_table(results)])
 
 
-def _attribution(results: Results) -> Section:
-    parts: list[str | Table | Picture] = [
+def _attribution(results: Results, timelines: bool) -> Section:
+    parts: list[str | Table | Picture | Link] = [
         f"CPU time adds up: each nanosecond of each CPU is work of a guest, or lost in one of {NUMBERS[len(CPU_TIME)]} "
         "ways. A change of throughput is the change of the time left for work, times the change of the work done in "
         "that time (fewer repeated spins and interrupts for the same result, or more).",
@@ -204,6 +207,7 @@ def _attribution(results: Results) -> Section:
     if panels := figures.variant_cpu_time_figure(results):
         caption = f"The same for each variant under stock, against {results.plain}."
         parts.append(Picture("cpu-time-of-variants", panels, caption))
+    parts += _exhibits(results, timelines)
     parts.append(
         "Policy by policy, every counter: change against stock with its interval, then stock's level and the "
         "policy's. pt: percentage points. `useful`: the vCPU that the spinner waited for ran at once."
@@ -212,6 +216,23 @@ def _attribution(results: Results) -> Section:
         for policy in results.ranked:
             parts += tables.attribution_tables(results, policy, layout)
     return Section("Where a gain comes from", parts)
+
+
+def _exhibits(results: Results, timelines: bool) -> list[str | Link]:
+    """The two runs to look into: links, or what makes them."""
+    parts: list[str | Link] = []
+    for exhibit in exhibits(results):
+        said = commands(results, exhibit)
+        by_hand = f" `{said[1]}` finds the first decision in which they part." if said else ""
+        if timelines:
+            text = f"{exhibit.text}: both runs on one time axis"
+            parts += [Link(text, f"{FOLDER}/{exhibit.name}.html"), *([by_hand.strip()] if by_hand else [])]
+        else:
+            drawn = f"`{said[0]}` draws both runs on one time axis." if said else ""
+            parts.append(f"{exhibit.text}. {drawn}{by_hand}".strip())
+    if parts and not timelines:
+        parts.append("`python -m baselines.report DIR --timelines` draws these runs, and links them here.")
+    return parts
 
 
 def _power(results: Results) -> Section:

@@ -43,11 +43,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A reference to a file beside the report, in a paragraph of its own."""
+
+    text: str
+    file: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what follows it; text may hold `code` in backticks."""
 
     title: str
-    parts: Sequence[str | Table | Picture]
+    parts: Sequence[str | Table | Picture | Link]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from importlib import resources
 from jinja2 import Environment
 from markupsafe import Markup
 
-from baselines.report.document import Document, Entry, Picture, Table
+from baselines.report.document import Document, Entry, Link, Picture, Table
 
 ALONE = "<style>:root { color: #222; } @media (prefers-color-scheme: dark) { :root { color: #ddd; } }</style>"
 """The colour of letters and lines in a drawing that is a file of its own; in a page it is the page's."""
@@ -41,9 +41,11 @@ def to_markdown(document: Document) -> tuple[str, dict[str, str]]:
     return "\n\n".join(lines) + "\n", drawings
 
 
-def _markdown_part(part: str | Table | Picture, drawings: dict[str, str]) -> str:
+def _markdown_part(part: str | Table | Picture | Link, drawings: dict[str, str]) -> str:
     if isinstance(part, str):
         return _plain(part)
+    if isinstance(part, Link):
+        return f"[{_plain(part.text)}]({part.file})"
     if isinstance(part, Picture):
         caption, shown = _plain(part.caption), []
         for i, panel in enumerate(part.panels):

@@ -1,6 +1,9 @@
 """Behaviour cloning: the teacher's actions become the likeliest, and how much else is still tried."""
 
 import numpy as np
+import pytest
+
+pytest.importorskip("sb3_contrib")
 
 from agents.clone import clone, evaluate
 from agents.learner import make_environment, make_model

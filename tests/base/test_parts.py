@@ -9,6 +9,8 @@ from numba.core.compiler import Flags
 from vcpu_env.base import parts
 from vcpu_env.base.code_cache import PACKAGE, imported
 from vcpu_env.base.jit import JIT, OPTIONS, kjit
+from vcpu_env.base.timeline import machine_clock
+from vcpu_env.base.trace_ring import SCHED, record, traced
 
 pytestmark = pytest.mark.skipif(not JIT, reason="uncompiled, there are no parts")
 INT = types.int64
@@ -146,3 +148,24 @@ def test_entry_points_that_are_compiled_together_are_found_together():
                     reached.add(path)
                     ahead += imported(path)
             assert found <= reached, f"{folder.name}/entry_points.py"
+
+
+@kjit
+def looked_at_twice(w):
+    """A field, before and behind a place where records are written."""
+    first = machine_clock(w).now_ns
+    if traced(w, SCHED):
+        record(w, 0, 0, 0, 0, 0, 0, 0, 0)
+    return first + machine_clock(w).now_ns
+
+
+def test_what_was_loaded_is_good_behind_a_record():
+    """The compiler is told that records change nothing that the machine reads: the field is loaded once."""
+    part = fresh(looked_at_twice).part((INT,)).library
+    whole = parts.link([], [part])
+    passes, builder = parts.codegen()._module_pass_manager()
+    passes.run(whole, builder)
+    text = str(whole)
+    assert (
+        text.count("load i64") == 3 and "inaccessiblemem: readwrite" in text
+    )  # the struct's place, the field, the switch

@@ -227,3 +227,25 @@ def test_traces_are_listed(monkeypatch, capsys):
 
 def test_the_example_can_be_run():
     assert load_fleet(ROOT / "examples" / "fleets" / "cloud.toml").cpus == 16
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_on_ray_as_in_one_process(tmp_path):
+    """Real hosts, by batches on two Ray workers: the same rows, bit for bit, and a measured cost."""
+    ray = pytest.importorskip("ray")
+    run = {"warmup_ns": 40_000_000, "duration_ns": 60_000_000}
+    asked = fleet(hosts=6, ratios=[1, 2], scenario={"host": {"cpus": 4}, "run": run})
+    answers = []
+    try:
+        for executor in (make_executor("inline", None, None), make_executor("ray", 2, None)):
+            store = Store(tmp_path / type(executor).__name__, False)
+            hosts = Run(asked, executor)
+            store.write_manifest(hosts.manifest() | {"status": "partial"})
+            answers.append(hosts.answer(store))
+    finally:
+        ray.shutdown()
+    inline, on_ray = answers
+    assert len(inline.rows) == 12 and inline.rows == on_ray.rows
+    assert headline(inline) == headline(on_ray)
+    assert all(cost.each > 0 for answer in answers for cost in answer.costs.values())

@@ -147,6 +147,7 @@ def test_what_can_be_turned_here():
     assert refused == {
         "unpin": "no VM is pinned",
         "cgroups-per-vm": "it is so already",
+        "weights-by-size": "the VMs are of one size and one weight",
         "pv-spinlock": "it is so already",
         "smt-off": "the host's topology has no second threads",
     }
@@ -160,6 +161,15 @@ def test_what_can_be_turned_here():
     assert setting([KNOBS["smt-off"]], smt).scenario.host.cpus == 4
     pinned = host(vms=[{"name": "vm", "vcpus": 4, "workload": "dedup", "pinning": [0, 1, 2, [2, 3]], "weight": 50}])
     assert setting([KNOBS["half-vcpus"]], pinned).scenario.vms[0].pinning == ((0,), (1,))
+    sizes = [{"name": "a", "vcpus": 4, "workload": "dedup"}, {"name": "b", "vcpus": 1, "workload": "dedup"}]
+    assert [vm.weight for vm in setting([KNOBS["weights-by-size"]], host(vms=sizes)).scenario.vms] == [400, 100]
+    fifo = {"scheduler": "fifo", "priority": 1}
+    partly = sizes[0] | {"vcpusched": [fifo | {"vcpus": [1, 3]}, {"scheduler": "idle", "vcpus": [2]}]}
+    (vm,) = setting([KNOBS["half-vcpus"]], host(vms=[partly])).scenario.vms
+    assert [(sched.vcpus, sched.scheduler) for sched in vm.vcpusched] == [((1,), "fifo")]
+    (vm,) = setting([KNOBS["vcpusched-fifo"]], host(vms=[partly])).scenario.vms
+    assert [(sched.vcpus, sched.scheduler) for sched in vm.vcpusched] == [(None, "fifo")]
+    assert by_name["linux-7.3"].host.kernel == "7.3" and by_name["linux-7.3"].host.preempt == "lazy"
     assert setting([KNOBS["unpin"]], pinned).scenario.vms[0].pinning is None
     assert set(settings([KNOBS["pin"], KNOBS["cgroups-flat"]], pinned)[1]) == {"pin", "cgroups-flat"}
     with pytest.raises(QuestionError, match="one kernel"):
@@ -242,7 +252,7 @@ def test_the_command(call, tmp_path):
     code, out, errors = call(*arguments)
     assert code == 0, errors
     assert max(map(len, out.splitlines())) <= 80
-    assert out.startswith("dedup-at-2: 16 vCPUs on 8 CPUs, 2:1. A VM keeps")
+    assert out.startswith("dedup-at-2: 16 vCPUs on 8 CPUs, 2:1, Linux 6.19. A VM")
     (directory,) = (tmp_path / "results").iterdir()
     costs, knobs = table(directory / "summary.csv"), table(directory / "scores.csv")
     assert {row["ratio"] for row in costs} == {"1:1", "1.5:1", "2:1", "3:1", "4:1"}

@@ -86,3 +86,18 @@ def by_trace(scenario: Scenario, end_ns: int) -> np.ndarray:
     for task in range(len(names)):
         becomes(task, state[task], end_ns)
     return spent[first:]
+
+
+@pytest.mark.parametrize("workload", ["blackscholes", "dbench"])
+def test_at_one_to_one_a_vm_loses_nothing_but_the_hosts_overhead(workload):
+    """Two VMs of two vCPUs on four CPUs, launched: each does what it does alone, within what the noise takes."""
+    vm = {"vcpus": 2, "workload": workload}
+    run = {"warmup_ns": 300 * MSEC, "duration_ns": 400 * MSEC}
+    done = []
+    for names in ("a", "ab"):
+        scenario = Scenario(name="s", host={"cpus": 4}, vms=[vm | {"name": name} for name in names], run=run)
+        done.append([measure(Machine(scenario, "stock", seed), scenario.run)["vms"][0] for seed in range(4)])
+    alone, beside = (sum(vm["work_units"] for vm in vms) for vms in done)
+    assert beside / alone == pytest.approx(1, abs=0.005)
+    for vm in done[1]:
+        assert vm["ready_ns"] < 0.005 * 2 * vm["alive_ns"]

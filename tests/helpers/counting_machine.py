@@ -11,7 +11,7 @@ class CountingMachine(FakeMachine):
     def counters(self):
         counted = super().counters()
         events = int(self.now // 1_000_000)
-        counted["kvm"] |= {"ple_yield_ran": events // 8}
+        counted["kvm"] |= {"ple_yield_ran": events // 8, "exits": events}
         names = ("yields", "applied", "penalty_ns", "limited", "cross_rq", "wrapped", "forfeit")
         counted["deboost"] |= {name: events // (i + 1) for i, name in enumerate(names)}
         for vm in counted["vms"]:

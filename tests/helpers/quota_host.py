@@ -37,7 +37,7 @@ def back_to_user(w, now_ns):
         if cpu_rq(w, cpu).need_resched:
             schedule(w, cpu)
         p = cpu_rq(w, cpu).curr
-        while p != NIL and task_struct(w, p).throttle_work and throttle_cfs_rq_work(w, p):
+        while p != NIL and task_struct(w, p).exit_work and throttle_cfs_rq_work(w, p):
             p = schedule(w, cpu)
         cpu = pop_kicked(w)
 
@@ -87,7 +87,7 @@ def block_task(w, p, now_ns):
     task_struct(w, p).state = TASK_INTERRUPTIBLE
     schedule(w, cpu)
     p = cpu_rq(w, cpu).curr
-    while p != NIL and task_struct(w, p).throttle_work and throttle_cfs_rq_work(w, p):
+    while p != NIL and task_struct(w, p).exit_work and throttle_cfs_rq_work(w, p):
         p = schedule(w, cpu)
     back_to_user(w, now_ns)
 

@@ -27,6 +27,7 @@ def host(name: str, cpus: int, vms: int, vcpus: int) -> Scenario:
 
 
 STORM = host("storm", 3, 2, 6)
+QUOTA = apply_overrides(host("quota", 3, 2, 6), ["vms.*.period_us=5000", "vms.*.quota_us=6000"])
 CALM = apply_overrides(host("calm", 4, 1, 3), ["host.noise=heavy"])
 
 
@@ -44,6 +45,13 @@ def storm(policy: str = "series-v2") -> Recording:
 def calm() -> Recording:
     """6 ms of one VM of three vCPUs on four CPUs, with kernel threads beside it."""
     return record(machine(scenario=CALM), FROM_NS, TO_NS)
+
+
+@cache
+def throttled(kernel: str = "6.19") -> Recording:
+    """11 ms of two VMs of six vCPUs on three CPUs, each of which may use 1.2 CPUs."""
+    scenario = apply_overrides(QUOTA, [f"host.kernel={kernel}", "run.duration_ns=11_000_000"])
+    return record(machine("stock", scenario), FROM_NS, FROM_NS + 11 * MSEC)
 
 
 def settled(world: World, now_ns: int) -> World:

@@ -12,11 +12,13 @@ from vcpu_env.kernel.core import (
     flush_smp_call_function_queue,
     pop_kicked,
     sched_tick,
+    sched_yield,
     schedule,
     try_to_wake_up,
     update_rq_clock,
     wake_up_new_task,
 )
+from vcpu_env.kernel.rt_types import rt_arrays
 from vcpu_env.kernel.topology import Cpu, domains_of
 from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, kernel_arrays, sched_tunables
 from vcpu_env.scenario.topology import parse_topology
@@ -64,7 +66,9 @@ class Host:
         cpus = cpus or [Cpu(*place) for place in parse_topology(topology or f"{nr_cpus}c")]
         domains = domains_of(cpus)
         shape = len(domains.levels), domains.nr_llcs
-        self.world = World(kernel_arrays(nr_cpus, len(tasks), len(groups), *shape))
+        real_time = any(task.priority for task in tasks)
+        arrays = kernel_arrays(nr_cpus, len(tasks), len(groups), *shape)
+        self.world = World(arrays + (rt_arrays(nr_cpus, len(tasks)) if real_time else []))
         build_kernel(self.world, nr_cpus, tasks, groups, Tunables(**tunables), features, cpus)
         self.w, self.nr_cpus, self.now_ns = self.world.handle, nr_cpus, 0
 
@@ -96,6 +100,15 @@ class Host:
     def wake(self, p: int, waker_cpu: int, flags: int = 0) -> None:
         update_rq_clock(self.w, waker_cpu, self.now_ns)
         try_to_wake_up(self.w, p, waker_cpu, flags)
+        reschedule_kicked(self.w, self.now_ns)
+
+    def yield_(self, p: int) -> None:
+        """The running task `p` calls sched_yield()."""
+        cpu = self.cpu_of(p)
+        assert self["rq"]["curr"][cpu] == p
+        update_rq_clock(self.w, cpu, self.now_ns)
+        sched_yield(self.w, cpu)
+        schedule(self.w, cpu)
         reschedule_kicked(self.w, self.now_ns)
 
     def cpu_of(self, p: int) -> int:

@@ -14,6 +14,7 @@ from vcpu_env.base.trace_ring import (
     NR_KINDS,
     SCHED,
     SCHED_SWITCH,
+    SCHED_TICK,
     SCHED_WAKING,
     YIELD_SIBLINGS,
     YIELD_SPIN,
@@ -146,7 +147,7 @@ def test_groups_are_switched_on_one_by_one():
 def test_switches_alone_are_the_same_switches():
     alone = record(machine(), FROM_NS, TO_NS, groups=SCHED).records
     every = storm().records
-    assert np.array_equal(alone, every[np.isin(every["kind"], (SCHED_SWITCH, SCHED_WAKING, 2))])
+    assert np.array_equal(alone, every[np.isin(every["kind"], (SCHED_SWITCH, SCHED_WAKING, SCHED_TICK))])
 
 
 def test_every_kind_has_a_name_and_words():

@@ -26,13 +26,17 @@ def test_turns_are_the_switches_and_fill_the_time(recording_of):
     for cpu in range(recording.nr_cpus):
         here = [turn for turn in found if turn.cpu == cpu]
         assert sum(turn.run_ns for turn in here) == (here[-1].end_ns - FROM_NS if here else 0)
-    assert all(0 <= turn.delay_ns <= turn.off_ns or turn.off_ns == 0 for turn in found)
+    begun = [turn for turn in found if turn.delay_ns is not None]
+    assert len(begun) >= len(found) - recording.nr_cpus
+    assert all(0 <= turn.delay_ns <= turn.off_ns or turn.off_ns == 0 for turn in begun)
+    under_way = list(turns(recording, under_way=True))[len(found) :]
+    assert {turn.task for turn in under_way} <= set(recording.end["rq"]["curr"].tolist())
 
 
 def test_delays_are_those_that_the_scheduler_counts():
     """What tasks have waited, from being queued to their turns: all that began and ended in the window."""
     recording = storm()
-    waited = sum(turn.delay_ns for turn in turns(recording))
+    waited = sum(turn.delay_ns or 0 for turn in turns(recording))
     counted = recording.end["task_struct"]["run_delay_ns"].sum() - recording.start["task_struct"]["run_delay_ns"].sum()
     queued = recording.start["task_struct"]["last_queued_ns"]
     before = sum(FROM_NS - int(ns) for ns in queued if ns >= 0)
@@ -43,10 +47,12 @@ def test_one_line_a_turn_and_a_task():
     recording = calm()
     lines = "".join(timehist(recording)).splitlines()
     assert len(lines) == 3 + len(list(turns(recording)))
-    assert re.fullmatch(r" +0\.\d{6} \[000\d\]  \S.{29}  +\d+\.\d{3}  +\d+\.\d{3}  +\d+\.\d{3}", lines[3])
+    assert re.fullmatch(r" +0\.\d{6} \[000\d\]  \S.{29}  +\d+\.\d{3}  +\d+\.\d{3}  +\d+\.\d{3} ", lines[3])
     table = "".join(latency(recording))
-    on_cpu = [turn for turn in turns(recording) if turn.task >= 0]
-    assert f"TOTAL:                | {sum(turn.run_ns for turn in on_cpu) / 1e6:10.3f} ms | {len(on_cpu):8} |" in table
+    on_cpu = [turn for turn in turns(recording, under_way=True) if turn.task >= 0]
+    begun = [turn.task for turn in on_cpu if turn.delay_ns is not None]
+    ran = sum(turn.run_ns for turn in on_cpu if turn.task in begun)
+    assert f"TOTAL:                | {ran / 1e6:10.3f} ms | {len(begun):8} |" in table
 
 
 def test_exits_are_counted_by_reason():

@@ -1,15 +1,19 @@
 """JSON lines and ftrace text: documented, whole, read back."""
 
 import json
+import re
 
 import pytest
 
+from tests.helpers.at_once import at_once
 from tests.helpers.paths import DOCS
-from tests.helpers.recordings import FROM_NS, TO_NS, calm, storm
+from tests.helpers.recordings import FROM_NS, TO_NS, calm, machine, storm
 from vcpu_env.base.trace_ring import KVM_EXIT, SCHED_SWITCH, SCHED_WAKING, YIELD_TO
 from vcpu_env.fit.events import SWITCH, WAKE, parse_events
 from vcpu_env.inspect import ftrace, jsonl
+from vcpu_env.inspect.recorder import record
 from vcpu_env.inspect.records import KINDS
+from vcpu_env.scenario import Scenario
 
 pytestmark = pytest.mark.core
 
@@ -56,3 +60,14 @@ def test_ftrace_has_events_of_kvm():
     text = "".join(ftrace.lines(storm()))
     assert text.count(": kvm_exit: ") == len(storm().of_kind(KVM_EXIT)) > 0
     assert text.count(": kvm_yield: ") == len(storm().of_kind(YIELD_TO)) > 0
+
+
+def test_real_time_threads_have_the_kernels_priorities():
+    """MAX_RT_PRIO - 1 - rt_priority; all others 120."""
+    vms = [{"name": "vm", "vcpus": 3, "workload": "dedup", "vcpusched": [{"scheduler": "fifo", "priority": 7}]}]
+    scenario = at_once(Scenario(name="rt", host={"cpus": 2}, vms=vms, run={"warmup_ns": FROM_NS}))
+    recording = record(machine("stock", scenario), 0, 1_000_000)
+    assert set(recording.priorities[:3]) == {92} and set(recording.priorities[3:]) <= {120}
+    text = "".join(ftrace.lines(recording))
+    assert re.search(r"(prev|next)_pid=100[012] \1_prio=92 ", text) and "pid=1000 prev_prio=120" not in text
+    assert set(storm().priorities) == {120}

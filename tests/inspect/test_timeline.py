@@ -98,14 +98,14 @@ return {searched, told, vcpu: mark.run.yields.vcpu[mark.i], drawn, missed, span:
 def test_a_click_explains(size, tmp_path):
     """No errors, both runs drawn, a mark that is clicked says what it is, the search finds; also 390 pixels wide."""
     path = tmp_path / "page.html"
-    path.write_text("".join(page([storm("stock"), storm()])))
+    path.write_text("".join(page([storm("stock"), storm()], ["explain one", "explain other"])))
     told = evaluated(path, CLICKS, size, tmp_path)
     assert told["searched"].startswith("stock, seed 1: yield at ")
     for word in (
         "spinner",
         "really waits for",
         "outcome",
-        "vcpu-env explain storm --policy series-v2 --seed 1 --yield",
+        "explain other --yield",
     ):
         assert word in told["told"]
     assert told["missed"].startswith("a miss") and told["drawn"] > 10_000 and told["wide"]

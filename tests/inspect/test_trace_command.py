@@ -9,7 +9,7 @@ from tests.helpers.command_line import call, refused
 SHORT = ("dedup-1vm-2vcpu", "--set", "run.warmup_ns=15_000_000", "--set", "run.duration_ns=5_000_000")
 
 
-@pytest.mark.parametrize("end", ["jsonl", "pftrace", "ftrace", "html"])
+@pytest.mark.parametrize("end", ["jsonl", "pftrace", "ftrace", "html", "dat", "data"])
 def test_a_window_is_written(end, tmp_path):
     out = tmp_path / f"run.{end}"
     code, printed, errors = call("trace", *SHORT, "--for", 2, "-o", out)
@@ -39,19 +39,26 @@ def test_lines_are_printed_and_groups_chosen():
         (["--seed", -1], "seed: value -1 (allowed: 0..2147483647)"),
         (
             ["--format", "pcap"],
-            "--format: value 'pcap' (allowed: html, perfetto, jsonl, ftrace, timehist, latency, exits without --at)",
+            "--format: value 'pcap' (allowed: html, perfetto, jsonl, ftrace, trace-cmd, perf, timehist, latency, exits "
+            "without --at)",
         ),
         (["--events", "net"], "--events: value 'net' (allowed: sched, kvm, yield, guest, irq, lock)"),
         (["--policy", "stok"], "policy: value 'stok'"),
         (["-o", "/nowhere/x.jsonl"], "-o: value '/nowhere/x.jsonl' (allowed: a file in a directory to write to)"),
         (
             ["--format", "debug"],
-            "--format: value 'debug' (allowed: html, perfetto, jsonl, ftrace, timehist, latency, exits",
+            "--format: value 'debug' (allowed: html, perfetto, jsonl, ftrace, trace-cmd, perf, timehist, latency, ",
         ),
         (["--at", 3], "--format: value 'jsonl' (allowed: schedstat, debug, kvm_stat, openmetrics with --at)"),
         (["--at", 3, "--from", 1], "--at: given with --from or --for (allowed: an instant or a window)"),
         (["--at", 21, "--format", "debug"], "--at: value 21 (allowed: 0..20 ms, within the run)"),
         (["--beside", "stock"], "--beside: given with jsonl (allowed: with html)"),
+        (
+            ["--format", "html", "--beside", "stock"],
+            "--beside: value 'stock' is shown anyway (allowed: another policy)",
+        ),
+        (["--open"], "--open: given with jsonl (allowed: with html, perfetto)"),
+        (["--open", "--format", "html"], "--open: given without -o (allowed: with a file)"),
         (["--limit", 10], "--limit: value 10 (allowed: from "),
     ],
 )

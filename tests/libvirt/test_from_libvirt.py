@@ -49,11 +49,31 @@ def test_every_element_is_used_or_listed(path):
 
 
 def test_a_realtime_guest():
-    """Pins to sets, a quota of the emulator alone, FIFO as the largest weight."""
+    """Pins to sets, a quota of the emulator alone, FIFO for all vCPUs, or for some."""
     (vm,) = scenario("realtime").vms
     assert vm.pinning == ((4, 5), (4, 5), (6,), (7,)) and vm.emulator_cpus == (0, 1) and vm.iothread_cpus == ((0, 1),)
     assert (vm.emulator_quota_us, vm.emulator_period_us) == (50_000, 100_000)
-    assert (vm.vcpu_quota_us, vm.quota_us, vm.iothreads, vm.weight) == (-1, -1, 1, 10_000)
+    assert (vm.vcpu_quota_us, vm.quota_us, vm.iothreads, vm.weight) == (-1, -1, 1, 2048)
+    (fifo,) = vm.vcpusched
+    assert (fifo.vcpus, fifo.scheduler, fifo.priority) == (None, "fifo", 1)
+    (partly,) = scenario("realtime-partly").vms[0].vcpusched
+    assert (partly.vcpus, partly.scheduler, partly.priority) == ((2, 3, 4, 5), "fifo", 1)
+
+
+def test_classes_of_other_threads(tmp_path):
+    """The emulator's, the IOThreads' where all have one; what only some have is left out, and said."""
+    path = tmp_path / "a.xml"
+    for iothreads, used in (("1-2", True), ("2", False)):
+        path.write_text(
+            "<domain><name>a</name><vcpu>2</vcpu><iothreads>2</iothreads><cputune>"
+            "<vcpusched vcpus='1' scheduler='rr' priority='3'/><emulatorsched scheduler='fifo' priority='2'/>"
+            f"<iothreadsched iothreads='{iothreads}' scheduler='batch'/></cputune></domain>"
+        )
+        read = read_domain(path, 2)
+        assert read.vm["vcpusched"] == [{"vcpus": [1], "scheduler": "rr", "priority": 3}]
+        assert read.vm["emulatorsched"] == {"scheduler": "fifo", "priority": 2}
+        assert read.vm.get("iothreadsched") == ({"scheduler": "batch"} if used else None)
+        assert any("some IOThreads" in row.how for row in read.rows) != used
 
 
 def test_pins_of_the_manual():
@@ -223,6 +243,16 @@ BAD = {
     ),
     tune("<vcpusched vcpus='0' scheduler='deadline'/>"): (
         "1: cputune/vcpusched: scheduler 'deadline' (allowed: batch, idle, fifo, rr)"
+    ),
+    tune("<vcpusched vcpus='0' scheduler='rr' priority='100'/>"): (
+        "1: cputune/vcpusched: priority '100' (allowed: 1..99)"
+    ),
+    tune("<vcpusched vcpus='0-2' scheduler='idle'/>"): "1: cputune/vcpusched: vcpus 2 (allowed: 0..1)",
+    tune("<vcpusched vcpus='0' scheduler='idle'/><vcpusched vcpus='0-1' scheduler='batch'/>"): (
+        "1: cputune/vcpusched: vcpus 0 given twice (allowed: once)"
+    ),
+    tune("<iothreadsched iothreads='1' scheduler='batch'/>"): (
+        "1: cputune/iothreadsched: iothreads 1 (allowed: none, there are no iothreads)"
     ),
     of("<features><pvspinlock state='maybe'/></features>"): "1: features/pvspinlock: state 'maybe' (allowed: on, off)",
     of("<resource><partition>/</partition></resource>"): (

@@ -18,6 +18,7 @@ from vcpu_env.nets.packing import pack
 from vcpu_env.nets.play import PolicyMachine
 from vcpu_env.nets.rollout import action_key, put_action, show_policy
 from vcpu_env.nets.weights import CHECKSUM, UNCHECKED_VERSION, Layer, PolicyWeights, sealed
+from vcpu_env.scenario import apply_overrides
 
 END_NS = 6 * MSEC
 CHOOSING = [name for name in KINDS if "Penalty" not in name]
@@ -43,6 +44,26 @@ def test_a_network_that_leaves_it_to_the_rule_is_the_rule(environment):
         machine.run_until(20 * MSEC)
     assert learned.decisions > 50
     assert learned.counters() == plain.counters()
+
+
+@pytest.mark.parametrize("step_ns", [20 * MSEC, MSEC])
+def test_a_network_takes_over_when_its_rule_does(step_ns):
+    """Before that the host runs stock; from then on with the rule's patches and settings."""
+    scenario = apply_overrides(SMALL, ["run.policy_from_ns=8_000_000", "run.warmup_ns=10_000_000"])
+    policy = always_the_rule("vcpu_env/CandidateChoice-v0")
+    learned, plain, stock = (
+        PolicyMachine(scenario, policy, 3),
+        Machine(scenario, "series-v2", 3),
+        Machine(scenario, "stock", 3),
+    )
+    for end_ns in range(step_ns, 20 * MSEC + 1, step_ns):
+        learned.run_until(end_ns)
+        if end_ns < 8 * MSEC:
+            assert learned.decisions == 0
+    for machine in (plain, stock):
+        machine.run_until(20 * MSEC)
+    assert learned.decisions > 20 and learned.world["kvm_params"]["track"][0] != 0
+    assert learned.counters() == plain.counters() != stock.counters()
 
 
 def decide_in_python(policy: LearnedPolicy, scenario, seed: int, end_ns: int):

@@ -188,7 +188,7 @@ def kept_code(name: str, directory: Path | None = None) -> bytes | None:
     """What is kept under a name; None if there is nothing that is whole."""
     path = (directory or cache_dir()) / f"{name}{SUFFIX}"
     body = read_verified(path)
-    if body is None and not path.exists() and take_over(path):
+    if body is None and (path.exists() or take_over(path)):  # another process may have put it there just now
         body = read_verified(path)
     if body is None and path.exists():
         tell(f"compiled code in {path.parent} is damaged, as {path.name}: it is compiled again")

@@ -75,6 +75,11 @@ STRUCTS = (
     "host_change",
     "trace_ring",
     "rule_curve",
+    "sched_rt_entity",
+    "rt_rq",
+    "fair_server",
+    "pvsched",
+    "pvsched_vcpu",
 )
 """Names of all structs; a name's place is its number. Append only: cached code and snapshots know structs by number."""
 

@@ -2,7 +2,8 @@
 
 A record is eight integers: when, what, on which CPU, who, and four more whose meaning goes by the kind. `GROUPS` are
 switched on one by one, by a word of the world's header (`World.traced`). What is not switched on costs a look at that
-word where it could happen: at a switch, a wake-up, an exit, an interrupt, a lock's release.
+word where it could happen: at a switch, a wake-up, an exit, an interrupt, a lock's release. The compiler is told that
+nothing else looks at records (`UNSEEN`): what it has loaded of the machine before such a place is good behind it, too.
 
 Records are written until the room is used up. From then on they are only counted, so that nobody takes a part for the
 whole: `trace_ring.written` above `trace_ring.length` says how many there would have been.
@@ -10,6 +11,7 @@ whole: `trace_ring.written` above `trace_ring.length` says how many there would 
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vcpu_env.base.header import TRACE_AT
@@ -21,14 +23,14 @@ GROUPS = {"sched": SCHED, "kvm": KVM, "yield": YIELD, "guest": GUEST, "irq": IRQ
 ALL_GROUPS = SCHED | KVM | YIELD | GUEST | IRQ | LOCK
 
 (
-    SCHED_SWITCH, SCHED_WAKING, SCHED_TICK,
+    SCHED_SWITCH, SCHED_WAKING, SCHED_TICK, CFS_THROTTLE, TASK_THROTTLE,
     KVM_ENTRY, KVM_EXIT, HALT_POLL, VM_LIFE,
     YIELD_SPIN, YIELD_SIBLINGS, YIELD_TARGET, YIELD_TO, YIELD_BOOST, YIELD_HINT, YIELD_NOBODY,
     GUEST_SEGMENT, GUEST_WAKING,
     IPI_SEND, IRQ_ACCEPT, IRQ_HANDLE,
     LOCK_WAIT, LOCK_TAKE, LOCK_RELEASE,
     NR_KINDS,
-) = range(23)  # fmt: skip
+) = range(25)  # fmt: skip
 """Kinds of records; `vcpu_env.inspect.records` says what each one's numbers mean."""
 
 trace_ring = Struct("trace_ring", [("length", "i8"), ("written", "i8")], single=True)
@@ -36,6 +38,10 @@ trace_record = Struct(
     "trace_record",
     [(name, "i8") for name in ("time_ns", "kind", "cpu", "who", "a", "b", "c", "d")],
 )
+
+
+UNSEEN = "cold nounwind willreturn memory(read, inaccessiblemem: readwrite)"
+"""What the compiler is told of `write`: it changes only what no other compiled function looks at."""
 
 
 def trace_arrays(length: int = 0) -> list[StructArray]:
@@ -71,8 +77,8 @@ traced = compiled_traced if JIT else python_traced
 
 
 @entry_point
-def record(w, time_ns, kind, cpu, who, a, b, c, d):
-    """Write one record, or only count it if there is no room. Ask `traced` first."""
+def write(w, time_ns, kind, cpu, who, a, b, c, d):
+    """Write one record, or only count it if there is no room."""
     ring = trace_ring(w)
     if ring.written < ring.length:
         entry = trace_record(w, ring.written)
@@ -86,3 +92,26 @@ def record(w, time_ns, kind, cpu, who, a, b, c, d):
         entry.d = d
     ring.written += 1
     return 0
+
+
+@intrinsic
+def compiled_record(typingctx, w, time_ns, kind, cpu, who, a, b, c, d):
+    """A call of `write`, of which the compiler knows that it changes nothing that the machine reads."""
+    numbers = (w, time_ns, kind, cpu, who, a, b, c, d)
+
+    def call(context, builder, signature, args):
+        word = context.get_value_type(types.intp)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(word, [word] * len(args)), write.symbol
+        )
+        set.add(function.attributes, UNSEEN)
+        words = [context.cast(builder, arg, kind, types.intp) for arg, kind in zip(args, signature.args, strict=True)]
+        return builder.call(function, words)
+
+    return types.int64(*numbers), call
+
+
+record = compiled_record if JIT else write
+"""Write one record, or only count it if there is no room: record(w, time_ns, kind, cpu, who, a, b, c, d). 0 is a number
+that means nothing. Ask `traced` first.
+"""

@@ -57,12 +57,18 @@ class Blueprint:
         return self.scenario.host.cpus if self.scenario.host.features["HRTICK"] else 0
 
     @property
+    def nr_servers(self) -> int:
+        """CPUs with a server that keeps fair tasks from starving."""
+        return self.scenario.host.cpus if self.scenario.has_rt_tasks else 0
+
+    @property
     def nr_slots(self) -> int:
         """Entries of the timeline without those of cgroups: a CPU's three, one of each vCPU, thread, host task, VM.
 
-        With HRTICK a CPU has four.
+        With HRTICK a CPU has one more, and with real-time tasks.
         """
-        others = self.nr_vcpus + self.nr_threads + len(self.host_tasks) + len(self.guests) + self.nr_hrticks
+        others = self.nr_vcpus + self.nr_threads + len(self.host_tasks) + len(self.guests)
+        others += self.nr_hrticks + self.nr_servers
         return 3 * self.scenario.host.cpus + others
 
 

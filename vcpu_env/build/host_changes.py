@@ -7,6 +7,9 @@ from vcpu_env.engine.host_changes import NIL, host_change_arrays, place_of
 from vcpu_env.kernel.cpumask import cpu_words
 from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.vm_lives import vm_stops
+
+NO_CPUS = (0, 0, 0, 0)
 
 
 class HostChanges:
@@ -19,9 +22,12 @@ class HostChanges:
     def __init__(self, scenario: Scenario, first_slot: int):
         self.first_slot = first_slot
         self.rows = [
-            (write.at_ns, (*place_of(write.name), write.value, NIL, (0, 0, 0, 0), 0)) for write in host_writes(scenario)
+            (write.at_ns, (*place_of(write.name), write.value, NIL, NO_CPUS, 0, NIL)) for write in host_writes(scenario)
         ]
-        self.rows += [(pin.at_ns, (NIL, NIL, NIL, pin.vcpu, cpu_words(pin.cpus), 0)) for pin in pins(scenario)]
+        self.rows += [(pin.at_ns, (NIL, NIL, NIL, pin.vcpu, cpu_words(pin.cpus), 0, NIL)) for pin in pins(scenario)]
+        self.rows += [
+            (stop.at_ns, (NIL, NIL, int(stop.stops), NIL, NO_CPUS, 0, stop.vm)) for stop in vm_stops(scenario)
+        ]
         self.nr_slots = len(self.rows)
 
     def arrays(self) -> list[StructArray]:

@@ -8,17 +8,28 @@ from vcpu_env.base.world import World
 from vcpu_env.engine.host_tasks.program import HostProgram, HostTaskPlan
 from vcpu_env.kernel.build import Group, Task
 from vcpu_env.kernel.cpumask import allow, cpu_words
-from vcpu_env.kernel.types import SCHED_BATCH, SCHED_IDLE, SCHED_NORMAL
+from vcpu_env.kernel.types import SCHED_BATCH, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR
 from vcpu_env.scenario.host_tasks import Step, Thread, all_steps, uses
 from vcpu_env.scenario.model import Scenario
+from vcpu_env.scenario.vm import Vm
 
 ALL_CPUS = (-1, -1, -1, -1)
-POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE}
+POLICIES = {"normal": SCHED_NORMAL, "batch": SCHED_BATCH, "idle": SCHED_IDLE, "fifo": SCHED_FIFO, "rr": SCHED_RR}
 
 
 def creates_vcpus(task: Thread) -> bool:
     """Whether it is a VMM's main thread."""
     return any(step.action == "create_vcpu" for step in all_steps(task.program))
+
+
+def vcpu_tasks(vm: Vm, groups: Sequence[int], cpus: Sequence[int]) -> list[Task]:
+    """The vCPU threads of a VM as the scheduler knows them."""
+    tasks = []
+    for vcpu, (group, cpu) in enumerate(zip(groups, cpus, strict=True)):
+        sched = next((sched for sched in vm.vcpusched if sched.vcpus is None or vcpu in sched.vcpus), None)
+        policy, priority = ("normal", None) if sched is None else (sched.scheduler, sched.priority)
+        tasks.append(Task(group=group, cpu=cpu, policy=POLICIES[policy], priority=priority or 0))
+    return tasks
 
 
 def kernel_tasks(scenario: Scenario, groups: list[int], rng: np.random.Generator) -> list[Task]:
@@ -37,6 +48,7 @@ def kernel_tasks(scenario: Scenario, groups: list[int], rng: np.random.Generator
                 nice=spec.nice,
                 weight=spec.weight,
                 policy=POLICIES[spec.policy],
+                priority=spec.priority or 0,
                 slice_ns=spec.slice_ns,
                 cpu=cpus[i % len(cpus)],
             )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vcpu_env.base.jit import NIL
 from vcpu_env.base.random import VM_TICK_PHASE, draw, seed_key, stream_key
 from vcpu_env.base.structs import StructArray
 from vcpu_env.base.timeline import NEVER, init_timeline, timeline_arrays
@@ -13,7 +14,7 @@ from vcpu_env.build.blueprint import Blueprint, blueprint_of, host_cpus
 from vcpu_env.build.cgroups import CgroupEvents
 from vcpu_env.build.host_changes import HostChanges
 from vcpu_env.build.size import check_size, guest_structs
-from vcpu_env.build.threads import allow_host_tasks, kernel_tasks
+from vcpu_env.build.threads import allow_host_tasks, kernel_tasks, vcpu_tasks
 from vcpu_env.engine.alignment import alignment_arrays, init_alignment
 from vcpu_env.engine.host_tasks.program import nr_host_ops, place_host_tasks
 from vcpu_env.engine.host_tasks.types import host_arrays
@@ -26,6 +27,7 @@ from vcpu_env.guest.types import IPI_MODES, STEAL_TIME
 from vcpu_env.kernel.build import Task, Tunables, build_kernel
 from vcpu_env.kernel.cpumask import allow
 from vcpu_env.kernel.features import CGROUP_MODES, FEATURES_7_3, scaled_base_slice_ns
+from vcpu_env.kernel.rt_types import rt_arrays
 from vcpu_env.kernel.types import (
     KERNEL_6_19,
     KERNEL_7_3,
@@ -33,11 +35,13 @@ from vcpu_env.kernel.types import (
     LAG_CLAMP_6_19_9,
     REWEIGHT_FIXED,
     REWEIGHT_V6_19,
+    WORK_SIGNAL,
     kernel_arrays,
 )
 from vcpu_env.kernel.yield_types import init_yield, yield_arrays
 from vcpu_env.kvm.lapic import lapic_arrays
 from vcpu_env.kvm.pcpu import init_pcpus, pcpu_arrays
+from vcpu_env.kvm.pvsched import pvsched_arrays
 from vcpu_env.kvm.types import (
     APICV_AVIC,
     APICV_IPIV,
@@ -54,6 +58,7 @@ from vcpu_env.policy.named import Policy
 from vcpu_env.policy.view import init_view, view_arrays
 from vcpu_env.scenario.model import Scenario
 from vcpu_env.scenario.vm import PARAVIRT, Vm
+from vcpu_env.scenario.vm_lives import arriving
 
 KERNELS = {"6.19": KERNEL_6_19, "7.3": KERNEL_7_3}
 
@@ -90,7 +95,9 @@ def build_world(plan: Blueprint, policy: Policy, trace_events: int = 0, traced: 
     changes = HostChanges(plan.scenario, first_slot=plan.nr_slots + cgroups.nr_slots)
     world = lay_out(plan, cgroups, changes, trace_events)
     init_timeline(world)
-    init_pcpus(world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks), plan.nr_hrticks)
+    init_pcpus(
+        world, plan.nr_vcpus, plan.nr_threads, len(plan.guests), len(plan.host_tasks), plan.nr_hrticks, plan.nr_servers
+    )
     init_rcu(world)
     init_alignment(world)
     init_yield(world)
@@ -139,11 +146,13 @@ def struct_arrays(plan: Blueprint, cgroups: CgroupEvents, changes: HostChanges, 
     nr_tasks = plan.nr_vcpus + len(host_tasks)
     return [
         *kernel_arrays(nr_cpus, nr_tasks, len(plan.groups), len(domains.levels), domains.nr_llcs),
+        *(rt_arrays(nr_cpus, nr_tasks) if plan.nr_servers else ()),
         *yield_arrays(),
         *view_arrays(),
         *kvm_arrays(nr_vms, plan.nr_vcpus),
         *pcpu_arrays(nr_cpus),
         *lapic_arrays(plan.nr_vcpus),
+        *pvsched_arrays(plan.nr_vcpus),
         *guest_structs(guests),
         *shape_arrays(sum(len(guest.shapes) for guest in guests)),
         *rcu_arrays(nr_vms),
@@ -187,7 +196,7 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
     allowed: list[Sequence[int]] = []
     for vm, where in zip(scenario.expanded_vms, plan.vcpu_groups, strict=True):
         cpus, sets = vcpu_cpus(scenario, vm, rng)
-        tasks += [Task(group=group, cpu=cpu) for group, cpu in zip(where, cpus, strict=True)]
+        tasks += vcpu_tasks(vm, where, cpus)
         allowed += sets
     first_host_task = len(tasks)
     tasks += kernel_tasks(scenario, plan.host_task_groups, rng)
@@ -203,9 +212,12 @@ def fill_kernel(world: World, plan: Blueprint) -> None:
         distribute_cost_ns=host.costs.distribute_ns,
         unthrottle_cost_ns=host.costs.unthrottle_ns,
         tg_walk_cost_ns=host.costs.group_walk_ns,
+        fair_server_runtime_ns=host.fair_server_runtime_ns,
+        fair_server_period_ns=host.fair_server_period_ns,
     )
     features = {name: int(on) for name, on in host.features.items() if name in FEATURES_7_3}
-    build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario))
+    first_server = int(world["event_slots"]["fair_server"][0])
+    build_kernel(world, host.cpus, tasks, plan.groups, tunables, features, host_cpus(scenario), first_server)
     if plan.nr_hrticks:
         world["rq"]["hrtick_timer"] = world["event_slots"]["hrtick"][0] + np.arange(host.cpus)
     for p, own in enumerate(allowed):
@@ -277,3 +289,8 @@ def fill_guest_kernels(world: World, plan: Blueprint) -> None:
         vms["launched"][vm] = scenario.host.placement == "launched"
         vms["start_ns"][vm] = plan.launched_ns[vm]
         vms["stop_ns"][vm] = NEVER if spec.stop_ns is None else spec.stop_ns
+        vms["paused_since_ns"][vm] = NIL
+    for vm in arriving(scenario):
+        first = vms["first_vcpu"][vm]
+        vms["paused_since_ns"][vm] = vms["start_ns"][vm]
+        world["task_struct"]["exit_work"][first : first + vms["nr_vcpus"][vm]] = WORK_SIGNAL

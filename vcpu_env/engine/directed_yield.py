@@ -58,6 +58,7 @@ from vcpu_env.kvm.on_spin import (
 from vcpu_env.kvm.pcpu import ENTER, pcpu
 from vcpu_env.kvm.ple import ple_yields_to_kernel_mode
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
+from vcpu_env.kvm.pvsched import preempt_for, pvsched, yields_between_classes
 from vcpu_env.kvm.types import kvm_vcpu
 from vcpu_env.policy.rules import MAX_PENALTY_NS, MAX_SCALE, RULE_EXTERNAL, RULE_KERNEL, call_rule
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_rules, fill_view, yield_view
@@ -172,7 +173,10 @@ def take_penalty(w, cpu, penalty_ns, by_kick, now_ns):
 def try_yield(w, cpu, target, by_kick, now_ns):
     """kvm_vcpu_yield_to(). Returns what yield_to() returns; after 1 the CPU has rescheduled, or the machine stopped."""
     me = pcpu(w, cpu).vcpu
-    ret = yield_to_begin(w, cpu, target)
+    if pvsched(w).cs_bits and yields_between_classes(w, me, target):
+        ret = 0
+    else:
+        ret = yield_to_begin(w, cpu, target)
     trace_yield_to(w, cpu, me, target, ret, by_kick, now_ns)
     if ret <= 0:
         return ret
@@ -280,6 +284,8 @@ def hypercall(w, cpu, now_ns):
         kvm_vcpu(w, target).pv_unhalted = 1
         if kvm_vcpu_wake_up(w, target):
             try_to_wake_up(w, target, cpu, 0)
+            if pvsched(w).cs_bits:
+                preempt_for(w, target)
     if sched_yield_begin(w, me, target, cpu_rq(w, cpu).nr_running == 1) and try_yield(w, cpu, target, 1, now_ns) > 0:
         return
     host_work(w, cpu, 0, ENTER, now_ns)

@@ -1,4 +1,4 @@
-"""What an administrator does during a run beside cgroups: files under /sys are written, vCPUs pinned to other CPUs.
+"""What an administrator does during a run beside cgroups: files under /sys are written, vCPUs pinned, VMs stopped.
 
 Each change owns a slot on the timeline, behind those of cgroups.
 """
@@ -7,6 +7,7 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray, write_word
 from vcpu_env.base.timeline import NEVER, event, set_event
 from vcpu_env.engine.vcpu_thread import leave_guest, switch_to
+from vcpu_env.engine.vm_pause import pause_vm, resume_vm
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import migration_cpu_stop, set_cpus_allowed
 from vcpu_env.kernel.features import FEATURES
@@ -34,12 +35,13 @@ FIELDS = {"preempt": "preempt_lazy"}
 host_change = Struct(
     "host_change",
     [
-        ("struct", "i8"),  # of the struct that is written to; NIL: a vCPU's affinity is set
+        ("struct", "i8"),  # of the struct that is written to; NIL: a vCPU's affinity is set, or a VM stops or goes on
         ("place", "i8"),  # of the field in it
         ("value", "i8"),
         ("vcpu", "i8"),
         ("cpus", "i8", (4,)),  # 64 CPUs a word
         ("pinned", "i8"),  # the affinity is set, and the vCPU may still have to leave its CPU
+        ("vm", "i8"),  # NIL: of a vCPU
     ],
 )
 
@@ -89,7 +91,12 @@ def host_change_is_due(w, slot, now_ns):
     """Do what the administrator does."""
     change = host_change(w, slot - event_slots(w).change)
     set_event(w, slot, NEVER)
-    if change.struct == NIL:
+    if change.vm != NIL:
+        if change.value:
+            pause_vm(w, change.vm, now_ns)
+        else:
+            resume_vm(w, change.vm, now_ns)
+    elif change.struct == NIL:
         pin_vcpu(w, change, slot, now_ns)
     else:
         write_word(w, change.struct, change.place, change.value)

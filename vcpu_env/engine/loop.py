@@ -27,6 +27,7 @@ from vcpu_env.kernel.cgroup import cgroup_event, timer_cpu
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.core import pop_kicked
 from vcpu_env.kernel.entry_points import flush_smp_call_function_queue, sched_tick
+from vcpu_env.kernel.fair_server import dl_server_timer
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle
 from vcpu_env.kernel.types import CSD_UNTHROTTLE, TIF_NEED_RESCHED, cpu_rq, sched_tunables
 from vcpu_env.kernel.v7_3.fair import hrtick
@@ -50,6 +51,7 @@ from vcpu_env.kvm.pcpu import (
     set_mode,
     set_run_event,
 )
+from vcpu_env.kvm.pvsched import preempt_for_boosted, pvsched
 from vcpu_env.kvm.types import kvm_vcpu
 from vcpu_env.policy.coscheduling import coscheduling_tick
 
@@ -121,6 +123,14 @@ def on_hrtick(w, cpu, now_ns):
 
 
 @kjit
+def on_fair_server(w, cpu, now_ns):
+    """The timer of a CPU's fair server: an interrupt as the tick's, after which fair tasks may come first."""
+    update_rq_clock(w, cpu, now_ns)
+    dl_server_timer(w, cpu)
+    interrupt(w, cpu, host_costs(w).tick_ns if pcpu(w, cpu).vcpu != NIL else host_costs(w).task_tick_ns, now_ns)
+
+
+@kjit
 def on_kick(w, cpu, now_ns):
     """An IPI arrives: reschedule, injection of an interrupt, or a posted interrupt."""
     pc = pcpu(w, cpu)
@@ -131,6 +141,8 @@ def on_kick(w, cpu, now_ns):
     if cpu_rq(w, cpu).csd_pending:
         update_rq_clock(w, cpu, now_ns)
         flush_smp_call_function_queue(w, cpu)
+        if pvsched(w).cs_bits:
+            preempt_for_boosted(w, cpu)
     if pc.mode == IDLE:
         update_rq_clock(w, cpu, now_ns)
         if cpu_rq(w, cpu).need_resched or cpu_rq(w, cpu).nr_running > 0:
@@ -225,8 +237,10 @@ def dispatch(w, slot, now_ns):
         task_timer(w, slot - slots.task, now_ns)
     elif slot < slots.hrtick:
         vm_begins_or_ends(w, slot - slots.vm, now_ns)
-    elif slot < slots.end:
+    elif slot < slots.fair_server:
         on_hrtick(w, slot - slots.hrtick, now_ns)
+    elif slot < slots.end:
+        on_fair_server(w, slot - slots.fair_server, now_ns)
     elif slot < slots.change:
         on_cgroup_event(w, slot, now_ns)
     else:

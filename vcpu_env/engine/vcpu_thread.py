@@ -8,6 +8,7 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.random import CPU_TICK, draw_of
 from vcpu_env.base.timeline import NEVER, event, set_event
 from vcpu_env.engine.alignment import vcpu_comes, vcpu_leaves
+from vcpu_env.engine.guest_hints import GIVES_NOTICE, STAYS, cs_state, leaves_early
 from vcpu_env.engine.hardware import core_changes, lose_caches, thread_speed
 from vcpu_env.engine.state import engine, host_costs
 from vcpu_env.engine.yield_trace import trace_hint
@@ -28,7 +29,14 @@ from vcpu_env.guest.types import STEAL_REPORTED, guest_thread, guest_vcpu, guest
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import block_task, schedule, wake_up_new_task
 from vcpu_env.kernel.throttle import throttle_cfs_rq_work
-from vcpu_env.kernel.types import TASK_INTERRUPTIBLE, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import (
+    TASK_INTERRUPTIBLE,
+    WORK_SIGNAL,
+    WORK_THROTTLE,
+    cpu_rq,
+    sched_tunables,
+    task_struct,
+)
 from vcpu_env.kvm.halt_poll import halt_finished, halt_poll_limit
 from vcpu_env.kvm.lapic import lapic
 from vcpu_env.kvm.on_spin import on_spin_finish
@@ -53,6 +61,13 @@ from vcpu_env.kvm.preempt import (
     kvm_sched_in,
     kvm_sched_out,
     record_steal_time,
+)
+from vcpu_env.kvm.pvsched import (
+    force_boosted,
+    pvsched,
+    pvsched_entry,
+    pvsched_exit,
+    pvsched_gets_cpu,
 )
 from vcpu_env.kvm.trace import trace_halt_poll, trace_kvm_entry, trace_kvm_exit
 from vcpu_env.kvm.types import kvm, kvm_vcpu
@@ -84,6 +99,8 @@ def leave_guest(w, cpu, now_ns):
     guest_vcpu(w, v).cpu = NIL
     kvm_vcpu(w, v).exits += 1
     trace_kvm_exit(w, cpu, v, EXIT_NONE, 0, guest_vcpu(w, v).current, now_ns)
+    if pvsched(w).cs_bits:
+        pvsched_exit(w, v, cs_state(w, v) != 0, now_ns)
 
 
 @kjit
@@ -96,17 +113,34 @@ def note_pause(w, v, now_ns):
 
 
 @kjit
+def leave_early(w, cpu, why, now_ns):
+    """A boosted guest is left (`guest_hints`): it has written to the host, or the host's timer has interrupted it."""
+    vcpu = kvm_vcpu(w, pcpu(w, cpu).vcpu)
+    interrupted = 0 if why == GIVES_NOTICE else 1
+    vcpu.irq_exits += interrupted
+    vcpu.at_instruction_boundary = interrupted
+    leave_guest(w, cpu, now_ns)
+    host_work(w, cpu, host_costs(w).vm_exit_ns, ENTER, now_ns)
+
+
+@kjit
 def handle_exit(w, cpu, reason, now_ns):
     """The guest was left for a reason of its own: the host's work for it."""
     v = pcpu(w, cpu).vcpu
     if reason == EXIT_NONE:
         trace_segment(w, v, now_ns)
+        if pvsched(w).cs_bits:
+            why = leaves_early(w, cpu, v, now_ns)
+            if why != STAYS:
+                leave_early(w, cpu, why, now_ns)
         return
     vcpu = kvm_vcpu(w, v)
     costs = host_costs(w)
     guest_vcpu(w, v).cpu = NIL
     vcpu.exits += 1
     vcpu.at_instruction_boundary = 0
+    if pvsched(w).cs_bits:
+        pvsched_exit(w, v, reason == EXIT_HLT or cs_state(w, v) != 0, now_ns)
     if reason == EXIT_HLT:
         vcpu.halt_exits += 1
         trace_kvm_exit(w, cpu, v, reason, 0, guest_vcpu(w, v).current, now_ns)
@@ -133,9 +167,15 @@ def enter_guest(w, cpu, now_ns):
     if cpu_rq(w, cpu).need_resched and not delays_preemption(w, v, now_ns):
         reschedule(w, cpu, 0, now_ns)
         return
-    if task_struct(w, v).throttle_work and throttle_cfs_rq_work(w, v):
+    work = task_struct(w, v).exit_work
+    if work & WORK_THROTTLE and throttle_cfs_rq_work(w, v):
         reschedule(w, cpu, 0, now_ns)
         return
+    if work & WORK_SIGNAL:
+        stop_vcpu(w, cpu, v, now_ns)
+        return
+    if pvsched(w).cs_bits:
+        pvsched_entry(w, v, now_ns)
     wake_from_halt(w, v, now_ns)
     if record_steal_time(w, v) & KVM_VCPU_FLUSH_TLB:
         kvm_vcpu(w, v).pv_tlb_flush += 1
@@ -148,10 +188,39 @@ def enter_guest(w, cpu, now_ns):
 
 
 @kjit
+def stop_vcpu(w, cpu, v, now_ns):
+    """KVM_RUN returns, since a signal is pending, and the thread sleeps in QEMU until the VM goes on (`vm_pause`)."""
+    slot = event_slots(w).timer + v
+    guest_vcpu(w, v).timer_due_ns = event(w, slot).when_ns
+    set_event(w, slot, NEVER)
+    kvm_vcpu(w, v).stopped = 1
+    task_struct(w, v).exit_work &= ~WORK_SIGNAL
+    switch_to(w, cpu, v, block_task(w, cpu, TASK_INTERRUPTIBLE), 0, now_ns)
+    kvm_vcpu(w, v).blocking = kvm_vcpu(w, v).asleep = 0  # it does not sleep in kvm_vcpu_block(): interrupts wait
+
+
+@kjit
+def signal_pending(w, v):
+    """Whether a vCPU is to stop."""
+    return task_struct(w, v).exit_work & WORK_SIGNAL != 0
+
+
+@kjit
 def reschedule(w, cpu, extra_ns, now_ns):
     """schedule() of a CPU whose current task stays runnable; `extra_ns` of host work go before the next entry."""
     prev = cpu_rq(w, cpu).curr
+    if pvsched(w).cs_bits:
+        force_boosted(w, cpu, True)
     switch_to(w, cpu, prev, schedule(w, cpu), extra_ns, now_ns)
+
+
+@kjit
+def give_way(w, cpu, state, now_ns):
+    """schedule() of a CPU whose current task sleeps, or ends, in `state`."""
+    prev = cpu_rq(w, cpu).curr
+    if pvsched(w).cs_bits:
+        force_boosted(w, cpu, False)
+    switch_to(w, cpu, prev, block_task(w, cpu, state), 0, now_ns)
 
 
 @kjit
@@ -186,6 +255,8 @@ def sched_in(w, cpu, v, now_ns):
         halt_finished(w, v, now_ns - g.halt_start_ns, 0, 1)
     else:
         g.steal_ns += now_ns - g.sched_out_ns
+    if pvsched(w).cs_bits:
+        pvsched_gets_cpu(w, v, vcpu.blocking, g.sched_out_ns, now_ns)
     kvm_sched_in(w, v)
     lapic(w, v).cpu = cpu
     cost = 0
@@ -266,6 +337,10 @@ def on_halt(w, cpu, now_ns):
     v = pcpu(w, cpu).vcpu
     g = guest_vcpu(w, v)
     g.halt_start_ns = now_ns
+    if signal_pending(w, v):
+        kvm_vcpu(w, v).stops_in_halt = not has_wakeup(w, v)
+        enter_guest(w, cpu, now_ns)
+        return
     if has_wakeup(w, v):
         kvm_vcpu(w, v).pv_unhalted = 0
         enter_guest(w, cpu, now_ns)
@@ -286,8 +361,9 @@ def on_halt(w, cpu, now_ns):
 def block(w, cpu, now_ns):
     """kvm_vcpu_block(): the vCPU thread sleeps."""
     update_rq_clock(w, cpu, now_ns)
-    v = pcpu(w, cpu).vcpu
-    switch_to(w, cpu, v, block_task(w, cpu, TASK_INTERRUPTIBLE), 0, now_ns)
+    if pvsched(w).cs_bits:
+        pvsched_exit(w, pcpu(w, cpu).vcpu, True, now_ns)
+    give_way(w, cpu, TASK_INTERRUPTIBLE, now_ns)
 
 
 @kjit
@@ -296,6 +372,12 @@ def halt_again(w, cpu, now_ns):
     v = pcpu(w, cpu).vcpu
     g = guest_vcpu(w, v)
     polled = now_ns - g.halt_start_ns
+    if signal_pending(w, v):
+        kvm_vcpu(w, v).stops_in_halt = not has_wakeup(w, v)
+        g.idle_ns += polled
+        halt_finished(w, v, polled, 1, 0)
+        enter_guest(w, cpu, now_ns)
+        return
     if has_wakeup(w, v):
         kvm_vcpu(w, v).pv_unhalted = 0
         g.idle_ns += polled

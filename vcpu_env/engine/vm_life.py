@@ -9,10 +9,9 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.engine.host_tasks.run import account_task
 from vcpu_env.engine.host_tasks.types import host_task
-from vcpu_env.engine.vcpu_thread import begin_vcpu, leave_guest, switch_to
+from vcpu_env.engine.vcpu_thread import begin_vcpu, give_way, leave_guest
 from vcpu_env.guest.types import guest_vcpu, guest_vm
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.entry_points import block_task
 from vcpu_env.kernel.exit import kill_waiting_task
 from vcpu_env.kernel.types import TASK_DEAD, TASK_NEW, cpu_rq, task_struct
 from vcpu_env.kvm.lapic import lapic
@@ -34,7 +33,7 @@ def end_vcpu(w, v, now_ns):
     """KVM's and the guest's last traces of a vCPU whose thread has gone."""
     vcpu = kvm_vcpu(w, v)
     vcpu.preempted, vcpu.ready, vcpu.blocking, vcpu.asleep = 0, 0, 0, 0
-    vcpu.parked, vcpu.in_spin_loop = 0, 0
+    vcpu.parked, vcpu.in_spin_loop, vcpu.stopped = 0, 0, 0
     lapic(w, v).cpu = NIL
     set_event(w, event_slots(w).timer + v, NEVER)
 
@@ -55,7 +54,7 @@ def end_host_tasks(w, vm_id, now_ns):
             continue
         if pcpu(w, cpu).mode == TASK:
             account_task(w, cpu, now_ns)
-        switch_to(w, cpu, p, block_task(w, cpu, TASK_DEAD), 0, now_ns)
+        give_way(w, cpu, TASK_DEAD, now_ns)
 
 
 @kjit
@@ -69,7 +68,9 @@ def end_vm(w, vm_id, now_ns):
         if pcpu(w, cpu).vcpu == v:
             continue
         g = guest_vcpu(w, v)
-        if kvm_vcpu(w, v).blocking:
+        if kvm_vcpu(w, v).stopped:
+            g.paused_ns += now_ns - g.sched_out_ns
+        elif kvm_vcpu(w, v).blocking:
             g.idle_ns += now_ns - g.sched_out_ns
         elif task_struct(w, v).state != TASK_NEW:
             g.steal_ns += now_ns - g.sched_out_ns
@@ -86,7 +87,7 @@ def end_vm(w, vm_id, now_ns):
         elif pc.mode == POLL:
             guest_vcpu(w, v).idle_ns += now_ns - guest_vcpu(w, v).halt_start_ns
         update_rq_clock(w, cpu, now_ns)
-        switch_to(w, cpu, v, block_task(w, cpu, TASK_DEAD), 0, now_ns)
+        give_way(w, cpu, TASK_DEAD, now_ns)
         end_vcpu(w, v, now_ns)
     end_host_tasks(w, vm_id, now_ns)
 

@@ -89,6 +89,8 @@ guest_vcpu = Struct(
         ("preempt_as_waiter", "i8"),
         # seldom used, or by few machines
         ("hypercall_target", "i8"),  # the vCPU that it names
+        ("timer_due_ns", "i8"),  # of a vCPU that has stopped with its VM: when its tick was due
+        ("paused_ns", "i8"),
         ("io_head", "i8"),  # threads whose device time is over, not yet woken
         ("notice_draws", "i8"),
         ("ple_expire_ns", "i8"),
@@ -202,6 +204,7 @@ guest_vm = Struct(
         ("stop_ns", "i8"),
         ("lock_wait_log2", "i8", (LOG2_BINS,)),  # contended acquisitions by how long they waited
         ("tick_phase_ns", "i8"),
+        ("paused_since_ns", "i8"),  # somebody has asked it to stop; NIL: it runs
         ("governor_interval_ns", "i8"),  # 0: no governor
         ("governor_high_bp", "i8"),  # above that ratio of steal time, in 1/10000, a vCPU is given up
         ("governor_low_bp", "i8"),

@@ -2,13 +2,15 @@
 
 A vCPU is in the guest (``user``, ``kernel``, ``irq ...``, ``spin ...``), in the host kernel for it (``host ...``, with
 the exit's reason), polls in a halt, is halted, has been preempted, or was woken and waits for a CPU. A thread has a
-vCPU, spins on it, or has one that has no CPU itself.
+vCPU, spins on it, or has one that has no CPU itself. Throttled: runnable, but a group that it is in has used up its
+quota.
 """
 
 from collections.abc import Iterable, Iterator
 
 from vcpu_env.base.jit import NIL
-from vcpu_env.base.trace_ring import GUEST_SEGMENT, HALT_POLL, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING
+from vcpu_env.base.trace_ring import GUEST_SEGMENT, HALT_POLL, KVM_EXIT, SCHED_SWITCH, SCHED_WAKING, TASK_THROTTLE
+from vcpu_env.base.world import World
 from vcpu_env.guest.types import SEG_COMPUTE, SEG_IRQ, SEG_SPIN, SPIN_CALL
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS, VECTORS
@@ -18,8 +20,8 @@ from vcpu_env.kvm.pcpu import GUEST, POLL
 Change = tuple[int, int, str, int]
 """(time in ns, who, the state from now on, the guest thread on a vCPU or the vCPU of a thread)."""
 
-USER, KERNEL, POLLING, HALTED, PREEMPTED, WOKEN, SWITCHED = (
-    "user", "kernel", "poll", "halted", "preempted", "woken", "host switch",
+USER, KERNEL, POLLING, HALTED, PREEMPTED, WOKEN, THROTTLED, SWITCHED = (
+    "user", "kernel", "poll", "halted", "preempted", "woken", "throttled", "host switch",
 )  # fmt: skip
 ABSENT = ""
 """The state of a vCPU that does not exist, and of a thread that has no vCPU."""
@@ -36,6 +38,11 @@ def segment_state(segment: int, on: int, how: int) -> str:
     if segment == SEG_IRQ:
         return IRQ_STATES[on]
     return "spin call" if how == SPIN_CALL else f"spin lock {on}"
+
+
+def is_throttled(world: World, p: int) -> bool:
+    """Whether a task is runnable and on no queue, because a group that it is in has used up its quota."""
+    return bool(world["task_struct"]["on_rq"][p]) and not world["sched_entity"]["on_rq"][p]
 
 
 def states_at_start(recording: Recording) -> list[tuple[str, int]]:
@@ -58,7 +65,8 @@ def states_at_start(recording: Recording) -> list[tuple[str, int]]:
         elif task_state in (TASK_NEW, TASK_DEAD):
             state = ABSENT
         else:
-            state = PREEMPTED if task_state == 0 else HALTED
+            waits = THROTTLED if is_throttled(w, v) else PREEMPTED
+            state = waits if task_state == 0 else HALTED
         found.append((state, thread))
     return found
 
@@ -66,6 +74,7 @@ def states_at_start(recording: Recording) -> list[tuple[str, int]]:
 def vcpu_changes(recording: Recording) -> Iterator[Change]:
     """Every change of a vCPU's state, in order; first those that say how the window begins."""
     nr_vcpus, current = recording.nr_vcpus, [NIL] * recording.nr_vcpus
+    leaving = NIL
     for v, (state, thread) in enumerate(states_at_start(recording)):
         current[v] = thread
         yield recording.from_ns, v, state, thread
@@ -80,9 +89,16 @@ def vcpu_changes(recording: Recording) -> Iterator[Change]:
             yield time_ns, who, POLLING, current[who]
         elif kind == SCHED_SWITCH:
             if NIL < who < nr_vcpus:
-                yield time_ns, who, HALTED if b else PREEMPTED, current[who]
+                off = THROTTLED if who == leaving else PREEMPTED
+                yield time_ns, who, HALTED if b else off, current[who]
             if NIL < a < nr_vcpus:
                 yield time_ns, a, SWITCHED, current[a]
+            leaving = NIL
+        elif kind == TASK_THROTTLE and who < nr_vcpus:
+            if a:
+                leaving = who
+            else:
+                yield time_ns, who, PREEMPTED, current[who]
         elif kind == SCHED_WAKING and who < nr_vcpus:
             yield time_ns, who, WOKEN, current[who]
 
@@ -91,7 +107,7 @@ def coarse(state: str) -> str:
     """A thread's state while its vCPU is in this one."""
     if state.startswith("spin"):
         return state
-    return WITHOUT_CPU if state in (PREEMPTED, WOKEN, HALTED) else RUNS
+    return WITHOUT_CPU if state in (PREEMPTED, WOKEN, THROTTLED, HALTED) else RUNS
 
 
 def thread_changes(changes: Iterable[Change]) -> Iterator[Change]:

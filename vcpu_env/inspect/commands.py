@@ -9,7 +9,6 @@ Scenario = Annotated[str, typer.Argument(help="name of a shipped scenario, or a 
 PolicyName = Annotated[
     str, typer.Option("--policy", help="policy (`vcpu-env list policies`), a rule in FILE.py, a model FILE.npz")
 ]
-RuleName = Annotated[str, typer.Option("--policy", help="policy (`vcpu-env list policies`), or a rule in FILE.py")]
 Seed = Annotated[int, typer.Option(help="seed of all randomness")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. host.hz=250")]
 
@@ -26,8 +25,8 @@ def trace(
         str | None,
         typer.Option(
             "--format",
-            help="html, perfetto, jsonl, ftrace, timehist, latency, exits; with --at: schedstat, debug, kvm_stat, "
-            "openmetrics; default: by the file's name",
+            help="html, perfetto, jsonl, ftrace, trace-cmd, perf, timehist, latency, exits; with --at: schedstat, "
+            "debug, kvm_stat, openmetrics; default: by the file's name",
         ),
     ] = None,
     beside: Annotated[str | None, typer.Option(help="html: a second policy, shown below the first")] = None,
@@ -36,6 +35,9 @@ def trace(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=16_000_000, help="the most records that are kept")] = 4_000_000,
     force: Annotated[bool, typer.Option("--force", help="replace a file that exists")] = False,
+    open_: Annotated[
+        bool, typer.Option("--open", help="html, perfetto: show the file in the browser when it is written")
+    ] = False,
     set_: Overrides = None,
 ) -> None:
     """Write all that happens in a window of one run: switches, wake-ups, exits, yields, interrupts, locks."""
@@ -47,20 +49,23 @@ def trace(
         raise ValueError("--at: given with --from or --for (allowed: an instant or a window)")
     name = command.format_of(format_, out, at is not None)
     groups = command.groups_of(events or [], name)
-    command.check_target(out, force)
+    command.check_target(out, name, force)
+    viewer = command.viewer_of(name, out) if open_ else None
     request = RunRequest(scenario, set_ or [], seed)
     if at is not None:
         command.show(request, machine_maker(policy), moment("--at", at, request.end_ns), out, name)
         return
     times_ns = command.window(request, from_, for_)
-    command.check_page(name, times_ns, beside)
-    other = None if beside is None else machine_maker(beside)
-    command.trace(request, machine_maker(policy), other, times_ns, out, name, groups, limit)
+    command.check_page(name, times_ns, policy, beside)
+    policies = {name: machine_maker(name) for name in (policy, beside) if name is not None}
+    command.trace(request, policies, times_ns, out, name, groups, limit)
+    if viewer is not None and out is not None:
+        viewer(out)
 
 
 def explain(
     scenario: Scenario,
-    policy: RuleName = "stock",
+    policy: PolicyName = "stock",
     seed: Seed = 0,
     yield_: Annotated[int | None, typer.Option("--yield", min=1, help="the N-th kvm_vcpu_on_spin() of the run")] = None,
     at: Annotated[float | None, typer.Option(help="in place of --yield: the first from here on, ms")] = None,
@@ -81,7 +86,7 @@ def explain(
 def diff(
     scenario: Scenario,
     policy: Annotated[
-        list[str] | None, typer.Option("--policy", help="two of them: name, or a rule in FILE.py")
+        list[str] | None, typer.Option("--policy", help="two of them: name, a rule in FILE.py, a model FILE.npz")
     ] = None,
     seed: Seed = 0,
     set_: Overrides = None,

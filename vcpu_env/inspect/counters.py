@@ -1,14 +1,14 @@
-"""Counters of a VM over time, for a viewer: how many vCPUs spin, wait, run; the PAUSE-loop window."""
+"""Counters over time, for a viewer: how many vCPUs of a VM spin, wait, run; its PAUSE-loop window; throttled CPUs."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from vcpu_env.base.trace_ring import KVM_EXIT
-from vcpu_env.inspect.activity import KERNEL, PREEMPTED, USER, WOKEN, Change, slices
+from vcpu_env.base.trace_ring import CFS_THROTTLE, KVM_EXIT
+from vcpu_env.inspect.activity import KERNEL, PREEMPTED, THROTTLED, USER, WOKEN, Change, slices
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import EXITS
-from vcpu_env.inspect.rows import PLE_ROW, vm_row
+from vcpu_env.inspect.rows import PLE_ROW, group_row, vm_row
 
 BIN_NS = 100_000
 """Shares are averages over this time."""
@@ -20,7 +20,7 @@ def share(state: str) -> int | None:
     """Which of a VM's first three counters counts a vCPU in this state."""
     if state.startswith("spin"):
         return 0
-    if state in (PREEMPTED, WOKEN):
+    if state in (PREEMPTED, WOKEN, THROTTLED):
         return 1
     return 2 if state in (USER, KERNEL) or state.startswith("irq") else None
 
@@ -57,3 +57,23 @@ def add_time(bins: np.ndarray, begin_ns: int, end_ns: int) -> None:
     bins[first] += (first + 1) * BIN_NS - begin_ns
     bins[first + 1 : last] += BIN_NS
     bins[last] += end_ns - last * BIN_NS
+
+
+def throttled_at_start(recording: Recording) -> dict[int, int]:
+    """Of each task group that is throttled at some time of the recording, on how many CPUs it is when that begins."""
+    w = recording.start
+    found = dict.fromkeys(recording.of_kind(CFS_THROTTLE)["who"].tolist(), 0)
+    if "cfs_rq_bandwidth" in w.arrays:
+        for tg in w["cfs_rq"]["tg"][w["cfs_rq_bandwidth"]["throttled"] != 0].tolist():
+            found[tg] = found.get(tg, 0) + 1
+    return found
+
+
+def throttled_values(recording: Recording) -> Iterator[tuple[int, int, int]]:
+    """(row, time in ns, on how many CPUs a group is throttled from then on)."""
+    counts = throttled_at_start(recording)
+    for tg, count in counts.items():
+        yield group_row(tg), recording.from_ns, count
+    for time_ns, _, _, tg, throttled, *_ in recording.of_kind(CFS_THROTTLE).tolist():
+        counts[tg] += 1 if throttled else -1
+        yield group_row(tg), time_ns, counts[tg]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vcpu_env.inspect.request import RunRequest, rule_policy
+from vcpu_env.inspect.request import RunRequest, one_by_one
 from vcpu_env.scenario.errors import InputError
 
 
@@ -16,9 +16,10 @@ def diff_policies(request: RunRequest, names: Sequence[str], as_json: bool) -> N
     """
     if len(names) != 2:
         raise InputError(f"--policy: given {len(names)} times (allowed: twice)")
-    one, other = (rule_policy(name, "--policy") for name in names)
+    one, other = (one_by_one(name, "--policy") for name in names)
     machines = [request.machine(policy) for policy in (one, other)]
-    told: dict[str, Any] = {"scenario": request.scenario.name, "seed": request.seed, "policies": [one.name, other.name]}
+    told: dict[str, Any] = {"scenario": request.scenario.name, "kernel": request.scenario.host.kernel}
+    told |= {"seed": request.seed, "policies": [one.name, other.name]}
     from vcpu_env.inspect.diff import development, part
 
     for machine in machines:
@@ -40,8 +41,8 @@ def explained(starts: Sequence[Any], number: int, end_ns: int) -> dict[str, Any]
     from vcpu_env.inspect.explain import explain, hit
     from vcpu_env.inspect.explain_command import by_number
 
-    one, other = (explain(by_number(m.fork(), number, end_ns), m.policy.name) for m in starts)
-    there = {name: other[name] for name in ("filter", "outcome", "hit")}
+    one, other = (explain(by_number(m.fork(), number, end_ns), m.policy_name) for m in starts)
+    there = {name: other[name] for name in ("filter", "network", "outcome", "hit")}
     there["verdicts"] = {row["vcpu"]: row["verdict"] for row in other["siblings"]}
     there["hit"] = hit(other["outcome"], other["waits_for"]["awaited"])
     return one | {"against": {other["policy"]: there}}
@@ -53,12 +54,12 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     from vcpu_env.inspect.explain_text import lines as explained_lines
 
     one, other = told["policies"]
-    where = f"{told['scenario']}, seed {told['seed']}"
+    where = f"{told['scenario']}, seed {told['seed']}, Linux {told['kernel']}"
     if told["parted"] is None:
         yield f"{one} and {other} never part in {where}: they do the same to the end."
         return
     parted = told["parted"]
-    yield f"{one} and {other} part in {where} at {parted['time_ns'] / 1e6:.6f} ms."
+    yield f"{one} and {other} part in {where}, at {parted['time_ns'] / 1e6:.6f} ms."
     if not parted["at_decision"]:
         what = "no decision has been taken so far" if not parted["yield"] else "the last decision before it is this one"
         yield f"No yield does it: what differs there is who gets a CPU; {what}."

@@ -6,15 +6,17 @@ from typing import Any
 from vcpu_env.base.jit import NIL
 from vcpu_env.inspect.awaited import what_it_waits_for
 from vcpu_env.inspect.names import tasks_of
+from vcpu_env.inspect.network import network_of
 from vcpu_env.inspect.outcome import HORIZON_NS, follow, outcome, under
 from vcpu_env.inspect.siblings import FILTERS, sibling_tests
 from vcpu_env.inspect.standing import decisions
 from vcpu_env.machine import Machine
+from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.policy.policy import Policy
 
 
 def explain(
-    stand: Machine, policy_name: str, against: Sequence[Policy] = (), horizon_ns: int = HORIZON_NS
+    stand: Machine, policy_name: str, against: Sequence[Policy | LearnedPolicy] = (), horizon_ns: int = HORIZON_NS
 ) -> dict[str, Any]:
     """Everything about the decision at which a machine stands, as JSON can say it.
 
@@ -27,6 +29,7 @@ def explain(
     me = int(view["vcpu"])
     told: dict[str, Any] = {
         "scenario": stand.scenario.name,
+        "kernel": stand.scenario.host.kernel,
         "policy": policy_name,
         "seed": stand.seed,
         "yield": decisions(stand),
@@ -41,16 +44,19 @@ def explain(
         "filter": FILTERS[int(params["filter"])],
         "relaxed_round": bool(params["relaxed_round"] and params["enable_relaxed_boost"]),
         "siblings": sibling_tests(stand, me),
-        "outcome": outcome(follow(stand, horizon_ns)),
     }
+    followed = follow(stand, horizon_ns)
+    told |= {"network": network_of(stand, followed), "outcome": outcome(followed)}
     told["hit"] = hit(told["outcome"], told["waits_for"]["awaited"])
     told["against"] = {}
     for policy in against:
         other = under(stand, policy)
-        came = outcome(follow(other, horizon_ns))
+        followed = follow(other, horizon_ns)
+        came = outcome(followed)
         told["against"][policy.name] = {
             "filter": FILTERS[int(other.world["kvm_params"]["filter"][0])],
             "verdicts": {row["vcpu"]: row["verdict"] for row in sibling_tests(other, me)},
+            "network": network_of(other, followed),
             "outcome": came,
             "hit": hit(came, told["waits_for"]["awaited"]),
         }

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vcpu_env.inspect.request import RunRequest, moment, rule_policy
+from vcpu_env.inspect.request import RunRequest, moment, one_by_one
 from vcpu_env.scenario.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def explain_yield(
         raise InputError(f"--yield: {'missing' if number is None else 'given with --at'} (allowed: --yield or --at)")
     if vcpu is not None and at_ms is None:
         raise InputError("--vcpu: given with --yield (allowed: with --at)")
-    own = rule_policy(policy, "--policy")
-    others = [rule_policy(name, "--against") for names in against for name in names.split(",")]
+    own = one_by_one(policy, "--policy")
+    others = [one_by_one(name, "--against") for names in against for name in names.split(",")]
     who = None if vcpu is None else request.vcpu(vcpu)
     at_ns = None if at_ms is None else moment("--at", at_ms, request.end_ns)
     machine = request.machine(own)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vcpu_env.base.jit import NIL
+from vcpu_env.inspect.network import network_lines
 
 VERDICTS = {
     "not_ready": "not ready: it runs, or sleeps",
@@ -43,7 +44,7 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     names = told["names"]
     yield (
         f"yield {told['yield']} of {told['scenario']} under {told['policy']}, seed {told['seed']}, "
-        f"at {told['time_ns'] / 1e6:.6f} ms"
+        f"Linux {told['kernel']}, at {told['time_ns'] / 1e6:.6f} ms"
     )
     yield ""
     yield from spinner_lines(told)
@@ -53,7 +54,7 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     for row in told["siblings"]:
         yield from sibling_lines(row, names, told["waits_for"]["awaited"])
     yield ""
-    yield from outcome_lines(told["outcome"], told, told["hit"])
+    yield from outcome_lines(told, told)
     for name, other in told["against"].items():
         changed = [
             f"{names[v]} {verdict}" for v, verdict in other["verdicts"].items() if verdict != verdict_of(told, v)
@@ -62,7 +63,7 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
         yield f"From the same state under {name} (filter of {other['filter']}):"
         if changed:
             yield f"  the scan differs: {', '.join(changed)}"
-        yield from (f"  {line}" for line in outcome_lines(other["outcome"], told, other["hit"]))
+        yield from (f"  {line}" for line in outcome_lines(other, told))
 
 
 def verdict_of(told: dict[str, Any], v: int) -> str | None:
@@ -108,18 +109,20 @@ def sibling_lines(row: dict[str, Any], names: list[str], awaited: int) -> Iterat
         yield f"{'':20} {verdict}; lag: {', '.join(behind)}"
 
 
-def outcome_lines(came: dict[str, Any], told: dict[str, Any], was_hit: bool) -> Iterator[str]:
-    """What the rule said, what yield_to() did, who ran next."""
-    names = [*told["names"], IDLE_NAME]
-    yield rule_line(came, names)
+def outcome_lines(policy: dict[str, Any], told: dict[str, Any]) -> Iterator[str]:
+    """What a policy said, what yield_to() did, who ran next."""
+    names, came, network = [*told["names"], IDLE_NAME], policy["outcome"], policy["network"]
+    if network:
+        yield from network_lines(network, names)
+    yield answer_line(came, names, "network" if network and network["asked"] else "rule")
     for target, ret in came["attempts"]:
         if ret <= 0:
-            why = "both CPUs have one task only" if ret < 0 else "it runs or sleeps by now"
+            why = "both CPUs have one task only" if ret < 0 else "it runs, sleeps or is throttled by now"
             yield f"  yield_to({names[target]}) fails: {why}."
     if "yield_to" not in came:
         yield "  No directed yield comes of it."
     else:
-        yield from yield_lines(came, names, was_hit)
+        yield from yield_lines(came, names, policy["hit"])
     if came["spinner_keeps_cpu"]:
         yield f"  CPU {told['cpu']}: the spinner keeps it."
     else:
@@ -127,15 +130,15 @@ def outcome_lines(came: dict[str, Any], told: dict[str, Any], was_hit: bool) -> 
     yield f"  The spinner computes again after: {duration(came['spinner_served_after_ns'])}."
 
 
-def rule_line(came: dict[str, Any], names: list[str]) -> str:
-    """Whom the rule wants."""
+def answer_line(came: dict[str, Any], names: list[str], who: str) -> str:
+    """Whom the rule, or the network, wants."""
     answer = came["answer"]
     if answer["kind"] == "nobody":
-        return "The rule wants nobody."
+        return f"The {who} wants nobody."
     boost = "" if answer["boost"] == "rule" else f", with boost {answer['boost']}"
     if answer["kind"] == "as_kernel":
         return f"The kernel's loop takes the first good one{boost}."
-    return f"The rule takes {names[answer['vcpu']]}{boost}."
+    return f"The {who} takes {names[answer['vcpu']]}{boost}."
 
 
 def yield_lines(came: dict[str, Any], names: list[str], was_hit: bool) -> Iterator[str]:

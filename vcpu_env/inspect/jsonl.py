@@ -27,6 +27,7 @@ def header(recording: Recording) -> dict[str, Any]:
         "records": len(recording.records),
         "vms": [vm.name for vm in scenario.expanded_vms],
         "tasks": [task._asdict() for task in recording.tasks],
+        "groups": recording.groups,
         "threads": recording.threads,
         "locks": recording.locks,
         "cpus": cpus_at_start(recording),

@@ -35,6 +35,6 @@ def exits(recording: Recording) -> Iterator[str]:
         yield (
             f"{reason:>20} {len(found):10} {of_all:8.2f}% {of_time:8.2f}% "
             f"{min(found) / 1e3:9.2f}us {max(found) / 1e3:9.2f}us {mean / 1e3:9.2f}us "
-            f"( +- {100 * spread / mean if mean else 0:7.2f}% )\n"
+            f"( +- {100 * spread / mean if mean else 0:6.2f}% )\n"
         )
     yield f"\nTotal Samples:{count}, Total events handled time:{total_ns / 1e3:.2f}us.\n\n"

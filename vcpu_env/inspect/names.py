@@ -49,6 +49,12 @@ def tasks_of(plan: Blueprint) -> list[Task]:
     return tasks
 
 
+def group_names(plan: Blueprint) -> list[str]:
+    """All task groups by their ids; 0 is the root. What a scenario does not name has its kind, or a number."""
+    owners = [f"{kind} {name}".strip() for kind, name in (group.owner for group in plan.groups)]
+    return ["root", *(owner or f"group {tg}" for tg, owner in enumerate(owners, start=1))]
+
+
 def thread_names(plan: Blueprint) -> list[str]:
     """All guest threads by their ids, as ``vm/thread 3``."""
     vms = plan.scenario.expanded_vms

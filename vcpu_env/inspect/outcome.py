@@ -15,6 +15,8 @@ from vcpu_env.inspect.standing import answer_by_policy
 from vcpu_env.inspect.yields import Yield, yields
 from vcpu_env.kernel.yield_types import SCALE_ONE_Q16
 from vcpu_env.machine import Machine
+from vcpu_env.nets.learned import LearnedPolicy
+from vcpu_env.nets.play import Decided, PolicyMachine
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, fill_view
 
@@ -24,17 +26,20 @@ ROOM = 1 << 20
 """Records that this may take."""
 
 
-def under(stand: Machine, policy: Policy) -> Machine:
+def under(stand: Machine, policy: Policy | LearnedPolicy) -> Machine:
     """The same decision with another policy in force from here on.
 
     What that policy would have noted before, such as who sent IPIs, is not there.
     """
-    other = stand.fork()
+    other = stand.without_network() if isinstance(stand, PolicyMachine) else stand.fork()
     fresh = Machine(stand.scenario, "stock", stand.seed).world
     for struct, field in stand.policy.settings:
         other.world[struct][field] = fresh[struct][field]
-    policy.apply(other.world)
-    other.policy = policy
+    if isinstance(policy, LearnedPolicy):
+        other = PolicyMachine.from_here(other, policy)
+    else:
+        policy.apply(other.world)
+        other.policy, other._policy_due_ns = policy, None
     me = int(other.world["yield_view"]["vcpu"][0])
     with np.errstate(over="ignore"):
         fill_view(other.world.handle, me, awaited_vcpu(other.world.handle, me), other.now_ns)
@@ -48,6 +53,7 @@ class Followed:
     Attributes:
         me, cpu: the spinner, and its CPU.
         answer: the rule's; boost, penalty_scale: what it asked for beside it.
+        decided: what a network saw and said, if one was asked.
         recording: from the decision on.
     """
 
@@ -58,19 +64,20 @@ class Followed:
     penalty_scale: float
     candidates: list[int]
     recording: Recording
+    decided: Decided | None = None
 
 
 def follow(stand: Machine, horizon_ns: int = HORIZON_NS) -> Followed:
     """Answer a decision as the policy in force does, and run on for a while. The machine that stands there stays."""
     machine = stand.fork()
-    answer_by_policy(machine)
+    decided = answer_by_policy(machine)
     view, engine = machine.world["yield_view"][0], machine.world["engine"][0]
     answer, candidates = int(engine["answer"]), view["candidate"][: int(view["nr_candidates"])].tolist()
     boost = BOOSTS[int(view["boost"])]
     penalty_scale = int(view["penalty_scale_q16"]) / SCALE_ONE_Q16
     me, cpu = int(view["vcpu"]), int(view["cpu"])
     recording = record_from_here(machine, machine.now_ns + horizon_ns, ROOM)
-    return Followed(me, cpu, answer, boost, penalty_scale, candidates, recording)
+    return Followed(me, cpu, answer, boost, penalty_scale, candidates, recording, decided)
 
 
 def outcome(found: Followed) -> dict[str, Any]:

@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.trace_ring import SCHED_SWITCH, SCHED_WAKING
 from vcpu_env.inspect.activity import slices, thread_changes, vcpu_changes
-from vcpu_env.inspect.counters import counter_values
+from vcpu_env.inspect.counters import counter_values, throttled_at_start, throttled_values
 from vcpu_env.inspect.names import FIRST_PROCESS
 from vcpu_env.inspect.perfetto_flows import flow_events
 from vcpu_env.inspect.perfetto_tracks import INSTANT, TrackWriter, packet
 from vcpu_env.inspect.protobuf import message, number, text
-from vcpu_env.inspect.recorder import Recording
-from vcpu_env.inspect.rows import VM_ROWS, lock_row, task_row, thread_row, vm_row, window_row
+from vcpu_env.inspect.recorder import NORMAL_PRIORITY, Recording
+from vcpu_env.inspect.rows import VM_ROWS, group_row, lock_row, task_row, thread_row, vm_row, window_row
 from vcpu_env.inspect.yields import arguments, yields
 
-PRIORITY = 120
 SLEEPS = 1
 """TASK_INTERRUPTIBLE, as `prev_state` of a task that sleeps; 0: it stays runnable."""
 IDLE_COMM = "swapper"
@@ -46,7 +45,7 @@ def packets(recording: Recording) -> Iterator[bytes]:
         else:
             name = f"yields to {recording.tasks[found.target].comm}"
         yield writer.event(INSTANT, task_row(found.vcpu), found.time_ns, name, (), arguments(recording, found))
-    for uuid, time_ns, value in counter_values(recording, changes):
+    for uuid, time_ns, value in (*counter_values(recording, changes), *throttled_values(recording)):
         yield writer.count(uuid, time_ns, value)
     yield writer.event(INSTANT, window_row(), recording.from_ns, "begin")
     yield writer.event(INSTANT, window_row(), recording.to_ns, "end")
@@ -68,6 +67,8 @@ def rows(recording: Recording) -> Iterator[bytes]:
         yield TrackWriter.process(vm_row(i), FIRST_PROCESS + i, vm.name)
         for rank, (name, unit) in enumerate(VM_ROWS):
             yield TrackWriter.row(vm_row(i, 1 + rank), vm_row(i), name, rank, unit)
+    for tg in throttled_at_start(recording):
+        yield TrackWriter.row(group_row(tg), 0, f"throttled (cpu.max): {recording.groups[tg]}", tg, "CPUs")
     for p, task in enumerate(recording.tasks):
         yield TrackWriter.thread(task_row(p), task.tgid, task.pid, task.comm)
     w = recording.start
@@ -85,11 +86,12 @@ def scheduler(recording: Recording) -> Iterator[bytes]:
     """Switches and wake-ups as ftrace events, a bundle a CPU. A first switch says who has the CPU at the begin."""
     pids = [task.pid for task in recording.tasks] + [0]  # the idle task's place is NIL
     comms = [task.comm.encode() for task in recording.tasks] + [IDLE_COMM.encode()]
+    prios = [*recording.priorities, NORMAL_PRIORITY]
     bundles: dict[int, list[bytes]] = defaultdict(list)
 
     def switch(time_ns: int, cpu: int, prev: int, following: int, state: int) -> None:
-        content = message(1, comms[prev]) + number(2, pids[prev]) + number(3, PRIORITY) + number(4, state)
-        content += message(5, comms[following]) + number(6, pids[following]) + number(7, PRIORITY)
+        content = message(1, comms[prev]) + number(2, pids[prev]) + number(3, prios[prev]) + number(4, state)
+        content += message(5, comms[following]) + number(6, pids[following]) + number(7, prios[following])
         event = number(1, time_ns) + number(2, pids[prev]) + message(4, content)
         bundles[cpu].append(message(2, event))
 
@@ -99,7 +101,7 @@ def scheduler(recording: Recording) -> Iterator[bytes]:
         if kind == SCHED_SWITCH:
             switch(time_ns, cpu, who, a, SLEEPS if b else 0)
         elif kind == SCHED_WAKING:
-            content = message(1, comms[who]) + number(2, pids[who]) + number(3, PRIORITY) + number(4, 1)
+            content = message(1, comms[who]) + number(2, pids[who]) + number(3, prios[who]) + number(4, 1)
             event = number(1, time_ns) + number(2, pids[b]) + message(20, content + number(5, cpu))
             bundles[a].append(message(2, event))
     for cpu in sorted(bundles):

@@ -43,10 +43,12 @@ def flow_events(recording: Recording, writer: TrackWriter) -> Iterator[bytes]:
     """Both ends of every arrow, and the pieces of time in which a contended lock is held."""
     arrows, held, nr_vcpus = Arrows(), ContendedLocks(recording, writer), recording.nr_vcpus
     tasks, threads, locks = recording.tasks, recording.threads, recording.locks
+    sent = Sent(recording, writer, arrows)
     for time_ns, kind, _, who, a, b, _, _ in recording.entries:
+        if time_ns != sent.time_ns:
+            yield from sent.written(time_ns)
         if kind == IPI_SEND:
-            name = f"IPI {VECTORS[b]} to {tasks[a].comm}"
-            yield writer.event(INSTANT, task_row(who), time_ns, name, arrows.begin("ipi", a, b))
+            sent.add(who, a, b)
         elif kind == IRQ_HANDLE:
             if flows := arrows.end("ipi", who, a):
                 yield writer.event(INSTANT, task_row(who), time_ns, f"handles {VECTORS[a]}", flows)
@@ -73,7 +75,35 @@ def flow_events(recording: Recording, writer: TrackWriter) -> Iterator[bytes]:
             yield from held.take(time_ns, who, a)
             name = f"takes {locks[a]}"
             yield writer.event(INSTANT, thread_row(who), time_ns, name, arrows.end("lock", a), {"waited_ns": b})
+    yield from sent.written(recording.to_ns)
     yield from held.finish()
+
+
+class Sent:
+    """The IPIs of one instant: a vCPU that sends to many at once, as in a TLB shootdown, has one mark for all of them.
+
+    Perfetto stacks marks of one instant below each other.
+    """
+
+    def __init__(self, recording: Recording, writer: TrackWriter, arrows: Arrows):
+        self._recording, self._writer, self._arrows = recording, writer, arrows
+        self._sent: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self.time_ns = recording.from_ns
+
+    def add(self, source: int, target: int, vector: int) -> None:
+        """One more."""
+        (flow,) = self._arrows.begin("ipi", target, vector)
+        self._sent.setdefault((source, vector), []).append((target, flow))
+
+    def written(self, time_ns: int) -> Iterator[bytes]:
+        """The marks of the instant that is over; the next one is `time_ns`."""
+        for (source, vector), targets in self._sent.items():
+            one = self._recording.tasks[targets[0][0]].comm
+            name = f"IPI {VECTORS[vector]} to {one if len(targets) == 1 else f'{len(targets)} vCPUs'}"
+            flows = [flow for _, flow in targets]
+            yield self._writer.event(INSTANT, task_row(source), self.time_ns, name, flows)
+        self._sent.clear()
+        self.time_ns = time_ns
 
 
 class ContendedLocks:

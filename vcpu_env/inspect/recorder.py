@@ -8,12 +8,13 @@ import numpy as np
 from vcpu_env.base.trace_ring import ALL_GROUPS, trace_arrays, trace_record
 from vcpu_env.base.world import World
 from vcpu_env.build.blueprint import Blueprint
-from vcpu_env.inspect.names import Task, lock_names, tasks_of, thread_names
+from vcpu_env.inspect.names import Task, group_names, lock_names, tasks_of, thread_names
 from vcpu_env.machine import Machine
 from vcpu_env.scenario.errors import InputError
 
 RECORD_BYTES = trace_record.dtype.itemsize
 DEFAULT_LIMIT = 4_000_000
+NORMAL_PRIORITY, MOST_RT_PRIORITY = 120, 99
 MOST_RECORDS = 16_000_000
 """As many as a machine of the largest size that is allowed by default has room for (`build.size`)."""
 
@@ -69,6 +70,19 @@ class Recording:
         return list(zip(kvm["first_vcpu"].tolist(), kvm["nr_vcpus"].tolist(), strict=True))
 
     @cached_property
+    def priorities(self) -> list[int]:
+        """Of each task the priority that the kernel's tracepoints show: 120, of real-time threads 0 .. 98."""
+        if "sched_rt_entity" not in self.start.arrays:
+            return [NORMAL_PRIORITY] * len(self.tasks)
+        given = self.start["sched_rt_entity"]["priority"][: len(self.tasks)].tolist()
+        return [MOST_RT_PRIORITY - priority if priority else NORMAL_PRIORITY for priority in given]
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Names of the task groups."""
+        return group_names(self.plan)
+
+    @cached_property
     def threads(self) -> list[str]:
         """Names of the guest threads."""
         return thread_names(self.plan)
@@ -122,4 +136,4 @@ def record_from_here(machine: Machine, to_ns: int, limit: int = DEFAULT_LIMIT, g
         )
     records = machine.world["trace_record"][:written].copy()
     machine.world = machine.world.narrowed(list(start.arrays.values()))
-    return Recording(machine.blueprint, machine.policy.name, from_ns, to_ns, records, start, machine.world.copy())
+    return Recording(machine.blueprint, machine.policy_name, from_ns, to_ns, records, start, machine.world.copy())

@@ -70,6 +70,8 @@ KINDS: dict[int, Kind] = {
     kinds.SCHED_SWITCH: Kind("sched_switch", ("prev", "next", "prev_sleeps")),
     kinds.SCHED_WAKING: Kind("sched_waking", ("task", "waker_cpu", "waker", "new")),
     kinds.SCHED_TICK: Kind("sched_tick", ("task", "nr_running")),
+    kinds.CFS_THROTTLE: Kind("cfs_throttle", ("group", "throttled")),
+    kinds.TASK_THROTTLE: Kind("task_throttle", ("task", "throttled")),
     kinds.KVM_ENTRY: Kind("kvm_entry", ("vcpu",)),
     kinds.HALT_POLL: Kind("halt_poll", ("vcpu", "limit_ns")),
     kinds.KVM_EXIT: Kind("kvm_exit", ("vcpu", "reason", "ple_window_ns", "thread"), {"reason": EXITS}),

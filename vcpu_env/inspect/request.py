@@ -11,12 +11,16 @@ from vcpu_env.scenario.errors import InputError
 
 if TYPE_CHECKING:
     from vcpu_env.machine import Machine
+    from vcpu_env.nets.learned import LearnedPolicy
 
 MSEC = 1_000_000
 
 
 class RunRequest:
     """A scenario with its overrides, and a seed.
+
+    Attributes:
+        asked: scenario, overrides and seed as on a command line.
 
     Raises:
         ValueError: naming the field.
@@ -27,17 +31,22 @@ class RunRequest:
         if not 0 <= seed < 2**31:
             raise InputError(f"seed: value {seed} (allowed: 0..{2**31 - 1})")
         self.seed = seed
+        changes = [part for change in overrides for part in ("--set", change)]
+        self.asked = [scenario, *changes, "--seed", str(seed)]
 
     @property
     def end_ns(self) -> int:
         """When the run ends."""
         return self.scenario.run.warmup_ns + self.scenario.run.duration_ns
 
-    def machine(self, policy: Policy) -> "Machine":
+    def machine(self, policy: "Policy | LearnedPolicy") -> "Machine":
         """The machine at time 0; the simulator is compiled first, if it has to be."""
         ensure_compiled()
         from vcpu_env.machine import Machine
+        from vcpu_env.nets.play import PolicyMachine
 
+        if not isinstance(policy, Policy):
+            return PolicyMachine(self.scenario, policy, self.seed)
         return Machine(self.scenario, policy, self.seed)
 
     def vcpu(self, text: str) -> int:
@@ -69,14 +78,22 @@ def moment(name: str, value_ms: float, last_ns: int) -> int:
     return round(value_ms * MSEC)
 
 
-def rule_policy(name: str, field: str) -> Policy:
+def one_by_one(name: str, field: str) -> "Policy | LearnedPolicy":
     """A policy whose decisions can be looked at one by one.
 
     Raises:
         ValueError: there is none of that name, or it is not of that kind.
     """
     if name.endswith(".npz"):
-        raise InputError(f"{field}: value '{name}' (allowed: a policy's name, or a rule in FILE.py)")
+        from vcpu_env.envs.compiled.types import PENALTY_SCALE
+        from vcpu_env.nets.maker import learned_of
+
+        learned = learned_of(name)
+        if learned.kind == PENALTY_SCALE:
+            raise InputError(
+                f"{field}: value '{name}' chooses penalties only (allowed: networks that choose a candidate)"
+            )
+        return learned
     policy = policy_of(name)
     if policy.search is not None:
         raise InputError(f"{field}: value '{name}' searches (allowed: policies whose rule answers by itself)")

@@ -13,7 +13,7 @@ VM_ROWS = (
 PLE_ROW = 3
 """Place of the PAUSE-loop window among them."""
 
-_VM, _TASK, _THREAD, _LOCK, _WINDOW = (kind << 32 for kind in range(1, 6))
+_VM, _TASK, _THREAD, _LOCK, _WINDOW, _GROUP = (kind << 32 for kind in range(1, 7))
 
 
 def vm_row(vm: int, part: int = 0) -> int:
@@ -34,6 +34,11 @@ def thread_row(thread: int) -> int:
 def lock_row(lock: int) -> int:
     """A guest's lock."""
     return _LOCK + lock
+
+
+def group_row(tg: int) -> int:
+    """A task group that has a quota."""
+    return _GROUP + tg
 
 
 def window_row() -> int:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from vcpu_env.base.jit import NIL
-from vcpu_env.inspect.names import Task, tasks_of
-from vcpu_env.inspect.siblings import group_name, levels
+from vcpu_env.inspect.names import Task, group_names, tasks_of
+from vcpu_env.inspect.siblings import levels
 from vcpu_env.kernel.types import TASK_RUNNING
 from vcpu_env.machine import Machine
 
@@ -61,7 +61,7 @@ def group_path(machine: Machine, tg: int) -> str:
     """The path of a task group; empty for the root."""
     parts = []
     while tg > 0:
-        parts.append(group_name(machine.blueprint.groups, tg))
+        parts.append(group_names(machine.blueprint)[tg])
         tg = machine.blueprint.groups[tg - 1].parent
     return "/".join(reversed(parts))
 

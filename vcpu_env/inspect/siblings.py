@@ -4,6 +4,8 @@ from typing import Any
 
 from vcpu_env.base.jit import NIL
 from vcpu_env.engine.yield_trace import SELF, sibling_code
+from vcpu_env.inspect.activity import is_throttled
+from vcpu_env.inspect.names import group_names
 from vcpu_env.inspect.records import SIBLINGS
 from vcpu_env.kernel.fair_class import lags
 from vcpu_env.kernel.v6_19.entity import avg_vruntime, entity_eligible
@@ -31,7 +33,7 @@ def levels(machine: Machine, task: int) -> list[dict[str, Any]]:
         queued = int(w["cfs_rq"]["h_nr_queued"][w["task_struct"]["cpu"][task]])
         level = {"queue": "root", "entity": "the vCPU", "lag_ns": lag_ns, "eligible": lag_ns >= 0, "nr_queued": queued}
         return [level]
-    entities, queues, groups = w["sched_entity"], w["cfs_rq"], machine.blueprint.groups
+    entities, queues, groups = w["sched_entity"], w["cfs_rq"], group_names(machine.blueprint)
     found, se_id = [], task
     while se_id != NIL:
         q = int(entities["cfs_rq"][se_id])
@@ -39,8 +41,8 @@ def levels(machine: Machine, task: int) -> list[dict[str, Any]]:
         group = NIL if mine == NIL or se_id == task else int(queues["tg"][mine])
         found.append(
             {
-                "queue": group_name(groups, tg),
-                "entity": "the vCPU" if se_id == task else group_name(groups, group),
+                "queue": groups[max(tg, 0)],
+                "entity": "the vCPU" if se_id == task else groups[max(group, 0)],
                 "lag_ns": int(avg_vruntime(handle, q)) - int(entities["vruntime"][se_id]),
                 "eligible": bool(entity_eligible(handle, q, se_id)),
                 "nr_queued": int(queues["nr_queued"][q]),
@@ -50,14 +52,6 @@ def levels(machine: Machine, task: int) -> list[dict[str, Any]]:
     return found
 
 
-def group_name(groups: list[Any], tg: int) -> str:
-    """What a user calls a task group; 0 is the root."""
-    if tg <= 0:
-        return "root"
-    kind, name = groups[tg - 1].owner
-    return f"{kind} {name}".strip() or f"group {tg}"
-
-
 def whereabouts(machine: Machine, v: int) -> dict[str, Any]:
     """Where a vCPU is and what it does there, as the simulator knows it."""
     w, now_ns = machine.world, machine.now_ns
@@ -65,6 +59,8 @@ def whereabouts(machine: Machine, v: int) -> dict[str, Any]:
     on_cpu = int(w["rq"]["curr"][cpu]) == v
     if on_cpu:
         state = "in the guest" if g["cpu"] != NIL else "in the host kernel"
+    elif is_throttled(w, v):
+        state = "throttled (cpu.max)"
     elif vcpu["preempted"]:
         state = "spins, yielded" if vcpu["in_spin_loop"] else "preempted"
     elif vcpu["blocking"]:

@@ -7,6 +7,7 @@ from vcpu_env.engine.loop import run_until
 from vcpu_env.engine.search import answer_as_rule
 from vcpu_env.engine.state import STOPPED_AT_DECISION
 from vcpu_env.machine import Machine
+from vcpu_env.nets.play import Decided, PolicyMachine
 from vcpu_env.policy.rules import RULE_EXTERNAL, RULE_POINTER
 
 STEP_NS = 1_000_000
@@ -22,9 +23,15 @@ def policy_pending(machine: Machine) -> bool:
     return machine.now_ns < machine.scenario.policy_from_ns
 
 
-def answer_by_policy(machine: Machine) -> None:
-    """Answer the decision at which the machine stands as the policy that is in force would have."""
+def answer_by_policy(machine: Machine) -> Decided | None:
+    """Answer the decision at which the machine stands as the policy that is in force would have.
+
+    Returns what a network saw and said, if one was asked.
+    """
+    if isinstance(machine, PolicyMachine) and machine.network_decides:
+        return machine.answer_decision()
     answer_as_rule(machine.world.handle, machine.world["decision_rules"]["target_rule"][0] == RULE_POINTER)
+    return None
 
 
 def stand_at(
@@ -56,9 +63,10 @@ def step(machine: Machine, wanted: Callable[[Machine], bool], until_ns: int) -> 
     own = int(rules["target_rule"][0])
     rules["target_rule"] = RULE_EXTERNAL
     while call(run_until, machine.world.handle, until_ns) == STOPPED_AT_DECISION:
+        rules["target_rule"] = own
         if wanted(machine):
-            rules["target_rule"] = own
             return machine
-        answer_as_rule(machine.world.handle, own == RULE_POINTER)
+        answer_by_policy(machine)
+        rules["target_rule"] = RULE_EXTERNAL
     machine.check()
     return None

@@ -201,8 +201,7 @@ function explained(run, i) {
     if (run.siblings[k + 1]) scan.push(run.siblings[k] + ' ' + page.siblings[run.siblings[k + 1]].replace('_', ' '));
   }
   if (scan.length) told.push(['the scan', scan.join(', ')]);
-  if (y.number[i]) told.push(['more of it', 'vcpu-env explain ' + page.scenario + ' --policy ' + run.policy + ' --seed ' + page.seed +
-    ' --yield ' + y.number[i]]);
+  if (y.number[i] && run.explain) told.push(['more of it', run.explain + ' --yield ' + y.number[i]]);
   return told;
 }
 

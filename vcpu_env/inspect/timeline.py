@@ -17,7 +17,7 @@ import numpy as np
 
 from vcpu_env.base.jit import NIL
 from vcpu_env.base.trace_ring import IPI_SEND, SCHED_SWITCH
-from vcpu_env.inspect.activity import HALTED, KERNEL, POLLING, PREEMPTED, USER, WOKEN, vcpu_changes
+from vcpu_env.inspect.activity import HALTED, KERNEL, POLLING, PREEMPTED, THROTTLED, USER, WOKEN, vcpu_changes
 from vcpu_env.inspect.recorder import Recording
 from vcpu_env.inspect.records import BOOSTS, SIBLINGS
 from vcpu_env.inspect.yields import Yield, yields
@@ -28,12 +28,43 @@ LARGEST_VM = 256
 
 STATES = (
     "", "guest user", "guest kernel", "guest interrupt", "spinning", "host work", "halt polling", "halted", "preempted",
-    "woken, waits", "host task",
+    "woken, waits", "host task", "throttled",
 )  # fmt: skip
-LIGHT = (None, "#5b9bd5", "#2f6fb0", "#9467bd", "#d62728", "#8c8c8c", "#c9b458", None, "#f2c6c6", "#f6dfb8", "#7f7f7f")
-DARK = (None, "#4a86bd", "#7fb2e6", "#b08fd8", "#ff5c57", "#9a9a9a", "#a8954a", None, "#5c3030", "#5c4a2a", "#b0b0b0")
-(NOTHING, GUEST_USER, GUEST_KERNEL, INTERRUPT, SPINNING, HOST, POLL, HALT, WAITS, WAITS_WOKEN, HOST_TASK) = range(11)
-OF_STATE = {USER: GUEST_USER, KERNEL: GUEST_KERNEL, POLLING: POLL, HALTED: HALT, PREEMPTED: WAITS, WOKEN: WAITS_WOKEN}
+LIGHT = (
+    None,
+    "#5b9bd5",
+    "#2f6fb0",
+    "#9467bd",
+    "#d62728",
+    "#8c8c8c",
+    "#c9b458",
+    None,
+    "#f2c6c6",
+    "#f6dfb8",
+    "#7f7f7f",
+    "#d9b3e6",
+)
+DARK = (
+    None,
+    "#4a86bd",
+    "#7fb2e6",
+    "#b08fd8",
+    "#ff5c57",
+    "#9a9a9a",
+    "#a8954a",
+    None,
+    "#5c3030",
+    "#5c4a2a",
+    "#b0b0b0",
+    "#52305c",
+)
+(NOTHING, GUEST_USER, GUEST_KERNEL, INTERRUPT, SPINNING, HOST, POLL, HALT, WAITS, WAITS_WOKEN, HOST_TASK, HELD) = range(
+    12
+)
+OF_STATE = {
+    USER: GUEST_USER, KERNEL: GUEST_KERNEL, POLLING: POLL, HALTED: HALT, PREEMPTED: WAITS, WOKEN: WAITS_WOKEN,
+    THROTTLED: HELD,
+}  # fmt: skip
 OF_WORD = {"irq": INTERRUPT, "spin": SPINNING, "host": HOST, "": NOTHING}
 
 VM_LIGHT = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#edc948", "#ff9da7")
@@ -188,9 +219,9 @@ def run_of(recording: Recording) -> dict[str, Any]:
     } | yield_table(recording)
 
 
-def data_of(recordings: Sequence[Recording]) -> dict[str, Any]:
+def data_of(recordings: Sequence[Recording], again: Sequence[str] = ()) -> dict[str, Any]:
     """All that the page shows."""
-    first = recordings[0]
+    first, commands = recordings[0], again or [""] * len(recordings)
     vms = [vm.name for vm in first.plan.scenario.expanded_vms]
     return {
         "scenario": first.plan.scenario.name,
@@ -207,7 +238,7 @@ def data_of(recordings: Sequence[Recording]) -> dict[str, Any]:
         "outcomes": OUTCOMES,
         "fates": FATES,
         "words": WORDS,
-        "runs": [run_of(recording) for recording in recordings],
+        "runs": [run_of(recording) | {"explain": said} for recording, said in zip(recordings, commands, strict=True)],
     }
 
 
@@ -217,11 +248,14 @@ def part(name: str) -> str:
     return files("vcpu_env.inspect").joinpath(name).read_text("utf-8")
 
 
-def page(recordings: Sequence[Recording]) -> Iterator[str]:
-    """The page: recordings of one scenario, one seed and one window, under as many policies."""
+def page(recordings: Sequence[Recording], again: Sequence[str] = ()) -> Iterator[str]:
+    """The page: recordings of one scenario, one seed and one window, under as many policies.
+
+    `again`: of each the command that explains one of its yields, but for ``--yield N``; the page names it.
+    """
     first = recordings[0]
     scenario, times = first.plan.scenario.name, (first.from_ns / 1e6, first.to_ns / 1e6)
-    data = json.dumps(data_of(recordings), separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps(data_of(recordings, again), separators=(",", ":")).replace("</", "<\\/")
     yield Template(part("timeline.html")).substitute(
         title=html.escape(f"{scenario}, {times[0]:g} to {times[1]:g} ms"),
         style=part("timeline.css"),

@@ -1,7 +1,9 @@
 """What ``vcpu-env trace`` does: check what was asked, run, write a file whole or not at all."""
 
 import os
+import shlex
 import sys
+import webbrowser
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ FORMATS = {
     "perfetto": ".pftrace",
     "jsonl": ".jsonl",
     "ftrace": ".ftrace",
+    "trace-cmd": ".dat",
+    "perf": ".data",
     "timehist": ".timehist",
     "latency": ".latency",
     "exits": ".exits",
@@ -27,6 +31,7 @@ FORMATS = {
 """Formats of a window, and the ends of file names that mean them."""
 INSTANTS = {"schedstat": ".schedstat", "debug": ".debug", "kvm_stat": ".kvm_stat", "openmetrics": ".openmetrics"}
 """Formats of an instant, likewise."""
+BINARY = ("perfetto", "trace-cmd", "perf")
 LONGEST_PAGE_NS = 2_000 * MSEC
 """A page keeps times as 32-bit numbers."""
 
@@ -79,23 +84,42 @@ def format_of(name: str | None, out: Path | None, instant: bool) -> str:
     for known, end in formats.items():
         if out is not None and out.name.endswith(end):
             return known
-    raise InputError(
-        f"--format: missing (allowed: {allowed}; or a file -o that ends in .FORMAT, .pftrace for perfetto)"
-    )
+    ends = ", ".join(f"*{end}" for end in formats.values())
+    raise InputError(f"--format: missing (allowed: {allowed}; or a file -o {ends})")
 
 
-def check_target(out: Path | None, force: bool) -> None:
-    """Refuse a file that cannot be written, or is there already.
+def check_target(out: Path | None, name: str, force: bool) -> None:
+    """Refuse a file that cannot be written, or is there already; and a terminal for what is not text.
 
     Raises:
         InputError: naming it.
     """
     if out is None:
+        if name in BINARY and sys.stdout.isatty():
+            raise InputError(f"-o: missing (allowed: a file, or a pipe, for {name}: it is not text)")
         return
     if out.is_dir() or not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
         raise InputError(f"-o: value '{out}' (allowed: a file in a directory to write to)")
     if out.exists() and not force:
         raise InputError(f"-o: '{out}' exists (allowed: a new file, or --force)")
+
+
+def viewer_of(name: str, out: Path | None) -> Callable[[Path], None]:
+    """What shows a file of a format in the browser.
+
+    Raises:
+        InputError: nothing does; or there is no file; or Perfetto's user interface is not installed.
+    """
+    if name not in ("html", "perfetto"):
+        raise InputError(f"--open: given with {name} (allowed: with html, perfetto)")
+    if out is None:
+        raise InputError("--open: given without -o (allowed: with a file)")
+    if name == "html":
+        return lambda page: print(f"{page}: opened" if webbrowser.open(page.resolve().as_uri()) else page)
+    from vcpu_env.inspect import perfetto_ui
+
+    perfetto_ui.interface()
+    return perfetto_ui.show
 
 
 def write_parts(out: Path | None, parts: Iterable[str | bytes]) -> int:
@@ -125,15 +149,17 @@ def write_parts(out: Path | None, parts: Iterable[str | bytes]) -> int:
 
 def trace(
     request: RunRequest,
-    machine_of: Callable[[Scenario, int], Any],
-    beside: Callable[[Scenario, int], Any] | None,
+    policies: dict[str, Callable[[Scenario, int], Any]],
     times_ns: tuple[int, int],
     out: Path | None,
     name: str,
     groups: int,
     limit: int,
 ) -> None:
-    """Record a window and write it; `machine_of` makes a machine of a scenario and a seed, `beside` one to compare.
+    """Record a window and write it.
+
+    Args:
+        policies: what makes a machine of a scenario and a seed, by the policy's name or file; two for a page.
 
     Raises:
         ValueError: it cannot be recorded, or the file not be written.
@@ -141,12 +167,9 @@ def trace(
     ensure_compiled()
     from vcpu_env.inspect.recorder import record
 
-    recordings = [
-        record(make(request.scenario, request.seed), *times_ns, limit, groups)
-        for make in (machine_of, beside)
-        if make is not None
-    ]
-    size = write_parts(out, parts_of(recordings, name))
+    recordings = [record(make(request.scenario, request.seed), *times_ns, limit, groups) for make in policies.values()]
+    again = [shlex.join(["vcpu-env", "explain", *request.asked, "--policy", policy]) for policy in policies]
+    size = write_parts(out, parts_of(recordings, name, again))
     if out is not None:
         count = sum(len(recording.records) for recording in recordings)
         print(f"{out}: {count:,} records, {size / 1e6:,.1f} MB", file=sys.stderr)
@@ -169,7 +192,7 @@ def show(
     write_parts(out, (writers | {"openmetrics": openmetrics.openmetrics})[name](machine))
 
 
-def check_page(name: str, times_ns: tuple[int, int], beside: str | None) -> None:
+def check_page(name: str, times_ns: tuple[int, int], policy: str, beside: str | None) -> None:
     """Refuse what only a page can show, and a window that it cannot.
 
     Raises:
@@ -177,22 +200,29 @@ def check_page(name: str, times_ns: tuple[int, int], beside: str | None) -> None
     """
     if beside is not None and name != "html":
         raise InputError(f"--beside: given with {name} (allowed: with html)")
+    if beside == policy:
+        raise InputError(f"--beside: value '{beside}' is shown anyway (allowed: another policy)")
     length_ns = times_ns[1] - times_ns[0]
     if name == "html" and length_ns > LONGEST_PAGE_NS:
         longest = f"{LONGEST_PAGE_NS / MSEC:g}"
         raise InputError(f"--for: value {length_ns / MSEC:g} (allowed: up to {longest} ms for html)")
 
 
-def parts_of(recordings: "Sequence[Recording]", name: str) -> Iterable[str | bytes]:
-    """A recording in one of the `FORMATS`, piece by piece; a page may show several."""
-    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perfetto, timehist, timeline
+def parts_of(recordings: "Sequence[Recording]", name: str, again: Sequence[str]) -> Iterable[str | bytes]:
+    """A recording in one of the `FORMATS`, piece by piece; a page may show several.
+
+    `again`: of each the command that explains one of its yields.
+    """
+    from vcpu_env.inspect import ftrace, jsonl, kvm_exits, perf_data, perfetto, timehist, timeline, trace_dat
 
     if name == "html":
-        return timeline.page(recordings)
+        return timeline.page(recordings, again)
     writers: dict[str, Callable[[Recording], Iterable[str | bytes]]] = {
         "perfetto": perfetto.packets,
         "jsonl": jsonl.lines,
         "ftrace": ftrace.lines,
+        "trace-cmd": trace_dat.parts,
+        "perf": perf_data.parts,
         "timehist": timehist.timehist,
         "latency": timehist.latency,
         "exits": kvm_exits.exits,

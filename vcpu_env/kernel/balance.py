@@ -9,7 +9,7 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.cfs_tasks import list_move_task
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, lb_env, sched_domain, sched_group, span_cpu
-from vcpu_env.kernel.fair_class import ineligible_on_dst_cpu, put_prev_task_fair
+from vcpu_env.kernel.fair_class import ineligible_on_dst_cpu
 from vcpu_env.kernel.find_busiest import (
     CPU_IDLE,
     CPU_NEWLY_IDLE,
@@ -23,6 +23,7 @@ from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu, is_core_idle
 from vcpu_env.kernel.load_avg import task_h_load
 from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import attach_task, detach_task, sched_info_switch
+from vcpu_env.kernel.sched_class import put_prev_task
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_features, sched_tunables, task_struct
 from vcpu_env.kernel.util_est import task_util_est
 
@@ -196,7 +197,7 @@ def active_load_balance(w, cpu):
     rq, env = cpu_rq(w, cpu), lb_env(w)
     prev = rq.curr
     if prev != NIL:
-        put_prev_task_fair(w, prev)
+        put_prev_task(w, prev)
         sched_info_switch(w, cpu, prev, NIL)
         rq.curr = NIL
     rq.active_balance = 0

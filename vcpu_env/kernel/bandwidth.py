@@ -2,9 +2,8 @@
 
 A group with a quota has a pool that is filled once a period. Its queue on each CPU draws 5 ms at a time and is charged
 for what runs below it. A queue that has run out, and cannot draw, is *throttled*: so far only a mark on it and on all
-queues below. Its tasks stay queued; each leaves when it has been picked and is about to enter the guest (`throttle`).
-
-Nothing here happens to groups without quota; a world without any quota does not even have these arrays.
+queues below. Its tasks stay queued; each leaves when it has been picked and is about to enter the guest (`throttle`). Nothing
+here happens to groups without quota; a world without any quota does not even have these arrays.
 """
 
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from vcpu_env.base.jit import NIL, entry_point, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.base.timeline import set_event
+from vcpu_env.kernel.sched_trace import trace_cfs_throttle
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group, task_struct
 
 RUNTIME_INF = -1
@@ -368,6 +368,7 @@ def mark_throttled(w, q):
         tg = next_in_subtree(w, tg)
     tg_throttle_down(w, q)
     cfs_rq_bandwidth(w, q).throttled = 1
+    trace_cfs_throttle(w, q, 1)
 
 
 @entry_point

@@ -10,6 +10,7 @@ from vcpu_env.base.world import World
 from vcpu_env.kernel.bandwidth import Bandwidth
 from vcpu_env.kernel.features import FEATURES, FEATURES_7_3, NORMALIZED_BASE_SLICE_NS, scaled_base_slice_ns
 from vcpu_env.kernel.load_avg import online_fair_sched_group
+from vcpu_env.kernel.rt_types import init_rt
 from vcpu_env.kernel.topology import Cpu, build_domains, one_llc
 from vcpu_env.kernel.types import (
     CGROUP_CONCUR,
@@ -20,8 +21,10 @@ from vcpu_env.kernel.types import (
     LAG_CLAMP_6_19_0,
     NSEC_PER_SEC,
     REWEIGHT_V6_19,
+    SCHED_FIFO,
     SCHED_IDLE,
     SCHED_NORMAL,
+    SCHED_RR,
     TASK_NEW,
     sched_entity,
 )
@@ -40,6 +43,9 @@ KERNEL_FEATURES = {KERNEL_6_19: FEATURES, KERNEL_7_3: FEATURES_7_3}
 LONG_AGO_NS = -60 * NSEC_PER_SEC
 """When something last happened that never has, at time 0."""
 
+FAIR_SERVER_RUNTIME_NS, FAIR_SERVER_PERIOD_NS = 50_000_000, 1_000_000_000
+"""What every CPU keeps for fair tasks beside real-time ones (/sys/kernel/debug/sched/fair_server) [source]."""
+
 MIN_CUSTOM_SLICE_NS, MAX_CUSTOM_SLICE_NS = 100_000, 100_000_000
 
 
@@ -51,7 +57,8 @@ class Task:
         group: task group id, 0 = root.
         nice: -20..19; the weight comes from the kernel's tables.
         weight: a weight (nice 0 = 1024) that overrides `nice`.
-        policy: SCHED_NORMAL, SCHED_BATCH or SCHED_IDLE.
+        policy: SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO or SCHED_RR.
+        priority: of the latter two, 1..99; the higher goes first.
         slice_ns: a custom slice (sched_attr.sched_runtime), clamped to 0.1..100 ms; 0 = the base slice.
         cpu: where it first wakes.
     """
@@ -60,6 +67,7 @@ class Task:
     nice: int = 0
     weight: int | None = None
     policy: int = SCHED_NORMAL
+    priority: int = 0
     slice_ns: int = 0
     cpu: int = 0
 
@@ -91,7 +99,7 @@ class Tunables:
 
     `newidle_cost_ns` stands for what the kernel measures a balance before idling to cost: a CPU whose mean idle time is
     shorter does not try. `track_load`: keep load averages on one CPU as well. What bandwidth control costs
-    (`scenario.host.Costs`) says when a period is too short for it.
+    (`scenario.host.Costs`) says when a period is too short for it. The fair server's are of hosts with real-time tasks.
     """
 
     hz: int = 1000
@@ -108,6 +116,8 @@ class Tunables:
     lag_clamp: int = LAG_CLAMP_6_19_0
     kernel: int = KERNEL_6_19
     cgroup_mode: int = CGROUP_CONCUR
+    fair_server_runtime_ns: int = FAIR_SERVER_RUNTIME_NS
+    fair_server_period_ns: int = FAIR_SERVER_PERIOD_NS
 
 
 @kjit
@@ -124,10 +134,12 @@ def build_kernel(
     tunables: Tunables = Tunables(),
     features: dict[str, int] | None = None,
     cpus: Sequence[Cpu] | None = None,
+    first_server: int = NIL,
 ) -> None:
     """Initialise the kernel's structs in `world` (laid out by `kernel_arrays`): all CPUs idle, no task started.
 
-    `cpus` says where each CPU is (default: cores of one last-level cache).
+    `cpus` says where each CPU is (default: cores of one last-level cache), `first_server` where on the timeline the
+    timers of fair servers begin, if there are real-time tasks.
     """
     tun = world["sched_tunables"]
     normalized = tunables.normalized_base_slice_ns
@@ -153,6 +165,9 @@ def build_kernel(
     build_domains(world, cpus or one_llc(nr_cpus))
     build_groups(world, nr_cpus, len(tasks), groups)
     build_tasks(world, nr_cpus, tasks)
+    priorities = {p: task.priority for p, task in enumerate(tasks) if task.policy in (SCHED_FIFO, SCHED_RR)}
+    if priorities:
+        init_rt(world, priorities, tunables.fair_server_runtime_ns, tunables.fair_server_period_ns, first_server)
 
 
 def build_run_queues(world: World, nr_cpus: int) -> None:

@@ -9,23 +9,12 @@ from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.balance import active_load_balance
 from vcpu_env.kernel.balance_trigger import sched_balance_newidle
 from vcpu_env.kernel.clock import sched_clock, update_rq_clock
-from vcpu_env.kernel.fair_class import (
-    dequeue_task_fair,
-    enqueue_task_fair,
-    goes_idle,
-    only_one_queued,
-    pick_task_fair,
-    put_prev_task_fair,
-    set_next_buddy,
-    set_next_task_fair,
-    switch_fair,
-    task_tick_fair,
-    yield_task_fair,
-)
+from vcpu_env.kernel.fair_class import only_one_queued, set_next_buddy, stops_running
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import post_init_entity_util_avg, remove_entity_load_avg
 from vcpu_env.kernel.nohz import enter_idle, nohz_idle_balance, sched_balance_trigger
 from vcpu_env.kernel.resched import resched_curr
+from vcpu_env.kernel.rt_balance import balance_rt, push_rt_tasks, task_woken_rt
 from vcpu_env.kernel.runqueue import (
     activate_task,
     sched_info_queued,
@@ -40,6 +29,17 @@ from vcpu_env.kernel.sched_change import (
     sched_change_end,
     set_load_weight,
     stop_and_migrate,
+)
+from vcpu_env.kernel.sched_class import (
+    dequeue_task,
+    enqueue_task,
+    is_rt,
+    pick_task,
+    put_prev_set_next_task,
+    put_prev_task,
+    set_next_task,
+    task_tick,
+    yield_task,
 )
 from vcpu_env.kernel.sched_trace import trace_sched_tick, trace_sched_waking
 from vcpu_env.kernel.select_cpu import select_task_rq, update_idle_core
@@ -59,11 +59,13 @@ from vcpu_env.kernel.types import (
     TIF_NEED_RESCHED_LAZY,
     WF_FORK,
     WF_TTWU,
+    WORK_THROTTLE,
     cfs_rq,
     cpu_rq,
     kicked_cpus,
     sched_entity,
     sched_features,
+    sched_tunables,
     task_struct,
 )
 from vcpu_env.kernel.yield_class import boost_yield, forfeit, yield_deboost_prepare
@@ -98,7 +100,7 @@ def try_to_block_task(w, cpu):
     flags = DEQUEUE_SLEEP
     if task.state & TASK_SPECIAL:
         flags |= DEQUEUE_SPECIAL
-    if dequeue_task_fair(w, p, flags):
+    if dequeue_task(w, p, flags):
         task.on_rq = 0
 
 
@@ -113,7 +115,7 @@ def take_forced(w, cpu, p):
     if task.cpu != cpu or se.on_rq == 0 or se.sched_delayed or task.state != TASK_RUNNING:
         return p
     if cfs_rq(w, se.cfs_rq).throttle_count:
-        task.throttle_work = 1
+        task.exit_work |= WORK_THROTTLE
     return forced
 
 
@@ -124,9 +126,11 @@ def pick_and_switch(w, cpu):
     rq.clock_read_ns = rq.clock_ns
     rq.sched_count += 1
     prev = rq.curr
-    p = pick_task_fair(w, cpu)
+    if sched_tunables(w).rt_used:
+        balance_rt(w, cpu, prev)
+    p = pick_task(w, cpu)
     if p == NIL and sched_balance_newidle(w, cpu):
-        p = pick_task_fair(w, cpu)
+        p = pick_task(w, cpu)
         if prev != NIL and task_struct(w, prev).on_rq:
             rq.clock_skip = 1  # wakeup_preempt() takes a task in limbo for one that is about to be preempted
     if rq.forced != NIL:
@@ -135,8 +139,10 @@ def pick_and_switch(w, cpu):
         switch_tasks(w, cpu, prev, p)
     rq.need_resched = 0
     if p == NIL:
-        goes_idle(w, cpu)
+        stops_running(w, cpu)
         enter_idle(w, cpu)
+    elif is_rt(w, p):
+        push_rt_tasks(w, cpu)
     return p
 
 
@@ -145,12 +151,12 @@ def switch_tasks(w, cpu, prev, p):
     """fair.c: pick_next_task_fair(), the second half; core.c: context_switch(). Stop `prev`, start `p` (NIL: idle)."""
     rq = cpu_rq(w, cpu)
     if prev == NIL:
-        set_next_task_fair(w, p, 1)
+        set_next_task(w, p, 1)
     elif p == NIL:
-        put_prev_task_fair(w, prev)
+        put_prev_task(w, prev)
         rq.sched_goidle += 1
     else:
-        switch_fair(w, prev, p)
+        put_prev_set_next_task(w, prev, p)
     sched_info_switch(w, cpu, prev, p)
     rq.curr = p
     if p == NIL:
@@ -198,7 +204,7 @@ def tick_running(w, cpu):
     if rq.need_resched & TIF_NEED_RESCHED_LAZY:
         resched_curr(w, cpu)
     if rq.curr != NIL:
-        task_tick_fair(w, rq.curr)
+        task_tick(w, cpu, rq.curr)
 
 
 @kjit
@@ -248,7 +254,7 @@ def try_to_wake_up(w, p, waker_cpu, wake_flags):
         rq.clock_read_ns = rq.clock_ns
         if sched_entity(w, p).sched_delayed:
             sched_info_queued(w, cpu, p)
-            enqueue_task_fair(w, p, ENQUEUE_DELAYED)
+            enqueue_task(w, p, ENQUEUE_DELAYED)
         if rq.curr != p:
             wakeup_preempt(w, cpu, p, wake_flags)
         return 2
@@ -278,25 +284,30 @@ def wake_up_new_task(w, p, cpu):
     trace_sched_waking(w, cpu, p, parent_cpu, 1)
     activate_task(w, cpu, p, ENQUEUE_INITIAL)
     wakeup_preempt(w, cpu, p, WF_FORK)
+    if sched_tunables(w).rt_used:
+        task_woken_rt(w, cpu, p)
 
 
 @kjit
 def sched_yield(w, cpu):
     """syscalls.c: do_sched_yield(), without the schedule() that follows."""
     cpu_rq(w, cpu).yld_count += 1
-    yield_task_fair(w, cpu)
+    yield_task(w, cpu)
 
 
 @kjit
 def yield_to_begin(w, cpu, p):
     """syscalls.c: yield_to(), up to the penalty. Returns 1 if `p` was hinted; then `yield_to_end` must follow.
 
-    Returns 0 if `p` cannot be hinted (running, asleep), -ESRCH if both CPUs have only one task.
+    Returns 0 if `p` cannot be hinted (running, asleep, or one of the two is a real-time task: only the fair class has
+    yield_to_task()), -ESRCH if both CPUs have only one task.
     """
     rq, task = cpu_rq(w, cpu), task_struct(w, p)
     p_rq = cpu_rq(w, task.cpu)
     if rq.nr_running == 1 and p_rq.nr_running == 1:
         return -ESRCH
+    if is_rt(w, rq.curr) or is_rt(w, p):
+        return 0
     if p_rq.curr == p or task.state != TASK_RUNNING or sched_entity(w, p).on_rq == 0:
         return 0
     set_next_buddy(w, p)

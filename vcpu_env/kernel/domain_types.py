@@ -81,6 +81,7 @@ sg_lb_stats = Struct(
         ("kind", "i8"),  # GROUP_*
         ("avg_load", "i8"),  # only of an overloaded group, as in the kernel
         ("group", "i8"),
+        ("capacity", "i8"),
     ],
 )
 """What a search knows of a group; three of them, for the local one, the best so far, and the one looked at."""
@@ -105,6 +106,7 @@ lb_env = Struct(
         ("detached", "i8"),  # first of a list by `task.group_next`; NIL
         ("continue_balancing", "i8"),
         ("total_load", "i8"),
+        ("total_capacity", "i8"),
         ("local", "i8"),  # places in `sg_lb_stats`
         ("busiest", "i8"),
     ],

@@ -2,8 +2,8 @@
 
 from vcpu_env.base.jit import kjit
 from vcpu_env.kernel.bandwidth import leave_limbo
-from vcpu_env.kernel.fair_class import dequeue_task_fair
 from vcpu_env.kernel.runqueue import sched_info_waited
+from vcpu_env.kernel.sched_class import dequeue_task
 from vcpu_env.kernel.types import (
     DEQUEUE_DELAYED,
     DEQUEUE_SLEEP,
@@ -31,4 +31,4 @@ def kill_waiting_task(w, p):
     flags = DEQUEUE_SLEEP | DEQUEUE_SPECIAL
     if sched_entity(w, p).sched_delayed:
         flags |= DEQUEUE_DELAYED
-    dequeue_task_fair(w, p, flags)
+    dequeue_task(w, p, flags)

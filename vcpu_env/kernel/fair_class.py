@@ -185,7 +185,7 @@ def charge_running(w, q, now_ns):
 
 
 @kjit
-def goes_idle(w, cpu):
-    """A CPU has nothing to run."""
+def stops_running(w, cpu):
+    """A CPU idles, or runs a task of another class."""
     if not is_v6_19(w):
         hrtick_v7_3.hrtick_cancel(w, cpu)

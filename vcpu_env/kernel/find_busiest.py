@@ -30,6 +30,7 @@ from vcpu_env.kernel.group_stats import (
     sum_group,
 )
 from vcpu_env.kernel.pelt import SCHED_CAPACITY_SCALE
+from vcpu_env.kernel.rt_load import capacity_of, has_reduced_capacity
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, rq_totals, sched_features
 
 CPU_NOT_IDLE, CPU_IDLE, CPU_NEWLY_IDLE = 0, 1, 2
@@ -103,11 +104,12 @@ def update_sd_lb_stats(w):
     env.local, env.busiest = 0, 1
     at, g = 0, sd.group
     sg_lb_stats(w, 1).group = NIL
-    total_load = sum_util = 0
+    total_load = total_capacity = sum_util = 0
     while True:
         sum_group(w, at, g, NIL)
         stats = sg_lb_stats(w, at)
         total_load += stats.load
+        total_capacity += stats.capacity
         sum_util += stats.util
         if at == env.local or stats.h_nr_runnable:
             stats.kind = group_classify(w, at, sd.imbalance_pct, at != env.local and env.idle != CPU_NOT_IDLE)
@@ -119,7 +121,7 @@ def update_sd_lb_stats(w):
         g = sched_group(w, g).next
         if g == sd.group:
             break
-    env.total_load = total_load
+    env.total_load, env.total_capacity = total_load, total_capacity
     if sd.parent == NIL:
         rq_totals(w).overloaded = 1 if has_overloaded_cpu(w, env.sd) else 0
     if env.idle != CPU_NEWLY_IDLE:
@@ -152,11 +154,18 @@ def prefer_sibling(w):
 
 
 @kjit
+def mean_load(w):
+    """fair.c: sds->avg_load. The load of all groups in relation to their capacity."""
+    env = lb_env(w)
+    return env.total_load * SCHED_CAPACITY_SCALE // env.total_capacity
+
+
+@kjit
 def overloaded_group_is_unfair(w):
     """fair.c: sched_balance_find_src_group(), both groups overloaded: whether the other one is so by enough."""
     env = lb_env(w)
     sd, local, busiest = sched_domain(w, env.sd), sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
-    if local.avg_load >= busiest.avg_load or local.avg_load >= env.total_load // sd.span_weight:
+    if local.avg_load >= busiest.avg_load or local.avg_load >= mean_load(w):
         return False
     return 100 * busiest.avg_load > sd.imbalance_pct * local.avg_load
 
@@ -193,7 +202,7 @@ def spare_imbalance(w):
     env = lb_env(w)
     sd, local, busiest = sched_domain(w, env.sd), sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
     if busiest.kind > GROUP_FULLY_BUSY and not sd.flags & SD_SHARE_LLC:
-        spare = max(sched_group(w, local.group).weight * SCHED_CAPACITY_SCALE - local.util, 0)
+        spare = max(local.capacity - local.util, 0)
         if spare == 0 and env.idle != CPU_NOT_IDLE:
             return MIGRATE_TASK, 1
         return MIGRATE_UTIL, spare
@@ -214,13 +223,13 @@ def load_imbalance(w):
     """
     env = lb_env(w)
     local, busiest = sg_lb_stats(w, env.local), sg_lb_stats(w, env.busiest)
-    load, mean = group_avg_load(w, env.local), env.total_load // sched_domain(w, env.sd).span_weight
+    load, mean = group_avg_load(w, env.local), mean_load(w)
     if load >= busiest.avg_load or load >= mean:
         return 0
-    room = (mean - load) * sched_group(w, local.group).weight
+    room = (mean - load) * local.capacity // SCHED_CAPACITY_SCALE
     if busiest.avg_load < mean:
         return room
-    return min((busiest.avg_load - mean) * sched_group(w, busiest.group).weight, room)
+    return min((busiest.avg_load - mean) * busiest.capacity // SCHED_CAPACITY_SCALE, room)
 
 
 @kjit
@@ -242,7 +251,8 @@ def sched_balance_find_src_rq(w):
     """fair.c: sched_balance_find_src_rq(). The CPU of the busiest group with most of what is to be pulled, or NIL."""
     env = lb_env(w)
     group = sched_group(w, sg_lb_stats(w, env.busiest).group)
-    busiest, most = NIL, 0
+    imbalance_pct = sched_domain(w, env.sd).imbalance_pct
+    busiest, most, capacity = NIL, 0, SCHED_CAPACITY_SCALE
     for i in range(group.first, group.first + group.weight):
         cpu = span_cpu(w, i).cpu
         cfs = cfs_rq(w, cpu)
@@ -251,7 +261,7 @@ def sched_balance_find_src_rq(w):
             continue
         if env.migration_type == MIGRATE_LOAD:
             amount = cfs.load_avg
-            if waiting == 1 and amount > env.imbalance:
+            if waiting == 1 and amount > env.imbalance and not has_reduced_capacity(w, cpu, imbalance_pct):
                 continue
         elif env.migration_type == MIGRATE_UTIL:
             amount = cpu_util_cfs_boost(w, cpu)
@@ -259,8 +269,9 @@ def sched_balance_find_src_rq(w):
                 continue
         else:
             amount = waiting
-        if amount > most:
-            busiest, most = cpu, amount
+        its_capacity = capacity_of(w, cpu) if env.migration_type == MIGRATE_LOAD else SCHED_CAPACITY_SCALE
+        if amount * capacity > most * its_capacity:
+            busiest, most, capacity = cpu, amount, its_capacity
     return busiest
 
 

@@ -3,7 +3,8 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.domain_types import SD_SHARE_CPUCAPACITY, sched_group, sg_lb_stats, span_cpu
 from vcpu_env.kernel.pelt import SCHED_CAPACITY_SCALE
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features, task_struct
+from vcpu_env.kernel.rt_load import capacity_of
+from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_features, sched_tunables, task_struct
 
 GROUP_HAS_SPARE, GROUP_FULLY_BUSY, GROUP_SMT_BALANCE, GROUP_IMBALANCED, GROUP_OVERLOADED = range(5)
 """enum group_type without the kinds that only unequal CPUs have: the higher, the more it needs help."""
@@ -52,10 +53,13 @@ def sum_group(w, at, g, p):
     For a new task `p` these are the CPUs that it may use, for a balance (NIL) those that it has not given up.
     """
     stats, group = sg_lb_stats(w, at), sched_group(w, g)
-    load = util = runnable = nr_running = h_nr_runnable = idle_cpus = 0
+    load = util = runnable = nr_running = h_nr_runnable = idle_cpus = lost = 0
+    rt_used = sched_tunables(w).rt_used
     for i in range(group.first, group.first + group.weight):
         cpu = span_cpu(w, i).cpu
         rq, cfs = cpu_rq(w, cpu), cfs_rq(w, cpu)
+        if rt_used:
+            lost += SCHED_CAPACITY_SCALE - capacity_of(w, cpu)
         if rq.excluded if p == NIL else not cpu_allowed(w, p, cpu):
             continue
         load += cfs.load_avg
@@ -68,6 +72,7 @@ def sum_group(w, at, g, p):
     stats.load, stats.util, stats.runnable = load, util, runnable
     stats.nr_running, stats.h_nr_runnable, stats.idle_cpus = nr_running, h_nr_runnable, idle_cpus
     stats.avg_load, stats.group = 0, g
+    stats.capacity = group.weight * SCHED_CAPACITY_SCALE - lost
 
 
 @kjit
@@ -75,7 +80,7 @@ def group_classify(w, at, imbalance_pct, smt_balance):
     """fair.c: group_classify(), smt_balance(). `smt_balance`: tasks that share a core may be wanted elsewhere."""
     stats = sg_lb_stats(w, at)
     group = sched_group(w, stats.group)
-    capacity = group.weight * SCHED_CAPACITY_SCALE
+    capacity = stats.capacity
     over_runnable = capacity * imbalance_pct < stats.runnable * 100
     util_margin = capacity * 100 - stats.util * imbalance_pct
     if stats.nr_running > group.weight and (util_margin < 0 or over_runnable):
@@ -93,7 +98,7 @@ def group_classify(w, at, imbalance_pct, smt_balance):
 def group_avg_load(w, at):
     """The load of a group in relation to its capacity."""
     stats = sg_lb_stats(w, at)
-    return stats.load // sched_group(w, stats.group).weight
+    return stats.load * SCHED_CAPACITY_SCALE // stats.capacity
 
 
 @kjit

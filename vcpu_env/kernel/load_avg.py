@@ -1,10 +1,8 @@
 """Load averages of entities and queues: aged, joined, taken along to another CPU, passed on to the groups above.
 
 A ``last_update_time_ns`` of NIL means that an entity's load is in no queue's sum. A task that wakes elsewhere leaves
-a note on its old queue (``removed_*``), which takes the load out at its next update.
-
-On one CPU nothing ever looks at a load average (a group's weight there is its shares), so none is kept unless it is
-asked for (``track_load``).
+a note on its old queue (``removed_*``), which takes the load out at its next update. On one CPU nothing ever looks at a
+load average (a group's weight there is its shares), so none is kept unless it is asked for (``track_load``).
 """
 
 from vcpu_env.base.jit import NIL, kjit
@@ -18,6 +16,8 @@ from vcpu_env.kernel.pelt import (
     get_pelt_divider,
     load_avg_is_decayed,
 )
+from vcpu_env.kernel.rt_load import update_rt_rq_load_avg
+from vcpu_env.kernel.rt_types import rt_rq, rt_task
 from vcpu_env.kernel.tg_load_avg import update_tg_load_avg
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_tunables, task_group
 from vcpu_env.kernel.util_est import UTIL_AVG_UNCHANGED
@@ -356,6 +356,9 @@ def update_blocked_averages(w, cpu):
         if cfs_rq_is_decayed(w, q):
             cfs.on_list = 0
         blocked |= cfs.load_avg | cfs.util_avg
+    if tun.rt_used:
+        update_rt_rq_load_avg(w, cpu, 1 if rq.curr != NIL and rt_task(w, rq.curr) else 0)
+        blocked |= rt_rq(w, cpu).util_avg
     if blocked == 0:
         rq.has_blocked_load = 0
 

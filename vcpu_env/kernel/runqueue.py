@@ -3,11 +3,11 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.fair_class import dequeue_task_fair, enqueue_task_fair, wakeup_preempt_fair
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import DO_DETACH, UPDATE_TG, migrate_task_rq_fair, update_load_avg
 from vcpu_env.kernel.resched import resched_curr
-from vcpu_env.kernel.sched_trace import trace_sched_switch
+from vcpu_env.kernel.sched_class import dequeue_task, enqueue_task, wakeup_preempt_class
+from vcpu_env.kernel.sched_trace import trace_sched_switch, trace_task_throttle
 from vcpu_env.kernel.types import (
     DEQUEUE_MIGRATING,
     ENQUEUE_MIGRATED,
@@ -69,7 +69,7 @@ def activate_task(w, cpu, p, flags):
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
     sched_info_queued(w, cpu, p)
-    enqueue_task_fair(w, p, flags)
+    enqueue_task(w, p, flags)
     task_struct(w, p).on_rq = 1
 
 
@@ -79,7 +79,7 @@ def wakeup_preempt(w, cpu, p, wake_flags):
     if cpu_rq(w, cpu).curr == NIL:
         resched_curr(w, cpu)
     else:
-        wakeup_preempt_fair(w, cpu, p, wake_flags)
+        wakeup_preempt_class(w, cpu, p, wake_flags)
 
 
 @kjit
@@ -107,7 +107,7 @@ def set_task_cpu(w, p, cpu):
 def detach_task(w, p, cpu):
     """fair.c: detach_task(). A task that is queued but not running leaves for a CPU; it keeps lag and deadline."""
     sched_info_waited(w, task_struct(w, p).cpu, p)
-    dequeue_task_fair(w, p, DEQUEUE_MIGRATING)
+    dequeue_task(w, p, DEQUEUE_MIGRATING)
     set_task_cpu(w, p, cpu)
 
 
@@ -151,3 +151,5 @@ def migrate_task(w, p, cpu):
         join_limbo(w, p)
     else:
         attach_task(w, p)
+        if limbo:
+            trace_task_throttle(w, p, 0)

@@ -5,17 +5,13 @@ The clock of the task's CPU must be current.
 
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.bandwidth import in_limbo, join_limbo, leave_limbo
-from vcpu_env.kernel.fair_class import (
-    dequeue_task_fair,
-    enqueue_task_fair,
-    put_prev_task_fair,
-    reweight_task_fair,
-    set_next_task_fair,
-)
+from vcpu_env.kernel.fair_class import reweight_task_fair
 from vcpu_env.kernel.group import set_task_rq
 from vcpu_env.kernel.load_avg import DO_ATTACH, UPDATE_TG, update_load_avg
 from vcpu_env.kernel.resched import resched_curr
 from vcpu_env.kernel.runqueue import detach_task_cfs_rq, migrate_task, sched_info_switch
+from vcpu_env.kernel.sched_class import dequeue_task, enqueue_task, put_prev_task, set_next_task
+from vcpu_env.kernel.sched_trace import trace_task_throttle
 from vcpu_env.kernel.types import (
     DEQUEUE_SAVE,
     ENQUEUE_RESTORE,
@@ -48,9 +44,9 @@ def sched_change_begin(w, p):
         leave_limbo(w, p)
     elif task.on_rq:
         was |= CHANGE_QUEUED
-        dequeue_task_fair(w, p, DEQUEUE_SAVE)
+        dequeue_task(w, p, DEQUEUE_SAVE)
     if was & CHANGE_RUNNING:
-        put_prev_task_fair(w, p)
+        put_prev_task(w, p)
     return was
 
 
@@ -60,9 +56,11 @@ def sched_change_end(w, p, was):
     if was & CHANGE_LIMBO and cfs_rq(w, sched_entity(w, p).cfs_rq).throttle_count:
         join_limbo(w, p)
     elif was & (CHANGE_QUEUED | CHANGE_LIMBO):
-        enqueue_task_fair(w, p, ENQUEUE_RESTORE)
+        enqueue_task(w, p, ENQUEUE_RESTORE)
+        if was & CHANGE_LIMBO:
+            trace_task_throttle(w, p, 0)
     if was & CHANGE_RUNNING:
-        set_next_task_fair(w, p, 0)
+        set_next_task(w, p, 0)
 
 
 @kjit
@@ -96,7 +94,7 @@ def stop_and_migrate(w, cpu, dst):
     """
     rq = cpu_rq(w, cpu)
     p = rq.curr
-    put_prev_task_fair(w, p)
+    put_prev_task(w, p)
     sched_info_switch(w, cpu, p, NIL)
     rq.curr = NIL
     migrate_task(w, p, dst)

@@ -1,8 +1,17 @@
-"""The scheduler's tracepoints: sched_switch, sched_waking and the tick, as records of `base.trace_ring`."""
+"""The scheduler's tracepoints as records of `base.trace_ring`: switches, wake-ups, ticks, quotas that are used up."""
 
 from vcpu_env.base.jit import NIL, kjit
-from vcpu_env.base.trace_ring import SCHED, SCHED_SWITCH, SCHED_TICK, SCHED_WAKING, record, traced
-from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, task_struct
+from vcpu_env.base.trace_ring import (
+    CFS_THROTTLE,
+    SCHED,
+    SCHED_SWITCH,
+    SCHED_TICK,
+    SCHED_WAKING,
+    TASK_THROTTLE,
+    record,
+    traced,
+)
+from vcpu_env.kernel.types import TASK_RUNNING, cfs_rq, cpu_rq, task_struct
 
 SLEEPING = 1
 """State of a task that gives its CPU away because it sleeps or ends; 0: it stays runnable."""
@@ -31,3 +40,19 @@ def trace_sched_tick(w, cpu):
     if traced(w, SCHED):
         rq = cpu_rq(w, cpu)
         record(w, rq.clock_ns, SCHED_TICK, cpu, rq.curr, rq.nr_running, 0, 0, 0)
+
+
+@kjit
+def trace_cfs_throttle(w, q, throttled):
+    """A group's queue on a CPU has no run time left (1), or has some again (0). Linux has no tracepoint for it."""
+    if traced(w, SCHED):
+        cfs = cfs_rq(w, q)
+        record(w, cpu_rq(w, cfs.cpu).clock_ns, CFS_THROTTLE, cfs.cpu, cfs.tg, throttled, 0, 0, 0)
+
+
+@kjit
+def trace_task_throttle(w, p, throttled):
+    """A runnable task leaves its queue, because a group that it is in may not run (1), or is back on it (0)."""
+    if traced(w, SCHED):
+        cpu = task_struct(w, p).cpu
+        record(w, cpu_rq(w, cpu).clock_ns, TASK_THROTTLE, cpu, p, throttled, 0, 0, 0)

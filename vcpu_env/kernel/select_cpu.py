@@ -10,6 +10,8 @@ from vcpu_env.kernel.clock import jiffies_ns
 from vcpu_env.kernel.domain_types import sched_domain_shared, span_cpu
 from vcpu_env.kernel.group_stats import cpu_allowed, idle_cpu
 from vcpu_env.kernel.load_avg import task_h_load, update_cfs_rq_h_load
+from vcpu_env.kernel.rt_select import select_task_rq_rt
+from vcpu_env.kernel.sched_class import is_rt
 from vcpu_env.kernel.select_idlest import sched_balance_find_dst_cpu, sched_idle_cpu
 from vcpu_env.kernel.types import (
     NSEC_PER_SEC,
@@ -249,10 +251,16 @@ def select_fallback_rq(w, p):
 
 @kjit
 def select_task_rq(w, p, this_cpu, wake_flags):
-    """core.c: select_task_rq(). The CPU for a task that wakes or starts, one that its affinity allows."""
+    """core.c: select_task_rq(). The CPU for a task that wakes or starts, one that its affinity allows.
+
+    A real-time task starts as a fair one: libvirt sets its class when it is there.
+    """
     if sched_tunables(w).nr_cpus == 1:
         return task_struct(w, p).cpu
     if is_pinned(w, p):
         return first_allowed_cpu(w, p)
-    cpu = select_task_rq_fair(w, p, this_cpu, wake_flags)
+    if wake_flags & WF_TTWU and is_rt(w, p):
+        cpu = select_task_rq_rt(w, p, this_cpu)
+    else:
+        cpu = select_task_rq_fair(w, p, this_cpu, wake_flags)
     return cpu if cpu_allowed(w, p, cpu) else select_fallback_rq(w, p)

@@ -27,14 +27,17 @@ from vcpu_env.kernel.bandwidth import (
     start_pelt_clock,
 )
 from vcpu_env.kernel.clock import update_rq_clock
-from vcpu_env.kernel.fair_class import charge_running, dequeue_task_fair, enqueue_task_fair
+from vcpu_env.kernel.fair_class import charge_running
 from vcpu_env.kernel.load_avg import cfs_rq_is_decayed
 from vcpu_env.kernel.resched import resched_curr, smp_call_function_single_async
+from vcpu_env.kernel.sched_class import dequeue_task, enqueue_task
+from vcpu_env.kernel.sched_trace import trace_cfs_throttle, trace_task_throttle
 from vcpu_env.kernel.types import (
     CSD_UNTHROTTLE,
     DEQUEUE_SLEEP,
     DEQUEUE_THROTTLE,
     ENQUEUE_WAKEUP,
+    WORK_THROTTLE,
     cfs_rq,
     cpu_rq,
     sched_entity,
@@ -58,11 +61,12 @@ def throttle_cfs_rq_work(w, p):
     The CPU's clock must be current. Returns whether the task has left its queue; then schedule() must follow.
     """
     task, q = task_struct(w, p), sched_entity(w, p).cfs_rq
-    task.throttle_work = 0
+    task.exit_work &= ~WORK_THROTTLE
     if cfs_rq(w, q).throttle_count == 0:
         return 0
-    dequeue_task_fair(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
+    dequeue_task(w, p, DEQUEUE_SLEEP | DEQUEUE_THROTTLE)
     join_limbo(w, p)
+    trace_task_throttle(w, p, 1)
     se_id = p
     while se_id != NIL:
         q = sched_entity(w, se_id).cfs_rq
@@ -90,7 +94,8 @@ def tg_unthrottle_up(w, q):
         task = task_struct(w, p)
         following = task.throttle_next
         task.throttle_next = NIL
-        enqueue_task_fair(w, p, ENQUEUE_WAKEUP)
+        enqueue_task(w, p, ENQUEUE_WAKEUP)
+        trace_task_throttle(w, p, 0)
         p = following
     if not cfs_rq_is_decayed(w, q):
         cfs.on_list = 1
@@ -120,6 +125,7 @@ def unthrottle_cfs_rq(w, q, now_ns):
     update_rq_clock(w, cpu, now_ns)
     rq = cpu_rq(w, cpu)
     rq.clock_read_ns = rq.clock_ns
+    trace_cfs_throttle(w, q, 0)
     if queue.throttled_clock_ns != NIL:
         cfs_bandwidth(w, cfs.tg).throttled_time_ns += rq.clock_ns - queue.throttled_clock_ns
         queue.throttled_clock_ns = NIL

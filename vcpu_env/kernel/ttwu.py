@@ -2,9 +2,10 @@
 
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.kernel.resched import smp_call_function_single_async
+from vcpu_env.kernel.rt_balance import task_woken_rt
 from vcpu_env.kernel.runqueue import activate_task, update_avg_idle, wakeup_preempt
 from vcpu_env.kernel.select_cpu import cpus_share_cache
-from vcpu_env.kernel.types import CSD_TTWU, ENQUEUE_WAKEUP, TASK_RUNNING, cpu_rq, task_struct
+from vcpu_env.kernel.types import CSD_TTWU, ENQUEUE_WAKEUP, TASK_RUNNING, cpu_rq, sched_tunables, task_struct
 
 
 @kjit
@@ -12,6 +13,8 @@ def ttwu_do_activate(w, p, cpu, flags, wake_flags):
     """core.c: ttwu_do_activate(). A woken task joins a CPU's queue; `flags` are ENQUEUE_MIGRATED or 0."""
     activate_task(w, cpu, p, ENQUEUE_WAKEUP | flags)
     wakeup_preempt(w, cpu, p, wake_flags)
+    if sched_tunables(w).rt_used:
+        task_woken_rt(w, cpu, p)
     update_avg_idle(w, cpu)
 
 

@@ -17,7 +17,7 @@ INITIAL_VRUNTIME = -(1 << 20)
 """Where the virtual time of every new queue starts: 2^20 before the 64-bit wrap."""
 ESRCH = 3
 
-SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE = 0, 3, 5
+SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 0, 1, 2, 3, 5
 
 TASK_RUNNING = 0
 TASK_INTERRUPTIBLE = 0x1
@@ -46,6 +46,9 @@ WF_SYNC = 0x10
 WF_RQ_SELECTED = 0x80
 
 CSD_UNTHROTTLE, CSD_NOHZ, CSD_TTWU = 1, 2, 4
+
+WORK_THROTTLE, WORK_SIGNAL = 1, 2
+"""A throttled queue's task has to leave it; a signal is pending (of vCPU threads: they are to stop)."""
 
 TIF_NEED_RESCHED = 1
 TIF_NEED_RESCHED_LAZY = 2
@@ -83,6 +86,7 @@ sched_tunables = Struct(
         ("recorded_dice", "i8"),  # replay only: length of `newidle_dice`, which stands for the random numbers
         ("pf_idle", "i8"),  # idle tasks are known as such (PF_IDLE), as on every real host
         ("cfs_bandwidth_used", "i8"),  # a group may have a quota: the arrays of `bandwidth` are there
+        ("rt_used", "i8"),  # a task may be of the real-time class: the arrays of `rt_types` are there
     ],
     single=True,
 )
@@ -103,7 +107,7 @@ task_struct = Struct(
         ("pcount", "i8"),
         # cache line 1
         ("on_rq", "i8"),
-        ("throttle_work", "i8"),  # to be run before the task returns to user mode or enters the guest
+        ("exit_work", "i8"),  # WORK_*: to be done before the task returns to user mode or enters the guest
         ("throttle_next", "i8"),  # in its queue's limbo list; NIL
         ("policy", "i8"),
         ("nvcsw", "i8"),
@@ -130,7 +134,7 @@ sched_entity = Struct(
         ("deadline", "i8"),
         ("weight", "i8"),
         ("slice_ns", "i8"),
-        ("on_rq", "i8"),
+        ("on_rq", "i8"),  # also of a real-time task on its own list
         ("cfs_rq", "i8"),
         ("my_q", "i8"),
         ("parent", "i8"),

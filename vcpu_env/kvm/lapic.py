@@ -15,8 +15,9 @@ from vcpu_env.kernel.entry_points import try_to_wake_up
 from vcpu_env.kernel.types import task_struct
 from vcpu_env.kvm.ipi import kvm_clear_ipi_on_eoi, kvm_track_ipi_communication
 from vcpu_env.kvm.on_spin import sender_bit
-from vcpu_env.kvm.pcpu import GUEST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
+from vcpu_env.kvm.pcpu import GUEST, HOST, KICK_EVENT, KICK_POSTED, POLL, kick, pcpu
 from vcpu_env.kvm.preempt import kvm_vcpu_wake_up
+from vcpu_env.kvm.pvsched import preempt_for, pvsched, pvsched_inject
 from vcpu_env.kvm.trace import trace_ipi_send, trace_irq_accept
 from vcpu_env.kvm.types import APICV_AVIC, APICV_IPIV, APICV_OFF, FILTER_STRICT, kvm_params, kvm_vcpu
 
@@ -75,12 +76,14 @@ def accept_interrupt(w, v, vector, delay_ns, from_cpu, now_ns):
             waker_cpu = task_struct(w, v).cpu if from_cpu == NIL else from_cpu
             update_rq_clock(w, waker_cpu, now_ns)
             try_to_wake_up(w, v, waker_cpu, 0)
+            if pvsched(w).cs_bits:
+                preempt_for(w, v)
         return
-    if apic.cpu == NIL:
-        return
-    mode = pcpu(w, apic.cpu).mode
+    mode = pcpu(w, apic.cpu).mode if apic.cpu != NIL else HOST
     if mode == GUEST or mode == POLL:
         kick(w, apic.cpu, KICK_EVENT if apicv == APICV_OFF else KICK_POSTED, now_ns + delay_ns)
+    elif pvsched(w).cs_bits:
+        pvsched_inject(w, v, now_ns)
 
 
 @kjit

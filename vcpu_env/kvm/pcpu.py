@@ -50,6 +50,7 @@ event_slots = Struct(
         ("task", "i8"),
         ("vm", "i8"),
         ("hrtick", "i8"),
+        ("fair_server", "i8"),
         ("end", "i8"),  # from here on: those of cgroups, if a host has any
         ("change", "i8"),  # what an administrator does beside cgroups
     ],
@@ -62,9 +63,11 @@ def pcpu_arrays(nr_cpus: int) -> list[StructArray]:
     return [pcpu.array(nr_cpus), event_slots.array()]
 
 
-def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks: int = 0, nr_hrticks: int = 0) -> None:
+def init_pcpus(
+    world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks: int = 0, nr_hrticks: int = 0, nr_servers: int = 0
+) -> None:
     """All CPUs idle; the slots: each CPU's tick, kick and segment, vCPU's timer, thread's device, host task, VM, and,
-    on hosts with HRTICK, each CPU's timer of slices.
+    on hosts with HRTICK, each CPU's timer of slices, with real-time tasks that of its fair server.
     """
     cpus, slots = world["pcpu"], world["event_slots"]
     nr_cpus = len(cpus)
@@ -75,7 +78,8 @@ def init_pcpus(world, nr_vcpus: int, nr_threads: int, nr_vms: int, nr_host_tasks
     slots["task"] = 3 * nr_cpus + nr_vcpus + nr_threads
     slots["vm"] = slots["task"] + nr_host_tasks
     slots["hrtick"] = slots["vm"] + nr_vms
-    slots["end"] = slots["hrtick"] + nr_hrticks
+    slots["fair_server"] = slots["hrtick"] + nr_hrticks
+    slots["end"] = slots["fair_server"] + nr_servers
     slots["change"] = NEVER
 
 

@@ -110,6 +110,8 @@ kvm_vcpu = Struct(
         ("halt_polled_ns", "i8"),  # time the current halt may poll, or did
         ("halt_polling", "i8"),
         ("no_poll", "i8"),  # the guest polls itself and turned host polling off
+        ("stopped", "i8"),  # its thread sleeps in QEMU, since the VM is paused
+        ("stops_in_halt", "i8"),  # it was halted then, and nothing has woken it
         *((name, "i8") for name in COUNTERS if name not in HOT_COUNTERS),
     ],
 )

@@ -84,7 +84,7 @@ class _Reader:
             self.read_shares(cputune)
             self.read_quotas(cputune)
         self.read_pins(cputune, iothreads)
-        self.read_schedulers(cputune)
+        self.read_schedulers(cputune, iothreads)
         self.read_cpu()
         if (features := self.tree.one("features")) is not None:
             features.check_children(FEATURES)
@@ -195,33 +195,51 @@ class _Reader:
             elif quota is not None or period is not None:
                 self.found.without(quota or period or cputune, "no limit", "" if quota is None else quota.text)
 
-    def read_schedulers(self, cputune: Element | None) -> None:
-        """Real-time vCPUs: there is no real-time class here."""
+    def read_schedulers(self, cputune: Element | None, iothreads: list[int]) -> None:
+        """Scheduling classes of vCPUs, emulator and IOThreads."""
         covered: set[int] = set()
+        own: list[dict[str, object]] = []
         for element in cputune.children if cputune is not None else ():
             if element.tag not in ("vcpusched", "iothreadsched", "emulatorsched"):
                 continue
             scheduler = element.get("scheduler")
             if scheduler not in ("fifo", "rr", "batch", "idle"):
                 element.refuse(f"scheduler '{scheduler}'", "batch, idle, fifo, rr")
+            sched: dict[str, object] = {"scheduler": scheduler}
             if scheduler in ("fifo", "rr"):
-                element.integer(1, 99, "priority")
-            if element.tag == "vcpusched" and scheduler in ("fifo", "rr"):
-                vcpus = cpu_set(element, "vcpus")
-                if again := covered & set(vcpus):
-                    element.refuse(f"vcpus {min(again)} given twice", "once")
-                if vcpus[-1] >= self.most:
-                    element.refuse(f"vcpus {vcpus[-1]}", f"0..{self.most - 1}")
-                covered |= set(vcpus)
-            else:
-                self.found.without(element, "these threads run as all others do", scheduler)
-        if covered >= set(range(self.count)):
-            instead = ", in place of its shares" if "weight" in self.vm else ""
-            how = f"weight = {LARGEST_WEIGHT}{instead}: others keep about 1 % where real-time threads leave them 5 %"
-            self.vm["weight"] = LARGEST_WEIGHT
-            self.found.approximated("cputune/vcpusched", how)
-        elif covered:
-            self.found.without("cputune/vcpusched", "only some vCPUs: they run as all others do")
+                sched["priority"] = element.integer(1, 99, "priority")
+            if element.tag == "emulatorsched":
+                self.vm["emulatorsched"] = sched
+                self.found.used(element, "emulatorsched", scheduler)
+                continue
+            threads = cpu_set(element, "vcpus" if element.tag == "vcpusched" else "iothreads")
+            if element.tag == "iothreadsched":
+                self.read_iothreadsched(element, sched, threads, iothreads)
+                continue
+            if again := covered & set(threads):
+                element.refuse(f"vcpus {min(again)} given twice", "once")
+            if threads[-1] >= self.most:
+                element.refuse(f"vcpus {threads[-1]}", f"0..{self.most - 1}")
+            covered |= set(threads)
+            if on := [vcpu for vcpu in threads if vcpu < self.count]:
+                own.append(({} if len(on) == self.count else {"vcpus": on}) | sched)
+        if own:
+            self.vm["vcpusched"] = own
+            self.found.used("cputune/vcpusched", "vcpusched")
+
+    def read_iothreadsched(
+        self, element: Element, sched: dict[str, object], threads: tuple[int, ...], iothreads: list[int]
+    ) -> None:
+        """One class for all IOThreads: what differs between them is left out."""
+        for thread in threads:
+            if thread not in iothreads:
+                allowed = ", ".join(map(str, iothreads)) or "none, there are no iothreads"
+                element.refuse(f"iothreads {thread}", allowed)
+        if set(threads) == set(iothreads):
+            self.vm["iothreadsched"] = sched
+            self.found.used(element, "iothreadsched", str(sched["scheduler"]))
+        else:
+            self.found.without(element, "only some IOThreads: any of them takes any request", str(sched["scheduler"]))
 
     def read_cpu(self) -> None:
         """Topology and model: a topology that is not that of the vCPUs is refused."""

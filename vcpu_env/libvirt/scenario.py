@@ -85,6 +85,8 @@ def toml(value: object) -> str:
         return f'"{value}"'
     if isinstance(value, list | tuple | range):
         return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(fields(value))} }}"
     return str(value)
 
 

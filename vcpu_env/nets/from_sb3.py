@@ -6,14 +6,17 @@ import numpy as np
 
 from vcpu_env.nets.weights import Layer, Normalisation, PolicyWeights, refuse
 
-EXPRESSIBLE = "an MlpPolicy of an actor-critic method, SAC or TQC"
+VALUED = ("q_net.", "quantile_net.")
+"""What the parameters of networks that value actions begin with."""
+EXPRESSIBLE = "an MlpPolicy of an actor-critic method, SAC, TQC, DQN or QR-DQN"
 
 
 def from_sb3(model: Any) -> PolicyWeights:
     """The policy of a Stable-Baselines3 or sb3-contrib model with an MlpPolicy.
 
     Actor-critic policies (PPO, A2C, MaskablePPO, TRPO) come with their critic; of SAC and TQC it is the actor, whose
-    actions lie in [-1, 1]. Statistics of a VecNormalize around the model's environment become `normalisation`.
+    actions lie in [-1, 1]; of DQN and QR-DQN the values of the actions are taken for logits, so that the likeliest
+    action is the greedy one. Statistics of a VecNormalize around the model's environment become `normalisation`.
 
     Raises:
         ValueError: the model has parts that `PolicyWeights` does not express.
@@ -28,11 +31,33 @@ def from_sb3(model: Any) -> PolicyWeights:
     if getattr(model, "use_sde", False):
         refuse("model.use_sde", True, "False")
     state = {name: tensor.detach().cpu().numpy() for name, tensor in policy.state_dict().items()}
-    parts = squashed_actor(state) if "actor.mu.weight" in state else actor_critic(state, model.action_space)
+    return network_of(state, policy.activation_fn.__name__, model.action_space, sb3_normalisation(model))
+
+
+def network_of(
+    state: dict[str, np.ndarray], activation: str, space: Any, normalisation: Normalisation | None = None
+) -> PolicyWeights:
+    """The network that a policy's state_dict holds.
+
+    Args:
+        state: arrays by name; emptied.
+        activation: Tanh or ReLU.
+        space: of actions.
+        normalisation: of observations.
+
+    Raises:
+        ValueError: there are parts that `PolicyWeights` does not express.
+    """
+    check_model("activation_fn", activation, "Tanh", "ReLU")
+    if "actor.mu.weight" in state:
+        parts = squashed_actor(state)
+    elif any(name.startswith(VALUED) for name in state):
+        parts = action_values(state, space)
+    else:
+        parts = actor_critic(state, space)
     if state:
         refuse("model.policy", f"parameter {next(iter(state))!r}", EXPRESSIBLE)
-    activation = policy.activation_fn.__name__.lower()
-    return PolicyWeights(activation=activation, normalisation=sb3_normalisation(model), **parts)
+    return PolicyWeights(activation=activation.lower(), normalisation=normalisation, **parts)
 
 
 def check_model(name: str, value: str | None, *allowed: str) -> None:
@@ -66,6 +91,21 @@ def actor_critic(state: dict[str, np.ndarray], space: Any) -> dict[str, Any]:
     if type(space).__name__ == "Box":
         return parts | {"head": "gaussian", "log_std": state.pop("log_std")}
     return parts | {"head": "categorical", "sizes": tuple(getattr(space, "nvec", [getattr(space, "n", 0)]))}
+
+
+def action_values(state: dict[str, np.ndarray], space: Any) -> dict[str, Any]:
+    """Take the network of DQN or QR-DQN out of its state_dict. Of quantiles only the mean decides."""
+    check_model("action_space", type(space).__name__, "Discrete")
+    for name in [name for name in state if "_target." in name]:
+        del state[name]
+    net = next(iter(state)).rpartition(".")[0].rpartition(".")[0]
+    *hidden, last = take_hidden(state, net)
+    weight = last.weight.reshape(len(last.weight), -1, int(space.n)).mean(axis=1)
+    return {
+        "head": "categorical",
+        "sizes": (int(space.n),),
+        "actor": (*hidden, Layer(weight, last.bias.reshape(-1, int(space.n)).mean(axis=0))),
+    }
 
 
 def squashed_actor(state: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Description(BaseModel):
     deterministic: bool = Field(default=True, description="it takes the likeliest action; else it draws one")
     masked: bool = Field(default=True, description="it never takes an illegal candidate; else that means nobody")
     layout: str = Field(default="", description="fingerprint of observations and actions")
+    kernels: tuple[str, ...] = Field(default=("6.19",), description="host kernels that it was trained on")
 
 
 def layout_of(kind: int, config: EnvConfig) -> str:
@@ -127,8 +128,8 @@ class LearnedPolicy:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of the network and of what it is for, whatever the file's compression."""
-        found = hashlib.sha256(self.about.model_dump_json().encode())
+        """A fingerprint of the network and of what it is for, whatever it was trained on and the file's compression."""
+        found = hashlib.sha256(self.about.model_dump_json(exclude={"kernels"}).encode())
         for array in pack(self.weights):
             found.update(array.tobytes())
         return found.hexdigest()

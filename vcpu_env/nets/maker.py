@@ -2,9 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vcpu_env.policy.in_file import policy_of
+
+if TYPE_CHECKING:
+    from vcpu_env.nets.learned import LearnedPolicy
+
+
+def learned_of(path: str) -> "LearnedPolicy":
+    """The network in a file.
+
+    Raises:
+        ValueError: it cannot be read, or is none.
+    """
+    from vcpu_env.nets.learned import LearnedPolicy
+
+    try:
+        return LearnedPolicy.of_bytes(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise ValueError(f"policy: {path}: cannot be read ({error.strerror})") from None
 
 
 def machine_maker(name: str) -> Callable[[Any, int], Any]:
@@ -14,12 +31,7 @@ def machine_maker(name: str) -> Callable[[Any, int], Any]:
         ValueError: there is no such policy, or it is wrong.
     """
     if name.endswith(".npz"):
-        from vcpu_env.nets.learned import LearnedPolicy
-
-        try:
-            model = LearnedPolicy.of_bytes(Path(name).read_bytes(), name)
-        except OSError as error:
-            raise ValueError(f"policy: {name}: cannot be read ({error.strerror})") from None
+        model = learned_of(name)
 
         def learned(scenario: Any, seed: int) -> Any:
             from vcpu_env.nets.play import PolicyMachine  # compiles on import

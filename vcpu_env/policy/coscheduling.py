@@ -13,8 +13,8 @@ as they are.
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.structs import Struct, StructArray
 from vcpu_env.guest.types import guest_thread, guest_vcpu
-from vcpu_env.kernel.resched import resched_curr
-from vcpu_env.kernel.types import TASK_RUNNING, cpu_rq, sched_entity, task_struct
+from vcpu_env.kernel.forced import run_next, waits_in_queue
+from vcpu_env.kernel.types import cpu_rq, task_struct
 from vcpu_env.kvm.pcpu import event_slots
 from vcpu_env.kvm.types import kvm, kvm_vcpu
 
@@ -37,24 +37,6 @@ def coscheduling_arrays() -> list[StructArray]:
 
 
 COSCHED_OFF, COSCHED_GANG, COSCHED_RELAXED, COSCHED_DELAY = range(4)
-
-
-@kjit
-def waits_in_queue(w, v):
-    """Whether a vCPU thread is queued and not running."""
-    task = task_struct(w, v)
-    se = sched_entity(w, v)
-    if se.on_rq == 0 or task.state != TASK_RUNNING or se.sched_delayed:
-        return False
-    return cpu_rq(w, task.cpu).curr != v
-
-
-@kjit
-def run_next(w, v):
-    """The CPU that a waiting vCPU is queued on shall pick it now."""
-    cpu = task_struct(w, v).cpu
-    cpu_rq(w, cpu).forced = v
-    resched_curr(w, cpu)
 
 
 @kjit

@@ -20,6 +20,7 @@ from vcpu_env.kernel.yield_types import (
     BOOST_STAY_CREDIT,
     BOOST_TRANSFER,
 )
+from vcpu_env.kvm.pvsched import CS_BUDGET_NS, CS_HARDIRQ, CS_PREEMPT_OFF, GENERIC_BUDGET_NS
 from vcpu_env.policy.coscheduling import COSCHED_DELAY, COSCHED_GANG, COSCHED_RELAXED
 from vcpu_env.policy.policy import Policy
 from vcpu_env.policy.rules import Rule
@@ -192,6 +193,20 @@ def steal_governor(interval_ms: int, name: str, summary: str) -> Policy:
     )
 
 
+def guest_hints(name: str, summary: str, cs_bits: int) -> Policy:
+    """Hosts and guests with pvsched v3 and its built-in policy, at the default budgets."""
+    return Policy(
+        name,
+        summary,
+        settings={
+            ("pvsched", "cs_bits"): cs_bits,
+            ("pvsched", "cs_budget_ns"): CS_BUDGET_NS,
+            ("pvsched", "generic_budget_ns"): GENERIC_BUDGET_NS,
+        },
+        source="pvsched v3, github.com/pvsched/linux (needs a guest that has it)",
+    )
+
+
 RIVALS = (
     Policy("no-ple", "no PAUSE exits: a spinner spins on", settings={("kvm_params", "ple_gap"): 0}, source="ple_gap=0"),
     simple("ignore", "PAUSE exits, but nobody is yielded to", nobody),
@@ -245,6 +260,16 @@ RIVALS = (
     ),
     steal_governor(1000, "steal-governor", "guests that lose over 5 % of their time keep to fewer vCPUs, one a second"),
     steal_governor(100, "steal-governor-100ms", "the same, looking ten times a second, as often as it may"),
+    guest_hints(
+        "pvsched",
+        "a vCPU with an interrupt goes before all others, within a budget, until its guest says that it is served",
+        CS_HARDIRQ,
+    ),
+    guest_hints(
+        "pvsched-preempt-off",
+        "the same, also while its guest has preemption off: it holds or spins for a lock, or waits for a cross-call",
+        CS_HARDIRQ | CS_PREEMPT_OFF,
+    ),
     Policy(
         "delayed-preemption",
         "a vCPU whose guest says that it holds a lock keeps its CPU up to 0.5 ms longer",

@@ -4,7 +4,7 @@ Names and limits are cgroup v2's; -1 stands for its "max". A quota is run time o
 100000 us is two pCPUs' worth, however many vCPUs there are.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -41,7 +41,7 @@ def check_limits(part: Any) -> None:
 
 
 class Change(Part):
-    """What an administrator does during the run: writes to a cgroup or under /sys, pins a VM's vCPUs."""
+    """What an administrator does during the run: writes to a cgroup or under /sys, pins, stops or moves a VM."""
 
     at_ns: int = Field(ge=0, le=7_200_000_000_000, description="when, in simulated time, the warm-up included")
     group: Name | None = Field(default=None, description="the group that is changed")
@@ -61,6 +61,16 @@ class Change(Part):
         default=None, description="CPUs that the VM's vCPUs may use from now on, as virsh vcpupin sets them"
     )
     vcpu: int | None = Field(default=None, ge=0, le=63, description="which of them, with cpus; none: all")
+    life: Literal["suspend", "resume", "migrate-in", "migrate-out"] | None = Field(
+        default=None,
+        description="of the VM: virsh suspend, virsh resume; it arrives from another host, running; it leaves for one",
+    )
+    downtime_ns: int | None = Field(
+        default=None,
+        ge=0,
+        le=60_000_000_000,
+        description="how long it runs nowhere when it migrates, from at_ns on; default 300 ms [source: QEMU's limit]",
+    )
     weight: int | None = Field(default=None, ge=1, le=10_000, description="new cpu.weight")
     idle: bool | None = Field(default=None, description="new cpu.idle; a group that is no longer idle has weight 100")
     quota_us: QuotaUs | None = None
@@ -70,7 +80,7 @@ class Change(Part):
     @property
     def of_cgroup(self) -> bool:
         """Whether it writes to a file of a cgroup."""
-        return self.file is None and self.cpus is None
+        return self.file is None and self.cpus is None and self.life is None
 
     @property
     def of_bandwidth(self) -> bool:
@@ -84,6 +94,14 @@ class Change(Part):
         if len(given) != 1:
             raise ValueError(f": {' and '.join(given) or 'none'} of group, vm and file given (allowed: one)")
         kinds = (self.weight is not None) + (self.idle is not None) + self.of_bandwidth
+        if self.life is not None:
+            if kinds or self.value is not None or self.cpus is not None or self.vcpu is not None or self.vm is None:
+                raise ValueError(".life: given (allowed: with vm, and nothing else but downtime_ns)")
+            if self.downtime_ns is not None and not self.life.startswith("migrate"):
+                raise ValueError(f".downtime_ns: given with life '{self.life}' (allowed: with migrate-in, migrate-out)")
+            return self
+        if self.downtime_ns is not None:
+            raise ValueError(".downtime_ns: given (allowed: with life)")
         if self.file is not None:
             if kinds or self.cpus is not None or self.vcpu is not None or self.value is None:
                 what = "without value" if self.value is None else "with more than value"
@@ -96,6 +114,6 @@ class Change(Part):
         elif self.cpus is not None or self.vcpu is not None:
             raise ValueError(f".{'vcpu' if self.cpus is None else 'cpus'}: given (allowed: with vm and cpus)")
         if kinds != 1:
-            of_vm = ", cpus" if self.vm is not None else ""
+            of_vm = ", cpus, life" if self.vm is not None else ""
             raise ValueError(f": {kinds} of weight, idle{of_vm} and quota_us given (allowed: one)")
         return self

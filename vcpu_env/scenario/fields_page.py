@@ -10,9 +10,9 @@ from vcpu_env.scenario.cgroups import Change
 from vcpu_env.scenario.errors import allowed_text
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Costs, Host, Kvm
-from vcpu_env.scenario.host_tasks import HostTask, Step, Thread
+from vcpu_env.scenario.host_tasks import HostTask, Sched, Step, Thread
 from vcpu_env.scenario.model import Group, Run, Scenario
-from vcpu_env.scenario.vm import Vm
+from vcpu_env.scenario.vm import VcpuSched, Vm
 
 TABLES: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
     ("", Scenario, {"name": "host", "vms": ({"name": "vm", "vcpus": 1, "workload": "dbench"},)}),
@@ -22,6 +22,8 @@ TABLES: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
     ("[guest_costs]", GuestCosts, {}),
     ("[[groups]]", Group, {"name": "group"}),
     ("[[vms]]", Vm, {"name": "vm", "vcpus": 1, "workload": "dbench"}),
+    ("[[vms.vcpusched]]", VcpuSched, {"scheduler": "normal"}),
+    ("[vms.emulatorsched], [vms.iothreadsched]", Sched, {"scheduler": "normal"}),
     ("[[vms.threads]]", Thread, {"name": "thread"}),
     ("[[host_tasks]]", HostTask, {"name": "task"}),
     ("program = [{...}] of threads and host tasks", Step, {"run_ns": 1}),
@@ -74,6 +76,11 @@ ELSEWHERE = {
     "[[vms]]emulator_cpus": "cputune/emulatorpin",
     "[[vms]]iothreads": "iothreads, iothreadids",
     "[[vms]]iothread_cpus": "cputune/iothreadpin",
+    "[[vms]]vcpusched": "cputune/vcpusched; chrt(1)",
+    "[[vms]]emulatorsched": "cputune/emulatorsched",
+    "[[vms]]iothreadsched": "cputune/iothreadsched",
+    "[host]fair_server_runtime_ns": f"{SYS}fair_server/cpuN/runtime",
+    "[host]fair_server_period_ns": f"{SYS}fair_server/cpuN/period",
     "[[vms]]group": "resource/partition",
     "[[vms]]lock": "features/pvspinlock; kvm-pv-unhalt, kvm-hint-dedicated",
     "[[vms]]steal_time": "kvm-steal-time",

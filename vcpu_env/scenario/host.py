@@ -217,6 +217,16 @@ class Host(Part):
         le=1_000_000_000,
         description="a task that ran within this time counts as cache hot [source]",
     )
+    fair_server_runtime_ns: int = Field(
+        default=50_000_000,
+        ge=0,
+        le=4_194_304_000,
+        description="run time in each fair_server_period_ns that every CPU keeps for fair tasks which real-time tasks"
+        " would starve; 0: none [source]",
+    )
+    fair_server_period_ns: int = Field(
+        default=1_000_000_000, ge=100_000, le=4_194_304_000, description="its period [source]"
+    )
     costs: Costs = Field(default=Costs(), description="what the machinery costs")
     noise: Literal["none", "quiet", "light", "heavy"] | None = Field(
         default=None,
@@ -275,6 +285,14 @@ class Host(Part):
         for name, neutral in ONLY_6_19.items():
             if self.kernel == "7.3" and getattr(self, name) != neutral:
                 raise ValueError(f".{name}: value '{getattr(self, name)}' (allowed: only with kernel '6.19')")
+        return self
+
+    @model_validator(mode="after")
+    def check_fair_server(self) -> "Host":
+        """Refuse more run time than a period has."""
+        if self.fair_server_runtime_ns > self.fair_server_period_ns:
+            allowed = f"0..fair_server_period_ns, {self.fair_server_period_ns}"
+            raise ValueError(f".fair_server_runtime_ns: value {self.fair_server_runtime_ns} (allowed: {allowed})")
         return self
 
     @property

@@ -14,6 +14,10 @@ CpuList = Annotated[tuple[int, ...], Field(strict=False)]
 GroupName = Annotated[str, Field(pattern=r"^(/|[A-Za-z0-9][A-Za-z0-9_.-]*)$", max_length=64)]
 """A cgroup that a task moves to: a name, or the root."""
 Policy = Literal["normal", "batch", "idle"]
+Scheduler = Literal["normal", "batch", "idle", "fifo", "rr"]
+RT = ("fifo", "rr")
+"""The policies of the real-time class."""
+PRIORITY = "real-time priority, with fifo and rr: the highest goes first"
 Distribution = Literal["fixed", "exponential", "lognormal_0.6", "lognormal_0.8", "uniform"]
 
 MAX_HOST_TASKS = 1024
@@ -121,6 +125,27 @@ class Thread(Part):
         return self
 
 
+def check_priority(where: str, policy: str, priority: int | None) -> None:
+    """Refuse a priority of a fair thread, and a real-time one without."""
+    if policy in RT and priority is None:
+        raise ValueError(f"{where}: value '{policy}' (allowed: with priority, 1..99)")
+    if policy not in RT and priority is not None:
+        raise ValueError(f".priority: value {priority} (allowed: only with {' or '.join(RT)})")
+
+
+class Sched(Part):
+    """Scheduling class of a VM's threads, as libvirt sets it."""
+
+    scheduler: Scheduler = Field(description="fair: normal, batch or idle; real-time: fifo or rr")
+    priority: int | None = Field(default=None, ge=1, le=99, description=PRIORITY)
+
+    @model_validator(mode="after")
+    def check_sched(self) -> "Sched":
+        """Refuse a priority without a real-time scheduler, and the reverse."""
+        check_priority(".scheduler", self.scheduler, self.priority)
+        return self
+
+
 class HostTask(Thread):
     """A thread of the host, or several equal ones."""
 
@@ -133,7 +158,8 @@ class HostTask(Thread):
     )
     nice: int = Field(default=0, ge=-20, le=19, description="nice value [source]")
     weight: int | None = Field(default=None, ge=3, le=88_761, description="load weight, nice 0 is 1024; none: by nice")
-    policy: Policy = Field(default="normal", description="SCHED_NORMAL, _BATCH or _IDLE")
+    policy: Scheduler = Field(default="normal", description="SCHED_NORMAL, _BATCH, _IDLE, _FIFO or _RR")
+    priority: int | None = Field(default=None, ge=1, le=99, description=PRIORITY)
     cpus: CpuList | None = Field(default=None, description="CPUs it may run on; none: all")
     slice_ns: int = Field(
         default=0, ge=0, le=100_000_000, description="custom slice (sched_attr.sched_runtime); 0: the base slice"
@@ -153,11 +179,25 @@ class HostTask(Thread):
             raise ValueError(f".weight: value {self.weight} (allowed: only without nice and policy 'idle')")
         if self.weight is not None and any(step.action in ("nice", "policy") for step in all_steps(self.program)):
             raise ValueError(f".weight: value {self.weight} (allowed: only without steps of nice and policy)")
+        check_priority(".policy", self.policy, self.priority)
+        if self.policy in RT:
+            self.check_realtime()
         if 0 < self.slice_ns < 100_000:
             raise ValueError(f".slice_ns: value {self.slice_ns} (allowed: 0, or 100000..100000000)")
         if self.vm is None and any(step.action == "serve_ns" for step in all_steps(self.program)):
             raise ValueError(".program: serve_ns given (allowed: only with emulator_of, the VM that is served)")
         return self
+
+    def check_realtime(self) -> None:
+        """Refuse of a real-time task what only fair ones have."""
+        for name, neutral in (("nice", 0), ("weight", None), ("slice_ns", 0)):
+            if getattr(self, name) != neutral:
+                raise ValueError(
+                    f".{name}: value {getattr(self, name)} (allowed: only with policy normal, batch, idle)"
+                )
+        for step in all_steps(self.program):
+            if step.action in ("nice", "policy"):
+                raise ValueError(f".program: {step.action} given (allowed: only with policy normal, batch, idle)")
 
     @property
     def vm(self) -> str | None:

@@ -14,10 +14,11 @@ from vcpu_env.scenario.cgroups import BurstUs, Change, Idle, PeriodUs, QuotaUs, 
 from vcpu_env.scenario.errors import ScenarioError, error_lines
 from vcpu_env.scenario.guest import GuestCosts
 from vcpu_env.scenario.host import Host, Kvm, Name, Part
-from vcpu_env.scenario.host_tasks import HostTask, expanded, guest_refusal, refusal, wrong_cpus
+from vcpu_env.scenario.host_tasks import RT, HostTask, expanded, guest_refusal, refusal, wrong_cpus
 from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks, vmm_task
 from vcpu_env.scenario.vm import PARAVIRT, Vm
+from vcpu_env.scenario.vm_lives import migrated, vm_stops
 from vcpu_env.scenario.workload_file import WorkloadFile
 
 MAX_VCPUS = 4096
@@ -104,12 +105,18 @@ class Scenario(Part):
 
     @property
     def expanded_vms(self) -> tuple[Vm, ...]:
-        """Every VM on its own (`count` 1), copies renamed."""
-        return tuple(
+        """Every VM on its own (`count` 1), copies renamed; those that migrate with the begin or end that this gives."""
+        vms = tuple(
             vm if vm.count == 1 else vm.model_copy(update={"name": f"{vm.name}-{i + 1}", "count": 1})
             for vm in self.vms
             for i in range(vm.count)
         )
+        return migrated(vms, self.changes) if self.has_lives else vms
+
+    @property
+    def has_lives(self) -> bool:
+        """Whether a VM is paused, or migrates."""
+        return any(change.life is not None for change in self.changes)
 
     @property
     def expanded_host_tasks(self) -> tuple[HostTask, ...]:
@@ -121,6 +128,12 @@ class Scenario(Part):
             tasks += emulator_tasks(vm)
         noise = self.host.noise or ("quiet" if self.vms else "none")
         return expanded(tasks + noise_tasks(noise, self.host.cpus))
+
+    @property
+    def has_rt_tasks(self) -> bool:
+        """Whether any thread is of the real-time class."""
+        threads = [sched for vm in self.vms for sched in (*vm.vcpusched, vm.emulatorsched, vm.iothreadsched) if sched]
+        return any(task.policy in RT for task in self.host_tasks) or any(one.scheduler in RT for one in threads)
 
     @property
     def policy_from_ns(self) -> int:
@@ -162,6 +175,7 @@ class Scenario(Part):
         check_cgroups(self)
         host_writes(self)
         pins(self)
+        vm_stops(self)
         return self
 
     def _check_pinning(self, i: int, vm: Vm) -> None:

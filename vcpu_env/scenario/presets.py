@@ -7,7 +7,7 @@ runs nothing but VMs. Every other number is an estimate that nobody has checked 
 from typing import Any
 
 from vcpu_env.scenario.bounds import LONGEST_NS
-from vcpu_env.scenario.host_tasks import HostTask, Step
+from vcpu_env.scenario.host_tasks import HostTask, Sched, Step
 from vcpu_env.scenario.vm import Vm
 
 VMM_WORK_NS = 100_000
@@ -78,6 +78,7 @@ def emulator_tasks(vm: Vm) -> list[HostTask]:
     if vm.iothreads:
         sets = vm.iothread_cpus or (None,) * vm.iothreads
         of_vm: dict[str, Any] = {"iothread_of": vm.name, "start_ns": vm.start_ns, "program": serve}
+        of_vm |= _sched(vm.iothreadsched)
         tasks += [HostTask(name=f"{vm.name}-iothread{i}", cpus=cpus, **of_vm) for i, cpus in enumerate(sets, 1)]
     elif serve:
         tasks.append(HostTask(name=f"{vm.name}-vhost", program=serve, **_of_emulator(vm)))
@@ -85,4 +86,9 @@ def emulator_tasks(vm: Vm) -> list[HostTask]:
 
 
 def _of_emulator(vm: Vm) -> dict[str, Any]:
-    return {"emulator_of": vm.name, "start_ns": vm.start_ns, "cpus": vm.emulator_cpus}
+    of_vm = {"emulator_of": vm.name, "start_ns": vm.start_ns, "cpus": vm.emulator_cpus}
+    return of_vm | _sched(vm.emulatorsched)
+
+
+def _sched(sched: Sched | None) -> dict[str, Any]:
+    return {} if sched is None else {"policy": sched.scheduler, "priority": sched.priority}

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.scenario.cgroups import BurstUs, Idle, PeriodUs, QuotaUs, check_limits, check_quota
 from vcpu_env.scenario.host import Name, Part
-from vcpu_env.scenario.host_tasks import CpuList, Thread
+from vcpu_env.scenario.host_tasks import CpuList, Sched, Thread
 
 NameList = Annotated[tuple[Name, ...], Field(strict=False)]
 
@@ -24,6 +24,12 @@ def _sets(value: Any) -> Any:
 
 CpuSets = Annotated[tuple[CpuList, ...], Field(strict=False), BeforeValidator(_sets)]
 """For each of several threads the CPUs that it may run on."""
+
+
+class VcpuSched(Sched):
+    """Scheduling class of vCPU threads, from their creation on (libvirt's vcpusched)."""
+
+    vcpus: CpuList | None = Field(default=None, description="which vCPUs, as [0, 1]; none: all")
 
 
 class Vm(Part):
@@ -93,6 +99,12 @@ class Vm(Part):
         default=None,
         description="CPUs of the VMM, the emulator's threads and the vhost worker (libvirt's emulatorpin); none: all",
     )
+    vcpusched: Annotated[tuple[VcpuSched, ...], Field(strict=False)] = Field(
+        default=(),
+        description="scheduling class of vCPU threads, those not named: normal; real-time ones ignore cgroups",
+    )
+    emulatorsched: Sched | None = Field(default=None, description="that of the VMM, the emulator and the vhost worker")
+    iothreadsched: Sched | None = Field(default=None, description="that of the IOThreads")
     group: Name | None = Field(default=None, description="cgroup that the VM's own groups lie in; none: the root")
     vcpu_groups: NameList | None = Field(
         default=None, description="cgroup of each vCPU's thread, in place of groups of the VM's own; none: those"
@@ -149,6 +161,24 @@ class Vm(Part):
             check_quota(f".{threads}_", getattr(self, f"{threads}_quota_us"), 0)
         if self.iothreads and not self.vhost_ns:
             raise ValueError(f".iothreads: value {self.iothreads} (allowed: 0, since vhost_ns is 0)")
+        return self
+
+    @model_validator(mode="after")
+    def check_schedulers(self) -> "Vm":
+        """Refuse two classes of one vCPU, and those of threads that there are not."""
+        seen: set[int] = set()
+        for i, sched in enumerate(self.vcpusched):
+            vcpus = tuple(range(self.vcpus)) if sched.vcpus is None else sched.vcpus
+            for vcpu in vcpus:
+                if not 0 <= vcpu < self.vcpus:
+                    raise ValueError(f".vcpusched.{i}.vcpus: value {vcpu} (allowed: 0..{self.vcpus - 1})")
+                if vcpu in seen:
+                    raise ValueError(f".vcpusched.{i}.vcpus: value {vcpu} (allowed: once)")
+                seen.add(vcpu)
+            if not vcpus:
+                raise ValueError(f".vcpusched.{i}.vcpus: none given (allowed: at least one)")
+        if self.iothreadsched is not None and not self.iothreads:
+            raise ValueError(".iothreadsched: given (allowed: with iothreads)")
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from vcpu_env.kernel.entry_points import (
 from vcpu_env.kernel.find_busiest import CPU_IDLE, CPU_NOT_IDLE
 from vcpu_env.kernel.group_weight import sched_group_set_shares
 from vcpu_env.kernel.throttle import cfsb_csd_unthrottle, tg_set_cfs_bandwidth, throttle_cfs_rq_work
-from vcpu_env.kernel.types import CSD_UNTHROTTLE, cpu_rq, sched_tunables, task_struct
+from vcpu_env.kernel.types import CSD_UNTHROTTLE, WORK_THROTTLE, cpu_rq, sched_tunables, task_struct
 
 
 @kjit
@@ -37,7 +37,7 @@ def leave_kernel(w, cpu, now_ns):
     while True:
         if rq.need_resched == 0:
             p = rq.curr
-            if p == NIL or task_struct(w, p).throttle_work == 0:
+            if p == NIL or task_struct(w, p).exit_work & WORK_THROTTLE == 0:
                 return
             update_rq_clock(w, cpu, now_ns)
             if not throttle_cfs_rq_work(w, p):

@@ -9,6 +9,7 @@ from typing import Any
 
 from vcpu_env.executors.base import Executor
 from vcpu_env.scenario import Scenario
+from vcpu_env.scenario.bounds import LONGEST_NS
 from vcpu_env.validate.runs import Job, Rates, run_all
 from vcpu_env.validate.verdict import Part, Verdict
 
@@ -23,12 +24,9 @@ READER_NS = {2: 1_600_000, 4: 2_300_000}
 """What the reader of statistics ran just before each window, by the number of CPUs."""
 
 
-def reader_start_ns(cell: "Cell") -> int:
-    """When the reader has to begin so that it ends with the warm-up: beside it each VM has its group's share."""
-    share = 1 / (1 + len(cell.placement) / cell.cpus)
-    return max(0, round(cell.warmup_ms * 1e6 - READER_NS[cell.cpus] / share))
-
-
+TICK_NS = 1_000_000
+CONTEXT_SWITCHES_NS = 20_000
+"""Room for the reader's wake-up and its switches."""
 LAUNCH_GAP_NS = 1_000_000
 """VMs were started 0.1 to 2 ms apart."""
 
@@ -55,6 +53,7 @@ class Cell:
     bistable: bool
     warmup_ms: float
     window_ms: float
+    first_tick_ns: int
     work: float
     pause_exits: float
     yields: float
@@ -72,6 +71,18 @@ def cells() -> list[Cell]:
     """All recorded cells."""
     rows = recorded()["cell"]
     return [Cell(**(row | {"placement": tuple(tuple(cpus) for cpus in row["placement"])})) for row in rows]
+
+
+def reader(cell: Cell) -> dict[str, Any]:
+    """The task that read statistics: unless somebody gets in its way, it is done as long before a tick as it was.
+
+    It sleeps before and after. A task that ended would leave its queue at once, one that falls asleep with more service
+    than its share stays there until the others have caught up (delayed dequeue), which moves all of them.
+    """
+    asleep_ns = TICK_NS - cell.first_tick_ns
+    wakes_ns = round(cell.warmup_ms * 1e6) - asleep_ns - CONTEXT_SWITCHES_NS - READER_NS[cell.cpus]
+    steps = [{"sleep_ns": wakes_ns}, {"run_ns": READER_NS[cell.cpus]}, {"sleep_ns": LONGEST_NS}]
+    return {"name": "reader", "program": steps}
 
 
 def scenario_of(cell: Cell, pinned: bool = True) -> Scenario:
@@ -98,7 +109,6 @@ def scenario_of(cell: Cell, pinned: bool = True) -> Scenario:
     else:
         workload["params"]["hold_ns"] = cell.hold_ns
         workload |= {"locks": {"l": {"kind": "spin"}}, "threads": [program | {"program": PROGRAMS["lock"]}]}
-    reader_ns = READER_NS[cell.cpus]
     return Scenario(
         name=cell.id,
         host={
@@ -112,13 +122,7 @@ def scenario_of(cell: Cell, pinned: bool = True) -> Scenario:
         guest_costs=common["guest_costs"],
         workloads={"recorded": workload},
         vms=vms,
-        host_tasks=[
-            {
-                "name": "reader",
-                "start_ns": reader_start_ns(cell),
-                "program": [{"run_ns": reader_ns}, {"exit": True}],
-            }
-        ],
+        host_tasks=[reader(cell)],
         run={"warmup_ns": warmup_ns, "duration_ns": round(cell.window_ms * 1e6)},
     )
 

@@ -33,12 +33,11 @@ from vcpu_env.engine.host_tasks.program import (
 from vcpu_env.engine.host_tasks.signals import begin_wait, send_signal, try_lock, unlock, wait_at_barrier, wait_for
 from vcpu_env.engine.host_tasks.types import STAGE_BEGIN, STAGE_CALLED, STAGE_WOKEN, host_op, host_signal, host_task
 from vcpu_env.engine.state import host_costs
-from vcpu_env.engine.vcpu_thread import begin_vcpu, host_work, reschedule, switch_to
+from vcpu_env.engine.vcpu_thread import begin_vcpu, give_way, host_work, reschedule, switch_to
 from vcpu_env.guest.types import guest_vm
 from vcpu_env.kernel.affinity import cpumask_equal
 from vcpu_env.kernel.clock import update_rq_clock
 from vcpu_env.kernel.entry_points import (
-    block_task,
     migration_cpu_stop,
     sched_move_task,
     sched_setscheduler,
@@ -239,7 +238,7 @@ def advance(w, cpu, h, now_ns):
     if result == BLOCKS:
         ht.stage = STAGE_BEGIN if kind == OP_LOCK else STAGE_WOKEN
         state = TASK_DEAD if kind == OP_EXIT else TASK_INTERRUPTIBLE
-        switch_to(w, cpu, cpu_rq(w, cpu).curr, block_task(w, cpu, state), 0, now_ns)
+        give_way(w, cpu, state, now_ns)
         return CPU_TAKEN
     if result == GO_ON:
         next_operation(w, h)
@@ -262,7 +261,7 @@ def enter_task(w, cpu, now_ns):
         if cpu_rq(w, cpu).need_resched:
             reschedule(w, cpu, 0, now_ns)
             return
-        if task_struct(w, p).throttle_work and throttle_cfs_rq_work(w, p):
+        if task_struct(w, p).exit_work and throttle_cfs_rq_work(w, p):
             reschedule(w, cpu, 0, now_ns)
             return
         if ht.remaining_ns > 0:

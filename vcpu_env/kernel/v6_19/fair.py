@@ -20,6 +20,7 @@ from vcpu_env.kernel.types import (
     WF_FORK,
     WF_RQ_SELECTED,
     WF_SYNC,
+    WORK_THROTTLE,
     cfs_rq,
     cpu_rq,
     sched_entity,
@@ -195,7 +196,7 @@ def pick_task_fair(w, cpu):
             throttled = False
         elif se.my_q == NIL:
             if throttled:
-                task_struct(w, se_id).throttle_work = 1
+                task_struct(w, se_id).exit_work |= WORK_THROTTLE
             return se_id
         else:
             q = se.my_q

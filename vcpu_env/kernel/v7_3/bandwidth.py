@@ -7,7 +7,7 @@ from vcpu_env.kernel.bandwidth import (
     cfs_rq_bandwidth,
     mark_throttled,
 )
-from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, task_struct
+from vcpu_env.kernel.types import WORK_THROTTLE, cfs_rq, cpu_rq, sched_entity, task_struct
 
 
 @kjit
@@ -23,7 +23,7 @@ def throttle_cfs_rq(w, q):
     mark_throttled(w, q)
     donor = cpu_rq(w, cfs.cpu).curr
     if runs and donor != NIL:
-        task_struct(w, donor).throttle_work = 1
+        task_struct(w, donor).exit_work |= WORK_THROTTLE
     return True
 
 

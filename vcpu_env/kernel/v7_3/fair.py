@@ -13,6 +13,7 @@ from vcpu_env.kernel.types import (
     DEQUEUE_SPECIAL,
     DEQUEUE_THROTTLE,
     ENQUEUE_DELAYED,
+    WORK_THROTTLE,
     cfs_rq,
     cpu_rq,
     sched_entity,
@@ -253,7 +254,7 @@ def set_next_task_fair(w, p, first):
             throttled = True
         se_id = sched_entity(w, se_id).parent
     if throttled:
-        task_struct(w, p).throttle_work = 1
+        task_struct(w, p).exit_work |= WORK_THROTTLE
     root.curr_task = p
     if on_rq:
         reweight_queued(w, cpu, p, hierarchical_weight(w, p))

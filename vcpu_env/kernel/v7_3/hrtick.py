@@ -6,6 +6,7 @@
 from vcpu_env.base.jit import NIL, kjit
 from vcpu_env.base.timeline import NEVER, set_event
 from vcpu_env.kernel.resched import resched_curr
+from vcpu_env.kernel.rt_types import rt_task
 from vcpu_env.kernel.types import cfs_rq, cpu_rq, sched_entity, sched_features
 
 LEAST_DELAY_NS = 10_000
@@ -42,7 +43,7 @@ def hrtick_start_fair(w, cpu, p):
 def hrtick_update(w, cpu):
     """fair.c: hrtick_update(). A task has joined: from the second one on the running task's slice is timed."""
     rq = cpu_rq(w, cpu)
-    if rq.curr != NIL and rq.hrtick_expires_ns == NIL:
+    if rq.curr != NIL and rq.hrtick_expires_ns == NIL and not rt_task(w, rq.curr):
         hrtick_start_fair(w, cpu, rq.curr)
 
 
