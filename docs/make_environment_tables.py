@@ -164,7 +164,9 @@ def clients_table(_: str) -> str:
         rate = client["steps_per_s"]
         steps = "" if rate is None else f"{rate:,.0f}"
         rows.append((name, client["version"], client["runs"], f"`{client['command']}`", client["glue"], steps))
-    return table("| library | version | what runs | example | glue | steps a CPU second |", "|---|---|---|---|---:|---:|", rows)
+    return table(
+        "| library | version | what runs | example | glue | steps a CPU second |", "|---|---|---|---|---:|---:|", rows
+    )
 
 
 BLOCKS: dict[str, Callable[[str], str]] = {
