@@ -145,7 +145,7 @@ def record(env: HostVectorEnv, player: Player, seed: int) -> list[Episode]:
     while going.any():
         actions = player(env, observations, info)
         observations, rewards, _, truncated, info = env.step(actions)
-        for i in np.flatnonzero(going):
+        for i in np.flatnonzero(going).tolist():
             episode = episodes[i]
             chosen = {key: value[i] for key, value in actions.items()} if isinstance(actions, dict) else actions[i]
             episode.actions.append(chosen)
@@ -169,10 +169,10 @@ def note(episode: Episode, observation: np.ndarray, info: dict[str, Any], i: int
 
 
 def stacked(entries: list[Any]) -> Any:
-    """Arrays of a list of numbers, arrays, or dicts of them."""
+    """Of a list of arrays an array, of numbers a list (Minari can't read arrays of numbers again), of dicts a dict."""
     if isinstance(entries[0], dict):
         return {key: stacked([entry[key] for entry in entries]) for key in entries[0]}
-    return np.stack(entries)
+    return np.stack(entries) if np.ndim(entries[0]) else np.array(entries).tolist()
 
 
 def buffer_of(episode: Episode, number: int) -> Any:

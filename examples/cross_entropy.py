@@ -28,8 +28,8 @@ if isinstance(space, spaces.MultiDiscrete):
     others += int(space.nvec[1])
 elif isinstance(space, spaces.Dict):
     others += 1
-host = NR_FEATURES if chooses else env.single_observation_space.shape[0]
-outputs = others if chooses else space.shape[0]
+host = NR_FEATURES if chooses else spaces.flatdim(env.single_observation_space)
+outputs = others if chooses else spaces.flatdim(space)
 size = (host + 1) * outputs + (NR_CANDIDATE_FEATURES if chooses else 0)
 
 

@@ -6,6 +6,7 @@ what it gains over the rule on other episodes. Needs the extra `agents`. Times a
 
 import sys
 import time
+from typing import Any
 
 import torch
 from sb3_contrib import QRDQN, MaskablePPO, RecurrentPPO
@@ -17,7 +18,7 @@ from vcpu_env.envs.register import id_of
 
 REPORTS = 4
 ON_POLICY = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "gamma": 0.99, "learning_rate": 1e-3}
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "ppo": (PPO, id_of("PenaltyScale"), 16, ON_POLICY | {"gamma": 0.95}),
     "sac": (SAC, id_of("PenaltyScale"), 16, {
         "gamma": 0.95, "learning_rate": 1e-3, "train_freq": 1, "gradient_steps": 2, "buffer_size": 200_000,

@@ -12,7 +12,7 @@ minari = pytest.importorskip("minari")
 
 from agents import dataset  # noqa: E402
 from tests.helpers.paths import ROOT  # noqa: E402
-from tests.helpers.small_env import CANDIDATE_CHOICE, DIRECTED_YIELD, PENALTY_SCALE, make, make_vec, same  # noqa: E402
+from tests.helpers.small_env import CANDIDATE_CHOICE, DIRECTED_YIELD, PENALTY_SCALE, make, make_vec  # noqa: E402
 
 SAMPLES = ROOT / "examples" / "data" / "minari.zip"
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -20,16 +20,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.mark.parametrize("env_id", [CANDIDATE_CHOICE, DIRECTED_YIELD, PENALTY_SCALE])
 def test_playing_the_recorded_actions_again_gives_the_recorded_data(env_id):
-    arguments = {"horizon_ns": 300_000} if env_id != PENALTY_SCALE else {"horizon_ns": 20_000_000}
+    arguments = {} if env_id == PENALTY_SCALE else {"horizon_ns": 300_000}
     batch = make_vec(env_id, 2, autoreset_mode="NextStep", **arguments)
     choose, _, _ = dataset.player_of("random", env_id.split("/")[1].split("-")[0])
     env = make(env_id, **arguments)
     for episode in dataset.record(batch, choose, seed=5):
         observation, info = env.reset(seed=episode.seed)
-        assert len(episode.actions) > 3 and episode.truncations[-1] and not any(episode.truncations[:-1])
+        assert episode.actions and episode.truncations[-1] and not any(episode.truncations[:-1])
         for t, action in enumerate(episode.actions):
             assert np.array_equal(observation, episode.observations[t])
-            assert all(same(value, info[name]) for name, value in episode.infos[t].items())
+            for name, value in episode.infos[t].items():
+                assert value == info[name] if isinstance(value, dict) else np.array_equal(value, info[name])
             observation, reward, _, over, info = env.step(action)
             assert (reward, over) == (episode.rewards[t], episode.truncations[t])
         assert np.array_equal(observation, episode.observations[-1])
@@ -37,16 +38,19 @@ def test_playing_the_recorded_actions_again_gives_the_recorded_data(env_id):
 
 def test_a_rule_s_actions_are_its_candidates():
     """Played again by hand they earn what the rule itself earns as the configured one."""
-    batch = make_vec(CANDIDATE_CHOICE, 2, autoreset_mode="NextStep", rule="round-robin", horizon_ns=300_000)
+    batch = make_vec(CANDIDATE_CHOICE, 2, autoreset_mode="NextStep", rule="round-robin")
     choose, _, _ = dataset.player_of("round-robin", "CandidateChoice")
+    chosen = set()
     for episode in dataset.record(batch, choose, seed=3):
-        env = make(CANDIDATE_CHOICE, rule="round-robin", horizon_ns=300_000)
+        env = make(CANDIDATE_CHOICE, rule="round-robin")
         env.reset(seed=episode.seed)
         earned, over = 0.0, False
         while not over:
             _, reward, _, over, _ = env.step(1)
             earned += reward
-        assert sum(episode.rewards) == pytest.approx(earned, abs=1e-9) and max(episode.actions) > 1
+        assert sum(episode.rewards) == pytest.approx(earned, abs=1e-9)
+        chosen |= set(map(int, episode.actions))
+    assert max(chosen) > 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_the_samples(tmp_path, monkeypatch):
             first = episode.actions if episode.actions.ndim == 1 else episode.actions[:, 0]
             assert masks[np.arange(steps), first.astype(int)].all()
             assert env.observation_space.contains(episode.observations[0])
-            assert set(episode.infos["reward_terms"]) == {
+            assert set(episode.infos["reward_terms"][0]) == {
                 "useful",
                 "work",
                 "spin",
