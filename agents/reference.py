@@ -17,15 +17,20 @@ import numpy as np
 import typer
 from gymnasium.utils import seeding
 
+from agents.teacher import second_values
 from baselines.command import run_command, say
 from vcpu_env.base.files import write_whole
+from vcpu_env.base.interrupts import INTERRUPTED, heard
 from vcpu_env.envs.action import boosts
 from vcpu_env.envs.batch import HostVectorEnv
 from vcpu_env.envs.compiled.tuner import CONSTANTS
 from vcpu_env.envs.compiled.types import CANDIDATE_CHOICE, DIRECTED_YIELD, HOST_TUNER, PENALTY_SCALE
+from vcpu_env.envs.host_env import HostEnv
+from vcpu_env.envs.lookahead import Lookahead
 from vcpu_env.envs.parallel import handles, together
 from vcpu_env.envs.register import IDS, id_of
 from vcpu_env.envs.start import nr_features
+from vcpu_env.kernel.yield_types import BOOST_RULE
 from vcpu_env.nets.learned import LearnedPolicy
 from vcpu_env.nets.packing import pack
 from vcpu_env.nets.play import play_episodes
@@ -38,6 +43,11 @@ CHOICE_SEED, REPORT_SEED = 10_000, 20_000
 
 RULES = ("stock", "series-v2", "vee21", "unserved-credit", "strict-credit", "strict-borrow")
 """Policies that are tried as the rule where candidates are chosen."""
+
+SEARCHED = 4
+"""Most episodes of the search."""
+SEARCH_NS, SEARCH_EVERY_NS = 200_000, 50_000
+"""How far each try is followed, and the time between decisions that are searched."""
 
 ITS_OWN = ("nr_candidates", "max_penalty_scale", "penalty_levels", "boost", "observe")
 """What a trained policy brings with it; scenario, reward and episodes are the environment's."""
@@ -151,6 +161,25 @@ class Table:
         chosen = max(players, key=lambda each: self.play(players[each], CHOICE_SEED)[0].mean())
         return self.report(f"{name}: {chosen}", players[chosen])
 
+    def search(self) -> Row:
+        """Results of trying every action on a copy of the machine, every now and then, else as the rule."""
+        count = min(self.episodes, SEARCHED)
+        env: Any = gymnasium.make(id_of(self.name), rule=self.make().rule).unwrapped
+        earned, decisions = np.zeros(count), np.zeros(count)
+        own = as_the_rule(env)
+        for i in range(count):
+            _, info = env.reset(seed=REPORT_SEED + i)
+            search, next_ns, over = Lookahead(env, SEARCH_NS), 0, False
+            while not over:
+                action = own
+                if info["time_ns"] >= next_ns:
+                    action, next_ns = search.choose(), info["time_ns"] + SEARCH_EVERY_NS
+                _, reward, _, over, info = env.step(action)
+                earned[i] += reward
+            decisions[i] = info["episode_totals"]["decisions"]
+        name = f"search, {count} episodes: {SEARCH_NS / 1e6:g} ms ahead, once in {SEARCH_EVERY_NS / 1e6:g} ms"
+        return row(name, earned, self.rule(REPORT_SEED)[:count], float(decisions.mean()))
+
     def best_rule(self) -> Row:
         """Results of the best of `RULES` in the configured rule's place, warm-up included."""
         chosen = max(RULES, key=lambda rule: self.by_the_rule(CHOICE_SEED, rule=rule).mean())
@@ -175,22 +204,35 @@ class Table:
             lane.load(episode.origin)
         machines = [lane.running for lane in env.lanes]
         count = len(machines)
-        rewards, decisions, statuses = np.empty(count), np.empty(count, np.int64), np.zeros(count, np.int64)
+        rewards, decisions, statuses = np.empty(count), np.full(count, -1), np.full(count, INTERRUPTED)
         works = np.zeros((count, max(len(machine.scenario.expanded_vms) for machine in machines)), np.int64)
+        everything = (
+            handles([machine.world for machine in machines]), np.array([episode.seed for episode in drawn]),
+            np.array([episode.jitter_ns for episode in drawn]), layout, np.tile(weights, (count, 1)),
+            nr_features(env.kind, env.config), env.actions.mask_length, env.actions.width,
+            policy.weights.head != "categorical", rewards, works, decisions, statuses,
+        )  # fmt: skip
         with together(env.threads):
-            play_episodes(
-                handles([machine.world for machine in machines]), np.array([episode.seed for episode in drawn]),
-                np.array([episode.jitter_ns for episode in drawn]), layout, np.tile(weights, (count, 1)),
-                nr_features(env.kind, env.config), env.actions.mask_length, env.actions.width,
-                policy.weights.head != "categorical", rewards, works, decisions, statuses,
-            )  # fmt: skip
+            while play_episodes(*everything):
+                heard()
         for machine in machines:
             machine.check()
         return row(f"trained: {policy.name}", rewards, self.rule(REPORT_SEED), float(decisions.mean()))
 
 
+def as_the_rule(env: HostEnv) -> Any:
+    """The action that leaves everything to the rule."""
+    if env.kind == PENALTY_SCALE:
+        return np.zeros(1, np.float32)
+    if env.kind == DIRECTED_YIELD:
+        return {"candidate": AS_KERNEL, "penalty_scale": np.zeros(1, np.float32)}
+    if not env.actions.nr_boosts:
+        return AS_KERNEL
+    return np.array([AS_KERNEL, second_values(env)[BOOST_RULE]])
+
+
 def actions_of(env: HostVectorEnv, candidates: np.ndarray, second: float) -> Any:
-    """Actions of a kind that chooses candidates; `second` is the boost's number, or the penalty scale's exponent."""
+    """Actions of a kind that chooses candidates; `second` is the boost's number, or the penalty scale's number."""
     if env.kind == CANDIDATE_CHOICE:
         return candidates
     if env.kind == DIRECTED_YIELD:
@@ -209,8 +251,8 @@ def at_random() -> Player:
         candidates = np.argmax(random.random(legal.shape) * legal, axis=1)
         seconds = random.integers(max(env.actions.nr_boosts, 1), size=env.num_envs)
         if env.kind == DIRECTED_YIELD:
-            exponents = random.uniform(-1, 1, (env.num_envs, 1)).astype(np.float32)
-            return {"candidate": candidates, "penalty_scale": exponents}
+            scales = random.uniform(-1, 1, (env.num_envs, 1)).astype(np.float32)
+            return {"candidate": candidates, "penalty_scale": scales}
         return candidates if env.kind == CANDIDATE_CHOICE else np.column_stack([candidates, seconds])
 
     return play
@@ -247,14 +289,14 @@ def seconds_of(env: HostVectorEnv) -> dict[str, float]:
     if env.kind == CANDIDATE_CHOICE:
         return {env.config.boost: 0.0}
     if env.kind == DIRECTED_YIELD:
-        return {f"scale {a:+g}": a for a in (-1.0, -0.5, 0.0, 0.5, 1.0)}
+        return {f"scale {a:+g}": a for a in (-1.0, -0.8, -0.5, 0.0, 0.5)}
     return {name: float(i) for i, (name, _, _) in enumerate(boosts(env.kind, env.config.penalty_levels))}
 
 
 def fixed_players(env: HostVectorEnv) -> dict[str, Player]:
     """Players that look at nothing, or at the kernel's order only."""
     if env.kind == PENALTY_SCALE:
-        return {f"scale {a:+g}": always([a]) for a in (-1.0, -0.999, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)}
+        return {f"scale {a:+g}": always([a]) for a in (-1.0, -0.9, -0.8, -0.7, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)}
     if env.kind == HOST_TUNER:
         corners = np.concatenate([np.eye(len(CONSTANTS)), -np.eye(len(CONSTANTS))])
         return {
@@ -278,6 +320,8 @@ def rows_of(table: Table, policies: list[LearnedPolicy]) -> Iterator[Row]:
         yield table.best_rule()
         seconds = seconds_of(env)
         yield table.best("privileged, to the awaited", {each: choosing(awaited, seconds[each]) for each in seconds})
+    if env.kind != HOST_TUNER:
+        yield table.search()
     for policy in policies:
         if policy.kind == env.kind:
             yield table.learned(policy)

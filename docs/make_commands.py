@@ -21,6 +21,7 @@ COMMANDS = {
     "python -m baselines.report": "baselines.report.__main__",
     "python -m vcpu_env.bench": "vcpu_env.bench.__main__",
     "python -m agents.train": "agents.train",
+    "python -m agents.dataset": "agents.dataset",
     "python -m agents.evaluate": "agents.evaluate",
     "python -m agents.explain": "agents.explain",
     "python -m agents.export": "agents.export",

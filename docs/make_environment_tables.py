@@ -130,6 +130,45 @@ def reference_table(name: str) -> str:
     return what + table(columns, "|---|---:|---:|---:|---:|---:|---:|", rows)
 
 
+def curve_table(name: str) -> str:
+    """What learners gain, as ``python docs/make_curves.py`` measured it: how far they have come, and the picture."""
+    kept = json.loads((PAGES / "curves.json").read_text())
+    rows = []
+    for learner, curve in kept.items():
+        if curve["environment"] != id_of(name):
+            continue
+        last = curve["points"][-1]
+        gain, error = last["gain"], last["error"]
+        rows.append(
+            (
+                learner.partition(",")[0],
+                f"`{curve['command']}`",
+                f"{last['seconds']:,}",
+                f"{last['decisions']:,}",
+                f"{gain:+.3f} ± {error:.3f}",
+                f"{gain / error:+.1f}",
+            )
+        )
+    columns = "| learner | command | CPU seconds | decisions | gain over the rule | in standard errors |"
+    picture = f"![Gain over the rule by CPU seconds](curves/{name}.svg)\n\n"
+    return picture + table(columns, "|---|---|---:|---:|---:|---:|", rows)
+
+
+def clients_table(_: str) -> str:
+    """Libraries that run the environments, as ``python docs/make_clients.py`` found them."""
+    rows = []
+    for name, client in json.loads((PAGES / "clients.json").read_text()).items():
+        if client["version"] is None:
+            rows.append((name, "not installed", client["runs"], f"`{client['command']}`", "", ""))
+            continue
+        rate = client["steps_per_s"]
+        steps = "" if rate is None else f"{rate:,.0f}"
+        rows.append((name, client["version"], client["runs"], f"`{client['command']}`", client["glue"], steps))
+    return table(
+        "| library | version | what runs | example | glue | steps a CPU second |", "|---|---|---|---|---:|---:|", rows
+    )
+
+
 BLOCKS: dict[str, Callable[[str], str]] = {
     "spaces": spaces_table,
     "arguments": arguments_table,
@@ -139,6 +178,8 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "features": lambda _: feature_table(FEATURES, 0),
     "candidate_features": lambda _: feature_table(CANDIDATE_FEATURES, len(FEATURES), per_candidate=True),
     "reference": reference_table,
+    "curve": curve_table,
+    "clients": clients_table,
     "tuner_features": lambda _: feature_table(TUNER_FEATURES, 0),
 }
 

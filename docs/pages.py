@@ -45,6 +45,7 @@ PAGES = {
     "picture": Page(("docs/stock-vs-series.gif",), ("docs/make_gif.py",)),
     "launches": Page(("docs/launches.png",), ("docs/make_launches.py",)),
     "environments": Page(("docs/environments",), ("docs/make_environment_tables.py", "--rates")),
+    "curves": Page(("docs/environments/curves.json", "docs/environments/curves"), ("docs/make_curves.py",)),
     "calibration": Page(("docs/calibration.md", "experiments/calibration"), ("-m", "experiments.calibration")),
     "series-review": Page(("experiments/series-review",), ("-m", "experiments", "series-review")),
     "sensitivity": Page(("experiments/sensitivity",), ("-m", "experiments", "sensitivity")),

@@ -13,10 +13,11 @@ import vcpu_env
 gymnasium.register_envs(vcpu_env)
 GENERATIONS, POPULATION, ELITE, PROOF = 8, 32, 8, 64
 
-env = gymnasium.make_vec("vcpu_env/PenaltyScale-v1", num_envs=POPULATION, over_rule=True)
+env = gymnasium.make_vec("vcpu_env/PenaltyScale-v2", num_envs=POPULATION, over_rule=True)
 rng = np.random.default_rng(0)
 mean = np.zeros(gymnasium.spaces.flatdim(env.single_observation_space) + 1)  # a weight a feature, and a bias
-spread = np.full_like(mean, 0.3)
+spread = np.full_like(mean, 0.02)
+spread[-1] = 0.5
 
 
 def play(weights, seed):
@@ -35,7 +36,7 @@ for generation in range(GENERATIONS):
     weights = rng.normal(mean, spread, (POPULATION, mean.size))
     gains = play(weights, seed=1000 + generation * POPULATION)
     best = weights[np.argsort(gains)[-ELITE:]]
-    mean, spread = best.mean(axis=0), best.std(axis=0) + 0.02
+    mean, spread = best.mean(axis=0), best.std(axis=0) + 0.005
     print(f"generation {generation + 1}: {gains.mean():+.3f} ms a CPU over the rule")
 
 proof = np.concatenate([play(np.tile(mean, (POPULATION, 1)), seed) for seed in range(0, PROOF, POPULATION)])

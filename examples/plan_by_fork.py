@@ -11,7 +11,7 @@ AS_KERNEL = 1
 LOOKAHEAD_NS = 1_000_000
 
 env = gymnasium.make(
-    "vcpu_env:vcpu_env/CandidateChoice-v1",
+    "vcpu_env:vcpu_env/CandidateChoice-v2",
     scenario="dedup-2vm",
     decision_filter="period_ns:100_000",
     horizon_ns=5_000_000,

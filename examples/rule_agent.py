@@ -11,7 +11,7 @@ from vcpu_env.envs.compiled.observe import feature_names
 EPISODES = 4
 AS_KERNEL, FIRST_CANDIDATE = 1, 2
 
-env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v1", scenario="dedup-2vm", rule="series-v2", boost="rule")
+env = gymnasium.make("vcpu_env:vcpu_env/CandidateChoice-v2", scenario="dedup-2vm", rule="series-v2", boost="rule")
 K = env.get_wrapper_attr("config").nr_candidates
 NAMES = feature_names(K)
 RECEIVER, WAITED, PRESENT = (

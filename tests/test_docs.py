@@ -59,6 +59,7 @@ def test_commands_page():
 @pytest.mark.slow
 def test_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("sphinx")
+    pytest.importorskip("myst_nb")
     build = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "-c", "docs", ".", str(tmp_path)]
     made = subprocess.run(build, cwd=DOCS.parent, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr

@@ -34,9 +34,10 @@ USERS = {
     "render": ("vcpu_env.envs.drawing.render",),
     "peers": ("vcpu_env.bench.peers", "envpool", "simpy"),
     "tenants": ("vcpu_env.envs.tenants",),
+    "offline": ("minari",),
     "report": ("baselines.report.render", "baselines.report.figures", "baselines.power", "baselines.evaluate"),
     "study": ("experiments.calibration.effects", "experiments.sensitivity.sensitivity", "experiments.drawings"),
-    "docs": ("sphinx", "furo", "myst_parser"),
+    "docs": ("sphinx", "furo", "myst_parser", "myst_nb"),
 }
 """Modules that want an extra. `dev` is for those who change the project: its environment is that of the tests."""
 

@@ -54,7 +54,7 @@ def test_reference_returns_carry_their_kernel():
 def test_an_environment_carries_its_kernel():
     for kernel in ("6.19", "7.3"):
         scenario = apply_overrides(load_scenario("dedup-2vm"), [f"host.kernel={kernel}"])
-        env = gymnasium.make("vcpu_env/CandidateChoice-v1", scenario=scenario)
+        env = gymnasium.make("vcpu_env/CandidateChoice-v2", scenario=scenario)
         assert env.unwrapped.metadata["kernels"] == [kernel]
         env.close()
 

@@ -2,7 +2,7 @@
 
 The host's scheduler (Linux v6.19) is reproduced exactly; on it run KVM's directed yield, the patch series that changes
 it, guests that spin, and the policies to be compared or learned. Importing the package registers its Gymnasium
-environments: ``gymnasium.make("vcpu_env/CandidateChoice-v1")``.
+environments: ``gymnasium.make("vcpu_env/CandidateChoice-v2")``.
 
 What is listed in `PUBLIC` is stable: it keeps its name and meaning from one minor version to the next. Each name is
 loaded when it is first used, so that importing the package is cheap and compiles nothing.
@@ -26,6 +26,8 @@ from vcpu_env.envs.register import register_environments
 
 if TYPE_CHECKING:
     from vcpu_env.counters import measure as measure
+    from vcpu_env.envs.gain import Gain as Gain
+    from vcpu_env.envs.gain import gain_over_rule as gain_over_rule
     from vcpu_env.envs.sb3 import make_sb3 as make_sb3
     from vcpu_env.envs.wrappers import MaskInObservation as MaskInObservation
     from vcpu_env.machine import Machine as Machine
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 PUBLIC = {
+    "Gain": "vcpu_env.envs.gain",
     "Machine": "vcpu_env.machine",
     "MaskInObservation": "vcpu_env.envs.wrappers",
     "POLICIES": "vcpu_env.policy.named",
@@ -52,6 +55,7 @@ PUBLIC = {
     "ScenarioError": "vcpu_env.scenario.errors",
     "apply_overrides": "vcpu_env.scenario.load",
     "ensure_compiled": "vcpu_env.precompile",
+    "gain_over_rule": "vcpu_env.envs.gain",
     "list_scenarios": "vcpu_env.scenario.load",
     "load_scenario": "vcpu_env.scenario.load",
     "make_sb3": "vcpu_env.envs.sb3",

@@ -139,7 +139,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     path = tmp_path / "policy.npz"
     with pytest.raises(ConfigError, match=r"policy: value '.*' \(allowed: a file that can be read; No such file"):
         load(str(path))
-    policy_for("vcpu_env/PenaltyScale-v0").save(path)
+    policy_for("vcpu_env/PenaltyScale-v2").save(path)
     with pytest.raises(ConfigError, match=r"chooses penalties \(allowed: policies that choose candidates\)"):
         load(str(path))
     policy_for(WIDE, rule="unserved-hint").save(path)

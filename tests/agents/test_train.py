@@ -211,7 +211,7 @@ def test_shipped_searches_have_settings(name):
 @pytest.mark.parametrize("algorithm", ["sac", "tqc"])
 def test_zoo_settings_are_hyperparameters(algorithm):
     yaml = pytest.importorskip("yaml")
-    zoo = yaml.safe_load((SHIPPED / f"rl_zoo3-{algorithm}.yml").read_text())["vcpu_env/PenaltyScale-v1"]
+    zoo = yaml.safe_load((SHIPPED / f"rl_zoo3-{algorithm}.yml").read_text())["vcpu_env/PenaltyScale-v2"]
     for name in ("policy", "n_envs", "n_timesteps", "env_kwargs", "policy_kwargs"):
         zoo.pop(name)
     config = quick(**PENALTY | {"algorithm": algorithm, "hyperparameters": zoo | {"buffer_size": 100}})

@@ -221,7 +221,7 @@ def test_a_scale_of_minus_one_is_no_penalty():
 
 @pytest.mark.parametrize(
     ("action", "largest", "factor"),
-    [(0.0, 4, 1), (1.0, 4, 4), (1.0, 64, 64), (0.5, 4, 2), (-0.5, 4, 0.5), (-0.999, 4, 4**-0.999), (-1.0, 4, 0)],
+    [(0.0, 4, 1), (1.0, 4, 4), (1.0, 64, 64), (0.5, 4, 2), (-0.5, 4, 0.25), (-0.75, 64, 0.0625), (-1.0, 4, 0)],
 )
 def test_the_scale_multiplies_each_penalty(action, largest, factor):
     """One step after a penalty decision: the penalty charged is the series' times the factor."""
@@ -238,7 +238,7 @@ def test_the_scale_multiplies_each_penalty(action, largest, factor):
         asked = 1 if not over else 0
         applied = int(stats["applied"][0] - before["applied"][0])
         penalty = int(stats["penalty_ns"][0] - before["penalty_ns"][0])
-        scale = 0 if action == -1 else int(largest ** np.float64(np.float32(action)) * 65536 + 0.5)
+        scale = int(((1 + action) ** 2 if action < 0 else largest**action) * 65536 + 0.5)
         assert scale == pytest.approx(factor * 65536, abs=1)
         assert penalty == (series * scale) >> 16
         assert applied == (scale > 0)
@@ -354,6 +354,9 @@ def test_a_tuner_acts_once_an_epoch():
         (PENALTY_SCALE, [1.5], r"action: value \[\[1.5\]\] \(allowed: -1..1\)"),
         (PENALTY_SCALE, [0.5j], r"allowed: numbers of shape \(1,\)"),
         (HOST_TUNER, np.zeros(9), r"allowed: numbers of shape \(10,\)"),
+        (CANDIDATE_CHOICE, True, r"action: value True \(allowed: integers of shape "),
+        (JOINT_YIELD, [True, False], r"action: value \[True, False\] \(allowed: integers of shape \(2,\)\)"),
+        (PENALTY_SCALE, True, r"action: value True \(allowed: numbers of shape \(1,\)\)"),
         (DIRECTED_YIELD, 1, r"action: value 1 \(allowed: a dict of 'candidate' and 'penalty_scale'\)"),
         (DIRECTED_YIELD, {"candidate": 1}, r"allowed: a dict of 'candidate' and 'penalty_scale'"),
         (DIRECTED_YIELD, {"candidate": 1, "penalty_scale": [-2]}, r"penalty_scale: value \[\[-2.0\]\] \(allowed"),

@@ -81,10 +81,23 @@ def test_looking_to_the_end_of_the_episode_never_loses_to_the_rule():
     assert max(gains) > 0
 
 
+@pytest.mark.parametrize(("kind", "own"), [("PenaltyScale", (0, 0)), ("DirectedYield", (1, 0))])
+def test_a_scale_is_chosen_too(kind, own):
+    """The value of the rule's own action is what the rule earns; what is chosen is in the action space and best."""
+    env = environment(kind, scenario="host-libvirt", rule="series-v2-no-limiter", horizon_ns=2_000_000)
+    env.reset(seed=2)
+    search = Lookahead(env, HORIZON_NS)
+    for _ in range(5):
+        values, action = search.values(), search.choose()
+        assert env.action_space.contains(action)
+        first = list(search.numbers()[0]).index(float(action[0])) if kind == "PenaltyScale" else action["candidate"]
+        assert values[first].max() == values.max() >= values[own]
+        env.step(action)
+
+
 def test_bad_input():
-    env = environment("PenaltyScale")
-    with pytest.raises(ValueError, match="environment: its actions are not discrete"):
-        Lookahead(env)
+    with pytest.raises(ValueError, match="environment: HostTuner .allowed: one whose agent answers decisions"):
+        Lookahead(environment("HostTuner"))
     env = environment("CandidateChoice")
     env.reset(seed=0)
     with pytest.raises(ValueError, match="horizon_ns: value 0"):

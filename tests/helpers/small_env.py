@@ -46,6 +46,14 @@ SHORT = dict.fromkeys(IDS, {"horizon_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_
         "rule": "series-v2",
         "boost": "rule",
     },
+    DIRECTED_YIELD: {"horizon_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_starts": 2, "rule": "series-v2"},
+    JOINT_YIELD: {
+        "horizon_ns": 1 * MSEC,
+        "jitter_ns": 200_000,
+        "warm_starts": 2,
+        "rule": "series-v2",
+        "penalty_levels": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0),
+    },
     HOST_TUNER: {"horizon_ns": 4 * MSEC, "epoch_ns": 1 * MSEC, "jitter_ns": 200_000, "warm_starts": 2},
 }
 """Arguments that make episodes of a few to a few hundred steps; the series decides what the agent does not."""

@@ -1,7 +1,8 @@
 """Action spaces of the environments: what an action may be, how it is checked, how it reaches the machine.
 
 Candidate 0 is nobody, 1 is "as the configured rule would", 2 + i the i-th candidate of the observation. A penalty
-scale is chosen by its exponent: -1 means no penalty, 0 the series' own, otherwise `max_penalty_scale` to its power.
+scale is chosen by a number a: 0 means the series' own, below it the series' times (1 + a)^2, so none at -1, above it
+the series' times `max_penalty_scale` to the power of a.
 """
 
 from typing import Any
@@ -106,9 +107,9 @@ class Actions:
         elif kind == CANDIDATE_CHOICE:
             self.width, self.space = 1, spaces.Discrete(self.nr_candidates)
         elif kind == DIRECTED_YIELD:
-            exponent = spaces.Box(-1.0, 1.0, (1,), np.float32)
+            scale = spaces.Box(-1.0, 1.0, (1,), np.float32)
             self.width = 2
-            self.space = spaces.Dict(candidate=spaces.Discrete(self.nr_candidates), penalty_scale=exponent)
+            self.space = spaces.Dict(candidate=spaces.Discrete(self.nr_candidates), penalty_scale=scale)
         else:
             self.width, self.space = 2, spaces.MultiDiscrete([self.nr_candidates, self.nr_boosts])
         if self.nr_candidates and kind != DIRECTED_YIELD:
@@ -157,8 +158,8 @@ class Actions:
                     f"action: value {shown(action)} (allowed: a dict of 'candidate' and 'penalty_scale')"
                 )
             candidates = self._discrete("candidate", action["candidate"], (count,), (self.nr_candidates,))
-            exponents = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
-            return np.column_stack([candidates, exponents])
+            scales = self._continuous("penalty_scale", action["penalty_scale"], (count, 1))
+            return np.column_stack([candidates, scales])
         if not self.nr_candidates:
             return self._continuous("action", action, (count, self.width))
         assert self.sizes is not None

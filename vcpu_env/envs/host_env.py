@@ -229,7 +229,7 @@ class DirectedYieldEnv(HostEnv):
 
     ## Action Space
     A dict of ``candidate`` (0 nobody, 1 as the rule would, 2 + i the i-th candidate) and ``penalty_scale``, a in -1..1:
-    no penalty at -1, the series' own at 0, else ``max_penalty_scale**a`` times that, where a penalty is computed.
+    where a penalty is computed, the series' own times (1 + a)^2 below 0, times ``max_penalty_scale**a`` above.
 
     ## Observation Space
     `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
@@ -241,20 +241,24 @@ class DirectedYieldEnv(HostEnv):
     A machine warmed up under the rule, its random streams keyed by the seed.
 
     ## Episode End
-    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+    Truncation after ``horizon_ns`` (4 ms) or ``max_decisions``; never terminated.
 
     ## Arguments
     See `HostEnv`; ``docs/environments/directed_yield.md``.
     """
 
     kind = DIRECTED_YIELD
+    scenario = "host-libvirt"
+    usual_rule = "series-v2-no-limiter"
+    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 4_000_000}
 
 
 class PenaltyScaleEnv(HostEnv):
     """How large the penalty is, where the series computes one.
 
     ## Action Space
-    ``Box(-1, 1, (1,))``: no penalty at -1, the series' own at 0, else ``max_penalty_scale**a`` times that.
+    ``Box(-1, 1, (1,))``: the series' own penalty times (1 + a)^2 below 0, so none at -1, above 0 times
+    ``max_penalty_scale**a``.
 
     ## Observation Space
     `observe.FEATURES`, then `observe.CANDIDATE_FEATURES` of K candidates, float32 within -1..1.
@@ -301,6 +305,7 @@ class CandidateChoiceEnv(HostEnv):
     """
 
     kind = CANDIDATE_CHOICE
+    scenario = "dedup-4vm"
     usual_rule = "strict-borrow"
     defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 3_000_000, "boost": "borrow_1"}
 
@@ -322,13 +327,19 @@ class JointYieldEnv(HostEnv):
     A machine warmed up under the rule, its random streams keyed by the seed.
 
     ## Episode End
-    Truncation after ``horizon_ns`` (10 ms) or ``max_decisions``; never terminated.
+    Truncation after ``horizon_ns`` (4 ms) or ``max_decisions``; never terminated.
 
     ## Arguments
     See `HostEnv`; ``docs/environments/joint_yield.md``.
     """
 
     kind = JOINT_YIELD
+    scenario = "host-libvirt"
+    usual_rule = "series-v2-no-limiter"
+    defaults: ClassVar[dict[str, Any]] = {
+        "horizon_ns": 4_000_000,
+        "penalty_levels": (0.0, 0.0625, 0.25, 0.5, 1.0, 4.0),
+    }
 
 
 class WideYieldEnv(HostEnv):
@@ -374,11 +385,12 @@ class HostTunerEnv(HostEnv):
     A machine warmed up under the rule, its random streams keyed by the seed.
 
     ## Episode End
-    Truncation after ``horizon_ns`` (200 ms, 20 epochs) or ``max_decisions`` epochs; never terminated.
+    Truncation after ``horizon_ns`` (20 ms, 200 epochs) or ``max_decisions`` epochs; never terminated.
 
     ## Arguments
     See `HostEnv`; ``docs/environments/host_tuner.md``.
     """
 
     kind = HOST_TUNER
-    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 200_000_000}
+    scenario = "host-libvirt"
+    defaults: ClassVar[dict[str, Any]] = {"horizon_ns": 20_000_000, "epoch_ns": 100_000}

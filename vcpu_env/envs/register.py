@@ -6,7 +6,14 @@ import gymnasium
 
 IDS = ("DirectedYield", "PenaltyScale", "CandidateChoice", "JointYield", "WideYield", "HostTuner")
 
-VERSIONS = dict.fromkeys(IDS, 0) | {"PenaltyScale": 1, "CandidateChoice": 1}
+VERSIONS = {
+    "DirectedYield": 1,
+    "PenaltyScale": 2,
+    "CandidateChoice": 2,
+    "JointYield": 1,
+    "WideYield": 0,
+    "HostTuner": 1,
+}
 """The version of each: it rises when what an id means without arguments changes."""
 
 LENIENT = ("DirectedYield", "CandidateChoice", "JointYield", "WideYield")

@@ -37,7 +37,13 @@ NAMES = {
     "WideYield": WIDE_YIELD,
     "PenaltyScale": PENALTY_SCALE,
 }
-KINDS = {f"vcpu_env/{name}-v{version}": kind for name, kind in NAMES.items() for version in range(VERSIONS[name] + 1)}
+OLDEST = {"PenaltyScale": 2}
+"""The first version whose actions mean what they do now, if that is not 0."""
+KINDS = {
+    f"vcpu_env/{name}-v{version}": kind
+    for name, kind in NAMES.items()
+    for version in range(OLDEST.get(name, 0), VERSIONS[name] + 1)
+}
 """Environments whose agent can be a network; versions differ in defaults, and a policy's description has them all."""
 
 

@@ -41,11 +41,10 @@ from vcpu_env.policy.view import AS_KERNEL, FIRST_CANDIDATE, NOBODY, decision_ru
 
 
 @kjit
-def penalty_scale_q16(exponent, max_penalty_scale):
-    """The penalty scale of an action in -1..1: 0 at -1, 1 (the series) at 0, else `max_penalty_scale` to its power."""
-    if exponent <= -1.0:
-        return 0
-    return int(max_penalty_scale**exponent * SCALE_ONE_Q16 + 0.5)
+def penalty_scale_q16(action, max_penalty_scale):
+    """The penalty scale of an action in -1..1: 1 (the series) at 0; below it (1 + a)^2, above `max_penalty_scale`^a."""
+    scale = (1.0 + action) ** 2 if action < 0.0 else max_penalty_scale**action
+    return int(scale * SCALE_ONE_Q16 + 0.5)
 
 
 @kjit

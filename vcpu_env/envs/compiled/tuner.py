@@ -16,7 +16,7 @@ CONSTANTS = (
 )  # fmt: skip
 """What the ten numbers of an action set, each -1..1; 0 is the series' own constant.
 
-penalty_scale: 0 at -1, else 4^a. Caps (by queue size): 4^a times the series'. rate_limit_ns: 6 ms times 16^a.
+penalty_scale: (1 + a)^2 below 0, else 4^a. Caps (by queue size): 4^a times the series'. rate_limit_ns: 6 ms times 16^a.
 ipi_window_ns: 50 ms times 1000^a. relaxed_boost: on from 0 up, as in the series.
 """
 
@@ -61,8 +61,8 @@ def factor(action, i):
 
 @kjit
 def tuned_penalty_scale(action):
-    """The penalty scale: 0 at -1."""
-    return 0.0 if action[SCALE] <= -1.0 else factor(action, SCALE)
+    """The penalty scale: the square of 1 + a from 0 at -1 to the series' at 0, then a power of 4."""
+    return (1.0 + action[SCALE]) ** 2 if action[SCALE] < 0.0 else factor(action, SCALE)
 
 
 @kjit
