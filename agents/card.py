@@ -220,7 +220,7 @@ def about(card: Card) -> list[str]:
         f"{card.summary}. Made from `{card.name}.json` by `python -m agents.publish cards`.\n",
         "| | |",
         "|---|---|",
-        f"| environment, rule for the rest | {config.environment_id}, {config.rule} |",
+        f"| environment, rule for the rest | {config.environment}, {config.rule} |",
         f"| algorithm | {config.algorithm} |",
         f"| budget of a training | {config.total_steps:,} {unit} |",
         f"| trained on | {scenarios} |",

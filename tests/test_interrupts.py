@@ -168,7 +168,8 @@ def test_a_run_that_was_stopped_is_the_same_bit_for_bit(searching):
 
 @compiled_only
 def test_steps_that_were_stopped_are_the_same():
-    arguments = {"scenario": "dedup-2vm", "horizon_ns": 100 * MSEC, "warm_starts": 1, "jitter_ns": 40 * MSEC}
+    arguments = {"scenario": "dedup-2vm", "horizon_ns": 100 * MSEC, "epoch_ns": 10 * MSEC}
+    arguments |= {"warm_starts": 1, "jitter_ns": 40 * MSEC}
 
     def episode():
         env = gymnasium.make(HOST_TUNER, **arguments)

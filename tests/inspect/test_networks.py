@@ -9,6 +9,7 @@ from tests.helpers.recordings import MSEC, STORM, TO_NS, machine
 from tests.helpers.worlds import differing
 from vcpu_env.envs.compiled.observe import feature_names
 from vcpu_env.envs.config import EnvConfig
+from vcpu_env.envs.register import id_of
 from vcpu_env.inspect.diff import part
 from vcpu_env.inspect.explain import explain
 from vcpu_env.inspect.explain_command import by_number, by_time
@@ -113,6 +114,6 @@ def test_its_name_is_in_recordings_and_it_parts_from_its_rule():
 
 def test_networks_of_penalties_are_refused(tmp_path):
     path = tmp_path / "penalty.npz"
-    policy_for("vcpu_env/PenaltyScale-v0").save(path)
+    policy_for(id_of("PenaltyScale")).save(path)
     said = refused("explain", "dedup-1vm-2vcpu", "--yield", 1, "--policy", path)
     assert said == f"--policy: value '{path}' chooses penalties only (allowed: networks that choose a candidate)"

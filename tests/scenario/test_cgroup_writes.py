@@ -59,9 +59,9 @@ def test_groups_have_limits_in_every_layout():
     [
         (": none of group, vm and file given (allowed: one)", {"vm": None, "weight": 5}, {}),
         (": group and vm of group, vm and file given (allowed: one)", {"group": "g", "weight": 5}, {}),
-        (": 0 of weight, idle, cpus and quota_us given (allowed: one)", {}, {}),
-        (": 2 of weight, idle, cpus and quota_us given (allowed: one)", {"weight": 5, "period_us": 5000}, {}),
-        (": 2 of weight, idle, cpus and quota_us given (allowed: one)", {"weight": 5, "cpus": [1]}, {}),
+        (": 0 of weight, idle, cpus, life and quota_us given (allowed: one)", {}, {}),
+        (": 2 of weight, idle, cpus, life and quota_us given (allowed: one)", {"weight": 5, "period_us": 5000}, {}),
+        (": 2 of weight, idle, cpus, life and quota_us given (allowed: one)", {"weight": 5, "cpus": [1]}, {}),
         (".weight: value 0 (allowed: integer 1..10000)", {"weight": 0}, {}),
         (".vm: value 'v' (allowed: vm)", {"vm": "v", "weight": 5}, {}),
         (".vm: value 'vm-3' (allowed: vm, vm-1, vm-2)", {"vm": "vm-3", "weight": 5}, {"vms": [VM | {"count": 2}]}),
