@@ -178,3 +178,14 @@ def test_refused():
     assert down == "changes.0.downtime_ns: given with life 'suspend' (allowed: with migrate-in, migrate-out)"
     unknown = refused(change(1, "pause"))
     assert unknown == "changes.0.life: value 'pause' (allowed: suspend, resume, migrate-in, migrate-out)"
+
+
+@pytest.mark.core
+def test_a_name_with_a_number_is_no_copy():
+    """`a-1` is a VM of its own beside `a`; of two equal VMs `b` both leave."""
+    names = (("a", 1), ("a-1", 1), ("b", 2))
+    vms = [{"name": name, "count": count, "vcpus": 1, "workload": "dbench"} for name, count in names]
+    changes = [change(20, "migrate-out", vm) for vm in ("a", "b")]
+    scenario = Scenario(name="names", host={"cpus": 2}, vms=vms, changes=changes)
+    ends = {vm.name: vm.stop_ns for vm in scenario.expanded_vms}
+    assert ends == {"a": 320 * MSEC, "a-1": None, "b-1": 320 * MSEC, "b-2": 320 * MSEC}

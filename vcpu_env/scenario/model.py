@@ -18,7 +18,7 @@ from vcpu_env.scenario.host_tasks import RT, HostTask, expanded, guest_refusal, 
 from vcpu_env.scenario.host_writes import host_writes, pins
 from vcpu_env.scenario.presets import emulator_tasks, noise_tasks, vmm_task
 from vcpu_env.scenario.vm import PARAVIRT, Vm
-from vcpu_env.scenario.vm_lives import migrated, vm_stops
+from vcpu_env.scenario.vm_lives import copies_of, migrated, vm_stops
 from vcpu_env.scenario.workload_file import WorkloadFile
 
 MAX_VCPUS = 4096
@@ -106,12 +106,12 @@ class Scenario(Part):
     @property
     def expanded_vms(self) -> tuple[Vm, ...]:
         """Every VM on its own (`count` 1), copies renamed; those that migrate with the begin or end that this gives."""
-        vms = tuple(
-            vm if vm.count == 1 else vm.model_copy(update={"name": f"{vm.name}-{i + 1}", "count": 1})
+        copies = [
+            (vm if vm.count == 1 else vm.model_copy(update={"name": name, "count": 1}), vm.name)
             for vm in self.vms
-            for i in range(vm.count)
-        )
-        return migrated(vms, self.changes) if self.has_lives else vms
+            for name in copies_of(vm)
+        ]
+        return migrated(copies, self.changes) if self.has_lives else tuple(vm for vm, _ in copies)
 
     @property
     def has_lives(self) -> bool:

@@ -40,12 +40,13 @@ def lives_of(name: str, changes: Iterable[tuple[int, Change]], origin: str) -> l
     return sorted(own, key=lambda entry: entry[1].at_ns)
 
 
-def migrated(vms: Sequence[Vm], changes: Sequence[Change]) -> tuple[Vm, ...]:
-    """The VMs, the end of those that leave, and without a boot of those that arrive: they have booted elsewhere."""
+def migrated(copies: Iterable[tuple[Vm, str]], changes: Sequence[Change]) -> tuple[Vm, ...]:
+    """VMs, each with the name of which it is a copy, with an end if they leave, and without a boot if they arrive: they
+    have booted elsewhere.
+    """
     found = []
-    for vm in vms:
+    for vm, origin in copies:
         update: dict[str, Any] = {}
-        origin = vm.name.rpartition("-")[0]
         for _, change in lives_of(vm.name, enumerate(changes), origin):
             if change.life == "migrate-out":
                 update["stop_ns"] = change.at_ns + downtime_ns(change)
