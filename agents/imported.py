@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ from vcpu_env.nets.weights import Normalisation
 
 MOST_BYTES = 256 << 20
 """Of a file, and of what is in it."""
+MEMBERS = ("data", "policy.pth")
+"""What is read of a zip."""
 USUAL_ACTIVATION = {"stable_baselines3.common.policies": "Tanh", "sb3_contrib.common.maskable.policies": "Tanh"}
 """By the module of the policy's class; all others have ReLU."""
 
@@ -46,19 +49,19 @@ def contents(path: Path) -> tuple[dict[str, Any], bytes]:
     Raises:
         ImportedError: it is none.
     """
+    settings, weights = None, b""
     try:
         with zipfile.ZipFile(path) as file:
             sizes = {info.filename: info.file_size for info in file.infolist()}
-            for name in ("data", "policy.pth"):
-                if not 0 < sizes.get(name, 0) <= MOST_BYTES:
-                    raise ImportedError(f"{path}: '{name}': {sizes.get(name, 0)} bytes (allowed: up to {MOST_BYTES})")
-            settings, weights = json.loads(file.read("data")), file.read("policy.pth")
+            wrong = next((name for name in MEMBERS if not 0 < sizes.get(name, 0) <= MOST_BYTES), None)
+            if wrong is None:
+                settings, weights = json.loads(file.read("data")), file.read("policy.pth")
     except OSError as error:
         raise ImportedError(f"{path}: cannot be read ({error.strerror})") from None
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, RecursionError) as error:
-        if isinstance(error, ImportedError):
-            raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # the last: of a zip with a password
         raise ImportedError(f"{path}: no model (allowed: a zip that Stable-Baselines3 has saved)") from None
+    if wrong is not None:
+        raise ImportedError(f"{path}: '{wrong}': {sizes.get(wrong, 0)} bytes (allowed: up to {MOST_BYTES})")
     if not isinstance(settings, dict):
         raise ImportedError(f"{path}: 'data': no settings of a model")
     return settings, weights
@@ -135,8 +138,8 @@ def normalisation_in(path: Path) -> Normalisation | None:
         ImportedError: it holds something else.
     """
     try:
-        content = path.read_bytes()
-        saved = NumbersOnly(io.BytesIO(content[: MOST_BYTES + 1])).load()
+        with path.open("rb") as file:
+            saved = NumbersOnly(io.BytesIO(file.read(MOST_BYTES))).load()
         if not saved.norm_obs:
             return None
         mean, var = (np.asarray(getattr(saved.obs_rms, name), np.float64).ravel() for name in ("mean", "var"))

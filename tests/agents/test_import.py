@@ -143,6 +143,14 @@ def test_files_that_are_no_models(tmp_path):
             path.write_bytes(content)
         with pytest.raises(ImportedError, match=message):
             imported(path, CHOICE, FEW)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("data", "{}" * 500)
+        file.writestr("policy.pth", b"1")
+    damaged = bytearray(path.read_bytes())
+    damaged[34:38] = b"\xff" * 4  # of the compressed text
+    path.write_bytes(damaged)
+    with pytest.raises(ImportedError, match="no model"):
+        imported(path, CHOICE, FEW)
     with pytest.raises(ImportedError, match=r"'data': 0 bytes"):
         imported(zip_of(path, policy__pth=b"1"), CHOICE, FEW)
     with pytest.raises(ImportedError, match="no model"):
