@@ -12,9 +12,8 @@ from vcpu_env.engine.state import engine
 from vcpu_env.envs.compiled.step import advance, look, take_action
 from vcpu_env.envs.compiled.types import env_state
 from vcpu_env.nets.learned import LearnedPolicy
-from vcpu_env.nets.network import act
-from vcpu_env.nets.play import PolicyMachine
-from vcpu_env.nets.rollout import put_action, show_policy
+from vcpu_env.nets.play import PolicyMachine, choose
+from vcpu_env.nets.rollout import put_action
 from vcpu_env.policy.view import yield_view
 from vcpu_env.scenario import Scenario
 
@@ -77,16 +76,11 @@ def record(w, end_ns, every, progress, layout, weights, key, continuous, determi
 
     `progress` is how many decisions have been seen, and how many written down.
     """
-    state, old, seen, kept = env_state(w), len(observed) - len(new), progress[0], progress[1]
+    state, seen, kept = env_state(w), progress[0], progress[1]
     advance(w, end_ns)
     while state.at_decision and kept < len(counts):
         look(w)
-        show_policy(w, new, mask)
-        for j in range(old):
-            observed[j] = observed[j + len(new)]
-        for j in range(len(new)):
-            observed[old + j] = new[j]
-        act(layout, weights, observed, mask, key, seen, deterministic, scratch, action)
+        choose(w, layout, weights, key, seen, deterministic, observed, new, mask, scratch, action)
         if seen % every == 0:
             counts[kept] = write_down(w, spinners[kept], siblings[kept])
             for j in range(len(action)):
@@ -105,7 +99,7 @@ class RecordingMachine(PolicyMachine):
 
     def record(self, end_ns: int, most: int, every: int, candidates: int) -> Records:
         """Run to `end_ns`, or until `most` decisions have been written down, every n-th of all."""
-        self.run_until(min(end_ns, self.scenario.policy_from_ns))
+        self.run_until(min(end_ns, self.scenario.policy_from_ns))  # until then stock decides
         spinners, counts = np.zeros((most, len(SPINNER)), np.int64), np.zeros(most, np.int64)
         siblings = np.zeros((most, candidates, len(SIBLING)), np.int64)
         actions = np.zeros((most, len(self._memory[-1])), np.int64)

@@ -27,8 +27,8 @@ from vcpu_env.scenario import Scenario
 
 
 @kjit
-def decide(w, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch, action):
-    """A network answers the decision that the machine has looked at; it is the `count`-th that it answers.
+def choose(w, layout, weights, key, count, deterministic, observed, new, mask, scratch, action):
+    """What a network would answer to the decision that the machine has looked at, its `count`-th, into `action`.
 
     `observed` is what the network sees: the last observation at its end (`new` is room for it), older ones before it.
     """
@@ -39,6 +39,12 @@ def decide(w, layout, weights, key, count, continuous, deterministic, observed, 
     for j in range(len(new)):
         observed[old + j] = new[j]
     act(layout, weights, observed, mask, key, count, deterministic, scratch, action)
+
+
+@kjit
+def decide(w, layout, weights, key, count, continuous, deterministic, observed, new, mask, scratch, action):
+    """A network answers the decision that the machine has looked at."""
+    choose(w, layout, weights, key, count, deterministic, observed, new, mask, scratch, action)
     put_action(w, action, continuous)
     take_action(w)
 
