@@ -28,7 +28,7 @@ def test_values_are_shown_on_one_line():
         deep = [deep]
     assert shown("a\nb\x00") == "'a\\nb\\x00'"
     assert shown(np.zeros((2, 2), int)) == "[[0 0]\\n [0 0]]"
-    assert shown(deep) in ("brackets in brackets", "[" * 57 + "...")  # some Pythons can print it
+    assert shown(deep) == "brackets in brackets"
     assert shown(Unprintable()) == "of type Unprintable"
     assert len(shown("x" * 100)) == 60
 

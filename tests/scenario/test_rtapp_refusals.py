@@ -1,6 +1,7 @@
 """rt-app files that are refused, with file and line, and what is said of those that are not whole."""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from vcpu_env.scenario import ScenarioError, load_rtapp
 from vcpu_env.scenario.rtapp import EVENTS, THREAD_KEYS, UNSUPPORTED
 
 pytestmark = pytest.mark.core
+
+NAME_MISSING = "Expecting property name enclosed in double quotes"
+TWO_COMMAS = "Illegal trailing comma before end of object" if sys.version_info >= (3, 13) else NAME_MISSING
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,7 @@ def test_what_a_guest_refuses(tmp_path, event, line):
         ('"run": 10, "lock": "m", "resume": "m"', 3, "resume 'm', whose mutex is locked (allowed: one that is not)"),
         ('"run": 10, "lock": "a b"', 3, "lock: value 'a b' (allowed: name of letters,"),
         ('"run": 10 20 ', 3, "Expecting ',' delimiter (allowed: JSON, with comments)"),
+        ('"run": 10,, ', 3, f"{TWO_COMMAS} (allowed: JSON, with comments)"),
     ],
 )
 def test_refused_with_file_and_line(tmp_path, task, where, message):

@@ -45,6 +45,8 @@ def shown(value: Any) -> str:
     except Exception:  # of a class of somebody else's
         text = f"of type {type(value).__name__}"
     text = one_line(text)
+    if len(text) > LONGEST_SHOWN and not text[:LONGEST_SHOWN].strip("[({"):  # some Pythons can print these
+        return "brackets in brackets"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
