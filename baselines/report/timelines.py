@@ -21,6 +21,7 @@ from baselines.statistics import geometric_mean
 from baselines.store import StoreError
 from baselines.summary import Comparison
 from vcpu_env.base.errors import InputError
+from vcpu_env.base.files import write_whole
 from vcpu_env.scenario import ScenarioError, load_scenario
 
 FOLDER = "timelines"
@@ -157,5 +158,5 @@ def write_timelines(results: Results, target: Path) -> list[Exhibit]:
         names = (STOCK, source.label)
         named = commands(results, exhibit)
         again = [f"vcpu-env explain {scenario.name} --policy {name} --seed {seed}" if named else "" for name in names]
-        (target / FOLDER / f"{exhibit.name}.html").write_text("".join(page(recordings, again)), "utf-8")
+        write_whole(target / FOLDER / f"{exhibit.name}.html", "".join(page(recordings, again)).encode())
     return shown
