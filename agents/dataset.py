@@ -18,13 +18,12 @@ import gymnasium
 import numpy as np
 import typer
 
-from agents.reference import ITS_OWN, ReferenceError, actions_of, at_random, checked_names
+from agents.reference import ITS_OWN, ReferenceError, actions_of, as_the_rule, at_random, checked_names
 from agents.teacher import ask_rule, second_values
 from baselines.command import run_command, say
 from vcpu_env.base.errors import nearest
 from vcpu_env.base.jit import kjit
 from vcpu_env.envs.batch import HostVectorEnv
-from vcpu_env.envs.compiled.types import DIRECTED_YIELD
 from vcpu_env.envs.parallel import handles
 from vcpu_env.envs.register import VERSIONS, id_of
 from vcpu_env.kernel.yield_types import BOOST_RULE
@@ -100,12 +99,12 @@ def of_rule(name: str) -> Player:
     return play
 
 
-def as_the_rule(env: HostVectorEnv, _: np.ndarray, __: dict[str, Any]) -> Any:
+def by_the_rule(env: HostVectorEnv, _: np.ndarray, __: dict[str, Any]) -> Any:
     """Everything is left to the configured rule."""
-    if not env.actions.nr_candidates:
-        return np.zeros((env.num_envs, env.actions.width), np.float32)
-    own = 0.0 if env.kind == DIRECTED_YIELD or not env.actions.nr_boosts else float(second_values(env)[BOOST_RULE])
-    return actions_of(env, np.full(env.num_envs, AS_KERNEL), own)
+    own = as_the_rule(env)
+    if isinstance(own, dict):
+        return {name: np.stack([value] * env.num_envs) for name, value in own.items()}
+    return np.stack([own] * env.num_envs)
 
 
 def player_of(name: str, env_name: str) -> tuple[Player, dict[str, Any], str]:
@@ -118,7 +117,7 @@ def player_of(name: str, env_name: str) -> tuple[Player, dict[str, Any], str]:
         choose = at_random()
         return lambda env, _, info: choose(env, info), {}, name
     if name == "rule":
-        return as_the_rule, {}, name
+        return by_the_rule, {}, name
     if name.endswith(".npz"):
         policy = LearnedPolicy.load(name)
         if policy.about.environment.rpartition("-v")[0] != f"vcpu_env/{env_name}":
@@ -131,7 +130,7 @@ def player_of(name: str, env_name: str) -> tuple[Player, dict[str, Any], str]:
     if name not in policies:
         raise DatasetError(f"player: value '{name}' ({nearest(name, ['random', 'rule', *policies])}, or FILE.npz)")
     if POLICIES[name].target_rule is None or env_name in ("PenaltyScale", "HostTuner"):
-        return as_the_rule, {"rule": name}, name
+        return by_the_rule, {"rule": name}, name
     return of_rule(name), {}, name
 
 

@@ -220,10 +220,10 @@ class Table:
         return row(f"trained: {policy.name}", rewards, self.rule(REPORT_SEED), float(decisions.mean()))
 
 
-def as_the_rule(env: HostEnv) -> Any:
-    """The action that leaves everything to the rule."""
-    if env.kind == PENALTY_SCALE:
-        return np.zeros(1, np.float32)
+def as_the_rule(env: HostEnv | HostVectorEnv) -> Any:
+    """The action, of one environment, that leaves everything to the rule."""
+    if not env.actions.nr_candidates:
+        return np.zeros(env.actions.width, np.float32)
     if env.kind == DIRECTED_YIELD:
         return {"candidate": AS_KERNEL, "penalty_scale": np.zeros(1, np.float32)}
     if not env.actions.nr_boosts:
